@@ -1,0 +1,116 @@
+"""Pinhole cameras around the head, and the cones of their pixels.
+
+Owns poses and rays. Which views exist, and what they are called, belongs to
+`mmdist.cameras.orbits`.
+
+World: right-handed, +y up, the face looks along +z. A camera looks along its
+own -z with +x right and +y up (OpenGL, as in nerfstudio's `transforms.json`).
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmdist.core import arrays
+
+# A ball around the world's origin that holds head, hat and shoulders.
+SCENE_RADIUS = 1.4
+
+
+@dataclasses.dataclass(frozen=True)
+class Camera:
+  """A pinhole camera, or a batch of them along leading axes.
+
+  Attributes:
+    camera_to_world: [..., 3, 4] float32 rotation and position.
+    tan_half_fov: [...] tangent of half the (square) field of view.
+  """
+
+  camera_to_world: np.ndarray
+  tan_half_fov: np.ndarray
+
+
+jax.tree_util.register_dataclass(
+  Camera, data_fields=['camera_to_world', 'tan_half_fov'], meta_fields=[]
+)
+
+
+def look_at(azimuth, elevation, distance, target, tan_half_fov) -> Camera:
+  """Returns cameras on a sphere around `target`, upright, looking at it.
+
+  Args:
+    azimuth: [...] radians; 0 is in front of the face (+z), +pi/2 at +x.
+    elevation: [...] radians above the horizon, within (-pi/2, pi/2).
+    distance: [...] world units from the target.
+    target: [..., 3] what is in the middle of the picture.
+    tan_half_fov: [...] tangent of half the field of view.
+  """
+  azimuth, elevation, distance, tan_half_fov = np.broadcast_arrays(
+    *(
+      np.asarray(value, np.float64)
+      for value in (azimuth, elevation, distance, tan_half_fov)
+    )
+  )
+  if np.any(np.abs(elevation) >= np.pi / 2):
+    raise ValueError(
+      'elevation must lie within (-pi/2, pi/2) radians, where "up" is defined;'
+      f' got {elevation.flat[np.argmax(np.abs(elevation))]:.3f}.'
+    )
+  back = np.stack(
+    [
+      np.cos(elevation) * np.sin(azimuth),
+      np.sin(elevation),
+      np.cos(elevation) * np.cos(azimuth),
+    ],
+    -1,
+  )
+  right = np.stack([np.cos(azimuth), 0 * azimuth, -np.sin(azimuth)], -1)
+  up = np.cross(back, right)
+  position = np.asarray(target) + distance[..., None] * back
+  pose = np.stack([right, up, back, position], -1)
+  return Camera(pose.astype(np.float32), tan_half_fov.astype(np.float32))
+
+
+def camera_rays(camera: Camera, resolution: int, background) -> arrays.Rays:
+  """Casts one ray through the middle of every pixel of one camera.
+
+  Args:
+    camera: a single camera (no batch axes); `jax.vmap` for many.
+    resolution: H = W in pixels.
+    background: [3] colour in [0, 1].
+
+  Returns:
+    Rays with leading axes [H, W]; row 0 is the top. `near` and `far` bound
+    the scene's ball, and a ray that misses it gets a thin slab at its closest
+    point.
+  """
+  pose = jnp.asarray(camera.camera_to_world)
+  tan = jnp.asarray(camera.tan_half_fov)
+  ticks = (jnp.arange(resolution) + 0.5) / resolution * 2 - 1
+  x, y = jnp.meshgrid(ticks, -ticks)
+  local = jnp.stack([x * tan, y * tan, -jnp.ones_like(x)], -1)
+  directions = local @ pose[:, :3].T
+  directions /= jnp.linalg.norm(directions, axis=-1, keepdims=True)
+  origins = jnp.broadcast_to(pose[:, 3], directions.shape)
+  near, far = ball_bounds(origins, directions)
+  # A square pixel of width w has the variance of a disc of radius w / sqrt(3).
+  radii = jnp.full_like(near, 1.0) * (2 * tan / resolution / np.sqrt(3))
+  return arrays.Rays(
+    origins=origins,
+    directions=directions,
+    viewdirs=directions,
+    radii=radii,
+    near=near,
+    far=far,
+    background=jnp.broadcast_to(jnp.asarray(background), directions.shape),
+  )
+
+
+def ball_bounds(origins, directions, radius: float = SCENE_RADIUS):
+  """Returns [..., 1] near and far where unit-direction rays cross the ball."""
+  closest = -jnp.sum(origins * directions, -1, keepdims=True)
+  squared_miss = jnp.sum(origins**2, -1, keepdims=True) - closest**2
+  half = jnp.sqrt(jnp.maximum(radius**2 - squared_miss, 1e-2))
+  return jnp.maximum(closest - half, 1e-2), jnp.maximum(closest + half, 2e-2)

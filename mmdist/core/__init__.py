@@ -1,0 +1,1 @@
+"""What every room shares: messages, arrays, seeds, configuration, guards."""

@@ -1,0 +1,150 @@
+"""The configuration of a run: one typed dataclass per room.
+
+Defaults come from `method.md`; the row is cited where there is one. The
+dataclasses are mutable because `ml_collections.config_flags` sets their fields
+(`--config.learner.learning_rate=2e-3`); a run treats them as constants.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class NerfConfig:
+  """The conditional NeRF (method.md section 3).
+
+  `heads` is the small one of the embedded default; see
+  `mmdist.nerf.field.PRESETS` for `preface`, the paper's.
+  """
+
+  code_size: int = 32  # C, joined to the input of every layer (N2).
+  nerf_depth: int = 5
+  nerf_width: int = 64
+  proposal_depth: int = 2
+  proposal_width: int = 32
+  num_proposal_samples: int = 32
+  num_nerf_samples: int = 16
+  num_proposal_passes: int = 1  # 2 in quality mode (N5).
+  position_levels: int = 5  # On six icosahedron axes; `preface` has 12 on 3.
+  viewdir_levels: int = 0  # 4 in `preface`; the heads are matte.
+  icosahedron_axes: bool = True
+  density_scale: float = 10.0
+
+
+@dataclasses.dataclass
+class ViewsConfig:
+  """Which views a step renders (method.md section 4)."""
+
+  num_views: int = 2  # V per step.
+  resolution: int = 64  # H = W.
+  background: tuple[float, float] = (0.35, 1.0)  # Grey drawn per view.
+  use_view_words: bool = True
+  prompt_prefix: str = ''  # The paper's is "A DSLR photo of" (A.3).
+
+
+@dataclasses.dataclass
+class PriorConfig:
+  """One diffusion prior and its proxy (method.md section 2)."""
+
+  directory: str = 'color'  # A path, or the name of an embedded prior.
+  channel: str = 'rgb'  # 'rgb' or 'normal'.
+  weight: float = 1.0  # Lambda of Eq 4 for the normal prior (O9).
+  guidance_scale: float = 4.0  # O15.
+  prompt_template: str = '{prompt}'  # '{target}' is the text after "of".
+  dtype: str = 'bfloat16'
+  rank: int = 4  # O17.
+  proxy_guidance_scale: float = 1.0  # O14.
+  objective: str = 'vsd'  # Or 'sds' (O1).
+  weighting: str = 'sigma2'  # O4.
+  proxy_noise: str = 'own'  # Or 'shared' (O12).
+  device: str = 'auto'
+  num_gpus: float = 0.0  # Ray's reservation for the actor.
+  enabled: bool = True
+
+
+@dataclasses.dataclass
+class ConceptConfig:
+  """One signed term of the composed objective (Eq 5)."""
+
+  text: str = ''
+  weight: float = 1.0  # alpha > 0, or -beta < 0.
+  priors: tuple[str, ...] = ()  # Empty: every enabled prior.
+
+
+@dataclasses.dataclass
+class NoiseConfig:
+  """The noise level t of the score (O16)."""
+
+  minimum: float = 0.02
+  maximum: float = 0.8
+  schedule: str = 'fixed'  # 'fixed', 'linear', 'sqrt' or 'refine'.
+  final_maximum: float = 0.5  # Where the annealed maximum ends.
+
+
+@dataclasses.dataclass
+class LearnerConfig:
+  """How the 3D representation moves."""
+
+  learning_rate: float = 1e-3  # O19; the small MLP needs more than 1e-4.
+  final_learning_rate_ratio: float = 0.2  # Exponential decay to this share.
+  adam_b1: float = 0.9
+  adam_b2: float = 0.99
+  proxy_learning_rate_ratio: float = 2.0  # LR_LoRA = 2 LR_NeRF (O17).
+  opacity_weight: float = 1e-3  # l1 on accumulated opacity (O18).
+  regularizer_weight: float = 1.0  # The representation's own loss.
+  trainable: str = 'all'  # Or 'code' (N8).
+  start_code: str = 'mean'  # 'mean', 'random' or a subject's number (N9).
+  chunk_size: int = 64  # Rays per chunk on each device.
+  remat: bool = True  # Recompute in the backward pass.
+  num_devices: int = 0  # 0: all local devices.
+
+
+@dataclasses.dataclass
+class CheckpointConfig:
+  """What survives a run."""
+
+  every: int = 50
+  keep: int = 3
+
+
+@dataclasses.dataclass
+class ResultsConfig:
+  """What is made of the avatar at the end, and shown meanwhile."""
+
+  preview_every: int = 25
+  turntable_views: int = 48
+  resolution: int = 192
+  mesh_resolution: int = 128
+
+
+def _default_priors() -> dict[str, PriorConfig]:
+  return {
+    'generic': PriorConfig(),
+    'normal': PriorConfig(
+      directory='normal',
+      channel='normal',
+      prompt_template='a [w] face map of {target}',
+    ),
+  }
+
+
+@dataclasses.dataclass
+class RunConfig:
+  """Everything that decides a run; printed, stored, compared on resume."""
+
+  prompt: str = 'a portrait of a happy man with green skin and a red hat'
+  concepts: list[ConceptConfig] = dataclasses.field(default_factory=list)
+  mode: str = 'sum'  # 'sum', 'perp' or 'renorm' (O21).
+  num_steps: int = 300
+  seed: int = 0
+  nerf_assets: str = 'nerf'  # A path, or the name of embedded weights.
+  nerf: NerfConfig = dataclasses.field(default_factory=NerfConfig)
+  views: ViewsConfig = dataclasses.field(default_factory=ViewsConfig)
+  noise: NoiseConfig = dataclasses.field(default_factory=NoiseConfig)
+  priors: dict[str, PriorConfig] = dataclasses.field(
+    default_factory=_default_priors
+  )
+  learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+  checkpoints: CheckpointConfig = dataclasses.field(
+    default_factory=CheckpointConfig
+  )
+  results: ResultsConfig = dataclasses.field(default_factory=ResultsConfig)

@@ -1,0 +1,21 @@
+"""One guard for array shapes, with one voice."""
+
+
+def check_shape(name: str, array, expected: tuple) -> None:
+  """Raises ValueError unless `array.shape` matches `expected`.
+
+  Args:
+    name: what the reader of the message calls the array.
+    array: anything with a shape.
+    expected: per axis an int, or a letter that stands for any size and must
+      mean the same size wherever it appears twice.
+  """
+  sizes = {}
+  shape = tuple(array.shape)
+  fits = len(shape) == len(expected)
+  for size, want in zip(shape, expected):
+    want = sizes.setdefault(want, size) if isinstance(want, str) else want
+    fits = fits and size == want
+  if not fits:
+    wanted = ', '.join(str(axis) for axis in expected)
+    raise ValueError(f'{name} has shape {shape}; expected [{wanted}].')
