@@ -31,6 +31,8 @@ class ScoreRequest:
     seed: decides the noise of the score and every draw of the proxy's fit.
     proxy_step: fits the proxy must have behind it when it answers.
     proxy_learning_rate: learning rate of the fit that follows (O17).
+    mode: how the concepts' pulls are composed, one of
+      `mmdist.core.composition.MODES` (O21).
   """
 
   step: int
@@ -43,6 +45,7 @@ class ScoreRequest:
   seed: int
   proxy_step: int
   proxy_learning_rate: float
+  mode: str = 'sum'
 
 
 @dataclasses.dataclass(frozen=True)
