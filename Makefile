@@ -1,0 +1,68 @@
+# `make help` lists the targets; `make demo` is where to begin.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+# A GPU machine: EXTRAS=test,cuda. A CPU machine that wants no CUDA packages:
+# TORCH_INDEX=https://download.pytorch.org/whl/cpu (the same torch version).
+EXTRAS ?= test
+TORCH_INDEX ?=
+PROMPT ?= a portrait of a happy man with green skin and a red hat
+DEMO_STEPS ?=
+DEMO_DIR ?= runs/demo$(if $(DEMO_STEPS),-$(DEMO_STEPS))
+PYTEST_FLAGS ?=
+
+IN_VENV := $(VENV)/bin/python
+STAMP := $(VENV)/installed
+PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help venv demo test test-fast lint format clean
+
+help: ## Lists the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' \
+	  $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## Makes .venv with everything installed.
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "mmdist needs Python 3.11 or newer and '$(PYTHON)' is" \
+	    "$$($(PYTHON) -V 2>&1); name another with make PYTHON=python3.11" >&2; \
+	  exit 1; }
+	@echo 'Installing into $(VENV): minutes, once.'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --constraint constraints.txt \
+	  $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	@$(PIP) --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+demo: venv ## Makes a head of PROMPT='...' in DEMO_DIR; DEMO_STEPS=N shortens it.
+	@$(IN_VENV) -m launchers.optimize --config=experiments/generate.py \
+	  --config.prompt="$$PROMPT" --workdir='$(DEMO_DIR)' \
+	  $(if $(DEMO_STEPS),--config.num_steps=$(DEMO_STEPS))
+	@printf '%-7s %s\n' \
+	  video '$(DEMO_DIR)/turntable.mp4' \
+	  mesh '$(DEMO_DIR)/mesh.glb' \
+	  report '$(DEMO_DIR)/report.html'
+demo: export PROMPT := $(PROMPT)
+
+test: venv ## Runs every test; fails under 90 % coverage of mmdist/.
+	@$(IN_VENV) -m pytest --cov=mmdist --cov-report=term:skip-covered \
+	  --cov-fail-under=90 --durations=10 $(PYTEST_FLAGS)
+
+test-fast: venv ## Runs the tests that take a second or less.
+	@$(IN_VENV) -m pytest -m 'not slow' $(PYTEST_FLAGS)
+
+lint: venv ## Checks style without changing a file.
+	@$(IN_VENV) -m ruff check .
+	@$(IN_VENV) -m ruff format --check .
+
+format: venv ## Rewrites the files in house style.
+	@$(IN_VENV) -m ruff check --fix .
+	@$(IN_VENV) -m ruff format .
+
+clean: ## Removes .venv and caches; runs/ stays.
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

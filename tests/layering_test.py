@@ -1,0 +1,170 @@
+"""BUILD is the law: its arrows are the imports, and keep to the design.
+
+BUILD's syntax is a subset of Python's, so `ast` reads it here and Bazel need
+not be installed.
+"""
+
+import ast
+import functools
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOTS = ('mmdist', 'launchers', 'experiments')
+
+# Heavy libraries and the only places that may know them.
+LIBRARY_HOMES = {
+  'torch': ('mmdist/priors/', 'mmdist/evaluation/'),
+  'diffusers': ('mmdist/priors/', 'mmdist/evaluation/'),
+  'transformers': ('mmdist/priors/', 'mmdist/evaluation/'),
+  'peft': ('mmdist/priors/', 'mmdist/evaluation/'),
+  'ray': ('mmdist/distribution/', 'launchers/'),
+  'grain': ('mmdist/data/',),
+  'orbax': ('mmdist/checkpointing.py',),
+  'optax': ('mmdist/learner/',),
+  'absl': ('launchers/',),
+}
+
+CORE = {'messages', 'config', 'arrays'}
+# The arrows of design.md section 2: a room, and all that it may import.
+ALLOWED_ARROWS = {
+  'messages': set(),
+  'config': set(),
+  'arrays': {'messages'},
+  'cameras': CORE,
+  'nerf': CORE | {'cameras'},
+  'data': CORE | {'cameras'},
+  'priors': {'messages'},
+  'objectives': CORE,
+  'distribution': CORE,
+  'learner': CORE | {'cameras', 'nerf'},
+  'checkpointing': CORE,
+  'optimize': CORE
+  | {'cameras', 'nerf', 'learner', 'checkpointing', 'objectives'}
+  | {'distribution'},
+  'results': CORE | {'cameras', 'nerf'},
+  'evaluation': CORE | {'cameras', 'nerf'},
+}
+
+
+def _list_of(node: ast.expr) -> list[str]:
+  """Reads a list of strings, or a glob() of them as existing files."""
+  if not isinstance(node, ast.Call):
+    return ast.literal_eval(node)
+  patterns = ast.literal_eval(node.args[0])
+  paths = [path for pattern in patterns for path in ROOT.glob(pattern)]
+  return [str(path.relative_to(ROOT)) for path in paths]
+
+
+@functools.cache
+def read_targets() -> dict[str, tuple[set[str], set[str]]]:
+  """Returns target -> (files, declared deps without the leading colon)."""
+  targets = {}
+  for node in ast.parse((ROOT / 'BUILD').read_text()).body:
+    call = node.value if isinstance(node, ast.Expr) else None
+    if isinstance(call, ast.Call) and call.func.id == 'py_library':
+      fields = {keyword.arg: keyword.value for keyword in call.keywords}
+      deps = [dep.removeprefix(':') for dep in _list_of(fields['deps'])]
+      files = {p for p in _list_of(fields['srcs']) if (ROOT / p).exists()}
+      targets[ast.literal_eval(fields['name'])] = (files, set(deps))
+  return targets
+
+
+def imported_names(path: str) -> set[str]:
+  """Returns the dotted names a file imports, at any depth of nesting."""
+  names = set()
+  for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    if isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      names |= {f'{node.module}.{alias.name}' for alias in node.names}
+  return names
+
+
+def file_of(name: str) -> str | None:
+  """Returns the project file that a dotted name comes from, if any does."""
+  parts = name.split('.')
+  for length in range(len(parts), 0, -1):
+    stem = '/'.join(parts[:length])
+    for path in (f'{stem}.py', f'{stem}/__init__.py'):
+      if (ROOT / path).exists():
+        return path
+  return None
+
+
+def label_of(name: str) -> str | None:
+  """Returns what BUILD calls the origin of a dotted name; None for stdlib."""
+  top = name.split('.')[0]
+  if top in ROOTS:
+    path = file_of(name)
+    owners = [t for t, (files, _) in read_targets().items() if path in files]
+    return owners[0] if owners else f'{name}, which no target owns'
+  return None if top in sys.stdlib_module_names else f'@pip//{top}'
+
+
+def project_files() -> list[str]:
+  paths = [path for root in ROOTS for path in (ROOT / root).rglob('*.py')]
+  return sorted(str(path.relative_to(ROOT)) for path in paths)
+
+
+@pytest.mark.parametrize('path', project_files())
+def test_every_file_belongs_to_one_target(path):
+  owners = [t for t, (files, _) in read_targets().items() if path in files]
+  assert len(owners) == 1, f'{path} belongs to {owners or "no target"}'
+
+
+@pytest.mark.parametrize('target', read_targets())
+def test_the_declared_deps_are_the_real_imports(target):
+  files, declared = read_targets()[target]
+  imported = {label_of(name) for path in files for name in imported_names(path)}
+  imported -= {None, target}
+  assert not imported - declared, 'imported, and not in deps'
+  assert not declared - imported, 'in deps, and never imported'
+
+
+@pytest.mark.parametrize('target', ALLOWED_ARROWS)
+def test_arrows_point_the_way_of_the_design(target):
+  _, declared = read_targets()[target]
+  rooms = {dep for dep in declared if not dep.startswith('@')}
+  assert rooms <= ALLOWED_ARROWS[target]
+
+
+def test_no_room_imports_a_launcher_or_an_experiment():
+  for target in ALLOWED_ARROWS:
+    _, declared = read_targets()[target]
+    assert not declared & {'launchers', 'experiments'}, target
+
+
+@pytest.mark.parametrize('library', LIBRARY_HOMES)
+def test_a_heavy_library_stays_in_its_rooms(library):
+  users = [
+    path
+    for path in project_files()
+    if any(name.split('.')[0] == library for name in imported_names(path))
+  ]
+  strays = [p for p in users if not p.startswith(LIBRARY_HOMES[library])]
+  assert not strays
+
+
+def test_the_arrows_have_no_cycle():
+  visited = []
+
+  def visit(target, above):
+    assert target not in above, ' -> '.join([*above, target])
+    if target not in visited:
+      for dep in read_targets()[target][1]:
+        if not dep.startswith('@'):
+          visit(dep, [*above, target])
+      visited.append(target)
+
+  for target in read_targets():
+    visit(target, [])
+
+
+def test_a_prior_is_imported_without_jax():
+  # In a process of its own: here JAX may have been imported by another test.
+  program = 'import sys, mmdist.priors.prior; sys.exit("jax" in sys.modules)'
+  subprocess.run([sys.executable, '-c', program], check=True, cwd=ROOT)

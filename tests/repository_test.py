@@ -1,0 +1,105 @@
+"""What the repository holds: sizes, paths, lengths of files, docstrings."""
+
+import ast
+import configparser
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOTS = ('mmdist', 'launchers', 'experiments', 'tests')
+MAX_FILE_BYTES = 16 * 2**20
+MAX_LINES = 400
+# A path that only one person's machine has. Written in two halves, or this
+# file would find itself.
+MACHINE_PATH = re.compile(r'(?<![\w./])/(?:home|root|Users|work)' + '/[a-zA-Z]')
+
+
+def tracked_files() -> list[pathlib.Path]:
+  """Returns git's files, or all of a source archive's."""
+  listed = subprocess.run(
+    ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True
+  )
+  if listed.returncode:
+    skipped = ('.venv', '.git', 'runs', '__pycache__', 'build', 'dist')
+    paths = [p for p in ROOT.rglob('*') if p.is_file()]
+    return [p for p in paths if not set(p.parts) & set(skipped)]
+  paths = [ROOT / name for name in listed.stdout.split('\0') if name]
+  return [path for path in paths if path.is_file()]
+
+
+def python_files() -> list[str]:
+  return sorted(
+    str(path.relative_to(ROOT))
+    for path in tracked_files()
+    if path.suffix == '.py' and path.relative_to(ROOT).parts[0] in ROOTS
+  )
+
+
+def test_no_file_is_over_16_mib():
+  large = [p for p in tracked_files() if p.stat().st_size > MAX_FILE_BYTES]
+  assert not large
+
+
+def test_no_file_names_a_path_of_one_machine():
+  found = []
+  for path in tracked_files():
+    try:
+      lines = path.read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError:
+      continue  # Weights and pictures.
+    found += [f'{path}: {line}' for line in lines if MACHINE_PATH.search(line)]
+  assert not found
+
+
+@pytest.mark.parametrize('path', python_files())
+def test_a_file_is_short_enough_to_read(path):
+  assert len((ROOT / path).read_text().splitlines()) <= MAX_LINES
+
+
+def public_definitions(tree: ast.Module):
+  """Yields the module's public functions, classes and their public methods."""
+  kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+  for node in tree.body:
+    if isinstance(node, kinds) and not node.name.startswith('_'):
+      yield node
+      if isinstance(node, ast.ClassDef):
+        is_protocol = any('Protocol' in ast.dump(b) for b in node.bases)
+        for method in node.body if not is_protocol else ():
+          if isinstance(method, kinds) and not method.name.startswith('_'):
+            yield method
+
+
+@pytest.mark.parametrize(
+  'path', [path for path in python_files() if not path.startswith('tests/')]
+)
+def test_every_public_name_has_a_docstring(path):
+  tree = ast.parse((ROOT / path).read_text())
+  bare = [n.name for n in public_definitions(tree) if not ast.get_docstring(n)]
+  if not ast.get_docstring(tree):
+    bare.append('the module itself')
+  assert not bare
+
+
+def canonical(name: str) -> str:
+  """Returns the index's own spelling of a package's name (PEP 503)."""
+  return re.sub(r'[-_.]+', '-', name).lower()
+
+
+def test_every_requirement_has_a_tested_version():
+  setup = configparser.ConfigParser()
+  setup.read(ROOT / 'setup.cfg')
+  wanted = setup['options']['install_requires'].split()
+  wanted += setup['options.extras_require']['test'].split()
+  names = {re.split(r'[>=\[]', line)[0] for line in wanted}
+  pins = (ROOT / 'constraints.txt').read_text().splitlines()
+  pinned = {line.split('==')[0] for line in pins if '==' in line}
+  assert {canonical(n) for n in names} <= {canonical(n) for n in pinned}
+  assert 'torch==2.13.0' in pins  # Plain: no '+cpu'.
+
+
+def test_every_room_is_a_package():
+  rooms = {p.parent for p in (ROOT / 'mmdist').rglob('*.py')}
+  assert not [room for room in rooms if not (room / '__init__.py').exists()]
