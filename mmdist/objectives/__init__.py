@@ -1,0 +1,1 @@
+"""What is asked of the priors: concepts, their scores, and who pulled."""

@@ -1,0 +1,116 @@
+"""Who pulled how hard: per step for the metrics, and summed over a run.
+
+Norms are of dL/d image, as the priors report them; 'generic/0' is concept 0 of
+prior 'generic', in the order of `ComposedObjective.of_prior`.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import re
+
+import numpy as np
+
+from mmdist.core import messages
+
+_PER_CONCEPT = re.compile(r'(norm|cosine)_(\d+)')
+_GROUPS = {'norm': 'pull', 'cosine': 'cosine'}
+
+
+def step_metrics(
+  answers: Mapping[str, messages.ScoreGradient],
+  fit_metrics: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, float]:
+  """Returns one step's scalars by flat name, sorted.
+
+  `pull/normal` is the norm of a prior's whole pull, `pull/generic/0` that of a
+  concept before weighting, `cosine/generic/0` its cosine with the sum,
+  `cosine/generic~personal` the one between two priors on the same channel.
+  Whatever else a prior reports becomes `proxy_loss/generic` and so on.
+
+  Args:
+    answers: by prior.
+    fit_metrics: by prior; of the fits that have finished, which are those of
+      the step before.
+  """
+  metrics = {}
+  for prior, answer in answers.items():
+    metrics[f'pull/{prior}'] = float(np.linalg.norm(answer.cotangent))
+    for name, value in answer.metrics.items():
+      metrics[_flat_name(prior, name)] = float(value)
+  for prior, fit in (fit_metrics or {}).items():
+    for name, value in fit.items():
+      metrics[f'{name}/{prior}'] = float(value)
+  metrics.update(_cosines(answers))
+  return dict(sorted(metrics.items()))
+
+
+def _flat_name(prior: str, name: str) -> str:
+  concept = _PER_CONCEPT.fullmatch(name)
+  if concept is None:
+    return f'{name}/{prior}'
+  return f'{_GROUPS[concept[1]]}/{prior}/{concept[2]}'
+
+
+def _cosines(answers: Mapping[str, messages.ScoreGradient]) -> dict:
+  """Returns the cosine of every pair of priors that share a channel."""
+  pairs = [
+    (first, second)
+    for first in sorted(answers)
+    for second in sorted(answers)
+    if first < second and answers[first].channel == answers[second].channel
+  ]
+  return {
+    f'cosine/{first}~{second}': cosine(
+      answers[first].cotangent, answers[second].cotangent
+    )
+    for first, second in pairs
+  }
+
+
+def cosine(first: np.ndarray, second: np.ndarray) -> float:
+  """Returns the cosine of two arrays; 0 if one of them is zero."""
+  first = np.asarray(first, np.float64).ravel()
+  second = np.asarray(second, np.float64).ravel()
+  length = np.linalg.norm(first) * np.linalg.norm(second)
+  return float(first @ second / length) if length else 0.0
+
+
+@dataclasses.dataclass
+class Ledger:
+  """Running sums of every step's metrics.
+
+  Attributes:
+    num_steps: per metric, how many steps reported it.
+    sums: per metric, the sum over those steps.
+  """
+
+  num_steps: dict[str, int] = dataclasses.field(default_factory=dict)
+  sums: dict[str, float] = dataclasses.field(default_factory=dict)
+
+  def record(
+    self,
+    answers: Mapping[str, messages.ScoreGradient],
+    fit_metrics: Mapping[str, Mapping[str, float]] | None = None,
+  ) -> dict[str, float]:
+    """Adds one step and returns its `step_metrics`."""
+    metrics = step_metrics(answers, fit_metrics)
+    for name, value in metrics.items():
+      self.num_steps[name] = self.num_steps.get(name, 0) + 1
+      self.sums[name] = self.sums.get(name, 0.0) + value
+    return metrics
+
+  def means(self) -> dict[str, float]:
+    """Returns every metric's mean over the steps that reported it."""
+    return {name: self.sums[name] / self.num_steps[name] for name in self.sums}
+
+  def shares(self) -> dict[str, float]:
+    """Returns per prior its share of all the pulling so far, summing to 1."""
+    pulls = {
+      name.removeprefix('pull/'): value
+      for name, value in self.sums.items()
+      if re.fullmatch(r'pull/[^/]+', name)
+    }
+    total = sum(pulls.values())
+    return {
+      name: value / total if total else 0.0 for name, value in pulls.items()
+    }
