@@ -1,0 +1,126 @@
+"""The files of a diffusers directory, and one line for each that is wrong.
+
+Weights are read from safetensors only: a pickled file can run code.
+"""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import safetensors
+import transformers
+
+# The name, without its ending, of each component's weights.
+WEIGHTS = {
+  'unet': 'diffusion_pytorch_model',
+  'vae': 'diffusion_pytorch_model',
+  'text_encoder': 'model',
+}
+_PICKLES = ('.bin', '.ckpt', '.pt', '.pth', '.pkl')
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """Reads a JSON object; one-line errors say which file is wrong."""
+  if not path.is_file():
+    raise FileNotFoundError(
+      f'{path} is missing; a prior is a diffusers directory (unet/, '
+      'scheduler/, text_encoder/, tokenizer/, and vae/ if it is latent).'
+    )
+  try:
+    content = json.loads(path.read_text(encoding='utf-8'))
+  except ValueError as error:
+    raise ValueError(f'{path} is corrupt: {error}.') from error
+  if not isinstance(content, dict):
+    raise ValueError(f'{path} is corrupt: it holds no JSON object.')
+  return content
+
+
+def check_weights(directory: pathlib.Path, component: str) -> None:
+  """Raises unless every weights file of a component is whole safetensors."""
+  folder = directory / component
+  path = folder / f'{WEIGHTS[component]}.safetensors'
+  index = folder / f'{path.name}.index.json'
+  if index.is_file():
+    shards = set(read_json(index).get('weight_map', {}).values())
+    paths = [folder / shard for shard in sorted(shards)]
+  else:
+    paths = [path]
+  for path in paths:
+    if not path.is_file():
+      raise _missing(path)
+    try:
+      with safetensors.safe_open(path, 'pt'):
+        pass
+    except (safetensors.SafetensorError, OSError) as error:
+      raise ValueError(
+        f'{path} is corrupt ({_first_line(error)}); copy it again.'
+      ) from error
+
+
+def _missing(path: pathlib.Path) -> Exception:
+  folder = path.parent
+  names = sorted(os.listdir(folder)) if folder.is_dir() else []
+  pickled = [name for name in names if name.endswith(_PICKLES)]
+  if pickled:
+    return ValueError(
+      f'{folder / pickled[0]} is pickled and could run code; convert it to '
+      f'{path.name} (save_pretrained with safe_serialization=True).'
+    )
+  return FileNotFoundError(f'{path} is missing.')
+
+
+def load_component(cls, directory: pathlib.Path, component: str, **kwargs):
+  """Opens one network of a diffusers directory, frozen and in eval mode.
+
+  Args:
+    cls: its diffusers or transformers class.
+    directory: the diffusers directory.
+    component: a key of `WEIGHTS`.
+    **kwargs: the dtype, by the name that `cls` has for it.
+
+  Raises:
+    FileNotFoundError, ValueError: in one line, the file that is wrong.
+  """
+  read_json(directory / component / 'config.json')
+  check_weights(directory, component)
+  try:
+    module, info = cls.from_pretrained(
+      str(directory / component),
+      use_safetensors=True,
+      local_files_only=True,
+      output_loading_info=True,
+      **kwargs,
+    )
+  except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    raise ValueError(
+      f'{directory / component} does not fit {cls.__name__}: '
+      f'{_first_line(error)}'
+    ) from error
+  if info['missing_keys']:
+    raise ValueError(
+      f'{directory / component} lacks {len(info["missing_keys"])} weights, '
+      f'{min(info["missing_keys"])} among them; is config.json of another '
+      'model?'
+    )
+  return module.requires_grad_(False).eval()
+
+
+def load_tokenizer(directory: str | os.PathLike):
+  """Opens the tokenizer of a diffusers directory; reads nothing else."""
+  folder = pathlib.Path(directory) / 'tokenizer'
+  if not folder.is_dir():
+    raise FileNotFoundError(f'{folder} is missing.')
+  try:
+    return transformers.AutoTokenizer.from_pretrained(
+      str(folder), local_files_only=True
+    )
+  # tokenizers raises bare Exception for a tokenizer.json it cannot parse.
+  except Exception as error:
+    raise ValueError(
+      f'{folder} cannot be opened: {_first_line(error)}'
+    ) from error
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,257 @@
+"""What an actor hosts: one frozen model, its proxy, and the last renders.
+
+It answers first; its host then lets it fit, so that nobody waits for a fit.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import os
+import time
+
+import numpy as np
+import torch
+
+from mmdist.core import assets
+from mmdist.core import messages
+from mmdist.core import names
+from mmdist.core import seeds
+from mmdist.core import shapes
+from mmdist.priors import pipeline as pipelines
+from mmdist.priors import proxy as proxies
+from mmdist.priors import schedule as schedules
+from mmdist.priors import score as scores
+
+# Share of the views fitted with the empty text, so that the proxy can be
+# guided (O14) at any step.
+EMPTY_TEXT_SHARE = 0.1
+
+
+def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
+  """Builds a prior in the process that will host it.
+
+  Raises:
+    FileNotFoundError, ValueError: in one line, what is wrong with the spec or
+      with the files it names.
+  """
+  names.check_choice('objective', spec.objective, ('vsd', 'sds'))
+  names.check_choice('proxy_noise', spec.proxy_noise, ('own', 'shared'))
+  names.check_choice('weighting', spec.weighting, schedules.WEIGHTINGS)
+  configure_torch(spec.num_threads)
+  pipeline = pipelines.open_pipeline(
+    assets.resolve(spec.directory), spec.dtype, spec.device
+  )
+  return DiffusionPrior(spec, pipeline)
+
+
+def configure_torch(num_threads: int) -> None:
+  """Makes torch answer the same bits again, with this many threads (0: as is).
+
+  Bits differ between thread counts, so the count is part of a run.
+  """
+  if num_threads > 0:
+    torch.set_num_threads(num_threads)
+  # CUDA reads this when its first kernel runs.
+  os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+  torch.use_deterministic_algorithms(True, warn_only=True)
+  # The flag above would otherwise fill every new buffer with NaN.
+  torch.utils.deterministic.fill_uninitialized_memory = False
+  torch.backends.cudnn.benchmark = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Shown:
+  """The last request, and its renders as the networks saw them."""
+
+  request: messages.ScoreRequest
+  noised: scores.Noised
+
+
+class DiffusionPrior:
+  """A `messages.Prior` made of a diffusers directory.
+
+  Attributes:
+    spec: what it was built from.
+    pipeline: the frozen model.
+    proxy: its proxy; None for SDS.
+  """
+
+  def __init__(
+    self, spec: messages.PriorSpec, pipeline: pipelines.Pipeline
+  ):
+    self.spec = spec
+    self.pipeline = pipeline
+    self.proxy = None
+    if spec.objective == 'vsd':
+      self.proxy = proxies.Proxy(pipeline.unet, spec.rank)
+    self._step = 0  # Fits, also of SDS, whose fits do nothing.
+    self._shown: _Shown | None = None
+
+  def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
+    """Answers, and remembers the renders for `fit`.
+
+    Raises:
+      ValueError: the request does not fit together, or expects a proxy with
+        another number of fits behind it.
+      FloatingPointError: the answer is not finite (method.md O23).
+    """
+    start = time.monotonic()
+    self._check(request)
+    answer = scores.score(
+      self.pipeline,
+      self.proxy,
+      request,
+      self.spec.weighting,
+      self.spec.proxy_guidance_scale,
+    )
+    self._check_finite(request, answer)
+    self._shown = _Shown(request, answer.noised)
+    return messages.ScoreGradient(
+      step=request.step,
+      prior=self.spec.name,
+      channel=self.spec.channel,
+      cotangent=answer.cotangent,
+      proxy_step=self._step,
+      metrics={**answer.metrics, 'seconds': time.monotonic() - start},
+    )
+
+  def fit(self) -> Mapping[str, float]:
+    """Fits the proxy once, unsigned (O7), on the renders last scored.
+
+    Returns:
+      `proxy_loss` and `proxy_seconds`; nothing for SDS.
+
+    Raises:
+      RuntimeError: nothing was scored since the last fit.
+      FloatingPointError: the fit is not finite; the proxy has not moved.
+    """
+    if self._shown is None:
+      raise RuntimeError(
+        f'prior {self.spec.name!r} was asked to fit before it was asked to '
+        'score; each fit needs the renders of one score.'
+      )
+    shown, self._shown = self._shown, None
+    self._step += 1
+    if self.proxy is None:
+      return {}
+    start = time.monotonic()
+    try:
+      loss = self._fit_proxy(shown)
+    except FloatingPointError as error:
+      self._step -= 1
+      raise FloatingPointError(
+        f'step {shown.request.step}, prior {self.spec.name!r}: {error}.'
+      ) from error
+    return {'proxy_loss': loss, 'proxy_seconds': time.monotonic() - start}
+
+  def save_proxy(self) -> messages.ProxyState:
+    """Returns a copy of the proxy and its optimiser; SDS has only a count."""
+    if self.proxy is None:
+      return messages.ProxyState(self._step, {})
+    return self.proxy.save()
+
+  def restore_proxy(self, state: messages.ProxyState) -> None:
+    """Goes back to a saved proxy; forgets the renders last scored.
+
+    Raises:
+      ValueError: the state is of another kind of proxy.
+    """
+    if self.proxy is not None:
+      self.proxy.restore(state)
+    elif state.arrays:
+      raise ValueError(
+        f'prior {self.spec.name!r} runs SDS, which has no proxy, but was given '
+        f'one of {len(state.arrays)} arrays.'
+      )
+    self._step = state.step
+    self._shown = None
+
+  def _fit_proxy(self, shown: _Shown) -> float:
+    request = shown.request
+    noised, texts = draw_fit(self.pipeline, shown.noised, request)
+    if self.spec.proxy_noise == 'shared':
+      noised = shown.noised  # Eq 3 literally (O12).
+    embeds = self.pipeline.text.encode(texts)
+    target = schedules.training_target(
+      noised.latents,
+      noised.noise,
+      noised.a,
+      noised.s,
+      self.pipeline.schedule.prediction_type,
+    )
+
+    def loss_of_proxy():
+      prediction = pipelines.predict(
+        self.pipeline, noised.noisy, noised.timestep, embeds
+      )
+      return (prediction - target).square().mean()
+
+    return self.proxy.fit(loss_of_proxy, request.proxy_learning_rate)
+
+  def _check(self, request: messages.ScoreRequest) -> None:
+    shapes.check_shape('images', request.images, ('V', 'H', 'W', 3))
+    num_views = request.images.shape[0]
+    shapes.check_shape('noise_levels', request.noise_levels, (num_views,))
+    num_concepts = len(request.prompts)
+    per_concept = (
+      request.plain_prompts,
+      request.weights,
+      request.guidance_scales,
+    )
+    if any(len(field) != num_concepts for field in per_concept):
+      raise ValueError(
+        f'request has {num_concepts} concepts in prompts, and '
+        f'{", ".join(str(len(field)) for field in per_concept)} in '
+        'plain_prompts, weights and guidance_scales; expected as many in each.'
+      )
+    if not num_concepts or any(len(p) != num_views for p in request.prompts):
+      raise ValueError(
+        f'request has {[len(p) for p in request.prompts]} prompts per concept '
+        f'for {num_views} views; expected one per view, and one concept or '
+        'more.'
+      )
+    if request.proxy_step != self._step:
+      raise ValueError(
+        f'step {request.step} expects a proxy of prior {self.spec.name!r} with '
+        f'{request.proxy_step} fits behind it; it has {self._step}. Restore '
+        'the proxy of that step.'
+      )
+
+  def _check_finite(self, request, answer: scores.Answer) -> None:
+    if np.isfinite(answer.cotangent).all():
+      return
+    finite_images = np.isfinite(request.images).all()
+    guilty = [
+      repr(text)
+      for index, text in enumerate(request.plain_prompts)
+      if not np.isfinite(answer.metrics[f'norm_{index}'])
+    ]
+    cause = ', '.join(guilty) if finite_images else 'its images, as given'
+    raise FloatingPointError(
+      f'step {request.step}, prior {self.spec.name!r}: the pull is not finite '
+      f'for {cause or "the sum of its concepts"}.'
+    )
+
+
+def draw_fit(
+  pipeline: pipelines.Pipeline,
+  shown: scores.Noised,
+  request: messages.ScoreRequest,
+) -> tuple[scores.Noised, list[str]]:
+  """Draws a fit's own t ~ U(0, 1), noise (O12) and one text per view (O13).
+
+  Each view gets one concept's text without view words, whatever its weight
+  (O7), or now and then the empty one. All from the request's seed.
+  """
+  num_views = len(shown.timestep)
+  rng = seeds.generator(request.seed, request.step, 'proxy fit')
+  t = rng.uniform(size=num_views)
+  concepts = rng.integers(len(request.plain_prompts), size=num_views)
+  empty = rng.uniform(size=num_views) < EMPTY_TEXT_SHARE
+  noise = rng.standard_normal(shown.latents.shape, dtype=np.float32)
+  # Sorted, so that the order of concepts never changes a bit.
+  plain = sorted(request.plain_prompts)
+  texts = [
+    '' if blank else plain[concept]
+    for concept, blank in zip(concepts, empty, strict=True)
+  ]
+  return scores.add_noise(pipeline, shown.latents, noise, t), texts

@@ -1,0 +1,172 @@
+"""A prior's proxy: a LoRA on its own UNet that learns what the renders are.
+
+One copy of the UNet serves as both: adapters on is the proxy, off the frozen
+base. B starts at zero, so at step 0 both are the same function, bit for bit
+(method.md O11).
+"""
+
+from collections.abc import Callable, Iterator
+import contextlib
+
+import numpy as np
+import peft
+import torch
+
+from mmdist.core import messages
+from mmdist.core import seeds
+
+# The layers that carry the texture: attention, convolutions, time.
+TARGETS = (
+  'to_q',
+  'to_k',
+  'to_v',
+  'to_out.0',
+  'conv1',
+  'conv2',
+  'proj_in',
+  'proj_out',
+  'time_emb_proj',
+)
+BETAS = (0.9, 0.99)
+_MOMENTS = ('exp_avg', 'exp_avg_sq')
+
+
+class Proxy:
+  """The adapters of one UNet and the Adam that moves them.
+
+  Attributes:
+    step: fits behind it.
+    parameters: flat name -> LoRA weight, float32.
+  """
+
+  def __init__(self, unet, rank: int = 4, seed: int = 0):
+    """Adds the adapters, switched off.
+
+    Args:
+      unet: a frozen diffusers model; it is changed in place.
+      rank: of every adapter (O17).
+      seed: decides A; B is zero.
+    """
+    self._unet = unet
+    config = peft.LoraConfig(
+      r=rank,
+      lora_alpha=rank,
+      init_lora_weights='gaussian',
+      target_modules=list(TARGETS),
+    )
+    # PEFT draws from the global generator, which is put back afterwards.
+    with torch.random.fork_rng(devices=[]):
+      torch.manual_seed(seeds.derive_seed(seed, 0, 'proxy') % (1 << 32))
+      unet.add_adapter(config)
+    self.parameters = {
+      name: weight
+      for name, weight in unet.named_parameters()
+      if weight.requires_grad
+    }
+    for weight in self.parameters.values():
+      weight.data = weight.data.float()
+    self.step = 0
+    self._adam = self._new_adam()
+    unet.disable_adapters()
+
+  def _new_adam(self) -> torch.optim.Adam:
+    return torch.optim.Adam(self.parameters.values(), betas=BETAS)
+
+  @contextlib.contextmanager
+  def active(self) -> Iterator[None]:
+    """Inside, the UNet is the proxy; outside, the frozen base."""
+    self._unet.enable_adapters()
+    try:
+      yield
+    finally:
+      self._unet.disable_adapters()
+
+  def fit(
+    self, loss_of_proxy: Callable[[], torch.Tensor], learning_rate: float
+  ) -> float:
+    """Descends a loss once.
+
+    Args:
+      loss_of_proxy: runs the UNet and returns a scalar.
+      learning_rate: of this step alone; the schedule is the learner's (O17).
+
+    Returns:
+      The loss before the step.
+
+    Raises:
+      FloatingPointError: loss or gradient is not finite; nothing has moved.
+    """
+    with self.active(), torch.enable_grad():
+      loss = loss_of_proxy()
+      weights = list(self.parameters.values())
+      gradients = torch.autograd.grad(loss, weights)
+    finite = loss.isfinite()
+    for gradient in gradients:
+      finite = finite & gradient.isfinite().all()
+    if not finite:
+      raise FloatingPointError(
+        f'fit {self.step} has a loss of {loss.item()} or a gradient that is '
+        'not finite'
+      )
+    for weight, gradient in zip(weights, gradients, strict=True):
+      weight.grad = gradient
+    self._adam.param_groups[0]['lr'] = learning_rate
+    self._adam.step()
+    self._adam.zero_grad(set_to_none=True)
+    self.step += 1
+    return loss.item()
+
+  def save(self) -> messages.ProxyState:
+    """Returns a copy of everything learned, optimiser included."""
+    arrays = {}
+    for name, weight in self.parameters.items():
+      arrays[f'lora/{name}'] = _to_numpy(weight)
+      for moment in _MOMENTS:
+        kept = self._adam.state[weight].get(moment)
+        kept = torch.zeros_like(weight) if kept is None else kept
+        arrays[f'{moment}/{name}'] = _to_numpy(kept)
+    return messages.ProxyState(self.step, arrays)
+
+  def restore(self, state: messages.ProxyState) -> None:
+    """Goes back to what `save` returned, bit for bit.
+
+    Raises:
+      ValueError: the state is of a proxy with other layers or another rank.
+    """
+    self._check(state)
+    self._adam = self._new_adam()
+    for name, weight in self.parameters.items():
+      # Arrays from Ray are read-only, and torch would write into them.
+      weight.data.copy_(torch.from_numpy(state.arrays[f'lora/{name}'].copy()))
+      self._adam.state[weight] = {
+        'step': torch.tensor(float(state.step)),
+        **{
+          moment: torch.from_numpy(state.arrays[f'{moment}/{name}'].copy()).to(
+            weight.device
+          )
+          for moment in _MOMENTS
+        },
+      }
+    self.step = state.step
+
+  def _check(self, state: messages.ProxyState) -> None:
+    shapes = {
+      f'{kind}/{name}': tuple(weight.shape)
+      for name, weight in self.parameters.items()
+      for kind in ('lora', *_MOMENTS)
+    }
+    given = {name: tuple(array.shape) for name, array in state.arrays.items()}
+    if shapes != given:
+      name = min(
+        key
+        for key in shapes.keys() | given.keys()
+        if shapes.get(key) != given.get(key)
+      )
+      raise ValueError(
+        f'proxy state is of another proxy: {name} has shape '
+        f'{given.get(name, "none")}, expected {shapes.get(name, "none")}.'
+      )
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
+  return tensor.detach().to('cpu', copy=True).numpy()

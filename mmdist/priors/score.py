@@ -1,0 +1,242 @@
+"""The pull of a frozen model, minus its proxy's, on the pixels of renders.
+
+SDS (method.md O1), VSD (O2), guidance (O14, O15), w(t) (O4), composition (O6,
+O21) and the way back from latents to pixels. Pure in (request, proxy).
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+
+import numpy as np
+import torch
+
+from mmdist.core import composition
+from mmdist.core import messages
+from mmdist.core import seeds
+from mmdist.priors import pipeline as pipelines
+from mmdist.priors import proxy as proxies
+from mmdist.priors import schedule as schedules
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+  """One concept as a prior sees it; ordered by its content.
+
+  Attributes:
+    prompts: V texts with view words, for the base (O13).
+    plain_prompt: the text without them, for the proxy.
+    guidance_scale: of the base.
+    weight: signed.
+  """
+
+  prompts: tuple[str, ...]
+  plain_prompt: str
+  guidance_scale: float
+  weight: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Noised:
+  """Renders in the network's space, noised.
+
+  Attributes:
+    latents: [V, C, h, w] clean, without gradient.
+    noise: as latents.
+    timestep: [V] int64.
+    a: [V, 1, 1, 1] share of the latents.
+    s: [V, 1, 1, 1] share of the noise.
+    noisy: a latents + s noise.
+  """
+
+  latents: torch.Tensor
+  noise: torch.Tensor
+  timestep: torch.Tensor
+  a: torch.Tensor
+  s: torch.Tensor
+  noisy: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answer:
+  """What a score is made of, before it is packed into a message.
+
+  Attributes:
+    cotangent: [V, H, W, 3] float32 dL/d image.
+    metrics: `norm_i`, `cosine_i` per concept of the request.
+    noised: what the networks were shown.
+  """
+
+  cotangent: np.ndarray
+  metrics: dict[str, float]
+  noised: Noised
+
+
+def terms_of(request: messages.ScoreRequest) -> list[Term]:
+  """Returns the request's concepts in its order."""
+  return [
+    Term(*fields)
+    for fields in zip(
+      request.prompts,
+      request.plain_prompts,
+      request.guidance_scales,
+      request.weights,
+      strict=True,
+    )
+  ]
+
+
+def canonical(terms: Sequence[Term], mode: str) -> list[Term]:
+  """Sorts terms, so that the order of concepts never changes a bit.
+
+  In mode 'sum' terms that differ in weight alone become one: a concept minus
+  itself is then exactly zero, however the passes round.
+  """
+  terms = sorted(terms, key=dataclasses.astuple)
+  if mode != 'sum':
+    return terms
+  weights: dict[Term, list[float]] = {}
+  for term in terms:
+    key = dataclasses.replace(term, weight=0.0)
+    weights.setdefault(key, []).append(term.weight)
+  return [
+    dataclasses.replace(term, weight=math.fsum(parts))
+    for term, parts in weights.items()
+  ]
+
+
+def add_noise(
+  pipeline: pipelines.Pipeline, latents: torch.Tensor, noise: np.ndarray, t
+) -> Noised:
+  """Noises latents to t [V] in [0, 1] with noise drawn by numpy.
+
+  Numpy draws it, so that it is the same on every device.
+  """
+  noise = torch.from_numpy(noise).to(latents)
+  timestep = schedules.t_to_timestep(pipeline.schedule, t).to(latents.device)
+  a, s = schedules.coefficients(pipeline.schedule, timestep)
+  noisy = schedules.add_noise(latents, noise, a, s)
+  return Noised(latents, noise, timestep, a, s, noisy)
+
+
+def score(
+  pipeline: pipelines.Pipeline,
+  proxy: proxies.Proxy | None,
+  request: messages.ScoreRequest,
+  weighting: str = 'sigma2',
+  proxy_guidance_scale: float = 1.0,
+) -> Answer:
+  """Answers a request.
+
+  Args:
+    pipeline: the frozen model.
+    proxy: its proxy (VSD, O2), or None (SDS, O1).
+    request: images of any size; concepts, t and the seed of the noise.
+    weighting: a key of `schedules.WEIGHTINGS`.
+    proxy_guidance_scale: 1 runs no unconditional pass of the proxy (O14).
+
+  Raises:
+    ValueError: a prompt is too long or has unknown words.
+  """
+  images = torch.tensor(np.asarray(request.images, np.float32))
+  images.requires_grad_(True)
+  with torch.enable_grad():
+    encoded = pipelines.encode_images(pipeline, images)
+  latents = encoded.detach()
+  rng = seeds.generator(request.seed, request.step, 'score noise')
+  noise = rng.standard_normal(latents.shape, dtype=np.float32)
+  noised = add_noise(pipeline, latents, noise, request.noise_levels)
+  terms = canonical(terms_of(request), request.mode)
+  with torch.no_grad():
+    pulls = _pulls(pipeline, proxy, noised, terms, proxy_guidance_scale)
+    pulls = pulls * schedules.WEIGHTINGS[weighting](noised.a, noised.s)
+    total = composition.compose(
+      pulls, [term.weight for term in terms], request.mode
+    )
+  # A mean over views, pixels and channels (O5), in the network's space.
+  (cotangent,) = torch.autograd.grad(encoded, images, total / total.numel())
+  return Answer(
+    cotangent=cotangent.numpy(),
+    metrics=_metrics(terms_of(request), terms, pulls, total),
+    noised=noised,
+  )
+
+
+def _pulls(pipeline, proxy, noised, terms, proxy_guidance_scale):
+  """Returns [M, V, C, h, w]: eps of the base minus the proxy's, or the noise.
+
+  Concepts that share their texts share their passes.
+  """
+  keys = list(dict.fromkeys((t.prompts, t.guidance_scale) for t in terms))
+  prompts = list(dict.fromkeys(prompts for prompts, _ in keys))
+  base = _guided(pipeline, noised, prompts, keys)
+  if proxy is None:
+    return torch.stack(
+      [base[t.prompts, t.guidance_scale] - noised.noise for t in terms]
+    )
+  num_views = len(noised.timestep)
+  plain = list(dict.fromkeys((t.plain_prompt,) * num_views for t in terms))
+  with proxy.active():
+    learned = _guided(
+      pipeline, noised, plain, [(p, proxy_guidance_scale) for p in plain]
+    )
+  return torch.stack(
+    [
+      base[t.prompts, t.guidance_scale]
+      - learned[(t.plain_prompt,) * num_views, proxy_guidance_scale]
+      for t in terms
+    ]
+  )
+
+
+def _guided(pipeline, noised, prompts, keys):
+  """Predicts eps for each (V prompts, guidance scale), all in one pass.
+
+  The unconditional rows are left out where every scale is 1.
+  """
+  num_views = len(noised.timestep)
+  rows = list(prompts)
+  if any(scale != 1 for _, scale in keys):
+    rows.append(('',) * num_views)
+  texts = [text for row in rows for text in row]
+  predictions = pipelines.predict(
+    pipeline,
+    noised.noisy.repeat(len(rows), 1, 1, 1),
+    noised.timestep.repeat(len(rows)),
+    pipeline.text.encode(texts),
+  )
+  by_prompts = dict(zip(rows, predictions.split(num_views), strict=True))
+  guided = {}
+  for row, scale in keys:
+    prediction = by_prompts[row]
+    if scale != 1:
+      # Guidance commutes with the change to eps, which is affine.
+      empty = by_prompts[('',) * num_views]
+      prediction = empty + scale * (prediction - empty)
+    guided[row, scale] = schedules.prediction_to_eps(
+      prediction,
+      noised.noisy,
+      noised.a,
+      noised.s,
+      pipeline.schedule.prediction_type,
+    )
+  return guided
+
+
+def _metrics(asked, terms, pulls, total) -> dict[str, float]:
+  """Returns each asked concept's weighted RMS pull and its cosine with all."""
+  by_text = {
+    dataclasses.replace(term, weight=0.0): pull
+    for term, pull in zip(terms, pulls, strict=True)
+  }
+  total_norm = torch.linalg.vector_norm(total).item()
+  metrics = {}
+  for index, term in enumerate(asked):
+    pull = term.weight * by_text[dataclasses.replace(term, weight=0.0)]
+    norm = torch.linalg.vector_norm(pull).item()
+    product = norm * total_norm
+    inner = (pull * total).sum().item()
+    metrics[f'norm_{index}'] = norm / math.sqrt(total.numel())
+    # A pull of zero has no direction; NaN stays NaN (O23).
+    metrics[f'cosine_{index}'] = inner / product if product else 0.0
+  return metrics
