@@ -1,0 +1,1 @@
+"""Moves a 3D representation along the priors' summed pull."""

@@ -1,0 +1,68 @@
+"""Cuts the pixels of V views into equal chunks of rays, and back.
+
+Small chunks keep the activations of one chunk in the cache; their number is
+padded to a multiple of the devices. A chunk is known by its global number, so
+nothing it renders depends on how many devices there are.
+"""
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmdist.cameras import camera as camera_lib
+from mmdist.core import arrays
+
+
+@struct.dataclass
+class Chunks:
+  """All rays of a step.
+
+  Attributes:
+    index: [K] global number of the chunk.
+    rays: [K, N, ...]; padding repeats the last ray.
+    mask: [K, N] 1 for a pixel, 0 for padding.
+  """
+
+  index: jax.Array
+  rays: arrays.Rays
+  mask: jax.Array
+
+
+def cast(
+  cameras: camera_lib.Camera,
+  backgrounds,
+  resolution: int,
+  chunk_size: int,
+  num_devices: int,
+) -> Chunks:
+  """Casts the rays of [V] cameras over [V, 3] backgrounds, in chunks."""
+
+  def one_view(camera, background):
+    return camera_lib.camera_rays(camera, resolution, background)
+
+  rays = jax.vmap(one_view)(cameras, backgrounds)
+  mask = jnp.ones(rays.near.shape[:-1])
+  rays = jax.tree.map(
+    lambda leaf: cut(leaf, chunk_size, num_devices, mode='edge'), rays
+  )
+  mask = cut(mask, chunk_size, num_devices)
+  return Chunks(jnp.arange(len(mask)), rays, mask)
+
+
+def cut(pixels, chunk_size: int, num_devices: int, mode: str = 'constant'):
+  """Reshapes [V, H, W, ...] to [K, N, ...]; `mode` is `jnp.pad`'s."""
+  flat = pixels.reshape((-1,) + pixels.shape[3:])
+  rounds = -(-len(flat) // (chunk_size * num_devices))
+  num_chunks = rounds * num_devices
+  missing = num_chunks * chunk_size - len(flat)
+  padding = [(0, missing)] + [(0, 0)] * (flat.ndim - 1)
+  flat = jnp.pad(flat, padding, mode=mode)
+  return flat.reshape((num_chunks, chunk_size) + flat.shape[1:])
+
+
+def join(chunks, num_views: int, resolution: int):
+  """Undoes `cut`: [K, N, ...] to [V, H, W, ...]."""
+  shape = (num_views, resolution, resolution)
+  flat = chunks.reshape((-1,) + chunks.shape[2:])
+  return flat[: np.prod(shape)].reshape(shape + chunks.shape[2:])

@@ -1,0 +1,320 @@
+"""The learner's two halves of a step: render to ask, pull the answer back.
+
+`make_learner` turns any 3D representation (`init`, `render`) into functions of
+a `TrainState`. Rays go through in chunks, dealt out over the devices, and
+nothing is kept between the halves: the second renders again, with the same
+jitter, and pulls the summed cotangent through (method.md O6, O18).
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+import functools
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mmdist.cameras import orbits
+from mmdist.core import config as config_lib
+from mmdist.core import seeds
+from mmdist.core import shapes
+from mmdist.learner import chunks as chunks_lib
+from mmdist.learner import mesh as mesh_lib
+from mmdist.learner import optimizer as optimizer_lib
+
+
+@struct.dataclass
+class TrainState:
+  """What an optimisation changes.
+
+  Attributes:
+    step: [] int32 updates behind it.
+    params: the representation's parameters.
+    opt_state: the optimiser's.
+  """
+
+  step: jax.Array
+  params: object
+  opt_state: object
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewBatch:
+  """What one step looks at; all of it follows from (seed, step).
+
+  Attributes:
+    seed: the run's.
+    step: the step it belongs to.
+    views: V views.
+    backgrounds: [V, 3] float32 greys in [0, 1].
+  """
+
+  seed: int
+  step: int
+  views: orbits.Views
+  backgrounds: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewRenders:
+  """What the priors are shown, as numpy float32.
+
+  Attributes:
+    rgb: [V, H, W, 3] in [0, 1].
+    normals: [V, H, W, 3] coloured world normals; mid-grey if not rendered.
+    acc: [V, H, W] accumulated opacity in [0, 1].
+  """
+
+  rgb: np.ndarray
+  normals: np.ndarray
+  acc: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+  """The functions of one run, made by `make_learner`.
+
+  Attributes:
+    init: params -> TrainState at step 0.
+    place: TrainState of host arrays -> the same on the devices.
+    render_views: (state, batch) -> ViewRenders.
+    apply_cotangents: (state, batch, {channel: [V, H, W, 3]}) -> (state,
+      statistics). Raises ValueError for a cotangent of the wrong shape or
+      channel, FloatingPointError for numbers that are not finite (O23).
+  """
+
+  init: Callable
+  place: Callable
+  render_views: Callable
+  apply_cotangents: Callable
+
+
+def sample_batch(
+  config: config_lib.ViewsConfig, seed: int, step: int
+) -> ViewBatch:
+  """Draws the views and the greys behind them of one step."""
+  views = orbits.sample(config.num_views, seeds.generator(seed, step, 'views'))
+  rng = seeds.generator(seed, step, 'backgrounds')
+  greys = rng.uniform(*config.background, (config.num_views, 1))
+  return ViewBatch(seed, step, views, np.float32(np.repeat(greys, 3, axis=1)))
+
+
+def make_learner(
+  representation,
+  run: config_lib.RunConfig,
+  *,
+  with_normals: bool = True,
+  layout: mesh_lib.Layout | None = None,
+) -> Learner:
+  """Builds the functions of a run; each is compiled once, at its first call.
+
+  Args:
+    representation: has `render(params, rays [N, ...], key, *, with_normals)`.
+    run: `views`, `learner` and `num_steps` are read.
+    with_normals: static; without them a step costs a third less, so pass
+      False where no prior looks at normals.
+    layout: where to run; all local devices by default.
+  """
+  layout = layout or mesh_lib.local_layout(run.learner.num_devices)
+  optimizer = optimizer_lib.make_optimizer(run.learner, run.num_steps)
+  channels = ('rgb', 'normal') if with_normals else ('rgb',)
+  render_chunk = functools.partial(
+    representation.render, with_normals=with_normals
+  )
+  render = _make_render(render_chunk, run, layout)
+  pull = _make_pull(render_chunk, run, layout, optimizer)
+
+  def init(params) -> TrainState:
+    state = TrainState(jnp.int32(0), params, optimizer.init(params))
+    return layout.replicate(state)
+
+  def render_views(state: TrainState, batch: ViewBatch) -> ViewRenders:
+    images = jax.device_get(render(state.params, *_inputs(batch)))
+    renders = ViewRenders(*images)
+    for field in dataclasses.fields(renders):
+      _check_finite(
+        batch.step, f'render ({field.name})', getattr(renders, field.name)
+      )
+    return renders
+
+  def apply_cotangents(
+    state: TrainState, batch: ViewBatch, cotangents: Mapping[str, np.ndarray]
+  ) -> tuple[TrainState, dict[str, float]]:
+    cotangents = _checked(cotangents, channels, batch, run.views.resolution)
+    state, norms, parts = pull(state, *_inputs(batch), cotangents)
+    stats = _statistics(batch.step, run, norms, parts)
+    return state, stats
+
+  return Learner(init, layout.replicate, render_views, apply_cotangents)
+
+
+def _inputs(batch: ViewBatch):
+  key = seeds.jax_key(batch.seed, batch.step, 'jitter')
+  return batch.views.cameras(), batch.backgrounds, key
+
+
+def _make_render(render_chunk, run: config_lib.RunConfig, layout):
+  """Returns jitted (params, cameras, backgrounds, key) -> rgb, normals, acc."""
+  resolution, size = run.views.resolution, run.learner.chunk_size
+
+  def render_local(replicated, chunks: chunks_lib.Chunks):
+    params, key = replicated
+
+    def one(chunk):
+      key_of_chunk = jax.random.fold_in(key, chunk.index)
+      renders = render_chunk(params, chunk.rays, key_of_chunk)
+      return renders.rgb, renders.normals, renders.acc
+
+    return jax.lax.map(one, chunks)
+
+  @jax.jit
+  def render(params, cameras, backgrounds, key):
+    num_views = len(backgrounds)
+    chunks = chunks_lib.cast(
+      cameras, backgrounds, resolution, size, layout.num_devices
+    )
+    images = layout.map_chunks(render_local, sums=False)((params, key), chunks)
+    return jax.tree.map(
+      lambda image: chunks_lib.join(image, num_views, resolution), images
+    )
+
+  return render
+
+
+def _make_pull(render_chunk, run: config_lib.RunConfig, layout, optimizer):
+  """Returns the jitted second half: render again, pull, update.
+
+  It maps (state, cameras, backgrounds, key, cotangents) to the new state, the
+  norm of every parameter's gradient, and the parts of the loss.
+  """
+  config, resolution = run.learner, run.views.resolution
+
+  def chunk_loss(params, key, chunk, cotangents, num_pixels):
+    key = jax.random.fold_in(key, chunk.index)
+    renders = render_chunk(params, chunk.rays, key)
+    images = {'rgb': renders.rgb, 'normal': renders.normals}
+    opacity = jnp.sum(chunk.mask * renders.acc) / num_pixels
+    regularizer = jnp.sum(chunk.mask * renders.regularizer) / num_pixels
+    # A cotangent is dL/d pixel already: its inner product with the render has
+    # the gradient asked for, and a value that means nothing.
+    loss = sum(jnp.vdot(cotangents[name], images[name]) for name in cotangents)
+    loss += config.opacity_weight * opacity  # l1, for acc >= 0 (O18).
+    loss += config.regularizer_weight * regularizer
+    return loss, {'opacity': opacity, 'regularizer': regularizer}
+
+  @jax.jit
+  def pull(state: TrainState, cameras, backgrounds, key, cotangents):
+    num_pixels = len(backgrounds) * resolution**2
+    sizes = (config.chunk_size, layout.num_devices)
+    chunks = chunks_lib.cast(cameras, backgrounds, resolution, *sizes)
+    cut = {k: chunks_lib.cut(v, *sizes) for k, v in cotangents.items()}
+
+    def local(replicated, sharded):
+      params, key = replicated
+
+      def loss(params, one):
+        return chunk_loss(params, key, *one, num_pixels)
+
+      return differentiate(loss, params, sharded, layout)
+
+    differentiate = _sum_gradients if config.remat else _gradient_of_sum
+    gradient, parts = layout.map_chunks(local, sums=True)(
+      (state.params, key), (chunks, cut)
+    )
+    updates, opt_state = optimizer.update(
+      gradient, state.opt_state, state.params
+    )
+    params = optax.apply_updates(state.params, updates)
+    norms = jax.tree.map(lambda leaf: jnp.linalg.norm(leaf.ravel()), gradient)
+    return TrainState(state.step + 1, params, opt_state), norms, parts
+
+  return pull
+
+
+def _sum_gradients(loss, params, sharded, layout):
+  """Sums the chunks' gradients; one chunk's activations are alive at a time.
+
+  The same numbers as `jax.checkpoint` around a mapped render, which would
+  render every chunk once more for a value that nobody reads.
+  """
+  gradient = jax.grad(loss, has_aux=True)
+
+  def step(total, one):
+    return jax.tree.map(jnp.add, total, gradient(params, one)), None
+
+  first = jax.tree.map(lambda leaf: leaf[0], sharded)
+  zeros = jax.tree.map(
+    lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+    jax.eval_shape(gradient, params, first),
+  )
+  return jax.lax.scan(step, layout.vary(zeros), sharded)[0]
+
+
+def _gradient_of_sum(loss, params, sharded, layout):
+  """Differentiates all chunks at once, all their activations kept."""
+  del layout
+
+  def total(params):
+    losses, parts = jax.lax.map(lambda one: loss(params, one), sharded)
+    return jnp.sum(losses), jax.tree.map(jnp.sum, parts)
+
+  return jax.grad(total, has_aux=True)(params)
+
+
+def _checked(
+  cotangents: Mapping[str, np.ndarray],
+  channels: tuple[str, ...],
+  batch: ViewBatch,
+  resolution: int,
+) -> dict[str, np.ndarray]:
+  """Returns a cotangent for each channel; nobody's pull is zero."""
+  unknown = sorted(set(cotangents) - set(channels))
+  if unknown:
+    raise ValueError(
+      f"step {batch.step}: a cotangent for channel '{unknown[0]}', which this"
+      f' learner does not render; it renders {", ".join(channels)}.'
+    )
+  shape = (len(batch.views), resolution, resolution, 3)
+  for channel, cotangent in cotangents.items():
+    shapes.check_shape(f'the cotangent of {channel}', cotangent, shape)
+    _check_finite(batch.step, f'summed pull on {channel}', cotangent)
+  zeros = np.zeros(shape, np.float32)
+  return {channel: cotangents.get(channel, zeros) for channel in channels}
+
+
+def _check_finite(step: int, what: str, values) -> None:
+  """Raises FloatingPointError unless all values are finite (O23)."""
+  bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
+  if bad:
+    raise FloatingPointError(
+      f'step {step}: {bad} of {np.size(values)} numbers of the {what} are not'
+      ' finite; resume from the last checkpoint with a lower'
+      ' learner.learning_rate or guidance_scale.'
+    )
+
+
+def _statistics(
+  step: int, run: config_lib.RunConfig, norms, parts
+) -> dict[str, float]:
+  """Turns the second half's numbers into named floats, all finite."""
+  norms, parts = jax.device_get((norms, parts))
+  for path, norm in jax.tree_util.tree_leaves_with_path(norms):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    _check_finite(step, f'gradient of {name}', norm)
+  config = run.learner
+  rate = optimizer_lib.learning_rate_at(config, run.num_steps, step)
+  regularization = (
+    config.opacity_weight * parts['opacity']
+    + config.regularizer_weight * parts['regularizer']
+  )
+  return {
+    'loss/opacity': float(config.opacity_weight * parts['opacity']),
+    'loss/regularizer': float(config.regularizer_weight * parts['regularizer']),
+    'loss/regularization': float(regularization),
+    'mean_opacity': float(parts['opacity']),
+    'gradient_norm': float(np.sqrt(sum(np.square(jax.tree.leaves(norms))))),
+    'learning_rate': float(rate),
+  }

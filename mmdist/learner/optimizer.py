@@ -1,0 +1,57 @@
+"""Adam, its decaying learning rate, and which parameters it may move."""
+
+import jax
+import optax
+
+from mmdist.core import config as config_lib
+
+TRAINABLE = ('all', 'code')
+
+
+def learning_rate_at(config: config_lib.LearnerConfig, num_steps: int, step):
+  """Returns the learning rate of one step (method.md O19).
+
+  Decays exponentially from `learning_rate` to `final_learning_rate_ratio` of
+  it at `num_steps`. `step` may be an int or a traced array, so that the
+  optimiser and the proxies (O17) follow one law.
+  """
+  ratio = config.final_learning_rate_ratio
+  return config.learning_rate * ratio ** (step / max(num_steps, 1))
+
+
+def proxy_learning_rate_at(
+  config: config_lib.LearnerConfig, num_steps: int, step: int
+) -> float:
+  """Returns LR_LoRA, by default 2 x LR_NeRF at every step (O17)."""
+  rate = learning_rate_at(config, num_steps, step)
+  return float(config.proxy_learning_rate_ratio * rate)
+
+
+def make_optimizer(
+  config: config_lib.LearnerConfig, num_steps: int
+) -> optax.GradientTransformation:
+  """Builds Adam over everything, or over the latent code alone (N8).
+
+  Raises:
+    ValueError: `trainable` is neither 'all' nor 'code'.
+  """
+  if config.trainable not in TRAINABLE:
+    raise ValueError(
+      f"learner.trainable is '{config.trainable}'; expected 'all' or 'code'."
+    )
+  adam = optax.adam(
+    lambda count: learning_rate_at(config, num_steps, count),
+    b1=config.adam_b1,
+    b2=config.adam_b2,
+  )
+  if config.trainable == 'all':
+    return adam
+  return optax.partition(
+    {'moves': adam, 'stays': optax.set_to_zero()}, _label_code
+  )
+
+
+def _label_code(params):
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: 'moves' if path[0].key == 'code' else 'stays', params
+  )

@@ -1,0 +1,217 @@
+"""The two halves of a step against plain `jax.vjp`, and what they refuse."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mmdist.cameras import camera as camera_lib
+from mmdist.core import config as config_lib
+from mmdist.core import seeds
+from mmdist.learner import distill
+from tests.learner import tiny_field
+
+
+def make_run(**learner) -> config_lib.RunConfig:
+  # 9 x 9 pixels in chunks of 16: two views end in the middle of a chunk.
+  return config_lib.RunConfig(
+    num_steps=10,
+    views=config_lib.ViewsConfig(num_views=2, resolution=9),
+    learner=config_lib.LearnerConfig(chunk_size=16, **learner),
+  )
+
+
+@pytest.fixture(name='params')
+def fixture_params():
+  return tiny_field.init(jax.random.key(0))
+
+
+def random_cotangents(seed: int = 0):
+  rng = np.random.default_rng(seed)
+  return {
+    name: rng.normal(size=(2, 9, 9, 3)).astype(np.float32)
+    for name in ('rgb', 'normal')
+  }
+
+
+def plain_render(params, batch):
+  """Every ray in a loop over chunks, no mapping, no padding, no mesh."""
+  cameras = batch.views.cameras()
+  rays = [
+    camera_lib.camera_rays(
+      camera_lib.Camera(cameras.camera_to_world[i], cameras.tan_half_fov[i]),
+      9,
+      batch.backgrounds[i],
+    )
+    for i in range(2)
+  ]
+  rays = jax.tree.map(
+    lambda *leaves: jnp.concatenate([x.reshape(81, -1) for x in leaves]), *rays
+  )
+  key = seeds.jax_key(batch.seed, batch.step, 'jitter')
+  renders = []
+  for chunk in range(11):
+    index = np.minimum(np.arange(chunk * 16, chunk * 16 + 16), 161)
+    part = jax.tree.map(lambda leaf: leaf[index], rays)
+    renders.append(
+      tiny_field.render(params, part, jax.random.fold_in(key, chunk))
+    )
+  joined = jax.tree.map(lambda *x: jnp.concatenate(x)[:162], *renders)
+  return joined
+
+
+def expected_gradient(params, batch, cotangents, config):
+  def loss(params):
+    out = plain_render(params, batch)
+    return (
+      jnp.vdot(cotangents['rgb'].reshape(162, 3), out.rgb)
+      + jnp.vdot(cotangents['normal'].reshape(162, 3), out.normals)
+      + config.opacity_weight * out.acc.mean()
+      + config.regularizer_weight * out.regularizer.mean()
+    )
+
+  return jax.grad(loss)(params)
+
+
+def gradient_through_update(learner, params, batch, cotangents):
+  """Reads the gradient out of Adam's first moment after one update."""
+  state, _ = learner.apply_cotangents(learner.init(params), batch, cotangents)
+  moments = optax.tree_utils.tree_get(state.opt_state, 'mu')
+  return jax.tree.map(lambda m: m / (1 - 0.9), moments)
+
+
+@pytest.mark.parametrize('remat', [True, False])
+def test_pull_equals_the_plain_gradient(params, remat):
+  run = make_run(remat=remat, opacity_weight=0.3, regularizer_weight=0.7)
+  batch = distill.sample_batch(run.views, 5, 3)
+  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  cotangents = random_cotangents()
+  ours = gradient_through_update(learner, params, batch, cotangents)
+  plain = expected_gradient(params, batch, cotangents, run.learner)
+  for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+    # Float32 sums of 162 rays in another order.
+    np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+
+
+def test_renders_equal_the_plain_render(params):
+  run = make_run()
+  batch = distill.sample_batch(run.views, 0, 0)
+  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  renders = learner.render_views(learner.init(params), batch)
+  plain = plain_render(params, batch)
+  # The compiler fuses the mapped render otherwise: a few float32 ulps.
+  np.testing.assert_allclose(renders.rgb.reshape(162, 3), plain.rgb, atol=1e-5)
+  np.testing.assert_allclose(
+    renders.normals.reshape(162, 3), plain.normals, atol=1e-5
+  )
+  np.testing.assert_allclose(renders.acc.ravel(), plain.acc, atol=1e-5)
+
+
+def test_the_same_step_draws_the_same_batch():
+  views = config_lib.ViewsConfig(num_views=3)
+  one, two = (distill.sample_batch(views, 1, 7) for _ in range(2))
+  other = distill.sample_batch(views, 1, 8)
+  np.testing.assert_array_equal(one.backgrounds, two.backgrounds)
+  assert one.views.words == two.views.words
+  assert not np.array_equal(one.backgrounds, other.backgrounds)
+  assert np.all((one.backgrounds >= 0.35) & (one.backgrounds <= 1.0))
+  np.testing.assert_array_equal(one.backgrounds[:, 0], one.backgrounds[:, 2])
+
+
+def test_trainable_code_moves_only_the_code(params):
+  run = make_run(trainable='code')
+  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  batch = distill.sample_batch(run.views, 0, 0)
+  state, _ = learner.apply_cotangents(
+    learner.init(params), batch, random_cotangents()
+  )
+  moved = jax.tree.map(lambda a, b: bool((a != b).any()), state.params, params)
+  assert moved['code']
+  assert not any(jax.tree.leaves((moved['nerf'], moved['proposal'])))
+
+
+def test_without_normals_they_are_grey_and_not_pulled(params):
+  run = make_run()
+  learner = distill.make_learner(
+    tiny_field.tiny_field(), run, with_normals=False
+  )
+  state = learner.init(params)
+  batch = distill.sample_batch(run.views, 0, 0)
+  assert np.all(learner.render_views(state, batch).normals == 0.5)
+  with pytest.raises(ValueError, match="channel 'normal', which this learner"):
+    learner.apply_cotangents(state, batch, random_cotangents())
+
+
+def test_a_missing_channel_pulls_with_zero(params):
+  run = make_run()
+  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  batch = distill.sample_batch(run.views, 0, 0)
+  rgb = {'rgb': random_cotangents()['rgb']}
+  both = rgb | {'normal': np.zeros_like(rgb['rgb'])}
+  one, _ = learner.apply_cotangents(learner.init(params), batch, rgb)
+  two, _ = learner.apply_cotangents(learner.init(params), batch, both)
+  jax.tree.map(np.testing.assert_array_equal, one.params, two.params)
+
+
+def test_statistics_are_named_and_finite(params):
+  run = make_run()
+  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  batch = distill.sample_batch(run.views, 0, 4)
+  state = learner.init(params)
+  _, stats = learner.apply_cotangents(state, batch, random_cotangents())
+  acc = learner.render_views(state, batch).acc
+  # A mean of 162 float32 in another order.
+  assert stats['mean_opacity'] == pytest.approx(acc.mean(), rel=1e-5)
+  assert stats['learning_rate'] == pytest.approx(1e-3 * 0.2**0.4)
+  assert stats['gradient_norm'] > 0
+
+
+def test_a_cotangent_of_another_shape_is_refused(params):
+  run = make_run()
+  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  batch = distill.sample_batch(run.views, 0, 0)
+  bad = {'rgb': np.zeros((2, 8, 9, 3), np.float32)}
+  with pytest.raises(ValueError, match=r'cotangent of rgb has shape \(2, 8'):
+    learner.apply_cotangents(learner.init(params), batch, bad)
+
+
+def test_a_cotangent_that_is_not_finite_names_step_and_channel(params):
+  run = make_run()
+  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  batch = distill.sample_batch(run.views, 0, 6)
+  bad = random_cotangents()
+  bad['normal'][0, 0, 0, 0] = np.nan
+  with pytest.raises(
+    FloatingPointError, match='step 6: 1 of 486 .* summed pull on normal'
+  ):
+    learner.apply_cotangents(learner.init(params), batch, bad)
+
+
+def test_parameters_that_are_not_finite_name_the_render(params):
+  run = make_run()
+  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  params['code'] = params['code'].at[0].set(jnp.inf - jnp.inf)
+  batch = distill.sample_batch(run.views, 0, 2)
+  with pytest.raises(FloatingPointError, match=r'step 2: .* render \(rgb\)'):
+    learner.render_views(learner.init(params), batch)
+
+
+def test_a_gradient_that_is_not_finite_names_the_parameter(params):
+  def render(params, rays, key, *, with_normals):
+    out = tiny_field.render(params, rays, key, with_normals=with_normals)
+    # sqrt has an infinite slope at 0, and 0 * inf is not a number.
+    return dataclasses.replace(
+      out, acc=out.acc + 0 * jnp.sqrt(params['nerf']['radius'] - 0.8)
+    )
+
+  run = make_run()
+  field = tiny_field.TinyField(tiny_field.init, render)
+  learner = distill.make_learner(field, run)
+  batch = distill.sample_batch(run.views, 0, 9)
+  with pytest.raises(
+    FloatingPointError, match='step 9: .* gradient of nerf/radius'
+  ):
+    learner.apply_cotangents(learner.init(params), batch, random_cotangents())
