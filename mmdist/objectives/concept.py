@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 import dataclasses
 import fractions
 import math
+import numbers
 
 from mmdist.core import config as config_lib
-from mmdist.core import messages
-from mmdist.core import names
+from mmdist.core import messages, names
 from mmdist.objectives import prompts
 
 
@@ -105,7 +105,7 @@ class ComposedObjective:
     return self + -other
 
   def __mul__(self, factor: float) -> 'ComposedObjective':
-    if not isinstance(factor, int | float | fractions.Fraction):
+    if not isinstance(factor, numbers.Real):
       return NotImplemented
     scale = exact(factor)
     return ComposedObjective(

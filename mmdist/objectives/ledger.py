@@ -23,7 +23,7 @@ def step_metrics(
   """Returns one step's scalars by flat name, sorted.
 
   `pull/normal` is the norm of a prior's whole pull, `pull/generic/0` that of a
-  concept before weighting, `cosine/generic/0` its cosine with the sum,
+  concept as the prior reports it, `cosine/generic/0` its cosine with the sum,
   `cosine/generic~personal` the one between two priors on the same channel.
   Whatever else a prior reports becomes `proxy_loss/generic` and so on.
 

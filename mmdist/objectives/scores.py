@@ -11,13 +11,9 @@ import math
 import numpy as np
 
 from mmdist.core import config as config_lib
-from mmdist.core import messages
-from mmdist.core import seeds
-from mmdist.core import shapes
+from mmdist.core import messages, names, seeds, shapes
 from mmdist.objectives import concept as concept_lib
 from mmdist.objectives import prompts
-
-SCHEDULES = ('fixed', 'linear', 'sqrt', 'refine')
 
 
 class NonFiniteAnswer(ArithmeticError):
@@ -39,11 +35,7 @@ def noise_range(
     'sqrt': math.sqrt(progress),
     'refine': 1.0,
   }
-  if noise.schedule not in shares:
-    raise ValueError(
-      f"noise.schedule is '{noise.schedule}'; expected one of: "
-      f'{", ".join(SCHEDULES)}.'
-    )
+  names.check_choice('noise.schedule', noise.schedule, shares)
   share = shares[noise.schedule]
   return noise.minimum, (
     noise.maximum + share * (noise.final_maximum - noise.maximum)
@@ -152,7 +144,9 @@ def check_finite(answers: Mapping[str, messages.ScoreGradient]) -> None:
     if not bad:
       continue
     norms = {k: v for k, v in answer.metrics.items() if k.startswith('norm_')}
-    concepts = [k[len('norm_') :] for k, v in norms.items() if v - v != 0]
+    concepts = [
+      k[len('norm_') :] for k, v in norms.items() if not math.isfinite(v)
+    ]
     named = f'; concept {", ".join(concepts)}' if concepts else ''
     raise NonFiniteAnswer(
       f"prior '{prior}' answered step {answer.step} with {bad} of "
