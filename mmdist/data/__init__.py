@@ -1,0 +1,1 @@
+"""Pictures to learn from: procedural heads, multi-view sets, concept images."""

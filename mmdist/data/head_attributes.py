@@ -1,0 +1,422 @@
+"""Which heads exist: attributes in words, and the numbers they become.
+
+Owns the vocabulary of attributes, how they are drawn, the held-out
+combinations, and the map from attributes to the parameters of
+`mmdist.data.head_shapes`. Words of captions are `mmdist.data.captions`.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import difflib
+
+import numpy as np
+
+from mmdist.data import head_shapes
+
+KINDS = ('man', 'woman', 'child', 'old man', 'old woman')
+NAMES = ('', 'joker', 'devil', 'clown', 'alien', 'wizard', 'elf')
+BEARDS = ('', 'beard', 'long beard', 'moustache')
+GLASSES = ('', 'glasses', 'sunglasses')
+NATURAL_SKINS = {
+  'pale': (0.95, 0.80, 0.72),
+  'tan': (0.80, 0.57, 0.42),
+  'brown': (0.55, 0.36, 0.25),
+  'dark': (0.34, 0.22, 0.16),
+}
+FANTASY_SKINS = {
+  'green': (0.30, 0.66, 0.24),
+  'blue': (0.25, 0.42, 0.85),
+  'red': (0.80, 0.16, 0.13),
+  'purple': (0.55, 0.28, 0.70),
+  'white': (0.95, 0.95, 0.95),
+  'golden': (0.88, 0.68, 0.18),
+}
+NATURAL_HAIR = {
+  'black': (0.07, 0.06, 0.06),
+  'brown': (0.30, 0.18, 0.10),
+  'blond': (0.85, 0.68, 0.35),
+  'ginger': (0.72, 0.32, 0.10),
+}
+OLD_HAIR = {'grey': (0.55, 0.55, 0.56), 'white': (0.92, 0.92, 0.92)}
+FANTASY_HAIR = {
+  'green': (0.15, 0.60, 0.18),
+  'blue': (0.15, 0.25, 0.80),
+  'pink': (0.95, 0.45, 0.65),
+  'purple': (0.50, 0.20, 0.65),
+}
+OBJECT_COLORS = {
+  'red': (0.80, 0.08, 0.08),
+  'blue': (0.10, 0.20, 0.75),
+  'green': (0.10, 0.55, 0.18),
+  'yellow': (0.93, 0.80, 0.12),
+  'black': (0.08, 0.08, 0.09),
+  'white': (0.93, 0.93, 0.93),
+  'purple': (0.50, 0.16, 0.62),
+  'orange': (0.92, 0.48, 0.08),
+}
+EYE_COLORS = {
+  'brown': (0.30, 0.16, 0.07),
+  'blue': (0.15, 0.38, 0.75),
+  'green': (0.18, 0.50, 0.22),
+}
+SKINS = {**NATURAL_SKINS, **FANTASY_SKINS}
+HAIR_COLORS = {**NATURAL_HAIR, **OLD_HAIR, **FANTASY_HAIR}
+
+
+@dataclasses.dataclass(frozen=True)
+class Expression:
+  """How a face moves; each number is scaled by 0.85 to 1.15 per head."""
+
+  curve: float = 0.0  # Corners of the mouth: up > 0 > down.
+  opening: float = 0.0
+  width: float = 1.0
+  brow_raise: float = 0.0
+  brow_tilt: float = 0.0  # Inner ends: down > 0 > up.
+  lid: float = 0.45
+  cheek: float = 0.0
+
+
+# Exaggerated on purpose: they have to be read at 64 pixels.
+EXPRESSIONS = {
+  'neutral': Expression(),
+  'happy': Expression(1.25, 0.72, 1.25, 0.35, 0.0, 0.42, 1.0),
+  'sad': Expression(-1.5, 0.0, 1.05, 0.25, -1.3, 0.12, -0.4),
+  'surprised': Expression(0.0, 0.95, 0.52, 1.5, 0.0, 1.0, 0.0),
+  'open mouth': Expression(0.0, 1.0, 1.12, 0.0, 0.0, 0.40, 0.0),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Attributes:
+  """A head in words. Empty strings mean that the part is absent."""
+
+  kind: str = 'man'
+  name: str = ''
+  expression: str = 'neutral'
+  skin: str = 'pale'
+  hair_style: str = 'short'
+  hair_color: str = 'brown'
+  hat: str = ''
+  hat_color: str = 'red'
+  glasses: str = ''
+  beard: str = ''
+  horns: bool = False
+  headphones: bool = False
+  headphone_color: str = 'black'
+  pointed_ears: bool = False
+  red_nose: bool = False
+  eye_color: str = 'brown'
+  shirt_color: str = 'blue'
+
+
+CHOICES: dict[str, tuple] = {
+  'kind': KINDS,
+  'name': NAMES,
+  'expression': tuple(EXPRESSIONS),
+  'skin': tuple(SKINS),
+  'hair_style': head_shapes.HAIR_STYLES,
+  'hair_color': tuple(HAIR_COLORS),
+  'hat': head_shapes.HATS,
+  'hat_color': tuple(OBJECT_COLORS),
+  'glasses': GLASSES,
+  'beard': BEARDS,
+  'horns': (False, True),
+  'headphones': (False, True),
+  'headphone_color': tuple(OBJECT_COLORS),
+  'pointed_ears': (False, True),
+  'red_nose': (False, True),
+  'eye_color': tuple(EYE_COLORS),
+  'shirt_color': tuple(OBJECT_COLORS),
+}
+
+# Never trained on, by any prior or by the judge's training set; what a prior
+# does with them shows whether it composes words or remembers pictures.
+HELD_OUT = (
+  {'skin': 'green', 'hat_color': 'red'},
+  {'skin': 'blue', 'hat_color': 'yellow'},
+  {'skin': 'purple', 'horns': True},
+  {'skin': 'golden', 'beard': 'moustache'},
+  {'skin': 'red', 'headphones': True},
+  {'hair_color': 'pink', 'glasses': 'glasses'},
+  {'hair_style': 'mohawk', 'hair_color': 'blue'},
+  {'hat': 'crown', 'beard': 'long beard'},
+)
+
+
+def is_held_out(attributes: Attributes) -> bool:
+  """Tells whether a head shows one of the `HELD_OUT` combinations."""
+  seen = visible(attributes)
+  return any(
+    all(seen.get(key) == value for key, value in combination.items())
+    for combination in HELD_OUT
+  )
+
+
+def visible(attributes: Attributes) -> dict:
+  """Returns the attributes that a picture can show (no colour of no hat)."""
+  shown = dataclasses.asdict(attributes)
+  if not attributes.hat:
+    del shown['hat_color']
+  if attributes.hair_style == 'bald':
+    del shown['hair_color']
+  if not attributes.headphones:
+    del shown['headphone_color']
+  return shown
+
+
+def check(attributes: Attributes) -> None:
+  """Raises ValueError, with the nearest value, for an unknown attribute."""
+  for field, choices in CHOICES.items():
+    value = getattr(attributes, field)
+    if value not in choices:
+      near = difflib.get_close_matches(str(value), map(str, choices), 1)
+      hint = f'; did you mean {near[0]!r}?' if near else '.'
+      raise ValueError(
+        f'{field}={value!r} is not an attribute of procedural heads{hint} '
+        f'Known: {", ".join(repr(choice) for choice in choices)}.'
+      )
+
+
+def sample_attributes(
+  rng: np.random.Generator,
+  neutral: bool = False,
+  fixed: Mapping[str, object] | None = None,
+) -> Attributes:
+  """Draws a head's attributes.
+
+  Args:
+    rng: decides everything that is not fixed.
+    neutral: a plain human subject, as the conditional NeRF is pretrained on:
+      neutral face, natural colours, no accessories.
+    fixed: attributes to keep, by field name; named characters and the
+      plausibility rules yield to them.
+  """
+  fixed = dict(fixed or {})
+  kind = fixed.get('kind') or _choose(rng, KINDS, (0.34, 0.32, 0.12, 0.12, 0.10))
+  drawn = _draw_person(rng, kind)
+  if not neutral:
+    drawn |= _draw_fantasy(rng, kind)
+    if not fixed and rng.random() < 0.14:
+      drawn['name'] = _choose(rng, NAMES[1:])
+  drawn |= fixed
+  drawn |= {
+    key: value
+    for key, value in _character(rng, drawn.get('name', '')).items()
+    if key not in fixed
+  }
+  attributes = Attributes(**drawn)
+  check(attributes)
+  return _plausible(attributes, fixed)
+
+
+def sample_training_attributes(rng: np.random.Generator) -> Attributes:
+  """Draws attributes outside the held-out combinations."""
+  while True:
+    attributes = sample_attributes(rng)
+    if not is_held_out(attributes):
+      return attributes
+
+
+def _choose(rng, values, p=None):
+  values = tuple(values)
+  return values[int(rng.choice(len(values), p=p))]
+
+
+def _draw_person(rng, kind):
+  """What every subject has: natural skin, hair, eyes, shirt, maybe a beard."""
+  female, old = 'woman' in kind, 'old' in kind
+  styles = (
+    (0.04, 0.20, 0.44, 0.12, 0.0, 0.20) if female else (0.2, 0.5, 0.1, 0.14, 0.06, 0.0)
+  )
+  bearded = not female and kind != 'child'
+  return {
+    'kind': kind,
+    'skin': _choose(rng, NATURAL_SKINS),
+    'hair_style': _choose(rng, head_shapes.HAIR_STYLES, styles),
+    'hair_color': _choose(rng, OLD_HAIR if old else NATURAL_HAIR),
+    'beard': _choose(rng, BEARDS, (0.64, 0.14, 0.10, 0.12)) if bearded else '',
+    'eye_color': _choose(rng, EYE_COLORS),
+    'shirt_color': _choose(rng, OBJECT_COLORS),
+    'hat_color': _choose(rng, OBJECT_COLORS),
+    'headphone_color': _choose(rng, OBJECT_COLORS),
+  }
+
+
+def _draw_fantasy(rng, kind):
+  """What the priors know beyond plain subjects."""
+  drawn = {
+    'expression': _choose(rng, EXPRESSIONS, (0.2, 0.26, 0.2, 0.18, 0.16)),
+    'glasses': _choose(rng, GLASSES, (0.80, 0.11, 0.09)),
+    'pointed_ears': rng.random() < 0.08,
+    'red_nose': rng.random() < 0.04,
+  }
+  if rng.random() < 0.40:
+    drawn['skin'] = _choose(rng, FANTASY_SKINS)
+  if rng.random() < 0.28 and 'old' not in kind:
+    drawn['hair_color'] = _choose(rng, FANTASY_HAIR)
+  wears = rng.random()
+  if wears < 0.42:
+    drawn['hat'] = _choose(rng, head_shapes.HATS[1:], (0.3, 0.14, 0.14, 0.14, 0.12, 0.16))
+  elif wears < 0.52:
+    drawn['horns'] = True
+  elif wears < 0.62:
+    drawn['headphones'] = True
+  return drawn
+
+
+def _character(rng, name):
+  """What makes a named character, by attribute."""
+  bare = {'beard': '', 'hat': '', 'glasses': '', 'headphones': False}
+  plain = bare | {'horns': False, 'pointed_ears': False, 'red_nose': False}
+  return {
+    '': {},
+    'joker': plain
+    | {
+      'expression': 'happy',
+      'skin': 'white',
+      'hair_color': 'green',
+      'hair_style': 'short',
+      'shirt_color': 'purple',
+      'kind': 'man',
+    },
+    'devil': bare | {'skin': 'red', 'horns': True, 'pointed_ears': True},
+    'clown': plain | {'skin': 'white', 'hair_style': 'afro', 'red_nose': True},
+    'alien': plain | {'skin': 'green', 'hair_style': 'bald', 'kind': 'man'},
+    'wizard': plain
+    | {
+      'hat': 'wizard hat',
+      'hat_color': _choose(rng, ('purple', 'blue')),
+      'beard': 'long beard',
+      'hair_color': 'white',
+      'hair_style': 'long',
+      'kind': 'old man',
+      'skin': 'pale',
+    },
+    'elf': plain
+    | {
+      'pointed_ears': True,
+      'hair_style': 'long',
+      'hair_color': 'blond',
+      'skin': 'pale',
+    },
+  }[name]
+
+
+def _plausible(attributes, fixed):
+  """Drops accessories that would collide, unless they were asked for."""
+  drop = {}
+  if attributes.hat not in ('', 'crown'):
+    if attributes.horns and 'horns' not in fixed:
+      drop['horns'] = False
+    if attributes.headphones and 'headphones' not in fixed:
+      drop['headphones'] = False
+    if attributes.hair_style in ('mohawk', 'bun', 'afro'):
+      if 'hair_style' not in fixed and attributes.name == '':
+        drop['hair_style'] = 'short'
+  if attributes.hat == 'crown' and attributes.headphones:
+    if 'headphones' not in fixed:
+      drop['headphones'] = False
+  return dataclasses.replace(attributes, **drop)
+
+
+def shape_parameters(
+  attributes: Attributes, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+  """Draws the continuous identity behind the attributes.
+
+  Returns:
+    The dict of float32 scalars and [3] colours of `head_shapes`.
+  """
+  p = _identity(attributes, rng) | _face(attributes, rng)
+  p |= {
+    'hair_style': head_shapes.HAIR_STYLES.index(attributes.hair_style),
+    'hat': head_shapes.HATS.index(attributes.hat),
+    'beard': BEARDS.index(attributes.beard),
+    'glasses': GLASSES.index(attributes.glasses),
+    'horns': attributes.horns,
+    'headphones': attributes.headphones,
+    'pointed_ears': attributes.pointed_ears,
+    'red_nose': attributes.red_nose,
+  }
+  if attributes.name == 'alien':
+    p |= dict(head_w=1.18, head_h=1.18, face_w=0.82, face_h=0.98, nose=0.25)
+    p |= dict(nose_w=0.6, neck=0.65, ear=0.5, eye_size=1.45)
+  p |= _colors(attributes, rng)
+  return {name: np.asarray(value, np.float32) for name, value in p.items()}
+
+
+def _identity(attributes, rng):
+  """Proportions of a head; kinds differ, people within a kind too."""
+  female, old = 'woman' in attributes.kind, 'old' in attributes.kind
+  u = rng.uniform
+  p = {
+    'head_w': u(0.93, 1.08),
+    'head_h': u(0.94, 1.08),
+    'face_w': u(0.88, 1.12) * (0.94 if female else 1.03),
+    'face_h': u(0.93, 1.07) * (0.97 if female else 1.02),
+    'chin': u(0.75, 1.2) * (0.8 if female else 1.15),
+    'nose': u(0.5, 1.4) * (0.85 if female else 1.1),
+    'nose_w': u(0.8, 1.2) * (0.9 if female else 1.1),
+    'lip': u(0.85, 1.15) * (1.2 if female else 0.95),
+    'ear': u(0.85, 1.15),
+    'neck': u(0.9, 1.05) * (0.82 if female else 1.05),
+    'eye_size': u(0.92, 1.08) * (1.06 if female else 0.98),
+    'shoulders': u(0.92, 1.05) * (0.86 if female else 1.05),
+    'hair_thickness': u(0.05, 0.085),
+  }
+  scale = {}
+  if attributes.kind == 'child':
+    scale = dict(head_w=1.06, head_h=1.05, face_h=0.9, chin=0.65, nose=0.5)
+    scale |= dict(nose_w=0.8, eye_size=1.22, neck=0.72, shoulders=0.7)
+  elif old:
+    scale = dict(nose=1.25, ear=1.2, lip=0.85, nose_w=1.1)
+  return {name: value * scale.get(name, 1.0) for name, value in p.items()}
+
+
+def _face(attributes, rng):
+  """The expression, of an intensity of its own."""
+  move = EXPRESSIONS[attributes.expression]
+  strength = rng.uniform(0.85, 1.15)
+  age = -0.5 if 'old' in attributes.kind else 0.0
+  child = 0.85 if attributes.kind == 'child' else 1.0
+  joker = 1.15 if attributes.name == 'joker' else 1.0
+  return {
+    'mouth_y': rng.uniform(-0.315, -0.285) * (0.93 if child < 1 else 1.0),
+    'mouth_width': rng.uniform(0.165, 0.20) * move.width * child * joker,
+    'mouth_curve': move.curve * strength + rng.uniform(-0.08, 0.08),
+    'mouth_open': move.opening * strength,
+    'brow_raise': move.brow_raise * strength,
+    'brow_tilt': move.brow_tilt * strength + rng.uniform(-0.1, 0.1),
+    'lid': move.lid + rng.uniform(-0.06, 0.06),
+    'lower_lid': 0.55 if attributes.expression == 'happy' else 0.80,
+    'cheek': move.cheek * strength + age,
+  }
+
+
+def _colors(attributes, rng):
+  """Colours of the parts, each with a small jitter."""
+
+  def jitter(color, scale=0.022):
+    noise = rng.normal(0, scale, 3) + rng.normal(0, scale)
+    return np.clip(np.asarray(color) + noise, 0.02, 0.98)
+
+  skin = jitter(SKINS[attributes.skin])
+  hair = jitter(HAIR_COLORS[attributes.hair_color], 0.018)
+  lip = np.clip(skin * (0.80, 0.42, 0.44) + (0.08, 0.0, 0.01), 0, 1)
+  if attributes.name in ('joker', 'clown'):
+    lip = jitter((0.80, 0.05, 0.06))
+  return {
+    'color_skin': skin,
+    'color_lip': lip,
+    'color_hair': hair,
+    'color_beard': hair,
+    'color_brow': hair * (1.0 if attributes.hair_color == 'white' else 0.75),
+    'color_eye': np.asarray(EYE_COLORS[attributes.eye_color]),
+    'color_clothes': jitter(OBJECT_COLORS[attributes.shirt_color]),
+    'color_hat': jitter(OBJECT_COLORS[attributes.hat_color]),
+    'color_headphones': jitter(OBJECT_COLORS[attributes.headphone_color]),
+    'color_glasses': np.asarray((0.05, 0.05, 0.05)),
+    'color_horns': jitter((0.38, 0.30, 0.20))
+    if attributes.name != 'devil'
+    else jitter((0.14, 0.07, 0.06)),
+  }

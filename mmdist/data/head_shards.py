@@ -1,0 +1,97 @@
+"""Pictures of procedural heads on disk, for training priors and the judge.
+
+A shard is `shard_00012.npz` (rgba and normals, uint8) beside
+`shard_00012.jsonl` (attributes and view word per picture). Shard k depends on
+(seed, k) alone, so any number of processes can fill one folder.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from mmdist.cameras import orbits
+from mmdist.core import seeds
+from mmdist.data import head_attributes
+from mmdist.data import heads
+
+SHARD_SIZE = 1024
+
+
+def write_shard(
+  folder: pathlib.Path, seed: int, number: int, resolution: int = 64
+) -> pathlib.Path:
+  """Renders one shard, unless it is there; whole or not at all."""
+  path = folder / f'shard_{number:05d}.npz'
+  if path.exists():
+    return path
+  rng = seeds.generator(seed, number, 'views of a shard')
+  views = orbits.sample(SHARD_SIZE, rng)
+  first = number * SHARD_SIZE
+  people = [heads.sample_head(seed, first + i) for i in range(SHARD_SIZE)]
+  pictures = heads.render_heads(people, views, resolution, num_threads=1)
+  folder.mkdir(parents=True, exist_ok=True)
+  rows = [
+    {**dataclasses.asdict(head.attributes), 'view': word}
+    for head, word in zip(people, views.words, strict=True)
+  ]
+  text = '\n'.join(json.dumps(row) for row in rows)
+  path.with_suffix('.jsonl').write_text(text + '\n')
+  temporary = path.with_suffix('.tmp.npz')
+  np.savez(
+    temporary, rgba=_to_bytes(pictures.rgba), normals=_to_bytes(pictures.normals)
+  )
+  os.replace(temporary, path)
+  return path
+
+
+def _to_bytes(image: np.ndarray) -> np.ndarray:
+  return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadShards:
+  """All pictures of a folder of shards, in memory.
+
+  Attributes:
+    rgba: [N, H, W, 4] uint8, premultiplied.
+    normals: [N, H, W, 3] uint8, coloured.
+    attributes: N attributes.
+    views: N view words.
+  """
+
+  rgba: np.ndarray
+  normals: np.ndarray
+  attributes: tuple[head_attributes.Attributes, ...]
+  views: tuple[str, ...]
+
+  def __len__(self) -> int:
+    return len(self.views)
+
+
+def read_shards(folder: pathlib.Path, limit: int | None = None) -> HeadShards:
+  """Reads up to `limit` shards of a folder.
+
+  Raises:
+    FileNotFoundError: there is none.
+  """
+  paths = sorted(pathlib.Path(folder).glob('shard_?????.npz'))[:limit]
+  if not paths:
+    raise FileNotFoundError(
+      f'no shards of procedural heads in {folder}; make some with '
+      f'`python -m launchers.heads --shards=0:100 --out={folder}`.'
+    )
+  rgba, normals, rows = [], [], []
+  for path in paths:
+    with np.load(path) as arrays:
+      rgba.append(arrays['rgba'])
+      normals.append(arrays['normals'])
+    lines = path.with_suffix('.jsonl').read_text().splitlines()
+    rows += [json.loads(line) for line in lines]
+  views = tuple(row.pop('view') for row in rows)
+  attributes = tuple(head_attributes.Attributes(**row) for row in rows)
+  return HeadShards(
+    np.concatenate(rgba), np.concatenate(normals), attributes, views
+  )
