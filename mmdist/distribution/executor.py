@@ -1,0 +1,175 @@
+"""How priors are asked, wherever they run: the protocol, and the inline one.
+
+Executors are handed recipes and never import the priors. An answer comes
+before the fit that follows it: `Pending.result()` does not wait for any fit.
+A prior handles its calls in the order of submission, so inline and Ray agree
+bit for bit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from mmdist.core import messages
+from mmdist.core import names
+from mmdist.distribution import faults
+
+
+class Pending(Protocol):
+  """Answers that are on their way."""
+
+  def result(self) -> dict[str, messages.ScoreGradient]:
+    """Returns ALL answers, by prior in sorted order; never a subset.
+
+    Raises:
+      PriorFailed: a prior raised, now or in the fit before.
+      PriorLost: a prior's process is gone or silent.
+    """
+
+
+class Executor(Protocol):
+  """Runs one prior per recipe; nobody else can tell where.
+
+  A context manager that closes itself. A fault leaves it fit only for
+  `close()`.
+  """
+
+  def wait_until_ready(self) -> None:
+    """Returns when every prior is built; PriorFailed if one cannot be."""
+
+  def submit(self, requests: Mapping[str, messages.ScoreRequest]) -> Pending:
+    """Sends every request, by prior, before any answer is waited for."""
+
+  def fit_metrics(self) -> dict[str, dict[str, float]]:
+    """Returns, by prior, what its last fit known to have finished reported.
+
+    After `submit(n).result()` these are the fits of the submission before.
+    """
+
+  def save_proxies(self) -> dict[str, messages.ProxyState]:
+    """Returns every proxy's state, all submitted fits included."""
+
+  def restore_proxies(self, states: Mapping[str, messages.ProxyState]) -> None:
+    """Puts back every proxy; ValueError unless all are given."""
+
+  def close(self) -> None:
+    """Lets all priors go; closing twice is harmless."""
+
+
+def recipes_by_name(
+  recipes: Sequence[messages.PriorRecipe],
+) -> dict[str, messages.PriorRecipe]:
+  """Returns the recipes in sorted order; ValueError if two share a name."""
+  by_name = {recipe.spec.name: recipe for recipe in recipes}
+  if len(by_name) < len(recipes) or not recipes:
+    raise ValueError(
+      f'the priors are called {[r.spec.name for r in recipes]}; expected at '
+      'least one, and a name of its own for each.'
+    )
+  return dict(sorted(by_name.items()))
+
+
+def check_running(asked: Mapping, running: Mapping) -> None:
+  """Raises ValueError if one of the priors asked for does not run."""
+  for name in asked:
+    if name not in running:
+      raise ValueError(names.unknown('prior', name, running, 'Priors'))
+
+
+def check_complete(states: Mapping, running: Mapping) -> None:
+  """Raises ValueError unless there is one state for each prior."""
+  check_running(states, running)
+  missing = [name for name in running if name not in states]
+  if missing:
+    raise ValueError(
+      f'no proxy state for {", ".join(missing)}; expected one for each of '
+      f'{", ".join(running)}.'
+    )
+
+
+def call(prior: str, step: int | None, function: Callable, *arguments):
+  """Returns function(*arguments); PriorFailed in place of what it raises."""
+  try:
+    return function(*arguments)
+  except Exception as error:
+    raise faults.PriorFailed(prior, step, faults.describe(error)) from error
+
+
+class _Answered:
+  """A Pending whose answers, or whose fault, are there already."""
+
+  def __init__(self, answers: dict, fault: faults.PriorFault | None):
+    self._answers = answers
+    self._fault = fault
+
+  def result(self) -> dict[str, messages.ScoreGradient]:
+    if self._fault is not None:
+      raise self._fault
+    return dict(self._answers)
+
+
+class InlineExecutor:
+  """Runs every prior in this process, one after the other.
+
+  Scores are computed on submission; their fits wait for the next call, as if
+  they ran while the learner was busy. See `Executor`.
+  """
+
+  def __init__(self, recipes: Sequence[messages.PriorRecipe]):
+    """Builds the priors; PriorFailed names one that cannot be built."""
+    self._priors: dict[str, messages.Prior] = {
+      name: call(name, None, recipe.build, recipe.spec)
+      for name, recipe in recipes_by_name(recipes).items()
+    }
+    self._unfitted: dict[str, int] = {}  # Prior -> step of the waiting fit.
+    self._fit_metrics: dict[str, dict[str, float]] = {}
+
+  def wait_until_ready(self) -> None:
+    """Returns at once: the constructor has built every prior."""
+
+  def submit(self, requests: Mapping[str, messages.ScoreRequest]) -> Pending:
+    check_running(requests, self._priors)
+    answers = {}
+    try:
+      self._fit()
+      for name in sorted(requests):
+        request = requests[name]
+        score = self._priors[name].score
+        answers[name] = call(name, request.step, score, request)
+        self._unfitted[name] = request.step
+    except faults.PriorFault as fault:
+      # Raised by result(), where Ray's would be.
+      return _Answered({}, fault)
+    return _Answered(answers, None)
+
+  def _fit(self) -> None:
+    """Runs the fits that the last submission left."""
+    for name in list(self._unfitted):
+      step = self._unfitted.pop(name)
+      metrics = call(name, step, self._priors[name].fit)
+      self._fit_metrics[name] = dict(metrics)
+
+  def fit_metrics(self) -> dict[str, dict[str, float]]:
+    return {name: dict(m) for name, m in self._fit_metrics.items()}
+
+  def save_proxies(self) -> dict[str, messages.ProxyState]:
+    self._fit()
+    return {
+      name: call(name, None, prior.save_proxy)
+      for name, prior in self._priors.items()
+    }
+
+  def restore_proxies(self, states: Mapping[str, messages.ProxyState]) -> None:
+    check_complete(states, self._priors)
+    self._fit()
+    for name, prior in self._priors.items():
+      call(name, None, prior.restore_proxy, states[name])
+
+  def close(self) -> None:
+    self._priors = {}
+    self._unfitted = {}
+
+  def __enter__(self) -> 'InlineExecutor':
+    return self
+
+  def __exit__(self, *exception) -> None:
+    self.close()
