@@ -6,8 +6,7 @@ nothing is kept between the halves: the second renders again, with the same
 jitter, and pulls the summed cotangent through (method.md O6, O18).
 """
 
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 
@@ -79,7 +78,6 @@ class Learner:
 
   Attributes:
     init: params -> TrainState at step 0.
-    place: TrainState of host arrays -> the same on the devices.
     render_views: (state, batch) -> ViewRenders.
     apply_cotangents: (state, batch, {channel: [V, H, W, 3]}) -> (state,
       statistics). Raises ValueError for a cotangent of the wrong shape or
@@ -87,7 +85,6 @@ class Learner:
   """
 
   init: Callable
-  place: Callable
   render_views: Callable
   apply_cotangents: Callable
 
@@ -145,10 +142,10 @@ def make_learner(
   ) -> tuple[TrainState, dict[str, float]]:
     cotangents = _checked(cotangents, channels, batch, run.views.resolution)
     state, norms, parts = pull(state, *_inputs(batch), cotangents)
-    stats = _statistics(batch.step, run, norms, parts)
+    stats = _statistics(batch.step, run, cotangents, norms, parts)
     return state, stats
 
-  return Learner(init, layout.replicate, render_views, apply_cotangents)
+  return Learner(init, render_views, apply_cotangents)
 
 
 def _inputs(batch: ViewBatch):
@@ -297,7 +294,7 @@ def _check_finite(step: int, what: str, values) -> None:
 
 
 def _statistics(
-  step: int, run: config_lib.RunConfig, norms, parts
+  step: int, run: config_lib.RunConfig, cotangents, norms, parts
 ) -> dict[str, float]:
   """Turns the second half's numbers into named floats, all finite."""
   norms, parts = jax.device_get((norms, parts))
@@ -306,15 +303,24 @@ def _statistics(
     _check_finite(step, f'gradient of {name}', norm)
   config = run.learner
   rate = optimizer_lib.learning_rate_at(config, run.num_steps, step)
-  regularization = (
-    config.opacity_weight * parts['opacity']
-    + config.regularizer_weight * parts['regularizer']
-  )
+  opacity = config.opacity_weight * float(parts['opacity'])
+  regularizer = config.regularizer_weight * float(parts['regularizer'])
+  squares = [float(norm) ** 2 for norm in jax.tree.leaves(norms)]
   return {
-    'loss/opacity': float(config.opacity_weight * parts['opacity']),
-    'loss/regularizer': float(config.regularizer_weight * parts['regularizer']),
-    'loss/regularization': float(regularization),
+    'loss': sum(map(pull_loss, cotangents.values())) + opacity + regularizer,
+    'loss/opacity': opacity,
+    'loss/regularizer': regularizer,
     'mean_opacity': float(parts['opacity']),
-    'gradient_norm': float(np.sqrt(sum(np.square(jax.tree.leaves(norms))))),
+    'gradient_norm': float(np.sqrt(sum(squares))),
     'learning_rate': float(rate),
   }
+
+
+def pull_loss(cotangent: np.ndarray) -> float:
+  """Returns half the mean square of a pull, the loss whose gradient it is.
+
+  With x the pixels and p the pull held fixed at x, the gradient of
+  mean((x - (x - p))^2) / 2 in x is p / size, the cotangent (method.md O5).
+  """
+  values = np.asarray(cotangent, np.float64).ravel()
+  return float(0.5 * values.size * (values @ values))
