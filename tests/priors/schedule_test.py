@@ -1,0 +1,144 @@
+"""Noise levels and conversions, against diffusers' own schedulers."""
+
+import diffusers
+import hypothesis
+from hypothesis import strategies
+import numpy as np
+import pytest
+import torch
+
+from mmdist.priors import schedule as schedules
+
+NUM_VIEWS = 5
+
+
+def _schedule(prediction_type='epsilon'):
+  return schedules.schedule_from_config(
+    {
+      '_class_name': 'PNDMScheduler',
+      'beta_start': 0.00085,
+      'beta_end': 0.012,
+      'beta_schedule': 'scaled_linear',
+      'prediction_type': prediction_type,
+      'skip_prk_steps': True,  # PNDM's own word; must not be in the way.
+    }
+  )
+
+
+def _batch(t):
+  generator = torch.Generator().manual_seed(0)
+  shape = (NUM_VIEWS, 4, 6, 6)
+  latents = torch.randn(shape, generator=generator)
+  noise = torch.randn(shape, generator=generator)
+  timestep = schedules.t_to_timestep(_schedule(), t)
+  return latents, noise, timestep
+
+
+def test_noise_and_targets_are_those_of_diffusers():
+  schedule = _schedule()
+  latents, noise, timestep = _batch(np.linspace(0, 1, NUM_VIEWS))
+  a, s = schedules.coefficients(schedule, timestep)
+  oracle = diffusers.DDPMScheduler(
+    beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear'
+  )
+  # Both round the same float32 products; a last bit may differ.
+  torch.testing.assert_close(
+    schedules.add_noise(latents, noise, a, s),
+    oracle.add_noise(latents, noise, timestep),
+    rtol=1e-6,
+    atol=1e-6,
+  )
+  torch.testing.assert_close(
+    schedules.training_target(latents, noise, a, s, 'v_prediction'),
+    oracle.get_velocity(latents, noise, timestep),
+    rtol=1e-6,
+    atol=1e-6,
+  )
+
+
+@pytest.mark.parametrize('prediction_type', schedules.PREDICTION_TYPES)
+def test_a_perfect_prediction_gives_back_noise_and_image(prediction_type):
+  latents, noise, timestep = _batch(np.linspace(0.02, 0.98, NUM_VIEWS))
+  a, s = schedules.coefficients(_schedule(), timestep)
+  noisy = schedules.add_noise(latents, noise, a, s)
+  target = schedules.training_target(latents, noise, a, s, prediction_type)
+  # Dividing by a (0.07 at least) or s (0.03) grows float32's 1e-7 to 1e-5.
+  torch.testing.assert_close(
+    schedules.prediction_to_eps(target, noisy, a, s, prediction_type),
+    noise,
+    rtol=0,
+    atol=3e-5,
+  )
+  torch.testing.assert_close(
+    schedules.prediction_to_x0(target, noisy, a, s, prediction_type),
+    latents,
+    rtol=0,
+    atol=3e-5,
+  )
+
+
+def test_the_x0_conversion_is_the_one_diffusers_steps_with():
+  latents, noise, timestep = _batch(np.full(NUM_VIEWS, 0.5))
+  prediction = torch.randn(latents.shape, generator=torch.Generator())
+  for prediction_type in schedules.PREDICTION_TYPES:
+    oracle = diffusers.DDIMScheduler(
+      beta_start=0.00085,
+      beta_end=0.012,
+      beta_schedule='scaled_linear',
+      prediction_type=prediction_type,
+      clip_sample=False,
+    )
+    oracle.set_timesteps(10)
+    a, s = schedules.coefficients(_schedule(), timestep)
+    noisy = schedules.add_noise(latents, noise, a, s)
+    expected = oracle.step(prediction, int(timestep[0]), noisy)
+    torch.testing.assert_close(
+      schedules.prediction_to_x0(prediction, noisy, a, s, prediction_type),
+      expected.pred_original_sample,
+      rtol=1e-5,  # The same float32 formula, in another order.
+      atol=1e-5,
+    )
+
+
+@hypothesis.given(strategies.floats(0, 1))
+def test_timesteps_stay_in_range_and_lie_nearest(t):
+  (timestep,) = schedules.t_to_timestep(_schedule(), [t]).tolist()
+  assert 0 <= timestep <= 999
+  assert abs(timestep - t * 999) <= 0.5
+
+
+def test_x0_weighting_turns_a_pull_on_eps_into_one_on_x0():
+  # O3: w0 (x0_proxy - x0_base) = w0 s/a (eps_base - eps_proxy).
+  latents, noise, timestep = _batch(np.linspace(0.1, 0.8, NUM_VIEWS))
+  a, s = schedules.coefficients(_schedule(), timestep)
+  noisy = schedules.add_noise(latents, noise, a, s)
+  base, proxy = noise, noise + 0.1 * latents
+  x0 = [
+    schedules.prediction_to_x0(eps, noisy, a, s, 'epsilon')
+    for eps in (base, proxy)
+  ]
+  pull = schedules.WEIGHTINGS['x0'](a, s) * (base - proxy)
+  torch.testing.assert_close(pull, x0[1] - x0[0], rtol=0, atol=1e-5)
+
+
+def test_weightings_are_finite_over_the_usual_noise_levels():
+  timestep = schedules.t_to_timestep(_schedule(), np.linspace(0.02, 0.98, 50))
+  a, s = schedules.coefficients(_schedule(), timestep)
+  for name, weighting in schedules.WEIGHTINGS.items():
+    weight = weighting(a, s)
+    assert weight.isfinite().all() and (weight > 0).all(), name
+    assert weight.shape == (50, 1, 1, 1)
+  fantasia = schedules.WEIGHTINGS['fantasia'](a, s)
+  torch.testing.assert_close(fantasia, a * (1 - a**2), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'config',
+  [
+    {'_class_name': 'FlowMatchEulerDiscreteScheduler'},
+    {'_class_name': 'DDPMScheduler', 'prediction_type': 'flow'},
+  ],
+)
+def test_a_scheduler_without_betas_is_refused(config):
+  with pytest.raises(ValueError, match=f'{config["_class_name"]}.*expected'):
+    schedules.schedule_from_config(config)

@@ -1,0 +1,162 @@
+"""Tiny random diffusers directories, built by diffusers' own classes."""
+
+import json
+import pathlib
+
+import diffusers
+import tokenizers
+import torch
+import transformers
+
+from mmdist.core import messages
+
+WORDS = (
+  'a portrait of happy sad man woman with green red skin hat , front back view '
+  'photo [w] [v]'
+).split()
+LENGTH = 16
+EMBED = 16
+
+
+def write_pipeline(
+  directory: pathlib.Path,
+  prediction_type: str = 'v_prediction',
+  codec: str = 'pixel_unshuffle',
+  seed: int = 0,
+) -> pathlib.Path:
+  """Writes a pipeline of 16-pixel images; codec 'vae' makes a latent one."""
+  channels = {'pixel_unshuffle': 12, 'identity': 3, 'vae': 4}[codec]
+  with torch.random.fork_rng(devices=[]):
+    torch.manual_seed(seed)
+    _unet(channels).save_pretrained(directory / 'unet')
+    _text_encoder().save_pretrained(directory / 'text_encoder')
+    if codec == 'vae':
+      _vae().save_pretrained(directory / 'vae')
+  _tokenizer().save_pretrained(directory / 'tokenizer')
+  diffusers.DDPMScheduler(
+    beta_schedule='squaredcos_cap_v2',
+    prediction_type=prediction_type,
+    clip_sample=False,
+    steps_offset=1,
+  ).save_pretrained(directory / 'scheduler')
+  if codec != 'vae':
+    settings = {
+      'image_codec': codec,
+      'factor': 2,
+      'image_size': 16,
+      'identifier_tokens': {'normal': '[w]', 'personal': '[v]'},
+      'prompt_length': LENGTH,
+    }
+    (directory / 'mmdist.json').write_text(json.dumps(settings))
+  return directory
+
+
+def _unet(channels: int) -> diffusers.UNet2DConditionModel:
+  unet = diffusers.UNet2DConditionModel(
+    sample_size=16 if channels == 3 else 8,
+    in_channels=channels,
+    out_channels=channels,
+    block_out_channels=(8, 16),
+    layers_per_block=1,
+    down_block_types=('DownBlock2D', 'CrossAttnDownBlock2D'),
+    up_block_types=('CrossAttnUpBlock2D', 'UpBlock2D'),
+    cross_attention_dim=EMBED,
+    attention_head_dim=2,
+    norm_num_groups=4,
+  )
+  with torch.no_grad():
+    # A fresh UNet hardly listens to its text; these tests need one that does.
+    for name, weight in unet.named_parameters():
+      if 'attn2' in name:
+        weight.mul_(5)
+  return unet
+
+
+def _text_encoder() -> transformers.CLIPTextModel:
+  encoder = transformers.CLIPTextModel(
+    transformers.CLIPTextConfig(
+      vocab_size=len(WORDS) + 4,
+      hidden_size=EMBED,
+      intermediate_size=32,
+      num_hidden_layers=1,
+      num_attention_heads=2,
+      max_position_embeddings=LENGTH,
+      bos_token_id=1,
+      eos_token_id=2,
+      pad_token_id=0,
+      projection_dim=EMBED,
+    )
+  )
+  with torch.no_grad():
+    # CLIP's initial scale of 0.02 makes all words nearly the same.
+    for name, weight in encoder.named_parameters():
+      if 'embedding' in name:
+        weight.normal_(0, 0.5)
+  return encoder
+
+
+def _vae() -> diffusers.AutoencoderKL:
+  return diffusers.AutoencoderKL(
+    block_out_channels=(8, 8),
+    down_block_types=('DownEncoderBlock2D',) * 2,
+    up_block_types=('UpDecoderBlock2D',) * 2,
+    latent_channels=4,
+    norm_num_groups=4,
+    sample_size=16,
+    scaling_factor=0.18215,
+  )
+
+
+def _tokenizer() -> transformers.PreTrainedTokenizerFast:
+  vocabulary = {'<pad>': 0, '<s>': 1, '</s>': 2, '<unk>': 3}
+  for word in WORDS:
+    vocabulary[word] = len(vocabulary)
+  backend = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(vocabulary, unk_token='<unk>')
+  )
+  backend.normalizer = tokenizers.normalizers.Sequence(
+    [
+      tokenizers.normalizers.Lowercase(),
+      tokenizers.normalizers.Replace(tokenizers.Regex(r'\s*,\s*'), ' , '),
+    ]
+  )
+  backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+  backend.post_processor = tokenizers.processors.TemplateProcessing(
+    single='<s> $A </s>', special_tokens=[('<s>', 1), ('</s>', 2)]
+  )
+  return transformers.PreTrainedTokenizerFast(
+    tokenizer_object=backend,
+    bos_token='<s>',
+    eos_token='</s>',
+    unk_token='<unk>',
+    pad_token='<pad>',
+    model_max_length=LENGTH,
+  )
+
+
+def clip_tokenizer(directory: pathlib.Path) -> None:
+  """Writes a byte-pair tokenizer of CLIP's kind that knows single letters."""
+  letters = 'abcdefghijklmnopqrstuvwxyz,'
+  pieces = [*letters, *(f'{letter}</w>' for letter in letters)]
+  vocabulary = {piece: index for index, piece in enumerate(pieces)}
+  for special in ('<|startoftext|>', '<|endoftext|>'):
+    vocabulary[special] = len(vocabulary)
+  directory.mkdir(parents=True, exist_ok=True)
+  (directory / 'vocab.json').write_text(json.dumps(vocabulary))
+  (directory / 'merges.txt').write_text('#version: 0.2\n')
+  settings = {'tokenizer_class': 'CLIPTokenizer', 'model_max_length': LENGTH}
+  (directory / 'tokenizer_config.json').write_text(json.dumps(settings))
+
+
+def spec(directory: pathlib.Path, **changes) -> messages.PriorSpec:
+  """Returns a float32 spec on the CPU."""
+  settings = {
+    'name': 'tiny',
+    'channel': 'rgb',
+    'directory': str(directory),
+    'dtype': 'float32',
+    'device': 'cpu',
+    'num_threads': 1,
+    **changes,
+  }
+  return messages.PriorSpec(**settings)
