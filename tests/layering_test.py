@@ -54,9 +54,12 @@ def _list_of(node: ast.expr) -> list[str]:
   """Reads a list of strings, or a glob() of them as existing files."""
   if not isinstance(node, ast.Call):
     return ast.literal_eval(node)
+  fields = {keyword.arg: keyword.value for keyword in node.keywords}
+  excluded = ast.literal_eval(fields['exclude']) if fields else []
   patterns = ast.literal_eval(node.args[0])
   paths = [path for pattern in patterns for path in ROOT.glob(pattern)]
-  return [str(path.relative_to(ROOT)) for path in paths]
+  names = {str(path.relative_to(ROOT)) for path in paths}
+  return sorted(names - set(excluded))
 
 
 @functools.cache

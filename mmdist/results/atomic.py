@@ -1,0 +1,38 @@
+"""Files that appear complete or not at all."""
+
+from collections.abc import Iterator
+import contextlib
+import os
+import pathlib
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """Gives a temporary path beside `path` that becomes `path` at the end.
+
+  The temporary name keeps the suffix, by which encoders choose a format. An
+  error inside the block leaves neither the temporary file nor a changed
+  `path`.
+
+  Args:
+    path: the file to be; its folder must exist.
+  """
+  path = pathlib.Path(path)
+  temporary = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
+  try:
+    yield temporary
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+  """Writes `text` as UTF-8 to `path`, all of it or nothing."""
+  with replacing(path) as temporary:
+    temporary.write_text(text, encoding='utf-8')
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+  """Writes `data` to `path`, all of it or nothing."""
+  with replacing(path) as temporary:
+    temporary.write_bytes(data)

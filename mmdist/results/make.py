@@ -1,0 +1,134 @@
+"""Everything a run leaves for people, made in its folder.
+
+Each maker can run alone (`launchers/view.py`); `make_all` runs them all at the
+end of an optimisation.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+
+import numpy as np
+
+from mmdist.cameras import orbits
+from mmdist.core import config as config_lib
+from mmdist.nerf import images
+from mmdist.results import atomic
+from mmdist.results import curves
+from mmdist.results import mesh as mesh_lib
+from mmdist.results import report as report_lib
+from mmdist.results import turntable
+
+
+def make_turntable(
+  workdir: pathlib.Path, representation, params, run_config
+) -> Mapping[str, pathlib.Path]:
+  """Writes `turntable.mp4` and `turntable.webp`: colour left, normals right."""
+  settings = run_config.results
+  views = orbits.turntable(settings.turntable_views)
+  pictures = _render(representation, params, views, settings.resolution)
+  frames = turntable.side_by_side(pictures['rgb'], pictures['normals'])
+  paths = {
+    'video': workdir / 'turntable.mp4',
+    'animation': workdir / 'turntable.webp',
+  }
+  turntable.write_mp4(paths['video'], frames)
+  turntable.write_webp(paths['animation'], frames)
+  return paths
+
+
+def make_sheet(
+  workdir: pathlib.Path, representation, params, run_config
+) -> Mapping[str, pathlib.Path]:
+  """Writes `sheet.png`: named views, colour above normals."""
+  views = turntable.sheet_views()
+  resolution = run_config.results.resolution
+  pictures = _render(representation, params, views, resolution)
+  path = workdir / 'sheet.png'
+  turntable.write_sheet(path, pictures['rgb'], pictures['normals'], views.words)
+  return {'sheet': path}
+
+
+def make_mesh(
+  workdir: pathlib.Path, representation, params, run_config
+) -> Mapping[str, pathlib.Path]:
+  """Writes `mesh.glb`.
+
+  Raises:
+    mesh.NoSurfaceError: if there is nothing solid to mesh.
+  """
+  resolution = run_config.results.mesh_resolution
+  path = workdir / 'mesh.glb'
+  mesh = mesh_lib.make_mesh(representation, params, resolution)
+  mesh_lib.write_glb(path, mesh)
+  return {'mesh': path}
+
+
+def make_all(
+  workdir: str | os.PathLike,
+  representation,
+  params,
+  run_config: config_lib.RunConfig,
+  metrics_path: str | os.PathLike,
+) -> Mapping[str, pathlib.Path]:
+  """Makes every result of a run in its folder.
+
+  An avatar without a surface, of a run that was stopped early, has no mesh;
+  everything else is made all the same, and the report says so.
+
+  Args:
+    workdir: the run's folder; made if it is not there.
+    representation: an `mmdist.nerf.field.Representation`.
+    params: its parameters.
+    run_config: the run's configuration.
+    metrics_path: JSON lines, one per step; may be missing.
+
+  Returns:
+    What was made -> where: video, animation, sheet, mesh, config, report.
+  """
+  workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  settings = dataclasses.asdict(run_config)
+  paths = {'config': workdir / 'config.json'}
+  atomic.write_text(
+    paths['config'], json.dumps(settings, indent=2, ensure_ascii=False) + '\n'
+  )
+  avatar = (workdir, representation, params, run_config)
+  paths.update(make_turntable(*avatar))
+  paths.update(make_sheet(*avatar))
+  facts = {'steps': str(run_config.num_steps), 'seed': str(run_config.seed)}
+  try:
+    paths.update(make_mesh(*avatar))
+  except mesh_lib.NoSurfaceError as error:
+    logging.warning('No mesh: %s', error)
+    facts['mesh'] = f'none: {error}'
+  paths['report'] = workdir / 'report.html'
+  report = _report(run_config.prompt, facts, paths, settings, metrics_path)
+  report_lib.write_report(paths['report'], report)
+  return paths
+
+
+def _report(title, facts, paths, settings, metrics_path) -> report_lib.Report:
+  """Gathers the page from what was made."""
+  metrics_path = pathlib.Path(metrics_path)
+  has_metrics = metrics_path.exists()
+  return report_lib.Report(
+    title=title,
+    facts=facts,
+    pictures={
+      'Turntable: colour and world-space normals': paths['animation'],
+      'Views': paths['sheet'],
+    },
+    downloads={k: paths[k] for k in ('video', 'mesh') if k in paths},
+    metrics=curves.read_metrics(metrics_path) if has_metrics else (),
+    config=settings,
+  )
+
+
+def _render(representation, params, views, resolution):
+  return images.render_images(
+    representation, params, views, resolution, np.array(turntable.BACKGROUND)
+  )

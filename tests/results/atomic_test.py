@@ -1,0 +1,27 @@
+import pytest
+
+from mmdist.results import atomic
+
+
+def test_a_finished_file_has_its_name_and_nothing_else_is_left(tmp_path):
+  with atomic.replacing(tmp_path / 'a.png') as temporary:
+    temporary.write_text('new')
+    assert temporary.suffix == '.png'
+    assert not (tmp_path / 'a.png').exists()
+  assert [path.name for path in tmp_path.iterdir()] == ['a.png']
+
+
+def test_an_error_leaves_the_file_of_before(tmp_path):
+  path = tmp_path / 'a.txt'
+  atomic.write_text(path, 'before')
+  with pytest.raises(RuntimeError, match='half way'):
+    with atomic.replacing(path) as temporary:
+      temporary.write_text('half')
+      raise RuntimeError('half way')
+  assert path.read_text() == 'before'
+  assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_bytes_come_back_as_they_were(tmp_path):
+  atomic.write_bytes(tmp_path / 'a', b'\x00\xff')
+  assert (tmp_path / 'a').read_bytes() == b'\x00\xff'

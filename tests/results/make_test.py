@@ -1,0 +1,94 @@
+import dataclasses
+import json
+import logging
+
+import imageio_ffmpeg
+from PIL import Image
+import pytest
+import trimesh
+
+from mmdist.core import config as config_lib
+from mmdist.results import make
+from tests.results import sphere_field
+
+
+def small_config(**fields):
+  results = config_lib.ResultsConfig(
+    turntable_views=4, resolution=24, mesh_resolution=24
+  )
+  return config_lib.RunConfig(results=results, num_steps=2, **fields)
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('run')
+  metrics = workdir / 'metrics.jsonl'
+  metrics.write_text('{"step": 0, "generic/pull": 1.5}\n')
+  return make.make_all(
+    workdir / 'new',
+    sphere_field.representation(),
+    sphere_field.params_of(),
+    small_config(prompt='a <b>bold</b> head'),
+    metrics,
+  )
+
+
+def test_every_result_is_in_the_folder_and_nothing_else(made):
+  (folder,) = {path.parent for path in made.values()}
+  assert {path.name for path in folder.iterdir()} == {
+    'turntable.mp4',
+    'turntable.webp',
+    'sheet.png',
+    'mesh.glb',
+    'report.html',
+    'config.json',
+  }
+  assert set(made.values()) == set(folder.iterdir())
+
+
+def test_the_video_has_a_frame_per_view_colour_beside_normals(made):
+  num_frames, _ = imageio_ffmpeg.count_frames_and_secs(str(made['video']))
+  assert num_frames == 4
+  reader = imageio_ffmpeg.read_frames(str(made['video']))
+  assert next(reader)['size'] == (48, 24)
+  reader.close()
+
+
+def test_the_animation_has_a_frame_per_view(made):
+  with Image.open(made['animation']) as animation:
+    assert animation.n_frames == 4
+    assert animation.size == (48, 24)
+
+
+def test_the_mesh_is_closed(made):
+  assert trimesh.load_mesh(made['mesh']).is_watertight
+
+
+def test_the_configuration_comes_back(made):
+  expected = dataclasses.asdict(small_config(prompt='a <b>bold</b> head'))
+  assert json.loads(made['config'].read_text()) == json.loads(
+    json.dumps(expected)
+  )
+
+
+def test_the_report_shows_curves_and_an_escaped_prompt(made):
+  text = made['report'].read_text()
+  assert '<svg' in text
+  assert '<b>bold' not in text and '&lt;b&gt;bold' in text
+
+
+def test_an_avatar_without_a_surface_gets_a_report_that_says_so(
+  tmp_path, caplog
+):
+  params = sphere_field.params_of(radius=-1.0)
+  with caplog.at_level(logging.WARNING):
+    paths = make.make_all(
+      tmp_path,
+      sphere_field.representation(),
+      params,
+      small_config(),
+      tmp_path / 'absent.jsonl',
+    )
+  assert 'mesh' not in paths and not (tmp_path / 'mesh.glb').exists()
+  assert 'the densest point has' in caplog.text
+  assert 'the densest point has' in paths['report'].read_text()

@@ -1,0 +1,94 @@
+import base64
+import html.parser
+import json
+import re
+
+from PIL import Image
+import pytest
+
+from mmdist.results import report
+
+EVIL = '<script>alert("x")</script>'
+TAGS_WITHOUT_END = {'img', 'meta', 'link', 'br'}
+
+
+class Page(html.parser.HTMLParser):
+  """Collects a page's tags and checks that they nest."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.tags, self.open, self.text = [], [], []
+    self.feed(text)
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append((tag, dict(attrs)))
+    if tag not in TAGS_WITHOUT_END:
+      self.open.append(tag)
+
+  def handle_startendtag(self, tag, attrs):
+    self.tags.append((tag, dict(attrs)))
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.text.append(data)
+
+
+@pytest.fixture
+def evil_report(tmp_path):
+  picture = tmp_path / 'turntable.webp'
+  Image.new('RGB', (4, 4), 'red').save(picture)
+  return report.Report(
+    title=EVIL,
+    facts={EVIL: EVIL},
+    pictures={EVIL: picture},
+    downloads={'video': tmp_path / 'turntable.mp4'},
+    metrics=[{'step': 0, f'{EVIL}/pull': 1.0}, {'step': 1, 'loss': 2.0}],
+    config={'prompt': EVIL, 'text': 'grüne Haut'},
+  )
+
+
+def test_a_strangers_text_is_never_a_tag(evil_report):
+  page = Page(report.to_html(evil_report))
+  assert not page.open
+  assert 'script' not in {tag for tag, _ in page.tags}
+  assert EVIL in page.text  # It is there, as text.
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(evil_report):
+  text = report.to_html(evil_report)
+  assert not re.search(r'(src|href)\s*=\s*["\']?(https?:|//)', text)
+  assert '@import' not in text and 'url(' not in text
+  sources = [a['src'] for _, a in Page(text).tags if 'src' in a]
+  assert sources and all(source.startswith('data:') for source in sources)
+
+
+def test_a_picture_is_embedded_byte_for_byte(evil_report):
+  page = Page(report.to_html(evil_report))
+  (source,) = [a['src'] for tag, a in page.tags if tag == 'img']
+  kind, data = source.split(',', 1)
+  (picture,) = evil_report.pictures.values()
+  assert kind == 'data:image/webp;base64'
+  assert base64.b64decode(data) == picture.read_bytes()
+
+
+def test_downloads_are_links_to_files_beside_the_page(evil_report):
+  page = Page(report.to_html(evil_report))
+  links = [attrs['href'] for tag, attrs in page.tags if tag == 'a']
+  assert links == ['turntable.mp4']
+
+
+def test_there_is_a_chart_per_metric_and_the_whole_configuration(evil_report):
+  page = Page(report.to_html(evil_report))
+  assert [tag for tag, _ in page.tags].count('svg') == 2
+  shown = next(t for t in page.text if t.lstrip().startswith('{'))
+  assert json.loads(shown) == evil_report.config
+
+
+def test_a_report_of_nothing_is_a_page(tmp_path):
+  empty = report.Report('a head', {}, {}, {}, (), {})
+  report.write_report(tmp_path / 'report.html', empty)
+  text = (tmp_path / 'report.html').read_text(encoding='utf-8')
+  assert Page(text).open == []
+  assert 'Curves' not in text

@@ -1,0 +1,58 @@
+"""A representation with a closed form: a ball, red at x > 0, blue elsewhere.
+
+Stands in for the conditional NeRF where a test must know the right answer.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from mmdist.core import arrays
+from mmdist.nerf import field
+
+PEAK_DENSITY = 60.0  # Per world unit, well inside.
+NUM_SAMPLES = 128
+RED = (0.9, 0.2, 0.1)
+BLUE = (0.1, 0.2, 0.9)
+
+
+def density(params, points):
+  """Density [N] of points [N, 3]: a soft-edged ball around `center`."""
+  distance = jnp.linalg.norm(points - params['center'], axis=-1)
+  return PEAK_DENSITY * jax.nn.sigmoid((params['radius'] - distance) / 0.01)
+
+
+def render(params, rays, key=None, *, with_normals=True):
+  """Integrates rays [N, ...] by plain quadrature."""
+  del key  # Deterministic.
+  ticks = (jnp.arange(NUM_SAMPLES) + 0.5) / NUM_SAMPLES
+  length = rays.far - rays.near
+  tdist = rays.near + length * ticks
+  points = rays.origins[:, None] + tdist[..., None] * rays.directions[:, None]
+  optical = density(params, points) * length / NUM_SAMPLES
+  before = jnp.cumsum(optical, -1) - optical
+  weights = jnp.exp(-before) * (1 - jnp.exp(-optical))
+  color = jnp.where(points[..., :1] > 0, jnp.array(RED), jnp.array(BLUE))
+  outward = points - params['center']
+  outward /= jnp.linalg.norm(outward, axis=-1, keepdims=True)
+  acc = jnp.sum(weights, -1)
+  clear = 1 - acc[:, None]
+  normals = jnp.sum(weights[..., None] * (outward + 1) / 2, 1) + 0.5 * clear
+  return arrays.Renders(
+    rgb=jnp.sum(weights[..., None] * color, 1) + clear * rays.background,
+    normals=normals if with_normals else jnp.full_like(normals, 0.5),
+    acc=acc,
+    depth=jnp.sum(weights * tdist, -1) + (1 - acc) * rays.far[:, 0],
+    regularizer=jnp.zeros_like(acc),
+  )
+
+
+def params_of(radius=0.7, center=(0.0, 0.0, 0.0)):
+  """Returns the parameters of one ball."""
+  return {'radius': jnp.float32(radius), 'center': jnp.array(center)}
+
+
+def representation() -> field.Representation:
+  """Returns the ball as results/ and evaluation/ see a NeRF."""
+  return field.Representation(
+    init=lambda key: params_of(), render=render, density=density
+  )
