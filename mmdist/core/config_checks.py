@@ -7,8 +7,11 @@ expected. Texts are checked by `mmdist.objectives`, directories by the priors.
 import math
 import re
 
-from mmdist.core import composition, config_io, messages, names
+from mmdist.core import composition
 from mmdist.core import config as config_lib
+from mmdist.core import config_io
+from mmdist.core import messages
+from mmdist.core import names
 
 # Patterns of paths; priors and concepts have names and numbers of their own.
 CHOICES = {

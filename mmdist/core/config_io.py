@@ -5,7 +5,7 @@ Works on any tree of dataclasses, dicts, lists and tuples, with a path such as
 also its names on the command line. What the values may be is `config_checks`'s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import dataclasses
 import json
 import math
@@ -106,10 +106,11 @@ def join(path: str, name: str) -> str:
   return f'{path}.{name}' if path else str(name)
 
 
-def unknown_field(path: str, name: str, known) -> str:
+def unknown_field(path: str, name: str, known: Iterable[str]) -> str:
   """Returns the line about a field that does not exist."""
+  known = list(known)
   hint = names.did_you_mean(name, known) or '.'
-  return f"no field '{path}'{hint} Fields there: {', '.join(known)}."
+  return f"no field '{path}'{hint} Fields there: {', '.join(known) or 'none'}."
 
 
 def flatten(config: Any, path: str = '') -> dict[str, Any]:

@@ -21,7 +21,9 @@ def unknown(what: str, name: str, known: Iterable[str], plural: str) -> str:
   """
   known = tuple(known)
   hint = did_you_mean(name, known) or '.'
-  return f"unknown {what} '{name}'{hint} {plural}: {', '.join(known)}."
+  return (
+    f"unknown {what} '{name}'{hint} {plural}: {', '.join(known) or 'none'}."
+  )
 
 
 def check_choice(what: str, name: str, known: Iterable[str]) -> None:
@@ -32,3 +34,8 @@ def check_choice(what: str, name: str, known: Iterable[str]) -> None:
     raise ValueError(
       f"{what} is '{name}'{hint} Expected one of: {', '.join(known)}."
     )
+
+
+def unknown_preset(preset: str, known: Iterable[str]) -> ValueError:
+  """Returns what `get_config(preset)` raises for a preset it has not got."""
+  return ValueError(unknown('preset', preset, known, 'Presets'))

@@ -249,8 +249,8 @@ def _start(address, directory, options) -> None:
       '_temp_dir': directory,
     }
   )
-  # Ray's own process must see it too, before it starts workers.
-  os.environ.update(_SHARE_GPUS)
+  # Nothing of a run is anybody else's business, and there may be no network.
+  os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
   try:
     ray.init(log_to_driver=False, logging_level='ERROR', **settings)
   except Exception as error:

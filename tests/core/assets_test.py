@@ -37,7 +37,9 @@ def test_a_name_like_no_other_lists_the_embedded(name):
 
 def test_a_file_is_no_directory(tmp_path):
   (tmp_path / 'file').touch()
-  with pytest.raises(FileNotFoundError, match='is a file; expected a directory'):
+  with pytest.raises(
+    FileNotFoundError, match='is a file; expected a directory'
+  ):
     assets.resolve(str(tmp_path / 'file'))
 
 

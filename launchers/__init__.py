@@ -1,0 +1,1 @@
+"""Entry points: `python -m launchers.NAME`. Only here are there flags."""

@@ -1,0 +1,67 @@
+"""What runs every launcher's `main`: flags, one-line errors, exit codes."""
+
+from collections.abc import Callable
+import sys
+import traceback
+
+from absl import app
+from absl import flags
+
+from launchers import config_flag
+from mmdist.distribution import faults
+from mmdist.objectives import scores
+
+flags.disclaim_key_flags()
+
+# What a person can do something about. Anything else is our mistake, and the
+# traceback is what we need to see.
+EXPECTED = (
+  ValueError,
+  FileNotFoundError,
+  FileExistsError,
+  NotADirectoryError,
+  IsADirectoryError,
+  PermissionError,
+  faults.DistributionError,
+  scores.NonFiniteAnswer,
+)
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
+
+_DEBUG = flags.DEFINE_bool('debug', False, 'Show the traceback of any error.')
+
+
+def run(main: Callable, argv: list[str] | None = None) -> None:
+  """Parses the flags, runs `main(arguments)` and exits.
+
+  Exit codes: 0, 1 for an error (one line on stderr, or with --debug the
+  traceback), 130 after Ctrl-C.
+
+  Args:
+    main: gets what is left of the command line, the program's name first.
+    argv: sys.argv if None.
+  """
+  argv = sys.argv if argv is None else argv
+  sys.exit(call(lambda: app.run(main, argv, config_flag.parse_flags), argv))
+
+
+def call(function: Callable, argv: list[str]) -> int | str | None:
+  """Returns the exit code of a call whose errors are put in one line."""
+  try:
+    function()
+  except SystemExit as exit_:
+    # absl leaves --help with 1, which a shell takes for a failure.
+    return 0 if config_flag.asks_for_help(argv) else exit_.code
+  except KeyboardInterrupt:
+    print('interrupted', file=sys.stderr)
+    return INTERRUPTED
+  except EXPECTED as error:
+    if '--debug' in argv:
+      traceback.print_exc()
+    print(one_line(error), file=sys.stderr)
+    return 1
+  return 0
+
+
+def one_line(error: BaseException) -> str:
+  """Returns the error as a line; an OSError says which file, too."""
+  return 'error: ' + (' '.join(str(error).split()) or type(error).__name__)

@@ -1,0 +1,102 @@
+import hypothesis
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+import numpy as np
+import pytest
+import torch
+
+from mmdist.core import composition
+
+
+def pulls_of(num_concepts, seed=0):
+  rng = np.random.default_rng(seed)
+  return rng.standard_normal((num_concepts, 2, 3, 4, 4)).astype(np.float32)
+
+
+@hypothesis.given(
+  hnp.arrays(np.float32, (2, 2, 3), elements=st.floats(-4, 4, width=32)),
+  st.floats(-2, 2, width=16),
+)
+def test_doubling_every_weight_doubles_the_sum(pulls, weight):
+  for mode in composition.MODES:
+    once = composition.compose(pulls, (1.0, weight), mode)
+    twice = composition.compose(pulls, (2.0, 2 * weight), mode)
+    np.testing.assert_array_equal(twice, 2 * once)
+
+
+def test_the_sum_equals_a_slow_loop():
+  pulls, weights = pulls_of(3), (1.0, -0.5, 2.0)
+  expected = np.zeros(pulls.shape[1:], np.float32)
+  for concept in range(3):
+    expected += np.float32(weights[concept]) * pulls[concept]
+  np.testing.assert_array_equal(composition.compose(pulls, weights), expected)
+
+
+def test_perp_leaves_the_positives_what_they_had():
+  pulls, weights = pulls_of(3), (1.0, 0.5, -3.0)
+  wanted = pulls[0] + 0.5 * pulls[1]
+  composed = composition.compose(pulls, weights, 'perp')
+  for view in range(2):
+    # Float32 sums of 48 products.
+    np.testing.assert_allclose(
+      np.vdot(composed[view], wanted[view]),
+      np.vdot(wanted[view], wanted[view]),
+      rtol=1e-5,
+    )
+  assert np.abs(composed - wanted).max() > 0.1
+
+
+def test_perp_is_the_sum_where_nothing_is_wanted():
+  pulls = pulls_of(2)
+  np.testing.assert_array_equal(
+    composition.compose(pulls, (-1.0, -0.5), 'perp'),
+    composition.compose(pulls, (-1.0, -0.5), 'sum'),
+  )
+  pulls[0] = 0  # A positive that pulls nowhere has no direction.
+  np.testing.assert_array_equal(
+    composition.compose(pulls, (1.0, -0.5), 'perp'), -0.5 * pulls[1]
+  )
+
+
+def test_renorm_ignores_how_hard_a_concept_pulls():
+  pulls = pulls_of(2)
+  louder = pulls * np.array([100, 0.01], np.float32)[:, None, None, None, None]
+  np.testing.assert_allclose(
+    composition.compose(louder, (1.0, -0.5), 'renorm'),
+    composition.compose(pulls, (1.0, -0.5), 'renorm'),
+    rtol=1e-4,  # Two roundings of float32 where terms cancel.
+    atol=1e-6,
+  )
+  one = composition.compose(pulls[:1], (2.0,), 'renorm')
+  rms = np.sqrt(np.mean(np.square(one), axis=(1, 2, 3)))
+  np.testing.assert_allclose(rms, 2.0, rtol=1e-5)
+
+
+def test_renorm_keeps_silence_silent():
+  composed = composition.compose(np.zeros((1, 2, 3)), (1.0,), 'renorm')
+  np.testing.assert_array_equal(composed, np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize('mode', composition.MODES)
+def test_a_view_does_not_notice_the_others(mode):
+  pulls, weights = pulls_of(3), (1.0, 0.5, -0.7)
+  together = composition.compose(pulls, weights, mode)
+  alone = composition.compose(pulls[:, 1:], weights, mode)
+  np.testing.assert_array_equal(together[1:], alone)
+
+
+@pytest.mark.parametrize('mode', composition.MODES)
+def test_torch_and_numpy_agree(mode):
+  pulls, weights = pulls_of(3), (1.0, 0.5, -0.7)
+  composed = composition.compose(torch.from_numpy(pulls), weights, mode)
+  # The two libraries add in different orders.
+  np.testing.assert_allclose(
+    composed.numpy(), composition.compose(pulls, weights, mode), atol=1e-5
+  )
+
+
+def test_nonsense_is_one_line():
+  with pytest.raises(ValueError, match="mode is 'max'; expected one of: sum"):
+    composition.compose(pulls_of(1), (1.0,), 'max')
+  with pytest.raises(ValueError, match='2 pulls came with 1 weights'):
+    composition.compose(pulls_of(2), (1.0,))

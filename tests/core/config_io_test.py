@@ -1,0 +1,89 @@
+import json
+
+import pytest
+
+from mmdist.core import config as config_lib
+from mmdist.core import config_io
+
+
+def example() -> config_lib.RunConfig:
+  config = config_lib.RunConfig(prompt='a portrait of a "sad" man')
+  config.concepts = [
+    config_lib.ConceptConfig('a joker', 1.5),
+    config_lib.ConceptConfig('green', -0.5, ('generic',)),
+  ]
+  config.priors['personal'] = config_lib.PriorConfig(weight=0.25)
+  return config
+
+
+def test_a_configuration_survives_json():
+  copy = config_io.from_json(config_io.to_json(example()))
+  assert copy == example()
+  assert isinstance(copy.views.background, tuple)
+  assert isinstance(copy.concepts[1].priors, tuple)
+
+
+def test_missing_fields_keep_their_defaults():
+  assert config_io.from_dict({'seed': 3}) == config_lib.RunConfig(seed=3)
+
+
+def test_whole_numbers_are_good_floats():
+  config = config_io.from_dict({'learner': {'learning_rate': 1}})
+  assert isinstance(config.learner.learning_rate, float)
+
+
+@pytest.mark.parametrize(
+  'data, message',
+  [
+    (
+      {'learner': {'learning_rat': 1.0}},
+      "no field 'learner.learning_rat'; did you mean 'learning_rate'?",
+    ),
+    ({'num_steps': 'many'}, "num_steps is 'many'; expected int."),
+    ({'num_steps': True}, 'num_steps is True; expected int.'),
+    ({'num_steps': 2.5}, 'num_steps is 2.5; expected int.'),
+    ({'priors': []}, r"priors is '\[\]'; expected a mapping."),
+    ({'concepts': 'joker'}, "concepts is 'joker'; expected a list."),
+    ({'concepts': [{'txt': ''}]}, r"no field 'concepts\[0\].txt'"),
+    ([], r"the configuration is '\[\]'; expected a mapping of fields."),
+  ],
+)
+def test_a_wrong_tree_is_one_line(data, message):
+  with pytest.raises(ValueError, match=message):
+    config_io.from_dict(data)
+
+
+def test_the_file_is_named_when_its_text_is_bad():
+  with pytest.raises(ValueError, match='runs/a.json is no configuration'):
+    config_io.from_json('{"seed": ', 'runs/a.json')
+
+
+def test_json_holds_nothing_that_only_python_knows():
+  assert json.loads(config_io.to_json(example())) == config_io.to_dict(
+    example()
+  )
+
+
+def test_differences_name_the_path_and_both_values():
+  other = example()
+  other.learner.learning_rate = 2e-3
+  del other.priors['personal']
+  other.concepts[1].text = 'red'
+  lines = config_io.differences(example(), other)
+  assert 'learner.learning_rate: 0.001 -> 0.002' in lines
+  assert 'priors.personal.weight: 0.25 -> absent' in lines
+  assert "concepts[1].text: 'green' -> 'red'" in lines
+
+
+def test_a_configuration_does_not_differ_from_itself():
+  config = example()
+  config.noise.maximum = float('nan')
+  assert config_io.differences(config, config) == []
+  assert config_io.differences(example(), example()) == []
+
+
+def test_print_has_a_line_for_every_value():
+  text = config_io.format_config(example())
+  assert text.count('\n') + 1 == len(config_io.flatten(example()))
+  assert 'concepts[1].priors' in text
+  assert '\'a portrait of a "sad" man\'' in text
