@@ -4,6 +4,9 @@ Owns image statistics in numpy. How well a picture follows its prompt is
 `mmdist.evaluation.judge`'s business.
 """
 
+import functools
+
+import jax
 import numpy as np
 from scipy import ndimage
 
@@ -11,6 +14,9 @@ from mmdist.cameras import camera as camera_lib
 
 # A pixel belongs to the head if at least this much of it is covered.
 HEAD_OPACITY = 0.9
+# A point this much behind what another view shows is hidden there; the head's
+# radius is about 1.
+OCCLUSION_MARGIN = 0.05
 
 
 def saturation(rgb: np.ndarray, acc: np.ndarray) -> float:
@@ -88,12 +94,13 @@ def view_consistency(
   """How alike a surface point looks from neighbouring views of an orbit.
 
   Every head pixel of view i is carried by its depth into view i + 1 (the last
-  one's neighbour is the first) and compared there, if the point is not hidden
-  in that view.
+  one's neighbour is the first) and compared there with what that view shows,
+  unless another surface hides it.
 
   Args:
     rgb: [V, H, W, 3] in [0, 1], V >= 2.
-    depth: [V, H, W] distance along the ray, world units.
+    depth: [V, H, W] expected distance along the ray, in which light that
+      passes the head counts as `far` (see `surface_depth`).
     acc: [V, H, W] opacity.
     cameras: [V] cameras, neighbours a small angle apart.
 
@@ -104,34 +111,57 @@ def view_consistency(
   num_views = len(rgb)
   if num_views < 2:
     raise ValueError(f'consistency compares views; got {num_views} of them.')
-  heads = _head(acc)
-  differences = []
-  for i in range(num_views):
-    j = (i + 1) % num_views
-    mask = _interior(heads[i : i + 1], 1)[0]
-    points = unproject(_take(cameras, i), depth[i])[mask]
-    rows, columns, distance = project(
-      _take(cameras, j), points, resolution=rgb.shape[1]
-    )
-    seen = {
-      name: _sample(image, rows, columns)
-      for name, image in (('rgb', rgb[j]), ('depth', depth[j]), ('acc', acc[j]))
-    }
-    # A point behind the neighbour's own surface is hidden there.
-    visible = (seen['acc'] > HEAD_OPACITY) & (
-      np.abs(seen['depth'] - distance) < 0.03
-    )
-    differences.append(np.abs(seen['rgb'] - rgb[i][mask])[visible])
-  differences = np.concatenate(differences)
+  views = [
+    _View(rgb[i], depth[i], acc[i], _take(cameras, i)) for i in range(num_views)
+  ]
+  pairs = zip(views, views[1:] + views[:1])
+  differences = np.concatenate([_reprojected(*pair) for pair in pairs])
   return float(1 - differences.mean()) if differences.size else float('nan')
+
+
+class _View:
+  """One picture, and where its head's surface is."""
+
+  def __init__(self, rgb, depth, acc, camera):
+    self.rgb, self.camera = rgb, camera
+    # Silhouettes mix colours, so one pixel of margin.
+    self.head = _interior(_head(acc)[None], 1)[0]
+    self.depth = surface_depth(camera, depth, acc)
+
+
+def _reprojected(view: _View, neighbor: _View) -> np.ndarray:
+  """Returns [N, 3] absolute differences of points that both views see."""
+  points = unproject(view.camera, view.depth)[view.head]
+  rows, columns, distance = project(neighbor.camera, points, len(view.rgb))
+  inside = _sample(neighbor.head.astype(np.float64), rows, columns) > 0.99
+  behind = distance - _sample(neighbor.depth, rows, columns)
+  seen = inside & (behind < OCCLUSION_MARGIN)
+  shown = _sample(neighbor.rgb, rows, columns)
+  return np.abs(shown - view.rgb[view.head])[seen]
+
+
+def surface_depth(
+  camera: camera_lib.Camera, depth: np.ndarray, acc: np.ndarray
+) -> np.ndarray:
+  """Takes the light that passed the head out of an expected depth.
+
+  Args:
+    camera: a single camera.
+    depth: [H, W] expected distance, light that passes counting as `far`.
+    acc: [H, W] opacity.
+
+  Returns:
+    [H, W] mean distance of what the ray hit; meaningless where acc is 0.
+  """
+  far = np.asarray(_rays(camera, len(depth)).far)[..., 0]
+  return (depth - (1 - acc) * far) / np.maximum(acc, 1e-3)
 
 
 def unproject(camera: camera_lib.Camera, depth: np.ndarray) -> np.ndarray:
   """Returns [H, W, 3] world points of one camera's [H, W] depth picture."""
-  rays = camera_lib.camera_rays(camera, len(depth), np.zeros(3))
-  return np.asarray(rays.origins) + depth[..., None] * np.asarray(
-    rays.directions
-  )
+  rays = _rays(camera, len(depth))
+  directions = np.asarray(rays.directions)
+  return np.asarray(rays.origins) + depth[..., None] * directions
 
 
 def project(camera: camera_lib.Camera, points: np.ndarray, resolution: int):
@@ -204,6 +234,11 @@ def _mean_over(values: np.ndarray, mask: np.ndarray) -> float:
 def _unit(vectors: np.ndarray) -> np.ndarray:
   length = np.linalg.norm(vectors, axis=-1, keepdims=True)
   return vectors / np.maximum(length, 1e-9)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _rays(camera: camera_lib.Camera, resolution: int):
+  return camera_lib.camera_rays(camera, resolution, np.zeros(3, np.float32))
 
 
 def _take(cameras: camera_lib.Camera, index: int) -> camera_lib.Camera:
