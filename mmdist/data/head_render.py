@@ -15,8 +15,8 @@ from mmdist.data import head_shapes
 
 BLOCK = 4  # Pixels on a side that share one cone in the coarse march.
 BLOCKS_PER_CHUNK = 32  # Chunks march until their own last ray arrives.
-COARSE_STEPS = 24
-FINE_STEPS = 40
+COARSE_STEPS = 20
+FINE_STEPS = 22
 HIT_DISTANCE = 0.004
 LIGHT = np.array([0.45, 0.65, 0.62]) / np.linalg.norm([0.45, 0.65, 0.62])
 

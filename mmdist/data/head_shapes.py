@@ -188,47 +188,57 @@ def clothes(x, y, z, p):
 
 def hair(x, y, z, p):
   """Distance to the hair; a hat presses everything above its rim down."""
-  thickness = p['hair_thickness']
-  behind_hairline = 0.60 * (z - 0.30) - 0.80 * (y - 0.30)
-  angle = jnp.arctan2(z + 0.1, x + 1e-6)
-  strands = 0.010 * jnp.cos(22.0 * angle + 5.0 * y)
-  cap = ellipsoid(
-    x,
-    y - 0.16,
-    z + 0.08,
-    0.48 * p['head_w'] + thickness,
-    0.50 * p['head_h'] + thickness,
-    0.56 + thickness,
-  )
-  short = smooth_max(cap + strands, behind_hairline, 0.05)
-
-  def long():
-    fall = smooth_max(
-      ellipsoid(x, y + 0.25, z + 0.18, 0.62, 0.72, 0.46) + 1.5 * strands,
-      z - 0.16,
-      0.06,
-    )
-    return smooth_min(short, fall, 0.08)
-
-  def afro():
-    curls = jnp.sin(17 * x) * jnp.sin(17 * y) * jnp.sin(17 * z)
-    ball = sphere(x, y - 0.24, z + 0.14, 0.76) + 0.022 * curls
-    return smooth_max(ball, behind_hairline - 0.02, 0.08)
-
-  def mohawk():
-    ridge = 0.05 * jnp.cos(14.0 * jnp.arctan2(y, z))
-    fin = ellipsoid(x, y - 0.18, z + 0.10, 0.085, 0.80 * p['head_h'], 0.76)
-    return 0.9 * jnp.maximum(fin + ridge * 0.5, behind_hairline - 0.05)
-
-  def bun():
-    knot = sphere(x, y - 0.74 * p['head_h'], z + 0.22, 0.21) + strands
-    return jnp.minimum(short, knot)
-
-  styles = (lambda: jnp.full_like(x, FAR_AWAY), lambda: short, long, afro, mohawk, bun)
-  d = jax.lax.switch(p['hair_style'].astype(jnp.int32), styles)
+  styles = (_no_hair, _short_hair, _long_hair, _afro, _mohawk, _bun)
+  d = jax.lax.switch(p['hair_style'].astype(jnp.int32), styles, x, y, z, p)
   rim = y - 0.36 + 0.10 * z
   covered = (p['hat'] > 0.5) & (p['hat'] < 5.5)  # A crown covers nothing.
   return jnp.where(covered, smooth_max(d, rim, 0.03), d)
+
+
+def _behind_hairline(y, z):
+  return 0.60 * (z - 0.30) - 0.80 * (y - 0.30)
+
+
+def _strands(x, y, z):
+  """Grooves that run down from the crown."""
+  return 0.010 * jnp.cos(22.0 * jnp.arctan2(z + 0.1, x + 1e-6) + 5.0 * y)
+
+
+def _no_hair(x, y, z, p):
+  del y, z, p
+  return jnp.full_like(x, FAR_AWAY)
+
+
+def _short_hair(x, y, z, p):
+  thickness = p['hair_thickness']
+  width = 0.48 * p['head_w'] + thickness
+  height = 0.50 * p['head_h'] + thickness
+  cap = ellipsoid(x, y - 0.16, z + 0.08, width, height, 0.56 + thickness)
+  return smooth_max(cap + _strands(x, y, z), _behind_hairline(y, z), 0.05)
+
+
+def _long_hair(x, y, z, p):
+  fall = ellipsoid(x, y + 0.25, z + 0.18, 0.62, 0.72, 0.46)
+  fall = smooth_max(fall + 1.5 * _strands(x, y, z), z - 0.16, 0.06)
+  return smooth_min(_short_hair(x, y, z, p), fall, 0.08)
+
+
+def _afro(x, y, z, p):
+  del p
+  curls = jnp.sin(17 * x) * jnp.sin(17 * y) * jnp.sin(17 * z)
+  ball = sphere(x, y - 0.24, z + 0.14, 0.76) + 0.022 * curls
+  return smooth_max(ball, _behind_hairline(y, z) - 0.02, 0.08)
+
+
+def _mohawk(x, y, z, p):
+  ridge = 0.025 * jnp.cos(14.0 * jnp.arctan2(y, z))
+  fin = ellipsoid(x, y - 0.18, z + 0.10, 0.085, 0.80 * p['head_h'], 0.76)
+  return 0.9 * jnp.maximum(fin + ridge, _behind_hairline(y, z) - 0.05)
+
+
+def _bun(x, y, z, p):
+  knot = sphere(x, y - 0.74 * p['head_h'], z + 0.22, 0.21) + _strands(x, y, z)
+  return jnp.minimum(_short_hair(x, y, z, p), knot)
 
 
 def beard(x, y, z, p):
