@@ -123,4 +123,5 @@ def load_tokenizer(directory: str | os.PathLike):
 
 
 def _first_line(error: Exception) -> str:
-  return (str(error).strip() or type(error).__name__).splitlines()[0]
+  line = (str(error).strip() or type(error).__name__).splitlines()[0]
+  return line if len(line) <= 200 else f'{line[:197]}...'

@@ -47,7 +47,9 @@ def check_text(tokenizer, text: str, prompt_length: int) -> None:
       word-level vocabulary, more words than fit. A byte-pair one only warns,
       since long prompts are common there and the cut is the field's custom.
   """
-  ids = tokenizer(text, truncation=False, padding=False)['input_ids']
+  # Not verbose: too many tokens is ours to say, below.
+  ids = tokenizer(text, truncation=False, padding=False, verbose=False)
+  ids = ids['input_ids']
   if len(ids) > prompt_length:
     _too_long(tokenizer, text, ids, prompt_length)
   unknown = unknown_words(tokenizer, text)

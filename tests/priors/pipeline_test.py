@@ -5,6 +5,7 @@ import shutil
 
 import diffusers
 import pytest
+import safetensors.torch
 import torch
 
 from mmdist.priors import image_codec
@@ -189,10 +190,25 @@ def test_a_missing_shard_is_named(broken):
 
 
 def test_weights_of_another_model_are_refused(broken):
-  _change(broken / 'unet' / 'config.json', layers_per_block=2)
-  assert 'unet lacks' in _error(broken)
-  _change(broken / 'unet' / 'config.json', layers_per_block=1, in_channels=3)
+  _change(broken / 'unet' / 'config.json', in_channels=3)
   assert 'unet does not fit UNet2DConditionModel' in _error(broken)
+
+
+@pytest.mark.parametrize(
+  'file',
+  [
+    'unet/diffusion_pytorch_model.safetensors',
+    'text_encoder/model.safetensors',
+  ],
+)
+def test_a_missing_weight_is_named(broken, file):
+  weights = safetensors.torch.load_file(broken / file)
+  name = min(weights)
+  del weights[name]
+  safetensors.torch.save_file(weights, broken / file, {'format': 'pt'})
+  message = _error(broken)
+  assert 'lacks 1 weights' in message
+  assert name.removeprefix('text_model.') in message
 
 
 def test_a_codec_that_does_not_fit_the_network_is_refused(broken):
