@@ -12,7 +12,8 @@ import math
 import numbers
 
 from mmdist.core import config as config_lib
-from mmdist.core import messages, names
+from mmdist.core import messages
+from mmdist.core import names
 from mmdist.objectives import prompts
 
 

@@ -11,7 +11,10 @@ import math
 import numpy as np
 
 from mmdist.core import config as config_lib
-from mmdist.core import messages, names, seeds, shapes
+from mmdist.core import messages
+from mmdist.core import names
+from mmdist.core import seeds
+from mmdist.core import shapes
 from mmdist.objectives import concept as concept_lib
 from mmdist.objectives import prompts
 

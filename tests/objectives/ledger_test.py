@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from mmdist.core import messages
+from mmdist.objectives import ledger
+
+
+def answer(prior, pull, channel='rgb', **metrics):
+  pull = np.asarray(pull, np.float32).reshape(1, 1, 1, 3)
+  return messages.ScoreGradient(0, prior, channel, pull, 0, metrics)
+
+
+ANSWERS = {
+  'personal': answer('personal', [0, 4, 0], norm_0=4.0),
+  'generic': answer(
+    'generic', [3, 4, 0], norm_0=6.0, norm_1=1.0, cosine_1=-0.5, seconds=0.25
+  ),
+  'normal': answer('normal', [0, 0, 1], 'normal', norm_0=1.0),
+}
+
+
+def test_metrics_say_who_pulled_how_hard():
+  metrics = ledger.step_metrics(ANSWERS, {'generic': {'proxy_loss': 0.5}})
+  assert metrics == pytest.approx(
+    {
+      'pull/generic': 5.0,
+      'pull/generic/0': 6.0,
+      'pull/generic/1': 1.0,
+      'cosine/generic/1': -0.5,
+      'cosine/generic~personal': 0.8,
+      'seconds/generic': 0.25,
+      'proxy_loss/generic': 0.5,
+      'pull/personal': 4.0,
+      'pull/personal/0': 4.0,
+      'pull/normal': 1.0,
+      'pull/normal/0': 1.0,
+    }
+  )
+  assert list(metrics) == sorted(metrics)
+
+
+def test_nothing_has_no_direction():
+  assert ledger.cosine(np.zeros(3), np.ones(3)) == 0.0
+
+
+def test_a_run_adds_up():
+  book = ledger.Ledger()
+  book.record(ANSWERS)
+  book.record({'generic': answer('generic', [0, 0, 1])})
+  assert book.means()['pull/generic'] == pytest.approx(3.0)
+  assert book.means()['pull/normal'] == pytest.approx(1.0)
+  shares = book.shares()
+  assert shares['generic'] == pytest.approx(6 / 11)
+  assert sum(shares.values()) == pytest.approx(1.0)
+
+
+def test_a_run_in_which_nobody_pulled_has_no_shares():
+  book = ledger.Ledger()
+  book.record({'generic': answer('generic', [0, 0, 0])})
+  assert book.shares() == {'generic': 0.0}
