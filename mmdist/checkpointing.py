@@ -1,4 +1,4 @@
-"""A run's folder and its checkpoints: all of a step, or an older one.
+"""Checkpoints of a run: all of a step, or all of an older one.
 
 One checkpoint is the learner's state, every proxy with its optimiser, and the
 run's identity. Orbax writes a step completely or not at all, but restores a
@@ -23,68 +23,7 @@ from mmdist.core import config as config_lib
 from mmdist.core import config_io
 from mmdist.core import messages
 
-CONFIG_NAME = 'config.json'
-# What may change between two calls: it decides nothing about the avatar.
-_FREE_FIELDS = ('results.', 'checkpoints.')
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'torch', 'peft')
-
-
-def check_workdir(
-  workdir: str | os.PathLike, run: config_lib.RunConfig
-) -> None:
-  """Checks, writing nothing, that a run may begin or go on in a folder.
-
-  Raises:
-    NotADirectoryError, PermissionError: nothing can be written there.
-    ValueError: it holds something else, or a run of another configuration.
-  """
-  workdir = pathlib.Path(workdir)
-  _check_writable(workdir)
-  if not workdir.exists() or not any(workdir.iterdir()):
-    return
-  path = workdir / CONFIG_NAME
-  if not path.is_file():
-    raise ValueError(
-      f'{workdir} is not empty and holds no run; give --workdir a new folder.'
-    )
-  before = config_io.from_json(path.read_text(), str(path))
-  changed = [
-    line
-    for line in config_io.differences(before, run)
-    if not line.startswith(_FREE_FIELDS)
-  ]
-  if changed:
-    raise ValueError(
-      f'{workdir} holds a run of another configuration ({"; ".join(changed)});'
-      ' give the old values to resume it, or --workdir a new folder.'
-    )
-
-
-def claim_workdir(
-  workdir: str | os.PathLike, run: config_lib.RunConfig
-) -> pathlib.Path:
-  """Checks a folder, makes it, and writes the run's configuration into it."""
-  check_workdir(workdir, run)
-  workdir = pathlib.Path(workdir)
-  workdir.mkdir(parents=True, exist_ok=True)
-  temporary = workdir / f'.{CONFIG_NAME}.{os.getpid()}'
-  temporary.write_text(config_io.to_json(run))
-  os.replace(temporary, workdir / CONFIG_NAME)
-  return workdir
-
-
-def _check_writable(workdir: pathlib.Path) -> None:
-  existing = workdir
-  while not existing.exists():
-    existing = existing.parent
-  if not existing.is_dir():
-    raise NotADirectoryError(
-      f'{existing} is a file; give --workdir a folder, or one to be made.'
-    )
-  if not os.access(existing, os.W_OK | os.X_OK):
-    raise PermissionError(
-      f'{existing} cannot be written; give --workdir another folder.'
-    )
 
 
 class CheckpointStore:

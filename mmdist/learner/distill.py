@@ -20,9 +20,9 @@ from mmdist.cameras import orbits
 from mmdist.core import config as config_lib
 from mmdist.core import seeds
 from mmdist.core import shapes
-from mmdist.learner import chunks as chunks_lib
 from mmdist.learner import mesh as mesh_lib
 from mmdist.learner import optimizer as optimizer_lib
+from mmdist.learner import passes
 
 
 @struct.dataclass
@@ -78,6 +78,7 @@ class Learner:
 
   Attributes:
     init: params -> TrainState at step 0.
+    warm_up: params -> None; compiles the two below.
     render_views: (state, batch) -> ViewRenders.
     apply_cotangents: (state, batch, {channel: [V, H, W, 3]}) -> (state,
       statistics). Raises ValueError for a cotangent of the wrong shape or
@@ -85,6 +86,7 @@ class Learner:
   """
 
   init: Callable
+  warm_up: Callable
   render_views: Callable
   apply_cotangents: Callable
 
@@ -121,8 +123,16 @@ def make_learner(
   render_chunk = functools.partial(
     representation.render, with_normals=with_normals
   )
-  render = _make_render(render_chunk, run, layout)
-  pull = _make_pull(render_chunk, run, layout, optimizer)
+  render = passes.make_render(render_chunk, run, layout)
+  pull = passes.make_pull(render_chunk, run, layout)
+
+  @jax.jit
+  def update(state: TrainState, gradient) -> TrainState:
+    updates, opt_state = optimizer.update(
+      gradient, state.opt_state, state.params
+    )
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, opt_state)
 
   def init(params) -> TrainState:
     state = TrainState(jnp.int32(0), params, optimizer.init(params))
@@ -141,124 +151,22 @@ def make_learner(
     state: TrainState, batch: ViewBatch, cotangents: Mapping[str, np.ndarray]
   ) -> tuple[TrainState, dict[str, float]]:
     cotangents = _checked(cotangents, channels, batch, run.views.resolution)
-    state, norms, parts = pull(state, *_inputs(batch), cotangents)
-    stats = _statistics(batch.step, run, cotangents, norms, parts)
-    return state, stats
+    gradient, *numbers = pull(state.params, *_inputs(batch), cotangents)
+    stats = _statistics(batch.step, run, cotangents, *numbers)
+    return update(state, gradient), stats
 
-  return Learner(init, render_views, apply_cotangents)
+  def warm_up(params) -> None:
+    batch = sample_batch(run.views, run.seed, 0)
+    state = init(params)
+    render_views(state, batch)
+    apply_cotangents(state, batch, {})
+
+  return Learner(init, warm_up, render_views, apply_cotangents)
 
 
 def _inputs(batch: ViewBatch):
   key = seeds.jax_key(batch.seed, batch.step, 'jitter')
   return batch.views.cameras(), batch.backgrounds, key
-
-
-def _make_render(render_chunk, run: config_lib.RunConfig, layout):
-  """Returns jitted (params, cameras, backgrounds, key) -> rgb, normals, acc."""
-  resolution, size = run.views.resolution, run.learner.chunk_size
-
-  def render_local(replicated, chunks: chunks_lib.Chunks):
-    params, key = replicated
-
-    def one(chunk):
-      key_of_chunk = jax.random.fold_in(key, chunk.index)
-      renders = render_chunk(params, chunk.rays, key_of_chunk)
-      return renders.rgb, renders.normals, renders.acc
-
-    return jax.lax.map(one, chunks)
-
-  @jax.jit
-  def render(params, cameras, backgrounds, key):
-    num_views = len(backgrounds)
-    chunks = chunks_lib.cast(
-      cameras, backgrounds, resolution, size, layout.num_devices
-    )
-    images = layout.map_chunks(render_local, sums=False)((params, key), chunks)
-    return jax.tree.map(
-      lambda image: chunks_lib.join(image, num_views, resolution), images
-    )
-
-  return render
-
-
-def _make_pull(render_chunk, run: config_lib.RunConfig, layout, optimizer):
-  """Returns the jitted second half: render again, pull, update.
-
-  It maps (state, cameras, backgrounds, key, cotangents) to the new state, the
-  norm of every parameter's gradient, and the parts of the loss.
-  """
-  config, resolution = run.learner, run.views.resolution
-
-  def chunk_loss(params, key, chunk, cotangents, num_pixels):
-    key = jax.random.fold_in(key, chunk.index)
-    renders = render_chunk(params, chunk.rays, key)
-    images = {'rgb': renders.rgb, 'normal': renders.normals}
-    opacity = jnp.sum(chunk.mask * renders.acc) / num_pixels
-    regularizer = jnp.sum(chunk.mask * renders.regularizer) / num_pixels
-    # A cotangent is dL/d pixel already: its inner product with the render has
-    # the gradient asked for, and a value that means nothing.
-    loss = sum(jnp.vdot(cotangents[name], images[name]) for name in cotangents)
-    loss += config.opacity_weight * opacity  # l1, for acc >= 0 (O18).
-    loss += config.regularizer_weight * regularizer
-    return loss, {'opacity': opacity, 'regularizer': regularizer}
-
-  @jax.jit
-  def pull(state: TrainState, cameras, backgrounds, key, cotangents):
-    num_pixels = len(backgrounds) * resolution**2
-    sizes = (config.chunk_size, layout.num_devices)
-    chunks = chunks_lib.cast(cameras, backgrounds, resolution, *sizes)
-    cut = {k: chunks_lib.cut(v, *sizes) for k, v in cotangents.items()}
-
-    def local(replicated, sharded):
-      params, key = replicated
-
-      def loss(params, one):
-        return chunk_loss(params, key, *one, num_pixels)
-
-      return differentiate(loss, params, sharded, layout)
-
-    differentiate = _sum_gradients if config.remat else _gradient_of_sum
-    gradient, parts = layout.map_chunks(local, sums=True)(
-      (state.params, key), (chunks, cut)
-    )
-    updates, opt_state = optimizer.update(
-      gradient, state.opt_state, state.params
-    )
-    params = optax.apply_updates(state.params, updates)
-    norms = jax.tree.map(lambda leaf: jnp.linalg.norm(leaf.ravel()), gradient)
-    return TrainState(state.step + 1, params, opt_state), norms, parts
-
-  return pull
-
-
-def _sum_gradients(loss, params, sharded, layout):
-  """Sums the chunks' gradients; one chunk's activations are alive at a time.
-
-  The same numbers as `jax.checkpoint` around a mapped render, which would
-  render every chunk once more for a value that nobody reads.
-  """
-  gradient = jax.grad(loss, has_aux=True)
-
-  def step(total, one):
-    return jax.tree.map(jnp.add, total, gradient(params, one)), None
-
-  first = jax.tree.map(lambda leaf: leaf[0], sharded)
-  zeros = jax.tree.map(
-    lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-    jax.eval_shape(gradient, params, first),
-  )
-  return jax.lax.scan(step, layout.vary(zeros), sharded)[0]
-
-
-def _gradient_of_sum(loss, params, sharded, layout):
-  """Differentiates all chunks at once, all their activations kept."""
-  del layout
-
-  def total(params):
-    losses, parts = jax.lax.map(lambda one: loss(params, one), sharded)
-    return jnp.sum(losses), jax.tree.map(jnp.sum, parts)
-
-  return jax.grad(total, has_aux=True)(params)
 
 
 def _checked(

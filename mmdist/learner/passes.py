@@ -1,0 +1,118 @@
+"""The two compiled passes of a step: render, and pull a cotangent back.
+
+Both cast the same rays, cut them into the same chunks and jitter them with the
+same keys, so the second differentiates exactly the pictures of the first.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from mmdist.core import config as config_lib
+from mmdist.learner import chunks as chunks_lib
+from mmdist.learner import mesh as mesh_lib
+
+
+def make_render(
+  render_chunk, run: config_lib.RunConfig, layout: mesh_lib.Layout
+):
+  """Returns jitted (params, cameras, backgrounds, key) -> rgb, normals, acc."""
+  resolution, size = run.views.resolution, run.learner.chunk_size
+
+  def render_local(replicated, chunks: chunks_lib.Chunks):
+    params, key = replicated
+
+    def one(chunk):
+      key_of_chunk = jax.random.fold_in(key, chunk.index)
+      renders = render_chunk(params, chunk.rays, key_of_chunk)
+      return renders.rgb, renders.normals, renders.acc
+
+    return jax.lax.map(one, chunks)
+
+  @jax.jit
+  def render(params, cameras, backgrounds, key):
+    num_views = len(backgrounds)
+    chunks = chunks_lib.cast(
+      cameras, backgrounds, resolution, size, layout.num_devices
+    )
+    images = layout.map_chunks(render_local, sums=False)((params, key), chunks)
+    return jax.tree.map(
+      lambda image: chunks_lib.join(image, num_views, resolution), images
+    )
+
+  return render
+
+
+def make_pull(render_chunk, run: config_lib.RunConfig, layout: mesh_lib.Layout):
+  """Returns the jitted second pass: render again, pull back.
+
+  It maps (params, cameras, backgrounds, key, {channel: [V, H, W, 3]}) to the
+  gradient, the norm of each of its leaves, and the parts of the loss.
+  """
+  config, resolution = run.learner, run.views.resolution
+
+  def chunk_loss(params, key, chunk, cotangents, num_pixels):
+    key = jax.random.fold_in(key, chunk.index)
+    renders = render_chunk(params, chunk.rays, key)
+    images = {'rgb': renders.rgb, 'normal': renders.normals}
+    opacity = jnp.sum(chunk.mask * renders.acc) / num_pixels
+    regularizer = jnp.sum(chunk.mask * renders.regularizer) / num_pixels
+    # A cotangent is dL/d pixel already: its inner product with the render has
+    # the gradient asked for, and a value that means nothing.
+    loss = sum(jnp.vdot(cotangents[name], images[name]) for name in cotangents)
+    loss += config.opacity_weight * opacity  # l1, for acc >= 0 (O18).
+    loss += config.regularizer_weight * regularizer
+    return loss, {'opacity': opacity, 'regularizer': regularizer}
+
+  @jax.jit
+  def pull(params, cameras, backgrounds, key, cotangents):
+    num_pixels = len(backgrounds) * resolution**2
+    sizes = (config.chunk_size, layout.num_devices)
+    chunks = chunks_lib.cast(cameras, backgrounds, resolution, *sizes)
+    cut = {k: chunks_lib.cut(v, *sizes) for k, v in cotangents.items()}
+
+    def local(replicated, sharded):
+      params, key = replicated
+
+      def loss(params, one):
+        return chunk_loss(params, key, *one, num_pixels)
+
+      return differentiate(loss, params, sharded, layout)
+
+    differentiate = _sum_gradients if config.remat else _gradient_of_sum
+    gradient, parts = layout.map_chunks(local, sums=True)(
+      (params, key), (chunks, cut)
+    )
+    norms = jax.tree.map(lambda leaf: jnp.linalg.norm(leaf.ravel()), gradient)
+    return gradient, norms, parts
+
+  return pull
+
+
+def _sum_gradients(loss, params, sharded, layout):
+  """Sums the chunks' gradients; one chunk's activations are alive at a time.
+
+  The same numbers as `jax.checkpoint` around a mapped render, which would
+  render every chunk once more for a value that nobody reads.
+  """
+  gradient = jax.grad(loss, has_aux=True)
+
+  def step(total, one):
+    return jax.tree.map(jnp.add, total, gradient(params, one)), None
+
+  first = jax.tree.map(lambda leaf: leaf[0], sharded)
+  zeros = jax.tree.map(
+    lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+    jax.eval_shape(gradient, params, first),
+  )
+  return jax.lax.scan(step, layout.vary(zeros), sharded)[0]
+
+
+def _gradient_of_sum(loss, params, sharded, layout):
+  """Differentiates all chunks at once, all their activations kept."""
+  del layout
+
+  def total(params):
+    losses, parts = jax.lax.map(lambda one: loss(params, one), sharded)
+    return jnp.sum(losses), jax.tree.map(jnp.sum, parts)
+
+  return jax.grad(total, has_aux=True)(params)

@@ -1,0 +1,71 @@
+"""The folder of a run: whose it is, and whether a run may go on in it.
+
+Owns `config.json`. Checks are made before anything is written, so that a run
+that is refused leaves nothing behind.
+"""
+
+import os
+import pathlib
+
+from mmdist.core import config as config_lib
+from mmdist.core import config_io
+
+CONFIG_NAME = 'config.json'
+# What may change between two calls: it decides nothing about the avatar.
+_FREE_FIELDS = ('results.', 'checkpoints.')
+
+
+def check(workdir: str | os.PathLike, run: config_lib.RunConfig) -> None:
+  """Checks, writing nothing, that a run may begin or go on in a folder.
+
+  Raises:
+    NotADirectoryError, PermissionError: nothing can be written there.
+    ValueError: it holds something else, or a run of another configuration.
+  """
+  workdir = pathlib.Path(workdir)
+  _check_writable(workdir)
+  if not workdir.exists() or not any(workdir.iterdir()):
+    return
+  path = workdir / CONFIG_NAME
+  if not path.is_file():
+    raise ValueError(
+      f'{workdir} is not empty and holds no run; give --workdir a new folder.'
+    )
+  before = config_io.from_json(path.read_text(), str(path))
+  changed = [
+    line
+    for line in config_io.differences(before, run)
+    if not line.startswith(_FREE_FIELDS)
+  ]
+  if changed:
+    raise ValueError(
+      f'{workdir} holds a run of another configuration ({"; ".join(changed)});'
+      ' give the old values to resume it, or --workdir a new folder.'
+    )
+
+
+def claim(
+  workdir: str | os.PathLike, run: config_lib.RunConfig
+) -> pathlib.Path:
+  """Checks a folder, makes it, and writes the run's configuration into it."""
+  check(workdir, run)
+  workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  temporary = workdir / f'.{CONFIG_NAME}.{os.getpid()}'
+  temporary.write_text(config_io.to_json(run))
+  os.replace(temporary, workdir / CONFIG_NAME)
+  return workdir
+
+
+def _check_writable(workdir: pathlib.Path) -> None:
+  existing = workdir
+  while not existing.exists():
+    existing = existing.parent
+  if not existing.is_dir():
+    raise NotADirectoryError(
+      f'{existing} is a file; give --workdir a folder, or one to be made.'
+    )
+  if not os.access(existing, os.W_OK | os.X_OK):
+    raise PermissionError(
+      f'{existing} cannot be written; give --workdir another folder.'
+    )
