@@ -1,7 +1,7 @@
 """Curves of a run's metrics as inline SVG.
 
 Owns which numbers share a chart and how a chart is drawn. A metric is named
-`prior/number` or `number`; the numbers of one name share a chart, one curve
+`number` or `number/prior`; the numbers of one name share a chart, one curve
 for each prior.
 """
 
@@ -51,7 +51,7 @@ def group_series(rows: Sequence[Mapping]) -> dict[str, dict[str, list]]:
     for name, value in row.items():
       is_number = isinstance(value, (int, float)) and math.isfinite(value)
       if name != 'step' and is_number and 'step' in row:
-        curve, _, chart = name.rpartition('/')
+        chart, _, curve = name.partition('/')
         curves = charts.setdefault(chart, {})
         curves.setdefault(curve, []).append((row['step'], value))
   return charts

@@ -5,8 +5,6 @@ end of an optimisation.
 """
 
 from collections.abc import Mapping
-import dataclasses
-import json
 import logging
 import os
 import pathlib
@@ -15,6 +13,7 @@ import numpy as np
 
 from mmdist.cameras import orbits
 from mmdist.core import config as config_lib
+from mmdist.core import config_io
 from mmdist.nerf import images
 from mmdist.results import atomic
 from mmdist.results import curves
@@ -91,11 +90,9 @@ def make_all(
   """
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  settings = dataclasses.asdict(run_config)
   paths = {'config': workdir / 'config.json'}
-  atomic.write_text(
-    paths['config'], json.dumps(settings, indent=2, ensure_ascii=False) + '\n'
-  )
+  # As `mmdist.workdir` writes it at the start of a run.
+  atomic.write_text(paths['config'], config_io.to_json(run_config))
   avatar = (workdir, representation, params, run_config)
   paths.update(make_turntable(*avatar))
   paths.update(make_sheet(*avatar))
@@ -106,17 +103,17 @@ def make_all(
     logging.warning('No mesh: %s', error)
     facts['mesh'] = f'none: {error}'
   paths['report'] = workdir / 'report.html'
-  report = _report(run_config.prompt, facts, paths, settings, metrics_path)
+  report = _report(run_config, facts, paths, metrics_path)
   report_lib.write_report(paths['report'], report)
   return paths
 
 
-def _report(title, facts, paths, settings, metrics_path) -> report_lib.Report:
+def _report(run_config, facts, paths, metrics_path) -> report_lib.Report:
   """Gathers the page from what was made."""
   metrics_path = pathlib.Path(metrics_path)
   has_metrics = metrics_path.exists()
   return report_lib.Report(
-    title=title,
+    title=run_config.prompt,
     facts=facts,
     pictures={
       'Turntable: colour and world-space normals': paths['animation'],
@@ -124,7 +121,7 @@ def _report(title, facts, paths, settings, metrics_path) -> report_lib.Report:
     },
     downloads={k: paths[k] for k in ('video', 'mesh') if k in paths},
     metrics=curves.read_metrics(metrics_path) if has_metrics else (),
-    config=settings,
+    config=config_io.to_dict(run_config),
   )
 
 

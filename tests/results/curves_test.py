@@ -31,8 +31,8 @@ def test_a_damaged_line_is_named(tmp_path):
 
 def test_one_number_of_several_priors_shares_a_chart():
   rows = [
-    {'step': 0, 'loss': 2, 'generic/pull': 1.0, 'normal/pull': 3.0},
-    {'step': 1, 'loss': 1, 'generic/pull': 0.5, 'normal/pull': 2.0},
+    {'step': 0, 'loss': 2, 'pull/generic': 1.0, 'pull/normal': 3.0},
+    {'step': 1, 'loss': 1, 'pull/generic': 0.5, 'pull/normal': 2.0},
   ]
   assert curves.group_series(rows) == {
     'loss': {'': [(0, 2), (1, 1)]},

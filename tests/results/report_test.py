@@ -44,7 +44,7 @@ def evil_report(tmp_path):
     facts={EVIL: EVIL},
     pictures={EVIL: picture},
     downloads={'video': tmp_path / 'turntable.mp4'},
-    metrics=[{'step': 0, f'{EVIL}/pull': 1.0}, {'step': 1, 'loss': 2.0}],
+    metrics=[{'step': 0, f'pull/{EVIL}': 1.0}, {'step': 1, 'loss': 2.0}],
     config={'prompt': EVIL, 'text': 'grüne Haut'},
   )
 
