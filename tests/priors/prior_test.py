@@ -1,0 +1,280 @@
+"""What an actor hosts: the order of calls, and the same bits everywhere."""
+
+import dataclasses
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mmdist.core import messages
+from mmdist.priors import prior as priors
+from tests.priors import tiny
+
+HAPPY = 'a portrait of a happy man'
+SAD = 'a portrait of a sad woman'
+
+
+@pytest.fixture(scope='module')
+def directory(tmp_path_factory):
+  return tiny.write_pipeline(tmp_path_factory.mktemp('prior'))
+
+
+def _request(step=0, views=2, texts=(HAPPY, SAD), **changes):
+  rng = np.random.default_rng(step)
+  request = messages.ScoreRequest(
+    step=step,
+    images=rng.random((views, 16, 16, 3), dtype=np.float32),
+    prompts=tuple((f'{text} , front view',) * views for text in texts),
+    plain_prompts=tuple(texts),
+    weights=(1.0, -0.5)[: len(texts)],
+    guidance_scales=(4.0, 3.0)[: len(texts)],
+    noise_levels=rng.uniform(0.02, 0.8, views).astype(np.float32),
+    seed=step + 5,
+    proxy_step=step,
+    proxy_learning_rate=5e-3,
+  )
+  return dataclasses.replace(request, **changes)
+
+
+def _run(prior, steps, **changes):
+  answers = []
+  for step in steps:
+    answers.append(prior.score(_request(step, **changes)))
+    prior.fit()
+  return answers
+
+
+def _assert_same(state, other):
+  assert state.step == other.step
+  assert state.arrays.keys() == other.arrays.keys()
+  for name, array in state.arrays.items():
+    np.testing.assert_array_equal(array, other.arrays[name])
+
+
+def test_an_answer_says_who_gave_it(directory):
+  prior = priors.build(tiny.spec(directory, name='generic', channel='normal'))
+  answer = prior.score(_request(0))
+  assert (answer.prior, answer.channel, answer.step) == ('generic', 'normal', 0)
+  assert answer.proxy_step == 0
+  assert answer.cotangent.shape == (2, 16, 16, 3)
+  assert answer.cotangent.dtype == np.float32
+  assert {'norm_0', 'norm_1', 'cosine_0', 'seconds'} <= answer.metrics.keys()
+  assert answer.metrics['seconds'] > 0
+  assert set(prior.fit()) == {'proxy_loss', 'proxy_seconds'}
+
+
+def test_asking_again_gives_the_same_answer(directory):
+  prior = priors.build(tiny.spec(directory, dtype='bfloat16'))
+  _run(prior, [0])
+  answers = [prior.score(_request(1)) for _ in range(2)]
+  np.testing.assert_array_equal(answers[0].cotangent, answers[1].cotangent)
+
+
+@pytest.mark.parametrize('proxy_noise', ['own', 'shared'])
+def test_a_restored_prior_goes_on_bit_for_bit(directory, proxy_noise):
+  spec = tiny.spec(directory, proxy_noise=proxy_noise)
+  prior = priors.build(spec)
+  _run(prior, [0, 1])
+  state = pickle.loads(pickle.dumps(prior.save_proxy()))
+  on = _run(prior, [2, 3])
+  other = priors.build(spec)
+  other.restore_proxy(state)
+  for answer, again in zip(on, _run(other, [2, 3]), strict=True):
+    np.testing.assert_array_equal(answer.cotangent, again.cotangent)
+  _assert_same(prior.save_proxy(), other.save_proxy())
+
+
+def test_another_process_answers_with_the_same_bits(directory):
+  spec = tiny.spec(directory, dtype='bfloat16')
+  prior = priors.build(spec)
+  here = _run(prior, [0, 1])[1]
+  program = (
+    'import sys, pickle\n'
+    'spec, requests = pickle.load(sys.stdin.buffer)\n'
+    'from mmdist.priors import prior as priors\n'
+    'prior = priors.build(spec)\n'
+    'for request in requests:\n'
+    '  answer = prior.score(request); prior.fit()\n'
+    'assert "jax" not in sys.modules\n'
+    'pickle.dump((answer, prior.save_proxy()), sys.stdout.buffer)\n'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    input=pickle.dumps((spec, [_request(0), _request(1)])),
+    capture_output=True,
+    check=True,
+  )
+  there, state = pickle.loads(done.stdout)
+  np.testing.assert_array_equal(here.cotangent, there.cotangent)
+  _assert_same(prior.save_proxy(), state)
+
+
+def test_the_fit_carries_no_sign_or_weight(directory):
+  # O7: only the pull on the learner is signed.
+  states = []
+  for weights in [(1.0, -0.5), (-3.0, 2.0)]:
+    prior = priors.build(tiny.spec(directory))
+    _run(prior, [0, 1], weights=weights)
+    states.append(prior.save_proxy())
+  _assert_same(*states)
+
+
+def test_the_order_of_concepts_does_not_reach_the_fit(directory):
+  states = []
+  for texts in [(HAPPY, SAD), (SAD, HAPPY)]:
+    prior = priors.build(tiny.spec(directory))
+    _run(prior, [0, 1], texts=texts)
+    states.append(prior.save_proxy())
+  _assert_same(*states)
+
+
+def test_the_seed_alone_decides_noise_and_fit(directory):
+  prior = priors.build(tiny.spec(directory))
+  torch.manual_seed(1)
+  one = prior.score(_request(0))
+  torch.manual_seed(2)
+  np.testing.assert_array_equal(
+    prior.score(_request(0)).cotangent, one.cotangent
+  )
+  other = prior.score(_request(0, seed=6))
+  assert not np.array_equal(other.cotangent, one.cotangent)
+
+
+def test_fits_lower_the_loss_on_what_is_shown(directory):
+  prior = priors.build(tiny.spec(directory))
+  losses = []
+  for step in range(25):
+    # The same renders and draws, so that losses can be compared.
+    request = dataclasses.replace(
+      _request(0, views=4, texts=(HAPPY,)), proxy_step=step
+    )
+    prior.score(request)
+    losses.append(prior.fit()['proxy_loss'])
+  assert losses[-1] < 0.95 * losses[0]
+
+
+def test_fit_texts_are_plain_of_every_concept_and_sometimes_empty(directory):
+  prior = priors.build(tiny.spec(directory))
+  request = _request(0, views=400, images=None, proxy_step=0)
+  latents = torch.zeros(400, 12, 8, 8)
+  shown = dataclasses.make_dataclass('Shown', ['latents', 'timestep'])(
+    latents, torch.zeros(400)
+  )
+  noised, texts = priors.draw_fit(prior.pipeline, shown, request)
+  counts = {text: texts.count(text) for text in set(texts)}
+  assert counts.keys() == {HAPPY, SAD, ''}
+  # Binomial: 40 +- 6 empty, 180 +- 10 each; five deviations.
+  assert 10 < counts[''] < 70
+  assert 130 < counts[HAPPY] < 230
+  # Uniform t: mean 500, deviation of the mean 289 / 20.
+  assert abs(noised.timestep.float().mean() - 499.5) < 5 * 14.4
+  assert abs(noised.noise.mean()) < 0.02
+
+
+def test_shared_noise_is_the_scores(directory):
+  prior = priors.build(tiny.spec(directory, proxy_noise='shared'))
+  seen = []
+  prior.pipeline.unet.register_forward_pre_hook(
+    lambda module, args: seen.append(args)
+  )
+  prior.score(_request(0, texts=(HAPPY,)))
+  prior.fit()
+  scored, fitted = seen[1], seen[-1]
+  assert torch.equal(scored[0], fitted[0])
+  assert torch.equal(scored[1], fitted[1])
+
+
+def test_sds_has_no_proxy_but_counts(directory):
+  prior = priors.build(tiny.spec(directory, objective='sds'))
+  _run(prior, [0, 1])
+  state = prior.save_proxy()
+  assert (state.step, dict(state.arrays)) == (2, {})
+  other = priors.build(tiny.spec(directory, objective='sds'))
+  other.restore_proxy(state)
+  assert other.score(_request(2)).proxy_step == 2
+  vsd = priors.build(tiny.spec(directory))
+  with pytest.raises(ValueError, match='runs SDS, which has no proxy'):
+    other.restore_proxy(vsd.save_proxy())
+
+
+def test_a_proxy_of_another_step_is_refused(directory):
+  prior = priors.build(tiny.spec(directory, name='generic'))
+  with pytest.raises(ValueError) as caught:
+    prior.score(_request(3))
+  assert str(caught.value) == (
+    "step 3 expects a proxy of prior 'generic' with 3 fits behind it; it has "
+    '0. Restore the proxy of that step.'
+  )
+
+
+def test_a_fit_needs_a_score(directory):
+  prior = priors.build(tiny.spec(directory))
+  with pytest.raises(RuntimeError, match='asked to fit before'):
+    prior.fit()
+  _run(prior, [0])
+  with pytest.raises(RuntimeError, match='asked to fit before'):
+    prior.fit()
+
+
+@pytest.mark.parametrize(
+  ('changes', 'words'),
+  [
+    ({'images': np.zeros((2, 16, 16, 4), np.float32)}, r'expected \[V, H, W, 3'),
+    ({'noise_levels': np.zeros(3, np.float32)}, r'expected \[2\]'),
+    ({'weights': (1.0,)}, 'has 2 concepts in prompts, and 2, 1, 2'),
+    ({'prompts': ((HAPPY,), (SAD,))}, r'has \[1, 1\] prompts per concept'),
+  ],
+)
+def test_a_request_that_does_not_fit_together_is_refused(
+  directory, changes, words
+):
+  prior = priors.build(tiny.spec(directory))
+  with pytest.raises(ValueError, match=words):
+    prior.score(_request(0, **changes))
+
+
+def test_numbers_that_are_not_finite_are_named(directory):
+  prior = priors.build(tiny.spec(directory, name='generic'))
+  broken = _request(0, images=np.full((2, 16, 16, 3), np.nan, np.float32))
+  with pytest.raises(FloatingPointError, match="step 0, prior 'generic'.*as give"):
+    prior.score(broken)
+  with pytest.raises(FloatingPointError, match=f"not finite for '{SAD}'"):
+    prior.score(_request(0, guidance_scales=(4.0, np.inf)))
+
+
+def test_a_fit_that_is_not_finite_moves_nothing(directory):
+  prior = priors.build(tiny.spec(directory, name='generic'))
+  before = prior.save_proxy()
+  prior.score(_request(0))
+  hook = prior.pipeline.unet.conv_out.register_forward_hook(
+    lambda module, args, output: output * np.nan
+  )
+  with pytest.raises(FloatingPointError, match="step 0, prior 'generic': fit 0"):
+    prior.fit()
+  hook.remove()
+  _assert_same(prior.save_proxy(), before)
+  assert prior.score(_request(0)).proxy_step == 0
+
+
+@pytest.mark.parametrize(
+  ('changes', 'words'),
+  [
+    ({'objective': 'vds'}, "did you mean 'vsd'"),
+    ({'weighting': 'sigma'}, "did you mean 'sigma2'"),
+    ({'proxy_noise': 'mine'}, 'own, shared'),
+  ],
+)
+def test_a_misspelt_spec_is_answered_with_the_nearest(directory, changes, words):
+  with pytest.raises(ValueError, match=words):
+    priors.build(tiny.spec(directory, **changes))
+
+
+def test_threads_are_set_only_when_asked(directory):
+  before = torch.get_num_threads()
+  priors.build(tiny.spec(directory, num_threads=0))
+  assert torch.get_num_threads() == before
+  priors.build(tiny.spec(directory, num_threads=1))
+  assert torch.get_num_threads() == 1
