@@ -12,6 +12,7 @@ import importlib.metadata
 import logging
 import os
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -64,23 +65,32 @@ class CheckpointStore:
       executor: has `restore_proxies`.
 
     Raises:
-      ValueError: the checkpoint is sound but of other parameters, or every
-        checkpoint is damaged.
+      ValueError: the checkpoint is sound but of other parameters.
     """
-    steps = sorted(self._manager.all_steps(), reverse=True)
-    for step in steps:
-      restored = self._read(step)
-      if restored is None:
+    for step, arrays in self._newest_first():
+      if arrays is None:
         self._move_aside(step)
         continue
-      executor.restore_proxies(_proxies_from(restored))
-      return _state_from(restored, state, step)
-    if steps:
-      raise ValueError(
-        f'all {len(steps)} checkpoints of {self._directory.parent} were'
-        ' damaged; they are in checkpoints.damaged. Call again to start over.'
-      )
+      executor.restore_proxies(_proxies_from(arrays))
+      return _restore_tree(arrays, state, 'learner', step)
     return state
+
+  def read_params(self, params) -> tuple[int, Any]:
+    """Returns the newest sound step and its parameters; changes nothing.
+
+    Args:
+      params: says the structure and the shapes.
+
+    Raises:
+      FileNotFoundError: there is no sound checkpoint.
+      ValueError: it is of other parameters.
+    """
+    for step, arrays in self._newest_first():
+      if arrays is not None:
+        return step, _restore_tree(arrays, params, 'learner/params', step)
+    raise FileNotFoundError(
+      f'{self._directory} holds no checkpoint that can be read.'
+    )
 
   def maybe_save(self, state, executor) -> bool:
     """Saves every `checkpoints.every` steps and at the end of the run.
@@ -105,6 +115,11 @@ class CheckpointStore:
         f' {sorted(self._manager.all_steps())}; was another run started there?'
       )
     return True
+
+  def _newest_first(self):
+    """Yields (step, arrays), or (step, None) for a damaged checkpoint."""
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      yield step, self._read(step)
 
   def _read(self, step: int) -> dict[str, np.ndarray] | None:
     """Returns the arrays of a step, or None if they are damaged."""
@@ -148,28 +163,29 @@ def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _flatten_state(state) -> dict[str, np.ndarray]:
   leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
-  return {_name(path): np.asarray(leaf) for path, leaf in leaves}
+  return {_name(path, 'learner'): np.asarray(leaf) for path, leaf in leaves}
 
 
-def _name(path) -> str:
-  return 'learner/' + jax.tree_util.keystr(path, simple=True, separator='/')
+def _name(path, prefix: str) -> str:
+  return f'{prefix}/{jax.tree_util.keystr(path, simple=True, separator="/")}'
 
 
-def _state_from(arrays, state, step: int):
-  """Puts restored arrays in the structure and on the devices of `state`."""
+def _restore_tree(arrays, tree, prefix: str, step: int):
+  """Puts restored arrays in the structure and on the devices of `tree`."""
 
   def place(path, leaf):
-    array = arrays.get(_name(path))
+    name = _name(path, prefix)
+    array = arrays.get(name)
     found = 'nothing' if array is None else f'{array.dtype} {array.shape}'
     if found != f'{leaf.dtype} {leaf.shape}':
       raise ValueError(
-        f'checkpoint {step} has {found} for {_name(path)}; expected'
-        f' {leaf.dtype} {leaf.shape}. Were the NeRF assets replaced? Start'
-        ' again in a new --workdir.'
+        f'checkpoint {step} has {found} for {name}; expected {leaf.dtype}'
+        f' {leaf.shape}. Were the NeRF assets replaced? Start again in a new'
+        ' --workdir.'
       )
     return jax.device_put(array, leaf.sharding)
 
-  return jax.tree_util.tree_map_with_path(place, state)
+  return jax.tree_util.tree_map_with_path(place, tree)
 
 
 def _flatten_proxies(

@@ -26,12 +26,11 @@ def check(workdir: str | os.PathLike, run: config_lib.RunConfig) -> None:
   _check_writable(workdir)
   if not workdir.exists() or not any(workdir.iterdir()):
     return
-  path = workdir / CONFIG_NAME
-  if not path.is_file():
+  if not (workdir / CONFIG_NAME).is_file():
     raise ValueError(
       f'{workdir} is not empty and holds no run; give --workdir a new folder.'
     )
-  before = config_io.from_json(path.read_text(), str(path))
+  before = read_config(workdir)
   changed = [
     line
     for line in config_io.differences(before, run)
@@ -69,3 +68,18 @@ def _check_writable(workdir: pathlib.Path) -> None:
     raise PermissionError(
       f'{existing} cannot be written; give --workdir another folder.'
     )
+
+
+def read_config(workdir: str | os.PathLike) -> config_lib.RunConfig:
+  """Returns the configuration of the run that a folder holds.
+
+  Raises:
+    FileNotFoundError: it holds none.
+    ValueError: its configuration cannot be read.
+  """
+  path = pathlib.Path(workdir) / CONFIG_NAME
+  if not path.is_file():
+    raise FileNotFoundError(
+      f'{workdir} holds no run: there is no {CONFIG_NAME} in it.'
+    )
+  return config_io.from_json(path.read_text(encoding='utf-8'), str(path))

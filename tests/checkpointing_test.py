@@ -134,13 +134,12 @@ def test_a_missing_file_falls_back_and_the_run_goes_on(tmp_path):
   assert int(restore(tmp_path)[0].step) == 4
 
 
-def test_a_second_damage_of_a_step_keeps_both_folders(tmp_path):
+def test_with_every_checkpoint_damaged_the_run_starts_over(tmp_path):
   for _ in range(2):
     save_steps(tmp_path, [4])
     for path in array_files(tmp_path, 4):
       path.unlink()
-    with pytest.raises(ValueError, match='all 1 checkpoints .* were damaged'):
-      restore(tmp_path)
+    assert int(restore(tmp_path)[0].step) == 0
   names = {path.name for path in (tmp_path / 'checkpoints.damaged').iterdir()}
   assert names == {'4', '4+'}
 
@@ -154,6 +153,40 @@ def test_a_checkpoint_of_other_parameters_is_refused_by_name(tmp_path):
       ValueError, match=r'float32 \(4, 5\) for learner/params/nerf/0; expected'
     ):
       store.restore_or_init(wider, FakeExecutor())
+
+
+def test_params_are_read_alone_from_the_newest_sound_step(tmp_path):
+  save_steps(tmp_path, [2, 4])
+  for path in array_files(tmp_path, 4):
+    path.unlink()
+  with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
+    step, params = store.read_params(make_state(0).params)
+  assert step == 2
+  jax.tree.map(np.testing.assert_array_equal, params, make_state(2).params)
+  assert not (tmp_path / 'checkpoints.damaged').exists()
+
+
+def test_params_of_a_run_without_checkpoints_are_not_found(tmp_path):
+  with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
+    with pytest.raises(FileNotFoundError, match='no checkpoint that can be'):
+      store.read_params(make_state(0).params)
+
+
+def test_parameters_are_read_for_looking_and_nothing_is_moved(tmp_path):
+  save_steps(tmp_path, [2, 4])
+  largest = array_files(tmp_path, 4)[0]
+  largest.write_bytes(b'')
+  with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
+    step, params = store.read_params(make_state(0).params)
+  assert step == 2
+  jax.tree.map(np.testing.assert_array_equal, params, make_state(2).params)
+  assert largest.exists()
+
+
+def test_no_parameters_to_read_is_an_error(tmp_path):
+  with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
+    with pytest.raises(FileNotFoundError, match='no sound checkpoint'):
+      store.read_params(make_state(0).params)
 
 
 def test_other_versions_are_said(tmp_path, caplog, monkeypatch):
