@@ -100,7 +100,9 @@ def open_pipeline(
     torch_dtype=weights_dtype,
   ).to(device, memory_format=torch.channels_last)
   codec = _open_codec(directory, settings, DTYPES[dtype], device)
-  image_size = settings.get('image_size', unet.config.sample_size * codec.factor)
+  image_size = settings.get(
+    'image_size', unet.config.sample_size * codec.factor
+  )
   _check_fit(directory, unet, codec, image_size)
   return Pipeline(
     unet=unet,

@@ -75,9 +75,7 @@ class DiffusionPrior:
     proxy: its proxy; None for SDS.
   """
 
-  def __init__(
-    self, spec: messages.PriorSpec, pipeline: pipelines.Pipeline
-  ):
+  def __init__(self, spec: messages.PriorSpec, pipeline: pipelines.Pipeline):
     self.spec = spec
     self.pipeline = pipeline
     self.proxy = None

@@ -213,7 +213,9 @@ def test_a_missing_weight_is_named(broken, file):
 
 def test_a_codec_that_does_not_fit_the_network_is_refused(broken):
   _change(broken / 'mmdist.json', factor=4)
-  assert 'the UNet takes 12 channels, the image codec gives 48' in _error(broken)
+  assert 'the UNet takes 12 channels, the image codec gives 48' in _error(
+    broken
+  )
   _change(broken / 'mmdist.json', factor=2, image_size=15)
   assert 'image_size 15 is no multiple' in _error(broken)
   _change(broken / 'mmdist.json', image_codec='jpeg')

@@ -222,7 +222,10 @@ def test_a_fit_needs_a_score(directory):
 @pytest.mark.parametrize(
   ('changes', 'words'),
   [
-    ({'images': np.zeros((2, 16, 16, 4), np.float32)}, r'expected \[V, H, W, 3'),
+    (
+      {'images': np.zeros((2, 16, 16, 4), np.float32)},
+      r'expected \[V, H, W, 3',
+    ),
     ({'noise_levels': np.zeros(3, np.float32)}, r'expected \[2\]'),
     ({'weights': (1.0,)}, 'has 2 concepts in prompts, and 2, 1, 2'),
     ({'prompts': ((HAPPY,), (SAD,))}, r'has \[1, 1\] prompts per concept'),
@@ -239,7 +242,9 @@ def test_a_request_that_does_not_fit_together_is_refused(
 def test_numbers_that_are_not_finite_are_named(directory):
   prior = priors.build(tiny.spec(directory, name='generic'))
   broken = _request(0, images=np.full((2, 16, 16, 3), np.nan, np.float32))
-  with pytest.raises(FloatingPointError, match="step 0, prior 'generic'.*as give"):
+  with pytest.raises(
+    FloatingPointError, match="step 0, prior 'generic'.*as give"
+  ):
     prior.score(broken)
   with pytest.raises(FloatingPointError, match=f"not finite for '{SAD}'"):
     prior.score(_request(0, guidance_scales=(4.0, np.inf)))
@@ -252,7 +257,9 @@ def test_a_fit_that_is_not_finite_moves_nothing(directory):
   hook = prior.pipeline.unet.conv_out.register_forward_hook(
     lambda module, args, output: output * np.nan
   )
-  with pytest.raises(FloatingPointError, match="step 0, prior 'generic': fit 0"):
+  with pytest.raises(
+    FloatingPointError, match="step 0, prior 'generic': fit 0"
+  ):
     prior.fit()
   hook.remove()
   _assert_same(prior.save_proxy(), before)
@@ -267,7 +274,9 @@ def test_a_fit_that_is_not_finite_moves_nothing(directory):
     ({'proxy_noise': 'mine'}, 'own, shared'),
   ],
 )
-def test_a_misspelt_spec_is_answered_with_the_nearest(directory, changes, words):
+def test_a_misspelt_spec_is_answered_with_the_nearest(
+  directory, changes, words
+):
   with pytest.raises(ValueError, match=words):
     priors.build(tiny.spec(directory, **changes))
 

@@ -69,9 +69,7 @@ def _noised_by_hand(pipeline, request):
   pixels = torch.from_numpy(request.images).permute(0, 3, 1, 2)
   latents = functional.pixel_unshuffle(2 * pixels - 1, 2)
   rng = seeds.generator(request.seed, request.step, 'score noise')
-  noise = torch.from_numpy(
-    rng.standard_normal(latents.shape, dtype=np.float32)
-  )
+  noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
   timestep = torch.from_numpy(np.round(request.noise_levels * 999)).long()
   a2 = pipeline.schedule.alphas_cumprod[timestep][:, None, None, None]
   a, s = a2.sqrt(), (1 - a2).sqrt()
@@ -122,9 +120,7 @@ def test_sds_is_the_gradient_of_its_surrogate_loss(pipeline, size, scale):
       pixels, (16, 16), mode='bilinear', antialias=True
     )
     noisy = a * functional.pixel_unshuffle(2 * pixels - 1, 2) + s * noise
-  eps = _eps_by_hand(
-    pipeline, noisy, timestep, a, s, request.prompts[0], scale
-  )
+  eps = _eps_by_hand(pipeline, noisy, timestep, a, s, request.prompts[0], scale)
   expected = _surrogate_gradient(small, 1.5 * s**2 * (eps - noise))
   # float32 passes in another batch; guidance multiplies their rounding.
   np.testing.assert_allclose(

@@ -1,0 +1,134 @@
+"""Fine-tuning: what moves, what is kept, and that it learns."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from mmdist.priors import dreambooth
+from mmdist.priors import pipeline as pipelines
+from tests.priors import tiny
+
+TUNING = dreambooth.FineTuning(num_steps=3, learning_rate=1e-3)
+
+
+@pytest.fixture(scope='module')
+def directory(tmp_path_factory):
+  return tiny.write_pipeline(tmp_path_factory.mktemp('dreambooth'))
+
+
+def _open(directory):
+  return pipelines.open_pipeline(directory, device='cpu', train=True)
+
+
+def _batches(size=4):
+  images = np.full((size, 16, 16, 3), (0.9, 0.2, 0.4), np.float32)
+  return itertools.repeat((images, ['a [w] portrait of a man'] * size))
+
+
+def _weights(module):
+  return {n: w.detach().clone() for n, w in module.named_parameters()}
+
+
+def _moved(module, before):
+  return {
+    name
+    for name, weight in module.named_parameters()
+    if not torch.equal(weight, before[name])
+  }
+
+
+def test_the_loss_falls(directory):
+  tuning = dreambooth.FineTuning(num_steps=40, learning_rate=3e-3)
+  losses = dreambooth.finetune(_open(directory), _batches(), tuning)
+  assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize('train_text_encoder', [False, True])
+def test_the_text_encoder_moves_only_when_asked(directory, train_text_encoder):
+  pipeline = _open(directory)
+  unet, encoder = pipeline.unet, pipeline.text.text_encoder
+  before = _weights(unet), _weights(encoder)
+  embeds = pipeline.text.encode(['a man'])
+  tuning = dataclasses.replace(TUNING, train_text_encoder=train_text_encoder)
+  dreambooth.finetune(pipeline, _batches(), tuning)
+  assert _moved(unet, before[0])
+  assert bool(_moved(encoder, before[1])) == train_text_encoder
+  # The memory of texts is emptied.
+  assert torch.equal(pipeline.text.encode(['a man']), embeds) != (
+    train_text_encoder
+  )
+
+
+def test_everything_is_frozen_again(directory):
+  pipeline = _open(directory)
+  tuning = dataclasses.replace(TUNING, train_text_encoder=True)
+  dreambooth.finetune(pipeline, _batches(), tuning)
+  for module in (pipeline.unet, pipeline.text.text_encoder):
+    assert not module.training
+    assert not any(w.requires_grad for w in module.parameters())
+
+
+def test_the_seed_decides_everything(directory):
+  results = []
+  for global_seed in (0, 1):
+    torch.manual_seed(global_seed)
+    pipeline = _open(directory)
+    tuning = dataclasses.replace(TUNING, empty_text_share=0.5)
+    losses = dreambooth.finetune(pipeline, _batches(), tuning)
+    results.append((losses, _weights(pipeline.unet)))
+  assert results[0][0] == results[1][0]
+  for name, weight in results[0][1].items():
+    assert torch.equal(weight, results[1][1][name])
+
+
+def test_the_average_moves_less_than_the_last(directory):
+  distances = []
+  for ema in (0.0, 0.9):
+    pipeline = _open(directory)
+    before = _weights(pipeline.unet)
+    tuning = dataclasses.replace(TUNING, ema=ema, num_steps=6)
+    dreambooth.finetune(pipeline, _batches(), tuning)
+    distances.append(
+      sum(
+        (weight - before[name]).square().sum()
+        for name, weight in _weights(pipeline.unet).items()
+      )
+    )
+  assert 0 < distances[1] < distances[0]
+
+
+def test_a_decaying_rate_ends_near_a_tenth():
+  tuning = dataclasses.replace(TUNING, decay=True, num_steps=100)
+  rates = [dreambooth._learning_rate(tuning, step) for step in (0, 50, 99)]
+  assert rates == pytest.approx([1e-3, 5.5e-4, 1.09e-4])
+
+
+def test_steps_are_reported(directory):
+  seen = []
+  losses = dreambooth.finetune(
+    _open(directory), _batches(), TUNING, lambda *args: seen.append(args)
+  )
+  assert seen == list(enumerate(losses))
+
+
+def test_too_few_batches_are_refused(directory):
+  batches = itertools.islice(_batches(), 2)
+  with pytest.raises(ValueError, match='2 batches for 3 steps'):
+    dreambooth.finetune(_open(directory), batches, TUNING)
+
+
+def test_half_precision_weights_are_refused(directory):
+  pipeline = pipelines.open_pipeline(directory, 'bfloat16', 'cpu')
+  with pytest.raises(ValueError, match='open the pipeline with train=True'):
+    dreambooth.finetune(pipeline, _batches(), TUNING)
+
+
+def test_a_loss_that_is_not_finite_stops(directory):
+  images = np.full((1, 16, 16, 3), np.nan, np.float32)
+  with pytest.raises(FloatingPointError, match='step 0 has a loss of nan'):
+    dreambooth.finetune(
+      _open(directory), itertools.repeat((images, ['a man'])), TUNING
+    )
