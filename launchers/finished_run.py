@@ -1,0 +1,53 @@
+"""Opens the folder of a run, finished or not, to look at its avatar."""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import jax
+
+from mmdist import checkpointing
+from mmdist import workdir as workdir_lib
+from mmdist.core import config as config_lib
+from mmdist.nerf import field
+
+
+@dataclasses.dataclass(frozen=True)
+class Avatar:
+  """What a run has made so far.
+
+  Attributes:
+    workdir: the run's folder.
+    run: its configuration.
+    representation: what renders the avatar.
+    params: the newest checkpoint's parameters.
+    step: the steps behind it.
+  """
+
+  workdir: pathlib.Path
+  run: config_lib.RunConfig
+  representation: field.Representation
+  params: Any
+  step: int
+
+
+def open_run(workdir: str | os.PathLike) -> Avatar:
+  """Reads the newest sound checkpoint of a run, changing nothing.
+
+  Raises:
+    FileNotFoundError: the folder holds no run, or no checkpoint yet.
+    ValueError: its configuration cannot be read.
+  """
+  workdir = pathlib.Path(workdir)
+  run = workdir_lib.read_config(workdir)
+  if not (workdir / 'checkpoints').is_dir():  # Else one would be made.
+    raise FileNotFoundError(
+      f'{workdir} has no checkpoint yet; its first comes after '
+      'checkpoints.every steps.'
+    )
+  representation = field.conditional_nerf(run.nerf)
+  structure = representation.init(jax.random.key(0))
+  with checkpointing.CheckpointStore(workdir, run) as checkpoints:
+    step, params = checkpoints.read_params(structure)
+  return Avatar(workdir, run, representation, params, step)

@@ -1,0 +1,105 @@
+from absl import flags
+import jax
+import pytest
+import trimesh
+
+from launchers import finished_run
+from launchers import view
+from mmdist import checkpointing
+from mmdist import workdir as workdir_lib
+from mmdist.core import config as config_lib
+from mmdist.learner import distill
+from mmdist.nerf import field
+
+
+class NoProxies:
+  """An executor without a prior."""
+
+  def save_proxies(self):
+    return {}
+
+  def restore_proxies(self, states):
+    pass
+
+
+def tiny_run():
+  return config_lib.RunConfig(
+    num_steps=1,
+    nerf=config_lib.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8),
+    results=config_lib.ResultsConfig(turntable_views=2, resolution=16),
+  )
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  """A run of one step whose density is a ball of radius 0.6."""
+  run = tiny_run()
+  workdir = tmp_path_factory.mktemp('runs') / 'one'
+  workdir_lib.claim(workdir, run)
+  params = field.conditional_nerf(run.nerf).init(jax.random.key(1))
+  state = distill.TrainState(jax.numpy.int32(1), params, {})
+  with checkpointing.CheckpointStore(workdir, run) as store:
+    store.maybe_save(state, NoProxies())
+  return workdir
+
+
+def test_a_run_is_opened_at_its_newest_checkpoint(workdir):
+  avatar = finished_run.open_run(workdir)
+  expected = field.conditional_nerf(tiny_run().nerf).init(jax.random.key(1))
+  assert (avatar.step, avatar.run) == (1, tiny_run())
+  jax.tree.map(
+    lambda restored, saved: (restored == saved).all() or pytest.fail('differs'),
+    avatar.params,
+    expected,
+  )
+
+
+@pytest.mark.parametrize(
+  'what, names',
+  [
+    ('turntable', {'turntable.mp4', 'turntable.webp'}),
+    ('sheet', {'sheet.png'}),
+  ],
+)
+def test_pictures_are_made_again_in_the_runs_folder(workdir, what, names):
+  paths = view.view(what, str(workdir))
+  assert {path.name for path in paths.values()} == names
+  assert all(
+    path.parent == workdir and path.exists() for path in paths.values()
+  )
+
+
+def test_a_mesh_is_made_again_at_another_resolution(workdir, monkeypatch):
+  # The start density of a NeRF is fog: nearly no skin is as thin as this.
+  monkeypatch.setattr('mmdist.results.mesh.SKIN_THICKNESS', 2.0)
+  path = view.view('mesh', str(workdir), resolution=16)['mesh']
+  assert trimesh.load_mesh(path).is_watertight
+
+
+def test_main_prints_where_the_results_are(workdir, capsys):
+  flags.FLAGS.mark_as_parsed()
+  view.main(['view', 'sheet', str(workdir)])
+  assert str(workdir / 'sheet.png') in capsys.readouterr().out
+
+
+def test_an_unknown_result_is_answered_with_the_nearest(workdir):
+  with pytest.raises(ValueError, match="'mash'; did you mean 'mesh'"):
+    view.view('mash', str(workdir))
+
+
+def test_missing_arguments_are_answered_with_the_usage():
+  with pytest.raises(ValueError, match=r'turntable\|sheet\|mesh\|all RUN'):
+    view.main(['view', 'mesh'])
+
+
+def test_a_folder_that_is_no_run_is_named_and_left_alone(tmp_path):
+  with pytest.raises(FileNotFoundError, match='holds no run'):
+    view.view('mesh', str(tmp_path))
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_a_checkpoint_is_named_and_left_alone(tmp_path):
+  workdir_lib.claim(tmp_path, tiny_run())
+  with pytest.raises(FileNotFoundError, match='no checkpoint yet'):
+    view.view('sheet', str(tmp_path))
+  assert [path.name for path in tmp_path.iterdir()] == ['config.json']
