@@ -1,0 +1,1 @@
+"""The conditional NeRF: rays and an identity code in, Renders out."""

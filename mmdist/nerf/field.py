@@ -1,0 +1,231 @@
+"""The conditional NeRF as two functions, and its presets.
+
+Rays and a code in, Renders out. The learner sees a 3D representation only
+through `Representation`; everything else here is this NeRF's own business.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmdist.core import arrays
+from mmdist.core import config as config_lib
+from mmdist.nerf import encoding
+from mmdist.nerf import losses
+from mmdist.nerf import mlp
+from mmdist.nerf import normals as normals_lib
+from mmdist.nerf import stepfun
+from mmdist.nerf import volume
+
+PRESETS: dict[str, config_lib.NerfConfig] = {
+  'heads': config_lib.NerfConfig(),
+  # The paper's sizes (N1 to N4).
+  'preface': config_lib.NerfConfig(
+    code_size=512,
+    nerf_depth=8,
+    nerf_width=1536,
+    proposal_depth=4,
+    proposal_width=768,
+    num_proposal_samples=64,
+    num_nerf_samples=32,
+    position_levels=12,
+    viewdir_levels=4,
+    icosahedron_axes=False,
+  ),
+}
+# Share of the samples that go anywhere along the ray, so that a proposal that
+# sees nothing yet can be corrected.
+RESAMPLE_PADDING = 0.05
+# Standard deviation of the ball that stands for a point: a quarter of a pixel
+# of a 64-pixel picture of the head. Sharper than anything the networks were
+# trained on, their highest frequencies are noise.
+POINT_SPREAD = 0.008
+
+
+@dataclasses.dataclass(frozen=True)
+class Representation:
+  """A 3D representation, as the learner sees it.
+
+  Attributes:
+    init: `init(key) -> params`, a pytree of float32 arrays. The conditional
+      NeRF's has the keys 'proposal', 'nerf' and 'code' [C].
+    render: `render(params, rays, key, *, with_normals=True) -> Renders` of
+      flat rays [N]. `key` jitters the samples; None renders the same picture
+      every time. Without normals, the normal channel is mid-grey.
+    density: `density(params, points) -> [N]` per world unit at points [N, 3],
+      for meshes; the learner has no use for it.
+  """
+
+  init: Callable[[jax.Array], Any]
+  render: Callable[..., arrays.Renders]
+  density: Callable[[Any, jax.Array], jax.Array]
+
+
+def quality(config: config_lib.NerfConfig) -> config_lib.NerfConfig:
+  """Returns the config of quality mode: same weights, slow renders (N5)."""
+  return dataclasses.replace(
+    config,
+    num_proposal_passes=2,
+    num_proposal_samples=4 * config.num_proposal_samples,
+    num_nerf_samples=4 * config.num_nerf_samples,
+  )
+
+
+def conditional_nerf(config: config_lib.NerfConfig) -> Representation:
+  """Builds the conditional NeRF (method.md section 3).
+
+  In `params`, 'code' may be one code per ray, [N, C], instead of [C]; that is
+  how pretraining renders many subjects at once.
+  """
+  networks = _Networks(config)
+
+  def render(params, rays, key=None, *, with_normals=True):
+    return _render(networks, params, rays, key, with_normals)
+
+  def density(params, points):
+    return _density(networks, params, points)
+
+  return Representation(init=networks.init, render=render, density=density)
+
+
+class _Networks:
+  """The three networks with their encodings bound."""
+
+  def __init__(self, config: config_lib.NerfConfig):
+    self.config = config
+    self.axes = encoding.projection_axes(config.icosahedron_axes)
+    self.proposal = mlp.DensityMLP(
+      config.proposal_depth, config.proposal_width
+    )
+    self.trunk = mlp.DensityMLP(config.nerf_depth, config.nerf_width)
+    self.color = mlp.ColorMLP(config.nerf_width // 2)
+
+  def init(self, key) -> dict[str, Any]:
+    keys = jax.random.split(key, 4)
+    config = self.config
+    code = 0.1 * jax.random.normal(keys[0], (config.code_size,))
+    features = 3 + 2 * self.axes.shape[1] * config.position_levels
+    encoded = jnp.zeros((1, 1, features))
+    hidden = jnp.zeros((1, 1, config.nerf_width))
+    viewdirs = jnp.zeros((1, 3))
+    return {
+      'proposal': self.proposal.init(keys[1], encoded, code)['params'],
+      'nerf': {
+        'density': self.trunk.init(keys[2], encoded, code)['params'],
+        'color': self.color.init(
+          keys[3], hidden, self._color_code(code, viewdirs)
+        )['params'],
+      },
+      'code': code,
+    }
+
+  def proposal_density(self, params, gaussians):
+    encoded = self._encode(gaussians.means, gaussians)
+    raw, _ = self.proposal.apply(
+      {'params': params['proposal']}, encoded, params['code']
+    )
+    return self.activate(raw)
+
+  def raw_density(self, params, gaussians, means):
+    """Returns raw densities and features at `means`; variances stay put."""
+    encoded = self._encode(means, gaussians)
+    return self.trunk.apply(
+      {'params': params['nerf']['density']}, encoded, params['code']
+    )
+
+  def rgb(self, params, features, viewdirs):
+    code = self._color_code(params['code'], viewdirs)
+    return self.color.apply({'params': params['nerf']['color']}, features, code)
+
+  def activate(self, raw):
+    """Maps raw outputs to densities: near 3 at the start, hard surfaces at 10
+    times a raw output in the tens."""
+    return self.config.density_scale * jax.nn.softplus(raw - 1.0)
+
+  def _encode(self, means, gaussians):
+    return encoding.encode_gaussians(
+      means,
+      gaussians.variances(self.axes),
+      self.axes,
+      self.config.position_levels,
+    )
+
+  def _color_code(self, code, viewdirs):
+    """Joins what is constant along a ray: the code, and its direction."""
+    if not self.config.viewdir_levels:
+      return code
+    encoded = encoding.encode_viewdirs(viewdirs, self.config.viewdir_levels)
+    code = jnp.broadcast_to(code, encoded.shape[:-1] + code.shape[-1:])
+    return jnp.concatenate([code, encoded], -1)
+
+
+def _propose(networks, params, rays, keys):
+  """Runs the proposal passes; returns their histograms and the last posts."""
+  config = networks.config
+  num_rays = rays.origins.shape[0]
+  posts = stepfun.uniform_posts(num_rays, config.num_proposal_samples, keys[0])
+  histograms = []
+  for i in range(config.num_proposal_passes):
+    tdist = volume.posts_to_tdist(posts, rays)
+    density = networks.proposal_density(
+      params, volume.cast_frustums(rays, tdist)
+    )
+    weights = volume.density_to_weights(density, tdist)
+    histograms.append((posts, weights))
+    last = i == config.num_proposal_passes - 1
+    posts = stepfun.resample(
+      posts,
+      weights + RESAMPLE_PADDING * jnp.diff(posts, axis=-1),
+      config.num_nerf_samples if last else config.num_proposal_samples,
+      keys[i + 1],
+    )
+  return histograms, posts
+
+
+def _render(networks, params, rays, key, with_normals) -> arrays.Renders:
+  """Renders flat rays; see `Representation`."""
+  num_keys = networks.config.num_proposal_passes + 1
+  keys = [None] * num_keys if key is None else jax.random.split(key, num_keys)
+  histograms, posts = _propose(networks, params, rays, keys)
+  tdist = volume.posts_to_tdist(posts, rays)
+  gaussians = volume.cast_frustums(rays, tdist)
+  grey = jnp.full_like(rays.background, normals_lib.MID_GREY)
+
+  def raw_density(means):
+    return networks.raw_density(params, gaussians, means)
+
+  if with_normals:
+    raw, features, normals = normals_lib.density_normals(
+      raw_density, gaussians.means
+    )
+  else:
+    raw, features = raw_density(gaussians.means)
+  weights = volume.density_to_weights(networks.activate(raw), tdist)
+  rgb = networks.rgb(params, features, rays.viewdirs)
+  if with_normals:
+    colored = normals_lib.color_normals(normals)
+    grey = volume.composite(weights, colored, grey)
+  return arrays.Renders(
+    rgb=volume.composite(weights, rgb, rays.background),
+    normals=grey,
+    acc=jnp.sum(weights, -1),
+    depth=volume.expected_distance(weights, tdist, rays),
+    regularizer=sum(losses.interlevel(posts, weights, *h) for h in histograms),
+  )
+
+
+def _density(networks, params, points):
+  """Returns the NeRF's density [N] at points [N, 3]."""
+  spread = jnp.full((len(points), 1), POINT_SPREAD**2)
+  gaussians = volume.Gaussians(
+    means=points[:, None],
+    along=spread,
+    across=spread,
+    # Round, so any unit direction will do.
+    directions=jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), points.shape),
+  )
+  raw, _ = networks.raw_density(params, gaussians, gaussians.means)
+  return networks.activate(raw)[:, 0]

@@ -1,0 +1,51 @@
+"""Losses of rays: pixels, opacity, and proposals that bound the NeRF."""
+
+import jax
+import jax.numpy as jnp
+
+from mmdist.nerf import stepfun
+
+_EPSILON = 1e-3  # Weights below it are of no interest to the proposals.
+
+
+def interlevel(posts, weights, proposal_posts, proposal_weights) -> jax.Array:
+  """Punishes a proposal for missing what the NeRF found.
+
+  Zero wherever the proposal's histogram bounds the NeRF's from above. The
+  NeRF is the teacher here: no gradient reaches its weights.
+
+  Args:
+    posts: [N, S + 1] fence posts of the NeRF.
+    weights: [N, S].
+    proposal_posts: [N, P + 1].
+    proposal_weights: [N, P].
+
+  Returns:
+    [N] losses.
+
+  Source: mip-NeRF 360, eq. 13.
+  """
+  weights = jax.lax.stop_gradient(weights)
+  bound = stepfun.outer_measure(posts, proposal_posts, proposal_weights)
+  excess = jnp.maximum(weights - bound, 0.0)
+  return jnp.sum(excess**2 / (weights + _EPSILON), -1)
+
+
+def opacity_l1(acc) -> jax.Array:
+  """Returns the l1 norm of accumulated opacity per ray (method.md O18)."""
+  return jnp.mean(jnp.abs(acc))
+
+
+def reconstruction(rgb, target) -> jax.Array:
+  """Returns the mean squared error of [N, 3] colours (N7)."""
+  return jnp.mean(jnp.square(rgb - target))
+
+
+def opacity_error(acc, mask) -> jax.Array:
+  """Returns the mean squared error of [N] opacities against a mask."""
+  return jnp.mean(jnp.square(acc - mask))
+
+
+def mse_to_psnr(mse):
+  """Converts a mean squared error of colours in [0, 1] to decibels."""
+  return -10.0 * jnp.log10(mse)

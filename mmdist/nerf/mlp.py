@@ -1,0 +1,95 @@
+"""The networks of the conditional NeRF; the code joins every layer (N2)."""
+
+from flax import linen as nn
+import jax.numpy as jnp
+
+_hidden_init = nn.initializers.he_normal()
+# Small first outputs: thin fog of one grey, from which any head can condense.
+_output_init = nn.initializers.variance_scaling(0.1, 'fan_in', 'normal')
+_code_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
+
+
+class CodedDense(nn.Module):
+  """A dense layer whose input is joined by the identity latent code.
+
+  With the layer's input x [..., D] and the code z [C],
+
+    y = [x, z] [W; U] + b = x W + (z U + b).
+
+  z is the same for every sample of a render, so z U + b is a bias that is
+  computed once, instead of C more columns for every sample: the same numbers
+  for a fraction of the work (method.md N2).
+
+  Attributes:
+    features: size of the output.
+    kernel_init: initialiser of W.
+  """
+
+  features: int
+  kernel_init: nn.initializers.Initializer = _hidden_init
+
+  @nn.compact
+  def __call__(self, x, code):
+    """Applies the layer.
+
+    Args:
+      x: [N, S, D].
+      code: [C], or one per ray as [N, C] (pretraining).
+
+    Returns:
+      [N, S, features].
+    """
+    width = self.features
+    kernel = self.param('kernel', self.kernel_init, (x.shape[-1], width))
+    code_kernel = self.param('code_kernel', _code_init, (code.shape[-1], width))
+    bias = self.param('bias', nn.initializers.zeros, (width,))
+    coded_bias = code @ code_kernel + bias
+    if code.ndim > 1:
+      coded_bias = coded_bias[:, None, :]
+    return x @ kernel + coded_bias
+
+
+class DensityMLP(nn.Module):
+  """Encoded positions -> raw densities, and features for the colour.
+
+  The proposal network is one of these, the trunk of the NeRF another. From
+  depth 5 on, the encoding joins the middle layer again, as in mip-NeRF.
+
+  Attributes:
+    depth: hidden layers.
+    width: their size.
+  """
+
+  depth: int
+  width: int
+
+  @nn.compact
+  def __call__(self, encoded, code):
+    """Maps [N, S, D] encodings and a code to ([N, S], [N, S, width])."""
+    x = encoded
+    for i in range(self.depth):
+      if self.depth >= 5 and i == self.depth // 2:
+        x = jnp.concatenate([x, encoded], -1)
+      x = nn.relu(CodedDense(self.width)(x, code))
+    raw = CodedDense(1, kernel_init=_output_init)(x, code)
+    return raw[..., 0], x
+
+
+class ColorMLP(nn.Module):
+  """Features of the trunk -> colours in [0, 1].
+
+  What is constant along a ray, such as the encoded view direction, comes
+  joined to the code.
+
+  Attributes:
+    width: size of the one hidden layer.
+  """
+
+  width: int
+
+  @nn.compact
+  def __call__(self, features, code):
+    """Maps [N, S, D] features and a code to [N, S, 3] colours."""
+    x = nn.relu(CodedDense(self.width)(features, code))
+    x = CodedDense(3, kernel_init=_output_init)(x, code)
+    return nn.sigmoid(x)
