@@ -27,8 +27,8 @@ class Gaussians:
   def variances(self, axes) -> jax.Array:
     """Returns [N, S, A] variances along the unit `axes` [3, A]."""
     aligned = jnp.square(self.directions @ axes)[:, None, :]
-    return (
-      self.along[..., None] * aligned + self.across[..., None] * (1 - aligned)
+    return self.along[..., None] * aligned + self.across[..., None] * (
+      1 - aligned
     )
 
 

@@ -1,0 +1,82 @@
+"""Whole pictures of a representation, for people to look at."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmdist.cameras import camera as camera_lib
+from mmdist.cameras import orbits
+
+CHANNELS = ('rgb', 'normals', 'acc', 'depth')
+
+
+def render_images(
+  representation,
+  params,
+  views: orbits.Views | camera_lib.Camera,
+  resolution: int,
+  background,
+  with_normals: bool = True,
+  chunk_size: int = 1024,
+) -> dict[str, np.ndarray]:
+  """Renders views without jitter: the same picture every time.
+
+  Args:
+    representation: a `field.Representation`; compiled once per resolution.
+    params: its parameters.
+    views: V views, or their [V] cameras.
+    resolution: H = W.
+    background: [3] colour in [0, 1], or one per view as [V, 3].
+    with_normals: otherwise the normals are mid-grey.
+    chunk_size: rays at a time; bounds the memory.
+
+  Returns:
+    float32 'rgb' [V, H, W, 3], 'normals' [V, H, W, 3], 'acc' [V, H, W] and
+    'depth' [V, H, W].
+  """
+  cameras = views.cameras() if isinstance(views, orbits.Views) else views
+  num_views = len(cameras.tan_half_fov)
+  background = np.asarray(background, np.float32)
+  backgrounds = np.broadcast_to(background, (num_views, 3))
+  chunk_size = min(chunk_size, resolution**2)
+  render = _renderer(
+    representation.render, resolution, with_normals, chunk_size
+  )
+  pictures = []
+  for i in range(num_views):
+    camera = jax.tree.map(lambda leaf: leaf[i], cameras)
+    pictures.append(jax.device_get(render(params, camera, backgrounds[i])))
+  return {name: np.stack([p[name] for p in pictures]) for name in CHANNELS}
+
+
+@functools.lru_cache(maxsize=16)
+def _renderer(render, resolution: int, with_normals: bool, chunk_size: int):
+  """Returns the compiled function of one picture."""
+  num_pixels = resolution**2
+  num_chunks = -(-num_pixels // chunk_size)
+
+  def cut(leaf):
+    flat = leaf.reshape((num_pixels,) + leaf.shape[2:])
+    missing = num_chunks * chunk_size - num_pixels
+    padding = [(0, missing)] + [(0, 0)] * (flat.ndim - 1)
+    flat = jnp.pad(flat, padding, mode='edge')
+    return flat.reshape((num_chunks, chunk_size) + flat.shape[1:])
+
+  def join(chunks):
+    flat = chunks.reshape((-1,) + chunks.shape[2:])[:num_pixels]
+    return flat.reshape((resolution, resolution) + flat.shape[1:])
+
+  def render_chunk(params, rays):
+    renders = render(params, rays, None, with_normals=with_normals)
+    return {name: getattr(renders, name) for name in CHANNELS}
+
+  @jax.jit
+  def render_picture(params, camera, background):
+    rays = camera_lib.camera_rays(camera, resolution, background)
+    chunks = jax.tree.map(cut, rays)
+    pictures = jax.lax.map(functools.partial(render_chunk, params), chunks)
+    return jax.tree.map(join, pictures)
+
+  return render_picture
