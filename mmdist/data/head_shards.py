@@ -53,7 +53,7 @@ def _to_bytes(image: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class HeadShards:
-  """All pictures of a folder of shards, in memory.
+  """The pictures of a shard, in memory.
 
   Attributes:
     rgba: [N, H, W, 4] uint8, premultiplied.
@@ -71,27 +71,27 @@ class HeadShards:
     return len(self.views)
 
 
-def read_shards(folder: pathlib.Path, limit: int | None = None) -> HeadShards:
-  """Reads up to `limit` shards of a folder.
+def list_shards(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the finished shards of a folder, in order.
 
   Raises:
     FileNotFoundError: there is none.
   """
-  paths = sorted(pathlib.Path(folder).glob('shard_?????.npz'))[:limit]
+  paths = sorted(pathlib.Path(folder).glob('shard_?????.npz'))
   if not paths:
     raise FileNotFoundError(
       f'no shards of procedural heads in {folder}; make some with '
       f'`python -m launchers.heads --shards=0:100 --out={folder}`.'
     )
-  rgba, normals, rows = [], [], []
-  for path in paths:
-    with np.load(path) as arrays:
-      rgba.append(arrays['rgba'])
-      normals.append(arrays['normals'])
-    lines = path.with_suffix('.jsonl').read_text().splitlines()
-    rows += [json.loads(line) for line in lines]
+  return paths
+
+
+def read_shard(path: pathlib.Path) -> HeadShards:
+  """Reads one shard."""
+  with np.load(path) as arrays:
+    rgba, normals = arrays['rgba'], arrays['normals']
+  lines = path.with_suffix('.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
   views = tuple(row.pop('view') for row in rows)
   attributes = tuple(head_attributes.Attributes(**row) for row in rows)
-  return HeadShards(
-    np.concatenate(rgba), np.concatenate(normals), attributes, views
-  )
+  return HeadShards(rgba, normals, attributes, views)

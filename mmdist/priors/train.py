@@ -16,6 +16,7 @@ import os
 import pathlib
 
 import diffusers
+from diffusers.models import attention_processor
 import numpy as np
 import safetensors
 import safetensors.torch
@@ -53,7 +54,7 @@ class Architecture:
   image_size: int = 64
   patch: int = 2
   widths: tuple[int, ...] = (48, 96, 160)
-  attention: tuple[bool, ...] = (False, True, True)
+  attention: tuple[bool, ...] = (False, False, True)
   text_width: int = 128
   text_layers: int = 2
   prompt_length: int = 40
@@ -129,6 +130,8 @@ def make_pipeline(
   with torch.random.fork_rng():
     torch.manual_seed(seed)
     unet = _make_unet(architecture)
+    # Plain attention: on a CPU the fused one is 3x slower in the backward pass.
+    unet.set_attn_processor(attention_processor.AttnProcessor())
     text_encoder = _make_text_encoder(architecture)
   tokenizer = make_tokenizer(words, architecture.prompt_length)
   schedule = schedules.schedule_from_config(
@@ -232,7 +235,11 @@ def init_state(
   """Starts a training from the pipeline's present weights."""
   weights = trainable_weights(pipeline)
   optimizer = torch.optim.AdamW(
-    weights, training.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
+    weights,
+    training.learning_rate,
+    betas=(0.9, 0.99),
+    weight_decay=0.01,
+    fused=True,
   )
   average = [weight.detach().clone() for weight in weights]
   return TrainingState(0, 0, average, optimizer)

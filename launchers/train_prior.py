@@ -1,0 +1,189 @@
+"""Trains a small text-to-image prior on pictures of procedural heads.
+
+  python -m launchers.heads --shards=0:160 --out=runs/heads64
+  python -m launchers.train_prior --data=runs/heads64 --out=runs/color
+
+The same command goes on from the last checkpoint. `--out` is a diffusers
+directory at every checkpoint, beside `training.safetensors`.
+"""
+
+import json
+import multiprocessing
+import os
+import pathlib
+import tempfile
+import time
+
+from absl import flags
+
+from launchers import terminal
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string('data', None, 'Folder of head shards.', required=True)
+flags.DEFINE_string('out', None, 'Diffusers directory to make.', required=True)
+flags.DEFINE_enum('channel', 'rgb', ['rgb', 'normal'], 'Which pictures.')
+flags.DEFINE_string('init', '', 'Prior directory to start from.')
+flags.DEFINE_integer('num_images', 1_200_000, 'Pictures to see in all.', 1)
+flags.DEFINE_integer('batch_size', 16, 'Pictures per step and process.', 1)
+flags.DEFINE_integer('num_processes', 2, 'One-thread processes.', 1)
+flags.DEFINE_float('learning_rate', 1e-3, 'Peak of AdamW.', 0.0)
+flags.DEFINE_integer('seed', 0, 'Weights, noise and captions.')
+flags.DEFINE_float('max_minutes', 0.0, 'Stop (resumable) after; 0: never.')
+
+SHEET_PROMPTS = (
+  'a portrait of a happy man, front view',
+  'a portrait of a man with green skin and a red hat, front view',
+  'a portrait of a woman with blue skin and a yellow crown, front view',
+  'a portrait of a joker, front view',
+  'a portrait of a sad old man with a long beard, front view',
+  'a portrait of a devil, side view',
+  'a portrait of a woman with long blond hair and sunglasses, front view',
+  'a portrait of a surprised man with horns and purple skin, front view',
+  'a portrait of a happy woman, mouth view',
+  'a portrait of a sad man with tan skin, mouth view',
+  'a portrait of a surprised old woman, eyes view',
+  'a portrait of a man with an open mouth and a beard, mouth view',
+  'a portrait of a woman with a pink afro, back view',
+  'a portrait of a child with a blue cap, overhead view',
+  'a portrait of a man with green headphones, side view',
+  'a portrait of a wizard, front view',
+)
+
+
+def _options(values) -> dict:
+  """What a worker needs: plain values, because flags do not cross."""
+  names = (
+    'data out channel init num_images batch_size num_processes learning_rate '
+    'seed max_minutes'
+  )
+  return {name: getattr(values, name) for name in names.split()}
+
+
+def worker(rank: int, options: dict, rendezvous: str) -> None:
+  """Trains on one rank until the images are seen or time is up."""
+  os.environ['OMP_NUM_THREADS'] = '1'
+  from mmdist.data import captions
+  from mmdist.data import head_batches
+  from mmdist.priors import pipeline as pipelines
+  from mmdist.priors import train
+
+  num_ranks = options['num_processes']
+  train.join(rank, num_ranks, pathlib.Path(rendezvous))
+  training = train.Training(
+    num_images=options['num_images'],
+    learning_rate=options['learning_rate'],
+    seed=options['seed'],
+  )
+  out = pathlib.Path(options['out'])
+  if options['init']:
+    pipeline = pipelines.open_pipeline(
+      options['init'], training.dtype, 'cpu', train=True
+    )
+  else:
+    pipeline = train.make_pipeline(captions.vocabulary(), seed=training.seed)
+  pipeline.unet.requires_grad_(True).train()
+  pipeline.text.text_encoder.requires_grad_(True).train()
+  normal = options['channel'] == 'normal'
+  batches = head_batches.HeadBatches(
+    pathlib.Path(options['data']),
+    options['channel'],
+    options['batch_size'],
+    training.seed,
+    rank,
+    num_ranks,
+    captions.NORMAL_PREFIX if normal else None,
+  )
+  checkpoint = out / 'training.safetensors'
+  if checkpoint.exists():
+    state = train.load_checkpoint(checkpoint, pipeline, training)
+  else:
+    state = train.init_state(pipeline, training)
+  _loop(rank, options, pipeline, state, training, batches, checkpoint)
+
+
+def _loop(rank, options, pipeline, state, training, batches, checkpoint):
+  from mmdist.priors import train
+
+  num_ranks, started, saved = options['num_processes'], time.time(), time.time()
+  first, losses = state.num_seen, []
+  deadline = started + 60 * (options['max_minutes'] or 1e9)
+  while state.num_seen < training.num_images:
+    batch = batches.batch(state.step)
+    losses.append(
+      train.train_step(pipeline, state, training, batch, rank, num_ranks)
+    )
+    if state.step % 50 == 0:
+      if rank == 0:
+        speed = (state.num_seen - first) / (time.time() - started)
+        print(
+          f'step {state.step} seen {state.num_seen} '
+          f'loss {train.loss_history(losses):.4f} {speed:.1f} images/s',
+          flush=True,
+        )
+      if train.agree_to_stop(time.time() > deadline, num_ranks):
+        break
+    if rank == 0 and time.time() - saved > training.save_every_s:
+      _save(options, pipeline, state, checkpoint)
+      saved = time.time()
+  if rank == 0:
+    _save(options, pipeline, state, checkpoint, sheet=True)
+
+
+def _save(options, pipeline, state, checkpoint, sheet=False):
+  """Writes the checkpoint and the averaged weights as a prior."""
+  from mmdist.priors import pipeline as pipelines
+  from mmdist.priors import train
+
+  checkpoint.parent.mkdir(parents=True, exist_ok=True)
+  train.save_checkpoint(checkpoint, pipeline, state)
+  undo = train.averaged(pipeline, state)
+  pipelines.save_pipeline(pipeline, checkpoint.parent)
+  if sheet:
+    _write_sheet(pipeline, options, checkpoint.parent / 'samples.png')
+  undo()
+  record = {'num_seen': state.num_seen, 'step': state.step, **options}
+  path = checkpoint.parent / 'training.json'
+  path.write_text(json.dumps(record, indent=2) + '\n')
+
+
+def _write_sheet(pipeline, options, path):
+  """Samples the fixed prompts and saves them as one picture."""
+  from mmdist.data import captions
+  from mmdist.priors import sample
+  from mmdist.results import sheets
+
+  texts = SHEET_PROMPTS
+  if options['channel'] == 'normal':
+    swap = (captions.COLOR_PREFIX, captions.NORMAL_PREFIX)
+    texts = tuple(text.replace(*swap) for text in texts)
+  pictures = sample.sample(pipeline, texts, guidance_scale=4.0, seed=0)
+  sheets.save_grid(path, pictures, columns=8, zoom=2)
+
+
+def main(argv) -> None:
+  del argv
+  options = _options(FLAGS)
+  with tempfile.TemporaryDirectory() as folder:
+    rendezvous = f'{folder}/rendezvous'
+    if FLAGS.num_processes == 1:
+      worker(0, options, rendezvous)
+      return
+    context = multiprocessing.get_context('spawn')
+    ranks = [
+      context.Process(target=worker, args=(rank, options, rendezvous))
+      for rank in range(FLAGS.num_processes)
+    ]
+    for process in ranks:
+      process.start()
+    for process in ranks:
+      process.join()
+    failed = [process.exitcode for process in ranks if process.exitcode]
+    if failed:
+      raise ValueError(
+        f'a training process ended with code {failed[0]}; its message is '
+        'above. The same command goes on from the last checkpoint.'
+      )
+
+
+if __name__ == '__main__':
+  terminal.run(main)

@@ -1,0 +1,77 @@
+"""Batches of head pictures with fresh captions, for training priors.
+
+A batch depends on (seed, step, rank) and on which shards are on disk: shards
+that another process finishes meanwhile join in, so training need not wait for
+rendering.
+"""
+
+import pathlib
+
+import numpy as np
+
+from mmdist.core import seeds
+from mmdist.data import captions
+from mmdist.data import head_shards
+
+BACKGROUND = (0.35, 1.0)  # Greys; optimisation draws from the same range.
+REFRESH_EVERY = 400  # Steps between looks for new shards.
+
+
+class HeadBatches:
+  """Draws (images, captions) batches for one channel.
+
+  Attributes:
+    channel: 'rgb' (over random greys) or 'normal' (over mid-grey).
+    batch_size: B per rank.
+    prefix: how captions start; None lets `captions.caption` vary it.
+  """
+
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    channel: str,
+    batch_size: int,
+    seed: int,
+    rank: int = 0,
+    num_ranks: int = 1,
+    prefix: str | None = None,
+  ):
+    self.channel = channel
+    self.batch_size = batch_size
+    self.prefix = prefix
+    self._folder = pathlib.Path(folder)
+    self._seed, self._rank, self._num_ranks = seed, rank, num_ranks
+    self._shards: dict[str, head_shards.HeadShards] = {}
+    self._refresh()
+
+  def _refresh(self) -> None:
+    """Reads shards that are new; ranks share them out."""
+    mine = head_shards.list_shards(self._folder)
+    mine = mine[self._rank :: self._num_ranks] or mine
+    for path in mine:
+      if path.name not in self._shards:
+        self._shards[path.name] = head_shards.read_shard(path)
+
+  def batch(self, step: int) -> tuple[np.ndarray, list[str]]:
+    """Returns ([B, H, W, 3] float32 in [0, 1], B captions) of a step."""
+    if step % REFRESH_EVERY == 0:
+      self._refresh()
+    rng = seeds.generator(self._seed, step, f'head batch {self._rank}')
+    shards = list(self._shards.values())
+    picks = [
+      (shard, int(rng.integers(len(shard))))
+      for shard in (shards[k] for k in rng.integers(0, len(shards), self.batch_size))
+    ]
+    images = np.stack([self._image(shard, i, rng) for shard, i in picks])
+    texts = [
+      captions.caption(shard.attributes[i], shard.views[i], rng, self.prefix)
+      for shard, i in picks
+    ]
+    return images, texts
+
+  def _image(self, shard, i, rng):
+    if self.channel == 'normal':
+      return shard.normals[i].astype(np.float32) / 255
+    rgba = shard.rgba[i].astype(np.float32) / 255
+    grey = np.float32(rng.uniform(*BACKGROUND))
+    return rgba[..., :3] + (1 - rgba[..., 3:]) * grey
