@@ -28,11 +28,11 @@ LIBRARY_HOMES = {
   'absl': ('launchers/',),
 }
 
-CORE = {'messages', 'config', 'arrays'}
+CORE = {'messages', 'config', 'arrays'}  # mmdist/core/, in three parts.
 # The arrows of design.md section 2: a room, and all that it may import.
 ALLOWED_ARROWS = {
   'messages': set(),
-  'config': set(),
+  'config': {'messages'},
   'arrays': {'messages'},
   'cameras': CORE,
   'nerf': CORE | {'cameras'},
@@ -42,9 +42,11 @@ ALLOWED_ARROWS = {
   'distribution': CORE,
   'learner': CORE | {'cameras', 'nerf'},
   'checkpointing': CORE,
+  'workdir': CORE,
+  'reporting': CORE | {'cameras', 'nerf'},
   'optimize': CORE
   | {'cameras', 'nerf', 'learner', 'checkpointing', 'objectives'}
-  | {'distribution'},
+  | {'distribution', 'reporting', 'workdir'},
   'results': CORE | {'cameras', 'nerf'},
   'evaluation': CORE | {'cameras', 'nerf'},
 }
@@ -76,6 +78,7 @@ def read_targets() -> dict[str, tuple[set[str], set[str]]]:
   return targets
 
 
+@functools.cache
 def imported_names(path: str) -> set[str]:
   """Returns the dotted names a file imports, at any depth of nesting."""
   names = set()
@@ -87,6 +90,7 @@ def imported_names(path: str) -> set[str]:
   return names
 
 
+@functools.cache
 def file_of(name: str) -> str | None:
   """Returns the project file that a dotted name comes from, if any does."""
   parts = name.split('.')
