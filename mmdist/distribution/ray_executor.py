@@ -117,7 +117,7 @@ class RayExecutor:
     self._fits: dict[str, tuple] = {}  # Prior -> (step, reference).
     self._fit_metrics: dict[str, dict[str, float]] = {}
     self._actors: dict = {}
-    self._cluster = _Cluster(address, options)
+    self._cluster = Cluster(address, options)
     for name in recipes:
       self._actors[name] = (
         ray.remote(PriorActor).options(**options[name]).remote()
@@ -211,18 +211,18 @@ class RayExecutor:
     self.close()
 
 
-class _Cluster:
+class Cluster:
   """Ray, joined or started here; stops on close only what it started."""
 
   def __init__(self, address: str | None, options: Mapping[str, dict]):
     self._started = not ray.is_initialized()
-    self._directory = None
+    self.directory = None
     if self._started and address is None:
-      # Private: Ray makes its own session folder readable to everyone.
-      self._directory = tempfile.mkdtemp(prefix='mmdist-')
+      # Private, and Ray one level down: it opens its own folder to everyone.
+      self.directory = tempfile.mkdtemp(prefix='mmdist-')
     try:
       if self._started:
-        _start(address, self._directory, options)
+        _start(address, self.directory and f'{self.directory}/ray', options)
       _check_room(options)
     except faults.ClusterUnavailable:
       self.close()
@@ -231,9 +231,9 @@ class _Cluster:
   def close(self) -> None:
     if self._started and ray.is_initialized():
       ray.shutdown()
-    if self._directory is not None:
-      shutil.rmtree(self._directory, ignore_errors=True)
-      self._directory = None
+    if self.directory is not None:
+      shutil.rmtree(self.directory, ignore_errors=True)
+      self.directory = None
 
 
 def _start(address, directory, options) -> None:

@@ -1,0 +1,26 @@
+import pickle
+
+import pytest
+
+from mmdist.distribution import faults
+
+
+@pytest.mark.parametrize('kind', [faults.PriorLost, faults.PriorFailed])
+def test_a_fault_survives_pickling(kind):
+  fault = kind('normal', 12, 'ValueError: no\nway')
+  copy = pickle.loads(pickle.dumps(fault))
+  assert type(copy) is kind
+  assert (copy.prior, copy.step, copy.cause) == ('normal', 12, fault.cause)
+  assert str(copy) == str(fault)
+
+
+def test_a_fault_is_one_line_with_prior_and_step():
+  lost = faults.PriorLost('normal', 12, 'its process\n  died')
+  assert str(lost) == "prior 'normal' was lost at step 12: its process died"
+  failed = faults.PriorFailed('normal', None, 'ValueError: no')
+  assert str(failed) == "prior 'normal' failed: ValueError: no"
+
+
+def test_an_error_without_words_is_named():
+  assert faults.describe(KeyError()) == 'KeyError'
+  assert faults.describe(ValueError('a\nb')) == 'ValueError: a b'

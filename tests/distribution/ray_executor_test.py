@@ -1,0 +1,199 @@
+"""One local Ray for the whole module: starting it takes seconds."""
+
+import os
+import signal
+import stat
+
+import numpy as np
+import pytest
+import ray
+
+from mmdist.distribution import executor
+from mmdist.distribution import faults
+from mmdist.distribution import ray_executor
+from tests.distribution import fake_prior
+
+
+@pytest.fixture(scope='module')
+def cluster():
+  """A Ray with room for every test's actors, also those not yet gone."""
+  started = ray_executor.Cluster(None, {'all': {'num_cpus': 64, 'num_gpus': 0}})
+  yield started
+  started.close()
+
+
+def on_ray(*recipes, **settings) -> ray_executor.RayExecutor:
+  return ray_executor.RayExecutor(recipes, **settings)
+
+
+def test_inline_and_ray_agree_bit_for_bit(cluster):
+  names = ('normal', 'generic')
+  recipes = [fake_prior.recipe(name) for name in names]
+  with executor.InlineExecutor(recipes) as inline, on_ray(*recipes) as remote:
+    for step in range(4):
+      requests = fake_prior.requests(step, *names)
+      expected = inline.submit(requests).result()
+      answers = remote.submit(requests).result()
+      assert list(answers) == list(expected) == sorted(names)
+      for name in names:
+        np.testing.assert_array_equal(
+          answers[name].cotangent, expected[name].cotangent
+        )
+      assert remote.fit_metrics() == inline.fit_metrics()
+    states = [running.save_proxies() for running in (inline, remote)]
+    for name in names:
+      np.testing.assert_array_equal(
+        states[0][name].arrays['lora/target'],
+        states[1][name].arrays['lora/target'],
+      )
+    # Restored proxies go on as the saved ones would have.
+    remote.restore_proxies(states[0])
+    inline.restore_proxies(states[1])
+    requests = fake_prior.requests(4, *names)
+    first, second = (r.submit(requests).result() for r in (inline, remote))
+    for name in names:
+      np.testing.assert_array_equal(
+        first[name].cotangent, second[name].cotangent
+      )
+    processes = {a.metrics['process'] for a in second.values()}
+    assert len(processes) == 2 and os.getpid() not in processes
+    assert {a.metrics['threads'] for a in second.values()} == {1.0}
+
+
+def test_the_answer_comes_before_the_fit(cluster, tmp_path):
+  mark = tmp_path / 'fitted'
+  with on_ray(fake_prior.recipe('generic', f'slow_fit:{mark}')) as running:
+    running.submit(fake_prior.requests(0, 'generic')).result()
+    assert not mark.exists()
+    assert running.save_proxies()['generic'].step == 1
+    assert mark.exists()
+
+
+def test_requests_may_overlap(cluster):
+  recipe = fake_prior.recipe('generic')
+  with executor.InlineExecutor([recipe]) as inline, on_ray(recipe) as remote:
+    pending = [
+      [running.submit(fake_prior.requests(step, 'generic')) for step in (0, 1)]
+      for running in (inline, remote)
+    ]
+    # The later one may even be asked for first.
+    answers = [[p.result()['generic'] for p in pair[::-1]] for pair in pending]
+  for ours, theirs in zip(*answers, strict=True):
+    np.testing.assert_array_equal(ours.cotangent, theirs.cotangent)
+
+
+def test_an_actor_that_dies_is_a_lost_prior(cluster):
+  recipes = [
+    fake_prior.recipe('generic'),
+    fake_prior.recipe('normal', 'die_score'),
+  ]
+  with on_ray(*recipes) as running:
+    running.wait_until_ready()
+    with pytest.raises(faults.PriorLost, match="prior 'normal' was lost") as e:
+      running.submit(fake_prior.requests(0, 'generic', 'normal')).result()
+    assert (e.value.prior, e.value.step) == ('normal', 0)
+    assert '\n' not in str(e.value)
+
+
+def test_a_restarted_actor_never_answers_as_if_nothing_was_lost(cluster):
+  with on_ray(fake_prior.recipe('generic')) as running:
+    answer = running.submit(fake_prior.requests(0, 'generic')).result()
+    running.save_proxies()
+    os.kill(int(answer['generic'].metrics['process']), signal.SIGKILL)
+    for _ in range(2):  # While it is down, and when Ray has restarted it.
+      with pytest.raises(faults.PriorLost, match="'generic' was lost"):
+        running.submit(fake_prior.requests(0, 'generic')).result()
+      with pytest.raises(faults.PriorLost, match="'generic' was lost"):
+        running.save_proxies()
+
+
+def test_a_silent_prior_is_lost_after_the_deadline(cluster):
+  recipe = fake_prior.recipe('generic', 'sleep_score')
+  with on_ray(recipe, deadline_s=20.0) as running:
+    running.wait_until_ready()
+    running._deadline_s = 0.2
+    with pytest.raises(faults.PriorLost, match='no answer within 0.2 s'):
+      running.submit(fake_prior.requests(0, 'generic')).result()
+
+
+def test_a_prior_that_raises_is_named_with_its_step(cluster):
+  with on_ray(fake_prior.recipe('normal', 'raise_score')) as running:
+    with pytest.raises(faults.PriorFailed) as error:
+      running.submit(fake_prior.requests(0, 'normal')).result()
+  assert str(error.value) == (
+    "prior 'normal' failed at step 0: FloatingPointError: the score exploded"
+  )
+
+
+def test_a_fit_that_raises_surfaces_at_the_next_call(cluster):
+  with on_ray(fake_prior.recipe('generic', 'raise_fit')) as running:
+    running.submit(fake_prior.requests(0, 'generic')).result()
+    with pytest.raises(faults.PriorFailed, match='at step 0: .*the fit expl'):
+      running.submit(fake_prior.requests(1, 'generic')).result()
+
+
+def test_a_prior_that_cannot_be_built_is_named(cluster):
+  with on_ray(fake_prior.recipe('generic', 'raise_build')) as running:
+    with pytest.raises(
+      faults.PriorFailed, match="'generic' failed: FileNotFoundError: no unet/"
+    ):
+      running.wait_until_ready()
+
+
+def test_an_unknown_prior_is_one_line(cluster):
+  with on_ray(fake_prior.recipe('generic')) as running:
+    with pytest.raises(ValueError, match="'generc'; did you mean 'generic'?"):
+      running.submit(fake_prior.requests(0, 'generc'))
+
+
+def test_a_reservation_without_room_does_not_wait_for_ever(cluster):
+  with pytest.raises(
+    faults.ClusterUnavailable, match='the priors reserve 99 GPUs and Ray has'
+  ):
+    on_ray(fake_prior.recipe('generic'), num_gpus={'generic': 99})
+  assert ray.is_initialized()  # It was not that executor's to stop.
+
+
+def test_closing_twice_is_harmless_and_leaves_others_running(cluster):
+  running = on_ray(fake_prior.recipe('generic'))
+  running.close()
+  running.close()
+  assert ray.is_initialized()
+
+
+def test_the_folder_of_a_local_ray_is_private(cluster):
+  mode = os.stat(cluster.directory).st_mode
+  assert stat.S_IMODE(mode) == 0o700
+
+
+def test_a_process_without_a_prior_says_so():
+  actor = ray_executor.PriorActor()
+  with pytest.raises(ray_executor.EmptyActor, match='has lost its proxy'):
+    actor.call('save_proxy')
+  actor.build(fake_prior.recipe('generic'))
+  assert actor.call('save_proxy').step == 0
+
+
+def test_options_set_threads_before_the_libraries_load():
+  spec = fake_prior.recipe('generic').spec
+  options = ray_executor.actor_options(spec, 0.5)
+  assert options['runtime_env']['env_vars']['OMP_NUM_THREADS'] == '1'
+  assert options['num_gpus'] == 0.5
+  # A replayed call would meet a fresh proxy: silent loss of state.
+  assert options['max_task_retries'] == 0
+
+
+def test_a_ray_that_cannot_start_is_one_line(monkeypatch, cluster):
+  def refuse(**settings):
+    raise ConnectionError('nobody\nthere')
+
+  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
+  monkeypatch.setattr(ray, 'init', refuse)
+  with pytest.raises(faults.ClusterUnavailable) as error:
+    on_ray(fake_prior.recipe('generic'))
+  assert str(error.value) == (
+    'Ray could not start: ConnectionError: nobody there; --executor=inline '
+    'works without it.'
+  )
+  with pytest.raises(faults.ClusterUnavailable, match="reached at 'head:6379'"):
+    on_ray(fake_prior.recipe('generic'), address='head:6379')

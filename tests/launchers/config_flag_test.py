@@ -1,0 +1,143 @@
+import textwrap
+
+from absl import flags
+import pytest
+
+from launchers import config_flag
+from mmdist.core import config as config_lib
+from mmdist.core import config_io
+
+EXPERIMENT = """
+from mmdist.core import config as config_lib
+from mmdist.core import names
+
+def get_config(preset=''):
+  if preset not in ('', 'mixed'):
+    raise names.unknown_preset(preset, ('mixed',))
+  config = config_lib.RunConfig(num_steps=50)
+  if preset:
+    config.concepts = [config_lib.ConceptConfig('joker'),
+                       config_lib.ConceptConfig('green', -0.5)]
+  return config
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path):
+  path = tmp_path / 'generate.py'
+  path.write_text(textwrap.dedent(EXPERIMENT))
+  return str(path)
+
+
+def parse(default, *words) -> tuple[config_lib.RunConfig, list[str]]:
+  """Returns the configuration and what is left of a command line."""
+  values = flags.FlagValues()
+  holder = config_flag.define_config(default, values)
+  flags.DEFINE_string('workdir', '', 'where', flag_values=values)
+  rest = config_flag.parse_flags(['program', *words], values)
+  return config_flag.load(holder), rest
+
+
+def test_without_flags_the_default_experiment_is_run(experiment):
+  config, rest = parse(experiment)
+  assert config == config_lib.RunConfig(num_steps=50)
+  assert rest == ['program']
+
+
+def test_fields_are_set_by_their_path(experiment):
+  config, rest = parse(
+    '',
+    f'--config={experiment}:mixed',
+    '--config.prompt=a portrait of a sad man, with = and "quotes"',
+    '--config.priors.normal.weight=0.5',
+    '--config.priors.normal.enabled=false',
+    '--config.learner.learning_rate=2e-3',
+    '--noconfig.learner.remat',
+    '--config.views.background=(0.1, 0.2)',
+    '--config.concepts[1].weight=-0.25',
+    '--config.num_steps',
+    '7',
+    'RUN',
+  )
+  assert set(
+    config_io.differences(config_lib.RunConfig(num_steps=50), config)
+  ) >= {
+    'priors.normal.weight: 1.0 -> 0.5',
+    'priors.normal.enabled: True -> False',
+    'learner.learning_rate: 0.001 -> 0.002',
+    'learner.remat: True -> False',
+    'views.background: (0.35, 1.0) -> (0.1, 0.2)',
+    'concepts[1].weight: absent -> -0.25',
+    'num_steps: 50 -> 7',
+  }
+  assert config.prompt == 'a portrait of a sad man, with = and "quotes"'
+  assert rest == ['program', 'RUN']
+
+
+def test_flags_come_in_any_order(experiment):
+  words = [f'--config={experiment}', '--config.seed=3', '--workdir=runs/a']
+  assert parse('', *words) == parse('', *words[::-1])
+  assert parse('', '--config.seed=3', '--config', experiment)[0].seed == 3
+
+
+def test_concepts_can_be_written_on_the_command_line(experiment):
+  config, _ = parse(
+    experiment,
+    "--config.concepts=[('a joker', 1), ('green', -0.5, ('generic',))]",
+  )
+  assert config.concepts == [
+    config_lib.ConceptConfig('a joker', 1.0),
+    config_lib.ConceptConfig('green', -0.5, ('generic',)),
+  ]
+
+
+@pytest.mark.parametrize(
+  'word, message',
+  [
+    ('--config.learner.learning_rat=1', "did you mean 'learning_rate'?"),
+    ('--config.priors.norml.weight=1', "no field 'priors.norml'; did you mean"),
+    ('--config.concepts[7].text=a', "no field 'concepts.7'. Fields there: "),
+    ('--config.seed.x=1', "no field 'seed.x'. Fields there: none."),
+    ('--config.se%ed=1', "'--config.se%ed' is no path to a field."),
+    ('--config.learner=1', "'learner' is not one value; expected"),
+    ('--config.num_steps=five', 'flag --config.num_steps=five'),
+    ('--config.num_steps=-5', 'num_steps is -5; expected at least 1.'),
+    ('--config.concepts=[3]', r"concepts are '\[3\]'; expected"),
+    ('--config.concepts=[(3, 4)]', 'expected'),
+    ('--wokdir=a', 'Did you mean: workdir'),
+    ('--config=', '--config is empty'),
+  ],
+)
+def test_a_mistyped_flag_is_one_line(experiment, word, message):
+  with pytest.raises(ValueError, match=message) as error:
+    parse(experiment, word)
+  assert '\n' not in str(error.value)
+
+
+def test_an_unknown_preset_or_experiment_names_the_nearest(experiment):
+  with pytest.raises(ValueError, match="'mixd'; did you mean 'mixed'?"):
+    parse(f'{experiment}:mixd')
+  with pytest.raises(FileNotFoundError, match="did you mean '.*generate.py'?"):
+    parse(experiment.replace('generate', 'genrate'))
+
+
+@pytest.mark.parametrize(
+  'text, message',
+  [
+    ('x = 1', r'defines no get_config\(preset\)'),
+    ('get_config = dict', 'returned dict; expected RunConfig'),
+  ],
+)
+def test_a_file_that_is_no_experiment_is_one_line(tmp_path, text, message):
+  path = tmp_path / 'odd.py'
+  path.write_text(text)
+  with pytest.raises(ValueError, match=message):
+    parse(str(path))
+
+
+def test_help_lists_every_field():
+  values = flags.FlagValues()
+  config_flag.define_config(flag_values=values)
+  for path in config_io.flatten(config_lib.RunConfig()):
+    assert f'--config.{path}=' in values['config'].help
+  assert config_flag.asks_for_help(['program', '--help'])

@@ -1,0 +1,73 @@
+import subprocess
+import sys
+
+import pytest
+
+from launchers import terminal
+from mmdist.distribution import faults
+
+
+def raising(error: BaseException):
+  def main():
+    raise error
+
+  return main
+
+
+@pytest.mark.parametrize(
+  'error, line',
+  [
+    (ValueError('no\nway'), 'error: no way'),
+    (FileNotFoundError('no such run'), 'error: no such run'),
+    (faults.PriorLost('normal', 3, 'gone'), "error: prior 'normal' was lost"),
+    (ValueError(), 'error: ValueError'),
+  ],
+)
+def test_what_a_person_can_mend_is_one_line(capsys, error, line):
+  assert terminal.call(raising(error), []) == 1
+  written = capsys.readouterr().err
+  assert written.startswith(line) and written.count('\n') == 1
+
+
+def test_debug_shows_where_it_came_from(capsys):
+  assert terminal.call(raising(ValueError('no')), ['x', '--debug']) == 1
+  assert 'Traceback' in capsys.readouterr().err
+
+
+def test_our_own_mistakes_keep_their_traceback():
+  with pytest.raises(KeyError):
+    terminal.call(raising(KeyError('x')), [])
+
+
+def test_interruption_and_exit_have_their_codes(capsys):
+  assert terminal.call(raising(KeyboardInterrupt()), []) == 130
+  assert terminal.call(raising(SystemExit(3)), []) == 3
+  assert terminal.call(raising(SystemExit(1)), ['x', '--help']) == 0
+  assert terminal.call(lambda: None, []) == 0
+
+
+def test_a_launcher_ends_with_its_exit_code(tmp_path):
+  launcher = tmp_path / 'launch.py'
+  launcher.write_text(
+    'from launchers import config_flag, terminal\n'
+    "C = config_flag.define_config('experiment.py')\n"
+    'terminal.run(lambda argv: print(config_flag.load(C).seed))\n'
+  )
+  (tmp_path / 'experiment.py').write_text(
+    'from mmdist.core import config\nget_config = config.RunConfig\n'
+  )
+
+  def launch(*words):
+    return subprocess.run(
+      [sys.executable, str(launcher), *words],
+      cwd=tmp_path,
+      env={'PYTHONPATH': ':'.join(sys.path)},
+      capture_output=True,
+      text=True,
+    )
+
+  good, bad = launch('--config.seed=7'), launch('--config.sed=7')
+  assert (good.returncode, good.stdout) == (0, '7\n')
+  assert bad.returncode == 1
+  assert bad.stderr.startswith("error: no field 'sed'; did you mean 'seed'?")
+  assert bad.stderr.count('\n') == 1
