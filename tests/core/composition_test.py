@@ -13,6 +13,7 @@ def pulls_of(num_concepts, seed=0):
   return rng.standard_normal((num_concepts, 2, 3, 4, 4)).astype(np.float32)
 
 
+@hypothesis.settings(deadline=None)  # Machines may be busy.
 @hypothesis.given(
   hnp.arrays(np.float32, (2, 2, 3), elements=st.floats(-4, 4, width=32)),
   st.floats(-2, 2, width=16),
