@@ -172,23 +172,6 @@ def test_params_of_a_run_without_checkpoints_are_not_found(tmp_path):
       store.read_params(make_state(0).params)
 
 
-def test_parameters_are_read_for_looking_and_nothing_is_moved(tmp_path):
-  save_steps(tmp_path, [2, 4])
-  largest = array_files(tmp_path, 4)[0]
-  largest.write_bytes(b'')
-  with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
-    step, params = store.read_params(make_state(0).params)
-  assert step == 2
-  jax.tree.map(np.testing.assert_array_equal, params, make_state(2).params)
-  assert largest.exists()
-
-
-def test_no_parameters_to_read_is_an_error(tmp_path):
-  with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
-    with pytest.raises(FileNotFoundError, match='no sound checkpoint'):
-      store.read_params(make_state(0).params)
-
-
 def test_other_versions_are_said(tmp_path, caplog, monkeypatch):
   save_steps(tmp_path, [2])
   monkeypatch.setattr(checkpointing, '_PACKAGES', ('jax', 'no-such-package'))

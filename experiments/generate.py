@@ -1,0 +1,26 @@
+"""P1: a sentence becomes a head (method.md section 6).
+
+The generic colour prior and the normal prior look at the same views, and the
+mean head of the pretrained NeRF is pulled until both are pleased.
+
+  python -m launchers.optimize --config=experiments/generate.py \\
+    --config.prompt='a portrait of a happy man with green skin and a red hat' \\
+    --workdir=runs/green
+
+Presets:
+  no_normal   without the normal prior, the paper's ablation: expect the same
+              colours on a rougher surface
+"""
+
+from mmdist.core import config as config_lib
+from mmdist.core import names
+
+PRESETS = ('default', 'no_normal')
+
+
+def get_config(preset: str = 'default') -> config_lib.RunConfig:
+  if preset not in PRESETS:
+    raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
+  run = config_lib.RunConfig()
+  run.priors['normal'].enabled = preset != 'no_normal'
+  return run

@@ -1,0 +1,44 @@
+"""Several concepts with signed weights (method.md section 3.3 of the paper).
+
+  python -m launchers.optimize --config=experiments/mix.py:happy_sad \\
+    --workdir=runs/happy_sad
+  python -m launchers.optimize --config=experiments/mix.py:joker_minus_green \\
+    --workdir=runs/joker
+
+Presets:
+  happy_sad           two expressions of one man, a part of each
+  joker_minus_green   a joker, pushed away from green hair: expect his make-up
+                      and suit with hair of another colour
+
+Other weights, here or for concepts of your own:
+
+  --config.concepts="[('a portrait of a joker', 1.5), ('...', -0.5)]"
+"""
+
+from mmdist.core import config as config_lib
+from mmdist.core import names
+
+# Weights on a channel must add up to more than 0 (method.md O8).
+PRESETS = {
+  'happy_sad': (
+    ('a portrait of a happy man', 0.6),
+    ('a portrait of a sad man', 0.4),
+  ),
+  'joker_minus_green': (
+    ('a portrait of a joker', 1.5),
+    # With -0.5 the hair stayed green in trials.
+    ('a portrait of a man with green hair', -1.2),
+  ),
+}
+
+
+def get_config(preset: str = 'happy_sad') -> config_lib.RunConfig:
+  if preset not in PRESETS:
+    raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
+  run = config_lib.RunConfig()
+  run.concepts = [
+    config_lib.ConceptConfig(text, weight) for text, weight in PRESETS[preset]
+  ]
+  # What reports are titled by; the concepts say what is asked.
+  run.prompt = run.concepts[0].text
+  return run

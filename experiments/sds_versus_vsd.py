@@ -1,0 +1,37 @@
+"""Why a proxy: VSD against SDS at two guidance scales (method.md section 7).
+
+Run each preset with the same prompt and seed, then compare:
+
+  for p in vsd sds20 sds100; do
+    python -m launchers.optimize --config=experiments/sds_versus_vsd.py:$p \\
+      --workdir=runs/$p
+  done
+  python -m launchers.evaluate runs/vsd runs/sds20 runs/sds100
+
+Presets:
+  vsd      a LoRA proxy per prior; small guidance is enough
+  sds20    no proxy, guidance 20
+  sds100   no proxy, guidance 100: expect neon colours and little texture
+"""
+
+from mmdist.core import config as config_lib
+from mmdist.core import names
+
+# Preset -> objective and guidance scale; None keeps the prior's own.
+PRESETS = {
+  'vsd': ('vsd', None),
+  'sds20': ('sds', 20.0),
+  'sds100': ('sds', 100.0),
+}
+
+
+def get_config(preset: str = 'vsd') -> config_lib.RunConfig:
+  if preset not in PRESETS:
+    raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
+  objective, guidance_scale = PRESETS[preset]
+  run = config_lib.RunConfig()
+  for prior in run.priors.values():
+    prior.objective = objective
+    if guidance_scale is not None:
+      prior.guidance_scale = guidance_scale
+  return run

@@ -1,0 +1,26 @@
+"""Every part once, as small as it gets: for trying a machine.
+
+  python -m launchers.optimize --config=experiments/smoke.py \\
+    --workdir=runs/smoke
+
+Nothing is learned in two steps; expect the mean head in every result.
+"""
+
+from mmdist.core import config as config_lib
+from mmdist.core import names
+
+PRESETS = ('default',)
+
+
+def get_config(preset: str = 'default') -> config_lib.RunConfig:
+  if preset not in PRESETS:
+    raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
+  run = config_lib.RunConfig(num_steps=2)
+  run.views.num_views = 1
+  run.views.resolution = 16
+  run.checkpoints.every = 1
+  run.results.preview_every = 1
+  run.results.turntable_views = 4
+  run.results.resolution = 32
+  run.results.mesh_resolution = 32
+  return run
