@@ -70,9 +70,8 @@ def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def draw_chart(title: str, series: Series) -> str:
   """Returns one `<svg>` element with a curve and a legend entry per series."""
   thinned = {name: thin(points) for name, points in series.items()}
-  points = [point for curve in thinned.values() for point in curve]
-  x_range = _range([x for x, _ in points])
-  y_range = _range([y for _, y in points])
+  x_range = _range([x for curve in series.values() for x, _ in curve])
+  y_range = _range([y for curve in thinned.values() for _, y in curve])
 
   def place(x, y):
     across = (x - x_range[0]) / (x_range[1] - x_range[0])

@@ -83,6 +83,11 @@ def test_a_chart_has_a_curve_and_a_legend_entry_per_prior():
   assert {'pull', 'a', 'b'} <= set(texts)
 
 
+def test_the_axis_ends_at_the_last_step_of_a_long_run():
+  svg = curves.draw_chart('loss', {'': [(i, float(i)) for i in range(1001)]})
+  assert '>step 1000</text>' in svg
+
+
 def test_a_constant_curve_is_drawn_too():
   svg = curves.draw_chart('loss', {'': [(0, 0.0), (1, 0.0)]})
   ((first, last),) = polyline_points(svg)
