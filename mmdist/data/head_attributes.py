@@ -129,8 +129,8 @@ CHOICES: dict[str, tuple] = {
   'shirt_color': tuple(OBJECT_COLORS),
 }
 
-# Never trained on, by any prior or by the judge's training set; what a prior
-# does with them shows whether it composes words or remembers pictures.
+# No prior is ever trained on these; what it makes of them shows whether it
+# composes words or remembers pictures. The judge, a ruler, does know them.
 HELD_OUT = (
   {'skin': 'green', 'hat_color': 'red'},
   {'skin': 'blue', 'hat_color': 'yellow'},

@@ -21,7 +21,11 @@ SHARD_SIZE = 1024
 
 
 def write_shard(
-  folder: pathlib.Path, seed: int, number: int, resolution: int = 64
+  folder: pathlib.Path,
+  seed: int,
+  number: int,
+  resolution: int = 64,
+  allow_held_out: bool = False,
 ) -> pathlib.Path:
   """Renders one shard, unless it is there; whole or not at all."""
   path = folder / f'shard_{number:05d}.npz'
@@ -30,7 +34,10 @@ def write_shard(
   rng = seeds.generator(seed, number, 'views of a shard')
   views = orbits.sample(SHARD_SIZE, rng)
   first = number * SHARD_SIZE
-  people = [heads.sample_head(seed, first + i) for i in range(SHARD_SIZE)]
+  people = [
+    heads.sample_head(seed, first + i, allow_held_out=allow_held_out)
+    for i in range(SHARD_SIZE)
+  ]
   pictures = heads.render_heads(people, views, resolution, num_threads=1)
   folder.mkdir(parents=True, exist_ok=True)
   rows = [

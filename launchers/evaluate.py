@@ -1,0 +1,170 @@
+"""Says in numbers how well runs follow their prompts.
+
+  python -m launchers.evaluate RUN [RUN ...] [--json] [--start]
+
+Every number is measured on the newest checkpoint, from the fixed views of
+`mmdist.evaluation.agreement`. `--start` measures the head that a run began
+from instead: what the prompt's score is worth is what it gains over that.
+"""
+
+from collections.abc import Mapping, Sequence
+import json
+import pathlib
+
+from absl import flags
+import numpy as np
+
+from launchers import finished_run
+from launchers import terminal
+from mmdist.cameras import orbits
+from mmdist.core import assets
+from mmdist.data import captions
+from mmdist.data import head_attributes
+from mmdist.data import heads
+from mmdist.evaluation import agreement
+from mmdist.evaluation import judge as judge_lib
+from mmdist.evaluation import metrics
+from mmdist.nerf import images as nerf_images
+
+RESOLUTION = 64  # The judge's; other metrics are of the same pictures.
+NUM_TRUE_HEADS = 6
+COLUMNS = (
+  'prompt_agreement',
+  'true_render_agreement',
+  'expression_accuracy',
+  'saturation',
+  'detail',
+  'normal_noise_deg',
+  'view_consistency',
+)
+
+_JSON = flags.DEFINE_bool('json', False, 'Print a list for programs.')
+_JUDGE = flags.DEFINE_string('judge', 'judge', 'A judge, or its folder.')
+_START = flags.DEFINE_bool('start', False, 'Measure the head a run began from.')
+
+
+def asked_attributes(prompt: str) -> dict[str, object]:
+  """Returns what a prompt asks of a head; a view is no attribute."""
+  asked = dict(captions.parse(prompt))
+  asked.pop('view', None)
+  return asked
+
+
+def judge_pictures(
+  judge: judge_lib.Judge, pictures: np.ndarray, words, asked: Mapping
+) -> dict[str, float | None]:
+  """Returns agreement in all and on the expression, None if not asked."""
+  verdict = agreement.measure(judge, pictures, words, asked)
+  return {
+    'agreement': verdict.overall,
+    'expression': verdict.per_attribute.get('expression'),
+    'per_attribute': dict(verdict.per_attribute),
+    'chance': verdict.chance,
+  }
+
+
+def true_agreement(
+  judge: judge_lib.Judge, views: orbits.Views, asked: Mapping
+) -> dict[str, float | None]:
+  """What procedural heads that really have the attributes score."""
+  fixed = {
+    key: value
+    for key, value in asked.items()
+    if key in head_attributes.CHOICES
+  }
+  verdicts = []
+  for index in range(NUM_TRUE_HEADS):
+    head = heads.sample_head(77, index, fixed=fixed)
+    truth = heads.render_heads([head] * len(views), views, RESOLUTION)
+    pictures = truth.over(np.full(3, agreement.BACKGROUND))
+    verdicts.append(judge_pictures(judge, pictures, views.words, asked))
+  return {
+    'agreement': float(np.mean([v['agreement'] for v in verdicts])),
+    'expression': verdicts[0]['expression'],
+  }
+
+
+def evaluate_run(
+  workdir: str, judge: judge_lib.Judge, start: bool = False
+) -> dict[str, object]:
+  """Returns the row of one run.
+
+  Raises:
+    FileNotFoundError, ValueError: in one line.
+  """
+  avatar = finished_run.open_run(workdir)
+  params = finished_run.start_params(avatar) if start else avatar.params
+  prompt = avatar.run.prompt
+  if avatar.run.concepts:
+    wanted = [c for c in avatar.run.concepts if c.weight > 0]
+    prompt = max(wanted, key=lambda concept: concept.weight).text
+  asked = asked_attributes(prompt)
+  views = agreement.judging_views()
+  background = np.full(3, agreement.BACKGROUND, np.float32)
+  shown = nerf_images.render_images(
+    avatar.representation, params, views, RESOLUTION, background
+  )
+  verdict = judge_pictures(judge, shown['rgb'], views.words, asked)
+  around = orbits.turntable(16)
+  orbit = nerf_images.render_images(
+    avatar.representation, params, around, RESOLUTION, background
+  )
+  return {
+    'run': str(workdir),
+    'prompt': prompt,
+    'step': 0 if start else avatar.step,
+    'prompt_agreement': verdict['agreement'],
+    'true_render_agreement': true_agreement(judge, views, asked)['agreement'],
+    'chance': verdict['chance'],
+    'expression_accuracy': verdict['expression'],
+    'per_attribute': verdict['per_attribute'],
+    'saturation': metrics.saturation(orbit['rgb'], orbit['acc']),
+    'detail': metrics.detail(orbit['rgb'], orbit['acc']),
+    'normal_noise_deg': metrics.normal_noise_deg(
+      orbit['normals'], orbit['acc']
+    ),
+    'view_consistency': metrics.view_consistency(
+      orbit['rgb'], orbit['depth'], orbit['acc'], around.cameras()
+    ),
+  }
+
+
+def format_table(rows: Sequence[Mapping[str, object]]) -> str:
+  """Returns the rows as an aligned table, with the mean if there are many."""
+  header = ['run', *COLUMNS]
+  lines = [header]
+  for row in rows:
+    name = pathlib.Path(str(row['run'])).name
+    lines.append([name, *(_cell(row[column]) for column in COLUMNS)])
+  if len(rows) > 1:
+    means = [_mean([row[column] for row in rows]) for column in COLUMNS]
+    lines.append(['mean', *map(_cell, means)])
+  widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+  return '\n'.join(
+    '  '.join(cell.ljust(width) for cell, width in zip(line, widths))
+    for line in lines
+  )
+
+
+def _mean(values) -> float | None:
+  known = [value for value in values if value is not None]
+  return float(np.mean(known)) if known else None
+
+
+def _cell(value) -> str:
+  return '-' if value is None else f'{value:.3f}'
+
+
+def main(argv: Sequence[str]) -> None:
+  """Prints the table, or with --json the list."""
+  if len(argv) < 2:
+    raise ValueError(
+      'expected the folders of runs: python -m launchers.evaluate RUN [RUN ...]'
+    )
+  judge = judge_lib.load(assets.resolve(_JUDGE.value))
+  rows = [evaluate_run(run, judge, _START.value) for run in argv[1:]]
+  print(json.dumps(rows, indent=2) if _JSON.value else format_table(rows))
+
+
+if __name__ == '__main__':
+  terminal.run(main)

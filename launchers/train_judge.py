@@ -1,0 +1,81 @@
+"""Trains the judge on procedural heads that no prior has seen.
+
+  python -m launchers.heads --shards=0:32 --seed=1 --held_out --out=runs/judge64
+  python -m launchers.train_judge --data=runs/judge64 --out=runs/judge
+
+The priors' pictures are of family 0; the judge's are of another, and include
+the combinations that priors never see. A tenth is kept for its accuracy,
+which is printed and stored in `judge.json`.
+"""
+
+import time
+
+from absl import flags
+
+from launchers import terminal
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string('data', None, 'Folder of head shards.', required=True)
+flags.DEFINE_string('out', None, 'Folder to write.', required=True)
+flags.DEFINE_integer('num_steps', 6000, 'Optimiser steps.', 1)
+flags.DEFINE_integer('seed', 0, 'Augmentation and order.')
+
+
+def _pictures(shards, questions):
+  """Labelled pictures of some shards."""
+  import numpy as np
+
+  from mmdist.data import head_attributes
+  from mmdist.evaluation import train_judge
+
+  rgba = np.concatenate([shard.rgba for shard in shards])
+  shown = [head_attributes.visible(a) for s in shards for a in s.attributes]
+  views = [view for shard in shards for view in shard.views]
+  labels = train_judge.label_pictures(questions, shown, views)
+  return train_judge.LabelledPictures(rgba, labels)
+
+
+def main(argv) -> None:
+  del argv
+  from mmdist.data import head_questions
+  from mmdist.data import head_shards
+  from mmdist.evaluation import judge as judge_lib
+  from mmdist.evaluation import train_judge
+
+  questions = tuple(
+    judge_lib.Question(**question) for question in head_questions.questions()
+  )
+  shards = [head_shards.read_shard(p) for p in head_shards.list_shards(FLAGS.data)]
+  num_held = max(1, len(shards) // 10)
+  if len(shards) < 2:
+    raise ValueError(
+      f'{FLAGS.data} holds one shard; the judge needs two or more, one of them '
+      'to be tested on.'
+    )
+  learned = _pictures(shards[:-num_held], questions)
+  held = _pictures(shards[-num_held:], questions)
+  judge = judge_lib.Judge(questions)
+  training = train_judge.JudgeTraining(
+    num_steps=FLAGS.num_steps, seed=FLAGS.seed
+  )
+  started = time.time()
+
+  def report(step, loss):
+    if step % 100 == 0:
+      print(f'step {step} loss {loss:.4f} {time.time() - started:.0f} s', flush=True)
+
+  train_judge.train(judge, learned, training, report)
+  judge.record = {
+    'held_out_accuracy': train_judge.accuracy(judge, held),
+    'num_pictures': len(learned),
+    'num_held_out': len(held),
+    'num_steps': FLAGS.num_steps,
+    'seed': FLAGS.seed,
+  }
+  judge_lib.save(judge, FLAGS.out)
+  for name, share in judge.record['held_out_accuracy'].items():
+    print(f'{name:16} {share:.3f}')
+
+
+if __name__ == '__main__':
+  terminal.run(main)

@@ -1,0 +1,94 @@
+"""How well pictures of a head agree with what a sentence asked for.
+
+Owns from which views a head is judged and what is averaged; what a picture
+shows is said by `mmdist.evaluation.judge`.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+
+import numpy as np
+
+from mmdist.cameras import orbits
+from mmdist.evaluation import judge as judge_lib
+
+BACKGROUND = 0.75
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+  """The judge's verdict on one head.
+
+  Attributes:
+    overall: mean over the asked attributes of their share of views in which
+      the judge sees what was asked, in [0, 1].
+    per_attribute: that share by attribute.
+    chance: what guessing would get, the mean of 1 / number of values.
+  """
+
+  overall: float
+  per_attribute: Mapping[str, float]
+  chance: float
+
+
+def judging_views() -> orbits.Views:
+  """Returns the fixed views from which every head is judged.
+
+  Five of the whole head from the front and the sides, one from the back, and
+  two of the mouth and of the eyes.
+  """
+  kinds = {kind.word: kind for kind in orbits.ORBIT_KINDS if kind.word}
+  rows = [
+    (azimuth, 0.08, orbits.HEAD_TARGET, orbits.HEAD_HALF_HEIGHT)
+    for azimuth in (0.0, -0.35, 0.35, 1.1, -1.1, np.pi)
+  ]
+  for word in ('mouth', 'eyes'):
+    kind = kinds[word]
+    rows += [
+      (azimuth, 0.03, kind.target, kind.half_height) for azimuth in (0.0, 0.3)
+    ]
+  azimuth, elevation, target, half_height = (
+    np.asarray(column, np.float64) for column in zip(*rows, strict=True)
+  )
+  return orbits.make_views(
+    azimuth, elevation, orbits.CAMERA_DISTANCE, target, half_height
+  )
+
+
+def measure(
+  judge: judge_lib.Judge,
+  images: np.ndarray,
+  view_words: tuple[str, ...],
+  asked: Mapping[str, object],
+) -> Agreement:
+  """Scores [N, H, W, 3] pictures of one head.
+
+  Args:
+    judge: who looks.
+    images: in [0, 1], from views that the words name.
+    view_words: N words.
+    asked: attribute -> value; what the judge has no question for is left out.
+
+  Raises:
+    ValueError: nothing that was asked can be judged.
+  """
+  answers = judge.probabilities(images)
+  shares, chances = {}, []
+  for question in judge.questions:
+    rows = [i for i, word in enumerate(view_words) if word in question.views]
+    value = str(asked.get(question.name))
+    if question.name == 'view' or value not in question.values or not rows:
+      continue
+    seen = answers[question.name][rows].argmax(-1)
+    shares[question.name] = float(np.mean(seen == question.values.index(value)))
+    chances.append(1 / len(question.values))
+  if not shares:
+    raise ValueError(
+      f'the prompt asks for nothing that the judge can tell ({dict(asked)}); '
+      f'it knows {", ".join(question.name for question in judge.questions)}.'
+    )
+  return Agreement(
+    float(np.mean(list(shares.values()))), shares, float(np.mean(chances))
+  )
+
+
