@@ -1,8 +1,15 @@
 """The files of a diffusers directory, and one line for each that is wrong.
 
-Weights are read from safetensors only: a pickled file can run code.
+Weights are read from safetensors only: a pickled file can run code. What
+diffusers has no word for lies in `mmdist.json` beside `model_index.json`:
+
+  image_codec: 'pixel_unshuffle' (with `factor`), 'identity' or 'vae'.
+  image_size: pixels along an axis of the images the network was trained on.
+  identifier_tokens: the reserved words of DreamBooth, by purpose.
+  prompt_length: tokens of a text, both ends included.
 """
 
+from collections.abc import Mapping
 import json
 import os
 import pathlib
@@ -17,6 +24,7 @@ WEIGHTS = {
   'vae': 'diffusion_pytorch_model',
   'text_encoder': 'model',
 }
+SETTINGS_FILE = 'mmdist.json'
 _PICKLES = ('.bin', '.ckpt', '.pt', '.pth', '.pkl')
 
 
@@ -34,6 +42,19 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
   if not isinstance(content, dict):
     raise ValueError(f'{path} is corrupt: it holds no JSON object.')
   return content
+
+
+def read_settings(directory: pathlib.Path) -> dict[str, Any]:
+  """Reads `mmdist.json`; a directory without it has no settings."""
+  if not directory.is_dir():
+    raise FileNotFoundError(f'prior directory {directory} does not exist.')
+  path = directory / SETTINGS_FILE
+  return read_json(path) if path.is_file() else {}
+
+
+def prompt_length(settings: Mapping[str, Any], longest: int) -> int:
+  """Returns the tokens of a text, at most the text encoder's `longest`."""
+  return min(settings.get('prompt_length', longest), longest)
 
 
 def check_weights(directory: pathlib.Path, component: str) -> None:

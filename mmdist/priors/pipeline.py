@@ -1,14 +1,8 @@
 """A diffusers directory, opened: text in, prediction of a noisy image out.
 
-The embedded priors and Stable Diffusion take the same path. What diffusers has
-no word for lies in `mmdist.json` beside `model_index.json`:
-
-  image_codec: 'pixel_unshuffle' (with `factor`), 'identity' or 'vae'.
-  image_size: pixels along an axis of the images the network was trained on.
-  identifier_tokens: the reserved words of DreamBooth, by purpose.
-  prompt_length: tokens of a text, both ends included.
-
-A directory without that file is read as its folders say: a vae/ means latents.
+The embedded priors and Stable Diffusion take the same path. `mmdist.json` (see
+`directory.py`) says what diffusers has no word for; a directory without it is
+read as its folders say: a vae/ means latents.
 """
 
 from collections.abc import Mapping
@@ -35,7 +29,6 @@ DTYPES = {
   'bfloat16': torch.bfloat16,
   'float16': torch.float16,
 }
-SETTINGS_FILE = 'mmdist.json'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,15 +75,11 @@ def open_pipeline(
   """
   names.check_choice('dtype', dtype, DTYPES)
   directory = pathlib.Path(directory)
-  if not directory.is_dir():
-    raise FileNotFoundError(f'prior directory {directory} does not exist.')
+  settings = files.read_settings(directory)
   # A progress bar per network is noise in an actor's log.
   transformers.utils.logging.disable_progress_bar()
   diffusers.utils.logging.disable_progress_bar()
   device = _device(device)
-  settings = {}
-  if (directory / SETTINGS_FILE).is_file():
-    settings = files.read_json(directory / SETTINGS_FILE)
   config = files.read_json(directory / 'scheduler' / 'scheduler_config.json')
   weights_dtype = torch.float32 if train else DTYPES[dtype]
   unet = files.load_component(
@@ -134,8 +123,8 @@ def _open_text(
   ).to(device)
   tokenizer = files.load_tokenizer(directory)
   longest = text_encoder.config.max_position_embeddings
-  length = settings.get('prompt_length', longest)
-  return prompts.PromptEncoder(tokenizer, text_encoder, min(length, longest))
+  length = files.prompt_length(settings, longest)
+  return prompts.PromptEncoder(tokenizer, text_encoder, length)
 
 
 def _open_codec(
@@ -152,7 +141,7 @@ def _open_codec(
     return image_codec.PixelCodec(int(settings.get('factor', 2)))
   if name != 'vae':
     raise ValueError(
-      f'{directory / SETTINGS_FILE} has image_codec {name!r}; expected '
+      f'{directory / files.SETTINGS_FILE} has image_codec {name!r}; expected '
       'pixel_unshuffle, identity or vae.'
     )
   # The VAE of Stable Diffusion overflows float16.
@@ -173,7 +162,7 @@ def _check_fit(directory, unet, codec, image_size: int) -> None:
       raise ValueError(
         f'{directory}: the UNet takes {channels} channels, the image codec '
         f'gives {expected}; correct image_codec and factor in '
-        f'{SETTINGS_FILE}, or add the vae/ folder.'
+        f'{files.SETTINGS_FILE}, or add the vae/ folder.'
       )
   if image_size % codec.factor:
     raise ValueError(
@@ -269,7 +258,7 @@ def save_pipeline(
     )
   _write_json(directory / 'model_index.json', index)
   if pipeline.settings:
-    _write_json(directory / SETTINGS_FILE, dict(pipeline.settings))
+    _write_json(directory / files.SETTINGS_FILE, dict(pipeline.settings))
 
 
 def _write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:

@@ -47,7 +47,6 @@ class Proxy:
       rank: of every adapter (O17).
       seed: decides A; B is zero.
     """
-    self._unet = unet
     config = peft.LoraConfig(
       r=rank,
       lora_alpha=rank,
@@ -65,9 +64,15 @@ class Proxy:
     }
     for weight in self.parameters.values():
       weight.data = weight.data.float()
+    # Found once: walking the UNet costs as much as one of its layers.
+    self._layers = [
+      module
+      for module in unet.modules()
+      if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer)
+    ]
     self.step = 0
     self._adam = self._new_adam()
-    unet.disable_adapters()
+    self._switch(False)
 
   def _new_adam(self) -> torch.optim.Adam:
     return torch.optim.Adam(self.parameters.values(), betas=BETAS)
@@ -75,11 +80,15 @@ class Proxy:
   @contextlib.contextmanager
   def active(self) -> Iterator[None]:
     """Inside, the UNet is the proxy; outside, the frozen base."""
-    self._unet.enable_adapters()
+    self._switch(True)
     try:
       yield
     finally:
-      self._unet.disable_adapters()
+      self._switch(False)
+
+  def _switch(self, on: bool) -> None:
+    for layer in self._layers:
+      layer.enable_adapters(on)
 
   def fit(
     self, loss_of_proxy: Callable[[], torch.Tensor], learning_rate: float

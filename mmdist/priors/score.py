@@ -224,7 +224,12 @@ def _guided(pipeline, noised, prompts, keys):
 
 
 def _metrics(asked, terms, pulls, total) -> dict[str, float]:
-  """Returns each asked concept's weighted RMS pull and its cosine with all."""
+  """Returns the norm of each asked concept's part, and its cosine with all.
+
+  The norm is that of its part of dL/d image where the codec only rearranges
+  pixels; else it leaves out the resize and the encoder, whose backward pass
+  per concept would cost more than the number is worth.
+  """
   by_text = {
     dataclasses.replace(term, weight=0.0): pull
     for term, pull in zip(terms, pulls, strict=True)
@@ -236,7 +241,8 @@ def _metrics(asked, terms, pulls, total) -> dict[str, float]:
     norm = torch.linalg.vector_norm(pull).item()
     product = norm * total_norm
     inner = (pull * total).sum().item()
-    metrics[f'norm_{index}'] = norm / math.sqrt(total.numel())
+    # 2, since networks see 2x - 1.
+    metrics[f'norm_{index}'] = 2 * norm / total.numel()
     # A pull of zero has no direction; NaN stays NaN (O23).
     metrics[f'cosine_{index}'] = inner / product if product else 0.0
   return metrics

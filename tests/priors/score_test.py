@@ -296,6 +296,12 @@ def test_metrics_tell_with_and_against(proxied):
   assert metrics['norm_2'] == metrics['cosine_2'] == 0
 
 
+def test_a_norm_is_that_of_the_concepts_part_of_the_answer(proxied):
+  alone = scores.score(*proxied, _request((HAPPY, -0.6, 4.0)))
+  norm = np.linalg.norm(alone.cotangent)
+  assert alone.metrics['norm_0'] == pytest.approx(norm)
+
+
 def test_guidance_of_one_runs_no_unconditional_pass(proxied, monkeypatch):
   pipeline, proxy = proxied
   seen = []
