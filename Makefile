@@ -29,7 +29,7 @@ venv: $(STAMP) ## Makes .venv with everything installed.
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "mmdist needs Python 3.11 or newer and '$(PYTHON)' is" \
-	    "$$($(PYTHON) -V 2>&1); name another with make PYTHON=python3.11" >&2; \
+	    "$$($(PYTHON) -V 2>&1 || echo not one); name another with make PYTHON=python3.11" >&2; \
 	  exit 1; }
 	@echo 'Installing into $(VENV): minutes, once.'
 	@$(PYTHON) -m venv $(VENV)
