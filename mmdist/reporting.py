@@ -11,6 +11,7 @@ import os
 import pathlib
 import time
 
+import jax
 import numpy as np
 from PIL import Image
 import tensorboardX
@@ -88,7 +89,11 @@ class Reporter:
     self._bar.update()
     every = self._run.results.preview_every
     if every and ((step + 1) % every == 0 or step + 1 == self._run.num_steps):
-      picture = preview_picture(self._representation, params)
+      picture = preview_picture(
+        self._representation,
+        # From one device: on all of them each would render it.
+        jax.device_get(params),
+      )
       write_picture(self._workdir / PREVIEW_NAME, picture)
       self._board.add_image('preview', picture, step, dataformats='HWC')
 

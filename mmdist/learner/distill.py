@@ -136,7 +136,8 @@ def make_learner(
 
   def init(params) -> TrainState:
     state = TrainState(jnp.int32(0), params, optimizer.init(params))
-    return layout.replicate(state)
+    # By way of the host: a weakly typed leaf would compile every step twice.
+    return layout.replicate(jax.device_get(state))
 
   def render_views(state: TrainState, batch: ViewBatch) -> ViewRenders:
     images = jax.device_get(render(state.params, *_inputs(batch)))

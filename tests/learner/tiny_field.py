@@ -25,7 +25,7 @@ class TinyField:
 def init(key):
   scale = 0.5 * jax.random.normal(key, (3, 3))
   return {
-    'nerf': {'colors': scale, 'radius': jnp.asarray(0.8)},
+    'nerf': {'colors': scale, 'radius': jnp.float32(0.8)},
     'proposal': {'unused': jnp.zeros(2)},
     'code': jnp.zeros(CODE_SIZE),
   }

@@ -1,0 +1,210 @@
+"""A sentence becomes a 3D head.
+
+  python -m launchers.optimize --config=experiments/generate.py \\
+    --config.prompt='a portrait of a happy man with green skin and a red hat' \\
+    --workdir=runs/green
+
+The same command resumes a run. Everything that can be wrong with it is checked
+before anything slow begins, and nothing is written before that.
+"""
+
+from collections.abc import Sequence
+import json
+import pathlib
+import sys
+
+from absl import flags
+import jax
+
+from launchers import config_flag
+from launchers import device_setup
+from launchers import finished_run
+from launchers import terminal
+from mmdist import optimize
+from mmdist import reporting
+from mmdist import workdir as workdir_lib
+from mmdist.cameras import orbits
+from mmdist.core import assets
+from mmdist.core import config as config_lib
+from mmdist.core import config_io
+from mmdist.core import messages
+from mmdist.distribution import executor as executor_lib
+from mmdist.distribution import ray_executor
+from mmdist.learner import start
+from mmdist.nerf import assets as nerf_assets
+from mmdist.nerf import field
+from mmdist.objectives import concept
+from mmdist.objectives import prompts
+from mmdist.results import make
+
+_CONFIG = config_flag.define_config()
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Folder of the run; a new one is made.', required=True
+)
+_EXECUTOR = flags.DEFINE_enum(
+  'executor',
+  'ray',
+  ['inline', 'ray'],
+  'Where the priors run: in this process, or in one Ray actor each.',
+)
+_RAY_ADDRESS = flags.DEFINE_string(
+  'ray_address', None, 'A running Ray cluster; else Ray starts here.'
+)
+
+# Sampling may differ from the pretrained network's; the rest is its shape.
+_SAMPLING_FIELDS = ('num_',)
+
+
+def main(_: Sequence[str]) -> None:
+  run = config_flag.load(_CONFIG)
+  workdir = pathlib.Path(_WORKDIR.value)
+  workdir_lib.check(workdir, run)
+  objective = concept.objective_from_config(run)
+  in_actors = _EXECUTOR.value == 'ray'
+  threads = device_setup.share_cores(len(objective.priors), in_actors)
+  device_setup.set_up_jax(threads.learner)
+  for line in concept.balance_warnings(objective):
+    print(f'warning: {line}', file=sys.stderr)
+  representation, params = load_start(run)
+  check_priors(objective, run)
+  print(config_io.format_config(run))
+  if is_finished(workdir, run):
+    print(f'{workdir} is finished: {run.num_steps} of {run.num_steps} steps.')
+    params = finished_run.open_run(workdir).params
+  else:
+    recipes = make_recipes(run, objective, threads.prior)
+    with make_executor(recipes, run, in_actors) as executor:
+      workdir_lib.claim(workdir, run)
+      state = optimize.optimize(run, workdir, executor, representation, params)
+    params = jax.device_get(state.params)
+  make_results(workdir, run, representation, params)
+
+
+def is_finished(workdir: pathlib.Path, run: config_lib.RunConfig) -> bool:
+  """Says whether a folder holds a sound checkpoint of the last step."""
+  last = workdir / 'checkpoints' / str(run.num_steps)
+  return last.is_dir() and finished_run.open_run(workdir).step == run.num_steps
+
+
+def check_priors(
+  objective: concept.ComposedObjective, run: config_lib.RunConfig
+) -> None:
+  """Checks the priors' files, and that each knows the words it will read.
+
+  Raises:
+    FileNotFoundError, ValueError: in one line.
+  """
+  # Here, because they import torch: mistakes above are answered at once.
+  from mmdist.priors import directory as prior_files
+  from mmdist.priors import prompts as prior_prompts
+
+  for name in objective.priors:
+    directory = assets.resolve(run.priors[name].directory)
+    for component in ('unet', 'text_encoder'):
+      prior_files.check_weights(pathlib.Path(directory), component)
+    tokenizer = prior_files.load_tokenizer(directory)
+    words = orbits.VIEW_WORDS if run.views.use_view_words else ('',)
+    for term in objective.of_prior(name):
+      text = prompts.add_prefix(run.views.prompt_prefix, term.prompt)
+      for word in words:
+        prior_prompts.check_text(
+          tokenizer,
+          prompts.add_view_word(text, word),
+          _prompt_length(directory, tokenizer),
+        )
+
+
+def _prompt_length(directory: str, tokenizer) -> int:
+  """Returns the tokens that a prior reads of a text."""
+  path = pathlib.Path(directory) / 'mmdist.json'
+  settings = json.loads(path.read_text()) if path.is_file() else {}
+  return settings.get('prompt_length', tokenizer.model_max_length)
+
+
+def load_start(run: config_lib.RunConfig) -> tuple[field.Representation, dict]:
+  """Opens the pretrained representation and joins the start code (N9).
+
+  Raises:
+    FileNotFoundError, ValueError: no such assets, or of another shape.
+  """
+  directory = assets.resolve(run.nerf_assets)
+  pretrained, weights, codes = nerf_assets.load(directory)
+  changed = [
+    line
+    for line in config_io.differences(pretrained, run.nerf)
+    if not line.startswith(_SAMPLING_FIELDS)
+  ]
+  if changed:
+    raise ValueError(
+      f'the weights in {directory} are of another network than config.nerf'
+      f' ({"; ".join(changed)}); give the first values as --config.nerf.FIELD.'
+    )
+  params = start.start_params(weights, codes, run.learner.start_code, run.seed)
+  return field.conditional_nerf(run.nerf), params
+
+
+def make_recipes(
+  run: config_lib.RunConfig,
+  objective: concept.ComposedObjective,
+  num_threads: int,
+) -> list[messages.PriorRecipe]:
+  """Returns the recipe of each prior that the objective asks."""
+  return [
+    messages.PriorRecipe(
+      make_spec(name, run.priors[name], num_threads), build_prior
+    )
+    for name in objective.priors
+  ]
+
+
+def make_spec(
+  name: str, prior: config_lib.PriorConfig, num_threads: int
+) -> messages.PriorSpec:
+  """Returns a prior's spec, with its directory as this machine has it."""
+  return messages.PriorSpec(
+    name=name,
+    channel=prior.channel,
+    directory=assets.resolve(prior.directory),
+    dtype=prior.dtype,
+    rank=prior.rank,
+    proxy_guidance_scale=prior.proxy_guidance_scale,
+    objective=prior.objective,
+    weighting=prior.weighting,
+    proxy_noise=prior.proxy_noise,
+    device=prior.device,
+    num_threads=num_threads,
+  )
+
+
+def build_prior(spec: messages.PriorSpec) -> messages.Prior:
+  """Builds a prior, in the process that hosts it: torch is imported there."""
+  from mmdist.priors import prior
+
+  return prior.build(spec)
+
+
+def make_executor(
+  recipes: Sequence[messages.PriorRecipe],
+  run: config_lib.RunConfig,
+  in_actors: bool,
+) -> executor_lib.Executor:
+  """Returns the executor; with actors, their priors load meanwhile."""
+  if not in_actors:
+    return executor_lib.InlineExecutor(recipes)
+  return ray_executor.RayExecutor(
+    recipes,
+    address=_RAY_ADDRESS.value,
+    num_gpus={name: prior.num_gpus for name, prior in run.priors.items()},
+  )
+
+
+def make_results(workdir: pathlib.Path, run, representation, params) -> None:
+  """Makes the results and prints where they are."""
+  metrics = workdir / reporting.METRICS_NAME
+  paths = make.make_all(workdir, representation, params, run, metrics)
+  for name, path in paths.items():
+    print(f'{name:10} {path}')
+
+
+if __name__ == '__main__':
+  terminal.run(main)
