@@ -17,6 +17,25 @@ from mmdist.cameras import orbits
 from mmdist.core import seeds
 from mmdist.data import head_attributes
 from mmdist.data import head_render
+from mmdist.data import multiview
+
+# (azimuth, elevation, half height) of the 13 cameras that see every subject:
+# eight around, above, below, behind, and two on the face.
+RIG = (
+  (0.0, 0.05, 0.95),
+  (-0.4, 0.1, 0.95),
+  (0.4, 0.1, 0.95),
+  (-0.9, 0.1, 0.95),
+  (0.9, 0.1, 0.95),
+  (-1.6, 0.1, 0.95),
+  (1.6, 0.1, 0.95),
+  (np.pi, 0.1, 0.95),
+  (-2.4, 0.15, 0.95),
+  (2.4, 0.15, 0.95),
+  (0.1, 0.85, 0.95),
+  (0.0, -0.1, 0.5),
+  (0.0, -0.4, 0.95),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,3 +147,54 @@ def render_heads(
     pictures = list(pool.map(picture, range(len(heads))))
   rgba, normals = (np.stack(column) for column in zip(*pictures))
   return HeadPictures(rgba, normals)
+
+
+def multiview_set(
+  seed: int,
+  num_subjects: int,
+  num_cameras: int = len(RIG),
+  resolution: int = 64,
+  neutral: bool = True,
+) -> multiview.MultiviewSet:
+  """Photographs subjects with the rig, as in a studio.
+
+  Args:
+    seed: family of the heads; each subject's cameras differ a little.
+    num_subjects: M, heads 0 to M - 1 of the family.
+    num_cameras: K; beyond the rig's 13 they stand at random.
+    resolution: H = W, a multiple of 4.
+    neutral: plain subjects, as the conditional NeRF learns from (N7).
+  """
+  images, poses, tans = [], [], []
+  for index in range(num_subjects):
+    head = sample_head(seed, index, neutral)
+    views = rig_views(seed, index, num_cameras)
+    pictures = render_heads([head] * num_cameras, views, resolution)
+    images.append(multiview.premultiplied_to_rgba8(pictures.rgba))
+    cameras = views.cameras()
+    poses.append(cameras.camera_to_world)
+    tans.append(cameras.tan_half_fov)
+  return multiview.MultiviewSet(np.stack(images), np.stack(poses), np.stack(tans))
+
+
+def rig_views(seed: int, index: int, num_cameras: int) -> orbits.Views:
+  """Returns where the cameras stand for one subject."""
+  rng = seeds.generator(seed, index, 'rig')
+  extra = max(0, num_cameras - len(RIG))
+  anywhere = np.stack(
+    [
+      rng.uniform(-np.pi, np.pi, extra),
+      rng.uniform(-0.3, 0.8, extra),
+      np.full(extra, 0.95),
+    ],
+    -1,
+  )
+  rows = np.concatenate([np.asarray(RIG), anywhere])[:num_cameras]
+  jitter = rng.normal(0, 1, (num_cameras, 2)) * (0.12, 0.06)
+  return orbits.make_views(
+    rows[:, 0] + jitter[:, 0],
+    rows[:, 1] + jitter[:, 1],
+    orbits.CAMERA_DISTANCE,
+    orbits.HEAD_TARGET,
+    rows[:, 2] * rng.uniform(0.97, 1.05, num_cameras),
+  )
