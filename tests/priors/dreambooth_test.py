@@ -43,7 +43,8 @@ def _moved(module, before):
 def test_the_loss_falls(directory):
   tuning = dreambooth.FineTuning(num_steps=40, learning_rate=3e-3)
   losses = dreambooth.finetune(_open(directory), _batches(), tuning)
-  assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+  # About 0.7 whatever the first weights are.
+  assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:5])
 
 
 @pytest.mark.parametrize('train_text_encoder', [False, True])
