@@ -16,7 +16,9 @@ from mmdist.data import head_shapes
 BLOCK = 4  # Pixels on a side that share one cone in the coarse march.
 BLOCKS_PER_CHUNK = 32  # Chunks march until their own last ray arrives.
 COARSE_STEPS = 20
-FINE_STEPS = 22
+FINE_STEPS = 22  # Enough for small pictures; large ones show every miss.
+FINE_STEPS_LARGE = 80
+SMALL_PICTURE = 64
 HIT_DISTANCE = 0.004
 LIGHT = np.array([0.45, 0.65, 0.62]) / np.linalg.norm([0.45, 0.65, 0.62])
 
@@ -55,6 +57,7 @@ def render(parameters, camera, background, resolution, supersampling=1):
     far,
     pixel * supersampling,
     num_active,
+    FINE_STEPS if size <= SMALL_PICTURE else FINE_STEPS_LARGE,
   )
   shaded = jnp.zeros_like(shaded).at[order].set(shaded)
   image = _from_blocks(shaded, blocks)
@@ -113,7 +116,9 @@ def _coarse_march(parameters, origin, directions, near, far, pixel):
   return t, jnp.argsort(~active, stable=True), active.sum()
 
 
-def _fine_pass(parameters, origin, directions, start, far, pixel, num_active):
+def _fine_pass(
+  parameters, origin, directions, start, far, pixel, num_active, num_steps
+):
   """Marches and shades the first `num_active` blocks, chunk by chunk."""
   count = directions.shape[0]
   rays = BLOCKS_PER_CHUNK * BLOCK**2
@@ -122,7 +127,9 @@ def _fine_pass(parameters, origin, directions, start, far, pixel, num_active):
     first = i * BLOCKS_PER_CHUNK
     d = jax.lax.dynamic_slice_in_dim(directions, first, BLOCKS_PER_CHUNK)
     t = jax.lax.dynamic_slice_in_dim(start, first, BLOCKS_PER_CHUNK)
-    values = _shade(parameters, origin, d.reshape(rays, 3), t.reshape(rays), far, pixel)
+    d, t = d.reshape(rays, 3), t.reshape(rays)
+    t, coverage = _march(parameters, origin, d, t, far, pixel, num_steps)
+    values = _shade(parameters, origin, d, t, coverage, pixel)
     values = values.reshape(BLOCKS_PER_CHUNK, BLOCK**2, 7)
     return jax.lax.dynamic_update_slice_in_dim(out, values, first, 0)
 
@@ -131,15 +138,16 @@ def _fine_pass(parameters, origin, directions, start, far, pixel, num_active):
   return jax.lax.fori_loop(0, num_chunks, chunk, empty)
 
 
-def _shade(parameters, origin, directions, t, far, pixel):
+def _shade(parameters, origin, directions, t, coverage, pixel):
   """Returns [N, 7]: rgb, normal, coverage."""
-  t, coverage = _march(parameters, origin, directions, t, far, pixel)
   points = origin + t[:, None] * directions
   normals = surface_normals(parameters, points)
   color = head_shapes.albedo(points, parameters, pixel * t)
   reach = 0.16
   beyond = points + reach * normals
-  open_sky = jnp.clip(head_shapes.distance(beyond, parameters) / reach, 0.0, 1.0)
+  open_sky = jnp.clip(
+    head_shapes.distance(beyond, parameters) / reach, 0.0, 1.0
+  )
   diffuse = jnp.clip(normals @ LIGHT, 0.0, 1.0)
   shade = 0.50 + 0.20 * normals[:, 1] + 0.42 * diffuse
   shade *= 0.55 + 0.45 * open_sky
@@ -147,7 +155,7 @@ def _shade(parameters, origin, directions, t, far, pixel):
   return jnp.concatenate([rgb, normals, coverage[:, None]], -1)
 
 
-def _march(parameters, origin, directions, t, far, pixel):
+def _march(parameters, origin, directions, t, far, pixel, num_steps):
   """Sphere-traces until every ray of the chunk has hit or left.
 
   Returns:
@@ -163,7 +171,7 @@ def _march(parameters, origin, directions, t, far, pixel):
 
   def pending(state):
     i, t, d, _, _ = state
-    return (i < FINE_STEPS) & jnp.any((d > HIT_DISTANCE) & (t < far))
+    return (i < num_steps) & jnp.any((d > HIT_DISTANCE) & (t < far))
 
   def step(state):
     i, t, _, closest, closest_t = state
@@ -194,7 +202,9 @@ def _march(parameters, origin, directions, t, far, pixel):
 
 def surface_normals(parameters, points, width=0.005):
   """Returns [N, 3] unit normals by a tetrahedron of central differences."""
-  corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], np.float32)
+  corners = np.array(
+    [[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], np.float32
+  )
 
   def add(total, corner):
     d = head_shapes.distance(points + width * corner, parameters)
