@@ -61,12 +61,14 @@ def _concept(item) -> config_lib.ConceptConfig:
 def define_config(
   default: str = DEFAULT_EXPERIMENT,
   flag_values: flags.FlagValues = flags.FLAGS,
+  kind: type = config_lib.RunConfig,
 ) -> flags.FlagHolder:
   """Defines --config; read it with `load` after `parse_flags`.
 
   Args:
     default: the experiment that is run if none is given.
     flag_values: other than absl's only in tests.
+    kind: dataclass that the experiments return.
   """
   concepts = typing.get_type_hints(config_lib.RunConfig)['concepts']
   config_flags.register_flag_parser_for_type(concepts, ConceptsParser())
@@ -74,19 +76,20 @@ def define_config(
   holder = config_flags.DEFINE_config_file(
     'config',
     None,
-    describe_fields(default),
+    describe_fields(default, kind),
     flag_values,
     sys_argv=argv,
   )
   flag = flag_values['config']
   flag.default_experiment = default
+  flag.kind = kind
   flag.ordered_argv = argv
   return holder
 
 
-def describe_fields(default: str) -> str:
+def describe_fields(default: str, kind: type = config_lib.RunConfig) -> str:
   """Returns the help text: how to choose an experiment, and every field."""
-  leaves = config_io.flatten(config_lib.RunConfig())
+  leaves = config_io.flatten(kind())
   lines = [f'--config.{path}={value!r}' for path, value in leaves.items()]
   return (
     f'experiments/NAME.py or experiments/NAME.py:PRESET (default {default}). '
@@ -117,7 +120,7 @@ def parse_flags(
   if 'config' in flag_values and not asks_for_help(argv):
     flag = flag_values['config']
     argv = order(argv, flag.default_experiment)
-    check_overrides(argv)
+    check_overrides(argv, flag.kind)
     flag.ordered_argv[:] = argv
   try:
     return flag_values(argv)
@@ -156,9 +159,11 @@ def _value_of(word: str, words) -> str:
   return value
 
 
-def check_overrides(argv: Sequence[str]) -> None:
+def check_overrides(
+  argv: Sequence[str], kind: type = config_lib.RunConfig
+) -> None:
   """Raises one-line errors for what `config_flags` would trip over."""
-  config = load_experiment(argv[1].partition('=')[2])
+  config = load_experiment(argv[1].partition('=')[2], kind)
   for word in argv[2:]:
     if word == '--':
       return
@@ -167,12 +172,12 @@ def check_overrides(argv: Sequence[str]) -> None:
       _check_path(config, override[1])
 
 
-def load_experiment(name: str) -> config_lib.RunConfig:
+def load_experiment(name: str, kind: type = config_lib.RunConfig) -> Any:
   """Returns the config of 'experiments/NAME.py:PRESET'.
 
   Raises:
     FileNotFoundError: there is no such file; names the nearest.
-    ValueError: the preset is unknown, or the file defines no RunConfig.
+    ValueError: the preset is unknown, or the file defines no such config.
   """
   path, _, preset = name.partition(':')
   if not pathlib.Path(path).is_file():
@@ -185,10 +190,10 @@ def load_experiment(name: str) -> config_lib.RunConfig:
   if get_config is None:
     raise ValueError(f'{path} defines no get_config(preset).')
   config = get_config(preset) if preset else get_config()
-  if not isinstance(config, config_lib.RunConfig):
+  if not isinstance(config, kind):
     raise ValueError(
       f'get_config of {path} returned {type(config).__name__}; expected '
-      'RunConfig.'
+      f'{kind.__name__}.'
     )
   return config
 

@@ -86,14 +86,32 @@ def camera_rays(camera: Camera, resolution: int, background) -> arrays.Rays:
     the scene's ball, and a ray that misses it gets a thin slab at its closest
     point.
   """
-  pose = jnp.asarray(camera.camera_to_world)
-  tan = jnp.asarray(camera.tan_half_fov)
   ticks = (jnp.arange(resolution) + 0.5) / resolution * 2 - 1
-  x, y = jnp.meshgrid(ticks, -ticks)
-  local = jnp.stack([x * tan, y * tan, -jnp.ones_like(x)], -1)
-  directions = local @ pose[:, :3].T
+  coordinates = jnp.stack(jnp.meshgrid(ticks, -ticks), -1)
+  return pixel_rays(camera, coordinates, resolution, background)
+
+
+def pixel_rays(
+  camera: Camera, coordinates, resolution: int, background
+) -> arrays.Rays:
+  """Casts rays through given points of pictures.
+
+  Args:
+    camera: one camera for all points, or one each, [...].
+    coordinates: [..., 2] x to the right and y up, -1 to 1 across the picture.
+    resolution: of the picture, for the size of a pixel.
+    background: [3] or [..., 3] colour in [0, 1].
+
+  Returns:
+    Rays with the leading axes of `coordinates`; bounds as in `camera_rays`.
+  """
+  pose = jnp.asarray(camera.camera_to_world)
+  tan = jnp.asarray(camera.tan_half_fov)[..., None]
+  x, y = coordinates[..., :1], coordinates[..., 1:]
+  local = jnp.concatenate([x * tan, y * tan, -jnp.ones_like(x)], -1)
+  directions = jnp.sum(pose[..., :3] * local[..., None, :], -1)
   directions /= jnp.linalg.norm(directions, axis=-1, keepdims=True)
-  origins = jnp.broadcast_to(pose[:, 3], directions.shape)
+  origins = jnp.broadcast_to(pose[..., 3], directions.shape)
   near, far = ball_bounds(origins, directions)
   # A square pixel of width w has the variance of a disc of radius w / sqrt(3).
   radii = jnp.full_like(near, 1.0) * (2 * tan / resolution / np.sqrt(3))

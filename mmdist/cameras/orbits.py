@@ -141,7 +141,10 @@ def view_word(azimuth, elevation, distance, target, tan_half_fov) -> str:
 def make_views(azimuth, elevation, distance, target, half_height) -> Views:
   """Builds named views from [N] angles and what they frame."""
   azimuth, elevation, distance, half_height = np.broadcast_arrays(
-    *(np.asarray(v, np.float64) for v in (azimuth, elevation, distance, half_height))
+    *(
+      np.asarray(v, np.float64)
+      for v in (azimuth, elevation, distance, half_height)
+    )
   )
   azimuth = np.atleast_1d((azimuth + np.pi) % (2 * np.pi) - np.pi)
   elevation, distance, half_height = (

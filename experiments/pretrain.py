@@ -1,0 +1,33 @@
+"""The conditional NeRF of the embedded default (method.md section 3, N7).
+
+  python -m launchers.pretrain --config=experiments/pretrain.py --out=runs/nerf
+
+Presets: 'heads' (the default), 'one_subject' and 'few_subjects' (the ablation
+over the number of training subjects, section 7), 'preface' (the paper's size:
+needs accelerators and --data).
+"""
+
+from mmdist.core import names
+from mmdist.learner import pretrain
+from mmdist.nerf import field
+
+PRESETS = ('heads', 'one_subject', 'few_subjects', 'preface')
+
+
+def get_config(preset: str = 'heads') -> pretrain.PretrainConfig:
+  """Returns the configuration of a preset."""
+  if preset not in PRESETS:
+    raise names.unknown_preset(preset, PRESETS)
+  config = pretrain.PretrainConfig()
+  if preset == 'one_subject':
+    config.num_subjects, config.num_unseen_subjects = 1, 0
+  elif preset == 'few_subjects':
+    config.num_subjects = 64
+  elif preset == 'preface':
+    config.nerf = field.PRESETS['preface']
+    config.resolution = 512
+    config.num_steps = 500_000
+    config.batch_size = 16_384
+    config.chunk_size = 2048
+    config.learning_rate = 1e-3
+  return config

@@ -1,0 +1,287 @@
+"""Pretraining of the conditional NeRF on many photographed subjects (N7).
+
+Every subject has a learnable code (GLO); rays come from all subjects and
+cameras at once. Where pixels come from is the launcher's business: a step
+takes any `PixelBatch`.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mmdist.cameras import camera as camera_lib
+from mmdist.cameras import photographs
+from mmdist.core import config as config_lib
+from mmdist.core import seeds
+from mmdist.learner import mesh
+from mmdist.nerf import field
+from mmdist.nerf import images
+from mmdist.nerf import losses
+
+_EVALUATION_BACKGROUND = 0.7
+
+
+@dataclasses.dataclass
+class PretrainConfig:
+  """Everything that decides a pretraining."""
+
+  nerf: config_lib.NerfConfig = dataclasses.field(
+    default_factory=config_lib.NerfConfig
+  )
+  seed: int = 0
+  # The pictures; the first three are for procedural heads only.
+  num_subjects: int = 360
+  num_cameras: int = 14  # 13 to train on (N7), and one held out.
+  resolution: int = 64
+  num_unseen_subjects: int = 8  # The last ones; only their codes are fitted.
+  background: tuple[float, float] = (0.35, 1.0)
+  # The optimisation.
+  num_steps: int = 8000
+  batch_size: int = 2048  # Rays per step, over all devices.
+  chunk_size: int = 128  # Rays at a time on each device.
+  num_devices: int = 0  # 0: all local devices.
+  learning_rate: float = 4e-3
+  final_learning_rate_ratio: float = 0.02
+  num_warmup_steps: int = 100
+  interlevel_weight: float = 0.3
+  opacity_weight: float = 0.1
+  code_weight: float = 1e-4
+  num_code_steps: int = 400  # For unseen subjects.
+  code_learning_rate: float = 3e-2  # As O19 has it for the code alone.
+  checkpoint_every: int = 500
+
+
+@struct.dataclass
+class PretrainState:
+  """What a step changes.
+
+  Attributes:
+    step: [] int32, steps behind it.
+    params: 'proposal' and 'nerf', the networks; 'codes' [M, C].
+    opt_state: optax's.
+  """
+
+  step: jax.Array
+  params: Any
+  opt_state: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretraining:
+  """The functions of one pretraining.
+
+  Attributes:
+    init: `init(num_subjects) -> PretrainState`.
+    step: `step(state, batch) -> (state, metrics)`, compiled; metrics are
+      scalars 'loss', 'mse', 'interlevel' and 'opacity_error'.
+  """
+
+  init: Callable[[int], PretrainState]
+  step: Callable[..., tuple[PretrainState, dict[str, jax.Array]]]
+
+
+def learning_rate_at(config: PretrainConfig) -> optax.Schedule:
+  """Returns a linear warm-up, then a half cosine to the final rate."""
+  return optax.warmup_cosine_decay_schedule(
+    0.0,
+    config.learning_rate,
+    min(config.num_warmup_steps, config.num_steps // 2),
+    config.num_steps,
+    config.learning_rate * config.final_learning_rate_ratio,
+  )
+
+
+def make_pretraining(
+  representation: field.Representation, config: PretrainConfig
+) -> Pretraining:
+  """Builds the training of networks and codes together."""
+  optimizer = optax.adam(learning_rate_at(config), b2=0.99, eps=1e-15)
+
+  def init(num_subjects):
+    params = dict(representation.init(_key(config, 'networks')))
+    code = params.pop('code')
+    shape = (num_subjects, code.shape[-1])
+    # Small, so that subjects start as one head and part as they must.
+    params['codes'] = 0.1 * jax.random.normal(_key(config, 'codes'), shape)
+    return _state(params, optimizer)
+
+  return Pretraining(init, _make_step(representation, config, optimizer))
+
+
+def fit_codes(
+  representation: field.Representation,
+  config: PretrainConfig,
+  params: Any,
+  num_subjects: int,
+  batches,
+) -> jax.Array:
+  """Fits codes of unseen subjects, the networks standing still.
+
+  Args:
+    representation: the conditional NeRF.
+    config: its `num_code_steps` and `code_learning_rate` count here.
+    params: pretrained; the mean of its 'codes' is where every fit starts.
+    num_subjects: M'.
+    batches: iterator of PixelBatches with subjects in [0, M').
+
+  Returns:
+    [M', C] codes.
+  """
+  rate = optax.cosine_decay_schedule(
+    config.code_learning_rate, config.num_code_steps
+  )
+  optimizer = optax.partition(
+    {'moves': optax.adam(rate), 'stays': optax.set_to_zero()},
+    {name: 'moves' if name == 'codes' else 'stays' for name in params},
+  )
+  step = _make_step(representation, config, optimizer)
+  mean = jnp.mean(params['codes'], 0)
+  codes = jnp.tile(mean, (num_subjects, 1))
+  state = _state({**params, 'codes': codes}, optimizer)
+  for _ in range(config.num_code_steps):
+    state, _ = step(state, next(batches))
+  return state.params['codes']
+
+
+def held_out_psnr(
+  representation: field.Representation,
+  params: Any,
+  codes,
+  cameras: camera_lib.Camera,
+  rgba,
+) -> np.ndarray:
+  """Measures pictures that were not trained on.
+
+  Args:
+    representation: the conditional NeRF.
+    params: holds the networks.
+    codes: [I, C] code of the subject of each picture.
+    cameras: [I].
+    rgba: [I, H, W, 4] in [0, 1], premultiplied.
+
+  Returns:
+    [I] PSNR in decibels over grey, the whole picture counting.
+  """
+  networks = {name: params[name] for name in params if name != 'codes'}
+  background = np.full(3, _EVALUATION_BACKGROUND, np.float32)
+  answers = []
+  for i, code in enumerate(codes):
+    renders = images.render_images(
+      representation,
+      {**networks, 'code': code},
+      jax.tree.map(lambda leaf: leaf[i : i + 1], cameras),
+      rgba.shape[1],
+      background,
+      with_normals=False,
+    )
+    target = rgba[i, ..., :3] + (1 - rgba[i, ..., 3:]) * background
+    mse = np.mean((renders['rgb'][0] - target) ** 2)
+    answers.append(losses.mse_to_psnr(mse))
+  return np.array(answers)
+
+
+def _key(config: PretrainConfig, purpose: str, step: int = 0):
+  return seeds.jax_key(config.seed, step, f'pretrain {purpose}')
+
+
+def _state(params, optimizer) -> PretrainState:
+  return PretrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def _make_step(representation, config: PretrainConfig, optimizer):
+  """Returns the compiled step: gradients by chunks on every device, summed."""
+  layout = mesh.local_layout(config.num_devices)
+  num_chunks = _count_chunks(config, layout.num_devices)
+  gradients = layout.map_chunks(
+    lambda fixed, chunks: _sum_gradients(
+      representation, config, fixed, chunks, layout
+    ),
+    sums=True,
+  )
+
+  @jax.jit
+  def step(state: PretrainState, batch: photographs.PixelBatch):
+    key = jax.random.fold_in(_key(config, 'jitter'), state.step)
+    chunks = (jnp.arange(num_chunks), batch.cut(num_chunks))
+    grads, metrics = gradients((state.params, key), chunks)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return PretrainState(state.step + 1, params, opt_state), metrics
+
+  return step
+
+
+def _count_chunks(config: PretrainConfig, num_devices: int) -> int:
+  rays = config.chunk_size * num_devices
+  if config.batch_size % rays:
+    raise ValueError(
+      f'batch_size={config.batch_size} is no multiple of {rays} = chunk_size='
+      f'{config.chunk_size} x {num_devices} device(s); change one of them.'
+    )
+  return config.batch_size // config.chunk_size
+
+
+def _sum_gradients(representation, config, fixed, chunks, layout):
+  """Sums gradients and metrics over one device's chunks.
+
+  The gradient is taken chunk by chunk and no activation outlives its chunk.
+  Codes are looked up first, so that a chunk hands back the gradients of its
+  own rays' codes instead of a table that is almost all zero.
+  """
+  params, key = fixed
+  networks = {name: params[name] for name in params if name != 'codes'}
+  _, batch = chunks
+  codes = params['codes'][batch.subject]
+
+  def add_chunk(total, inputs):
+    index, pixels, chunk_codes = inputs
+    (_, metrics), (grads, code_grads) = jax.value_and_grad(
+      _chunk_loss, argnums=(0, 1), has_aux=True
+    )(
+      networks,
+      chunk_codes,
+      representation,
+      config,
+      pixels,
+      jax.random.fold_in(key, index),
+    )
+    return jax.tree.map(jnp.add, total, (grads, metrics)), code_grads
+
+  metrics = {name: jnp.zeros(()) for name in _METRICS}
+  zeros = (jax.tree.map(jnp.zeros_like, networks), layout.vary(metrics))
+  (grads, metrics), code_grads = jax.lax.scan(
+    add_chunk, zeros, (*chunks, codes)
+  )
+  table = jnp.zeros_like(params['codes']).at[batch.subject].add(code_grads)
+  return {**grads, 'codes': table}, metrics
+
+
+_METRICS = ('loss', 'mse', 'interlevel', 'opacity_error')
+
+
+def _chunk_loss(networks, codes, representation, config, pixels, key):
+  """Returns one chunk's share of the loss, a mean over the whole batch."""
+  renders = representation.render(
+    {**networks, 'code': codes}, pixels.rays(), key, with_normals=False
+  )
+  share = codes.shape[0] / config.batch_size
+  metrics = {
+    'mse': losses.reconstruction(renders.rgb, pixels.rgb()) * share,
+    'interlevel': jnp.mean(renders.regularizer) * share,
+    'opacity_error': losses.opacity_error(renders.acc, pixels.rgba[..., 3])
+    * share,
+  }
+  code_l2 = jnp.mean(jnp.sum(codes**2, -1)) * share
+  loss = (
+    metrics['mse']
+    + config.interlevel_weight * metrics['interlevel']
+    + config.opacity_weight * metrics['opacity_error']
+    + config.code_weight * code_l2
+  )
+  return loss, {**metrics, 'loss': loss}
