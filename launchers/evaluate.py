@@ -68,9 +68,7 @@ def true_agreement(
 ) -> dict[str, float | None]:
   """What procedural heads that really have the attributes score."""
   fixed = {
-    key: value
-    for key, value in asked.items()
-    if key in head_attributes.CHOICES
+    key: value for key, value in asked.items() if key in head_attributes.CHOICES
   }
   verdicts = []
   for index in range(NUM_TRUE_HEADS):

@@ -45,7 +45,9 @@ def main(argv) -> None:
   questions = tuple(
     judge_lib.Question(**question) for question in head_questions.questions()
   )
-  shards = [head_shards.read_shard(p) for p in head_shards.list_shards(FLAGS.data)]
+  shards = [
+    head_shards.read_shard(p) for p in head_shards.list_shards(FLAGS.data)
+  ]
   num_held = max(1, len(shards) // 10)
   if len(shards) < 2:
     raise ValueError(
@@ -62,7 +64,9 @@ def main(argv) -> None:
 
   def report(step, loss):
     if step % 100 == 0:
-      print(f'step {step} loss {loss:.4f} {time.time() - started:.0f} s', flush=True)
+      print(
+        f'step {step} loss {loss:.4f} {time.time() - started:.0f} s', flush=True
+      )
 
   train_judge.train(judge, learned, training, report)
   judge.record = {

@@ -45,7 +45,9 @@ def caption(
   if prefix is None:
     styled = rng.random() < 0.2
     prefix = (
-      STYLE_PREFIXES[rng.integers(len(STYLE_PREFIXES))] if styled else COLOR_PREFIX
+      STYLE_PREFIXES[rng.integers(len(STYLE_PREFIXES))]
+      if styled
+      else COLOR_PREFIX
     )
   phrases = [p for p, keep in _phrases(attributes, rng) if rng.random() < keep]
   phrases = [(phrases[i], 1.0) for i in rng.permutation(len(phrases))]
@@ -66,7 +68,9 @@ def _sentence(attributes, phrases, say_expression, view, prefix):
   article = 'an' if words[0] in 'aeio' else 'a'
   text = f'{prefix} {article} {words}'
   if parts:
-    text += ' with ' + ' and '.join(filter(None, [', '.join(parts[:-1]), parts[-1]]))
+    text += ' with ' + ' and '.join(
+      filter(None, [', '.join(parts[:-1]), parts[-1]])
+    )
   return f'{text}, {view} view' if view else text
 
 
@@ -95,7 +99,9 @@ def _phrases(attributes, rng=None):
     phrases.append(('a red nose', 0.9 * usual))
   if rng is not None:  # Small things: never in the full sentence.
     phrases.append((f'{a.eye_color} eyes', 0.12))
-    phrases.append((f'a {a.shirt_color} shirt'.replace('a orange', 'an orange'), 0.35))
+    phrases.append(
+      (f'a {a.shirt_color} shirt'.replace('a orange', 'an orange'), 0.35)
+    )
   return phrases
 
 
@@ -117,7 +123,9 @@ def vocabulary() -> tuple[str, ...]:
   )
   words = set(fixed.split())
   for choices in head_attributes.CHOICES.values():
-    words.update(word for c in choices if isinstance(c, str) for word in c.split())
+    words.update(
+      word for c in choices if isinstance(c, str) for word in c.split()
+    )
   words.update(word for view in orbits.VIEW_WORDS for word in view.split())
   return tuple(sorted(words))
 
@@ -155,7 +163,7 @@ def parse(text: str) -> Mapping[str, object]:
 def _named(name):
   """The visible signs of a named character, fixed by its definition."""
   rng = np.random.default_rng(0)
-  signs = head_attributes._character(rng, name)
+  signs = head_attributes.character(name, rng)
   return {
     key: value
     for key, value in signs.items()
@@ -176,7 +184,10 @@ def _parse_details(text):
       asked[field] = value
 
   put('skin', colored(head_attributes.SKINS, 'skin'))
-  put('hair_color', colored(head_attributes.HAIR_COLORS, '(?:hair|afro|mohawk|bun)'))
+  put(
+    'hair_color',
+    colored(head_attributes.HAIR_COLORS, '(?:hair|afro|mohawk|bun)'),
+  )
   style = re.search(r'\b(short|long)(?: [a-z]+)? hair\b', text)
   put('hair_style', style[1] if style else None)
   for style in ('bald', 'afro', 'mohawk', 'bun'):

@@ -192,7 +192,9 @@ def sample_attributes(
       plausibility rules yield to them.
   """
   fixed = dict(fixed or {})
-  kind = fixed.get('kind') or _choose(rng, KINDS, (0.34, 0.32, 0.12, 0.12, 0.10))
+  kind = fixed.get('kind') or _choose(
+    rng, KINDS, (0.34, 0.32, 0.12, 0.12, 0.10)
+  )
   drawn = _draw_person(rng, kind)
   if not neutral:
     drawn |= _draw_fantasy(rng, kind)
@@ -201,7 +203,7 @@ def sample_attributes(
   drawn |= fixed
   drawn |= {
     key: value
-    for key, value in _character(rng, drawn.get('name', '')).items()
+    for key, value in character(drawn.get('name', ''), rng).items()
     if key not in fixed
   }
   attributes = Attributes(**drawn)
@@ -226,7 +228,9 @@ def _draw_person(rng, kind):
   """What every subject has: natural skin, hair, eyes, shirt, maybe a beard."""
   female, old = 'woman' in kind, 'old' in kind
   styles = (
-    (0.04, 0.20, 0.44, 0.12, 0.0, 0.20) if female else (0.2, 0.5, 0.1, 0.14, 0.06, 0.0)
+    (0.04, 0.20, 0.44, 0.12, 0.0, 0.20)
+    if female
+    else (0.2, 0.5, 0.1, 0.14, 0.06, 0.0)
   )
   bearded = not female and kind != 'child'
   return {
@@ -256,7 +260,9 @@ def _draw_fantasy(rng, kind):
     drawn['hair_color'] = _choose(rng, FANTASY_HAIR)
   wears = rng.random()
   if wears < 0.42:
-    drawn['hat'] = _choose(rng, head_shapes.HATS[1:], (0.3, 0.14, 0.14, 0.14, 0.12, 0.16))
+    drawn['hat'] = _choose(
+      rng, head_shapes.HATS[1:], (0.3, 0.14, 0.14, 0.14, 0.12, 0.16)
+    )
   elif wears < 0.52:
     drawn['horns'] = True
   elif wears < 0.62:
@@ -264,8 +270,8 @@ def _draw_fantasy(rng, kind):
   return drawn
 
 
-def _character(rng, name):
-  """What makes a named character, by attribute."""
+def character(name: str, rng: np.random.Generator) -> dict[str, object]:
+  """Returns what makes a named character, by attribute; '' makes nothing."""
   bare = {'beard': '', 'hat': '', 'glasses': '', 'headphones': False}
   plain = bare | {'horns': False, 'pointed_ears': False, 'red_nose': False}
   return {

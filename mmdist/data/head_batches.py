@@ -48,9 +48,11 @@ class HeadBatches:
     """Reads shards that are new; ranks share them out."""
     mine = head_shards.list_shards(self._folder)
     mine = mine[self._rank :: self._num_ranks] or mine
-    for path in mine:
-      if path.name not in self._shards:
-        self._shards[path.name] = head_shards.read_shard(path)
+    # In the order of their names, so that a resumed run draws the same.
+    self._shards = {
+      path.name: self._shards.get(path.name) or head_shards.read_shard(path)
+      for path in mine
+    }
 
   def batch(self, step: int) -> tuple[np.ndarray, list[str]]:
     """Returns ([B, H, W, 3] float32 in [0, 1], B captions) of a step."""
@@ -60,7 +62,9 @@ class HeadBatches:
     shards = list(self._shards.values())
     picks = [
       (shard, int(rng.integers(len(shard))))
-      for shard in (shards[k] for k in rng.integers(0, len(shards), self.batch_size))
+      for shard in (
+        shards[k] for k in rng.integers(0, len(shards), self.batch_size)
+      )
     ]
     images = np.stack([self._image(shard, i, rng) for shard, i in picks])
     texts = [

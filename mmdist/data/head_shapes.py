@@ -108,16 +108,27 @@ def skull(x, y, z, p):
   """Distance to skull, face, cheeks, chin, brow ridge and eye sockets."""
   cheek = p['cheek']
   d = smooth_min(
-    ellipsoid(x, y - 0.16, z + 0.08, 0.48 * p['head_w'], 0.50 * p['head_h'], 0.56),
-    ellipsoid(x, y + 0.16, z - 0.10, 0.39 * p['face_w'], 0.48 * p['face_h'], 0.40),
+    ellipsoid(
+      x, y - 0.16, z + 0.08, 0.48 * p['head_w'], 0.50 * p['head_h'], 0.56
+    ),
+    ellipsoid(
+      x, y + 0.16, z - 0.10, 0.39 * p['face_w'], 0.48 * p['face_h'], 0.40
+    ),
     0.22,
   )
   cheekbone = sphere(
-    x - 0.23 * p['face_w'], y + 0.15 - 0.05 * cheek, z - 0.33, 0.11 + 0.03 * cheek
+    x - 0.23 * p['face_w'],
+    y + 0.15 - 0.05 * cheek,
+    z - 0.33,
+    0.11 + 0.03 * cheek,
   )
   d = smooth_min(d, cheekbone, 0.12)
-  d = smooth_min(d, sphere(x, y + 0.53 * p['face_h'], z - 0.28, 0.10 * p['chin']), 0.14)
-  ridge = round_cone(x, y, z, (0.06, 0.15, 0.43), (0.26, 0.16, 0.34), 0.045, 0.045)
+  d = smooth_min(
+    d, sphere(x, y + 0.53 * p['face_h'], z - 0.28, 0.10 * p['chin']), 0.14
+  )
+  ridge = round_cone(
+    x, y, z, (0.06, 0.15, 0.43), (0.26, 0.16, 0.34), 0.045, 0.045
+  )
   d = smooth_min(d, ridge, 0.08)
   return smooth_max(d, -sphere(x - 0.19, y - 0.045, z - 0.56, 0.125), 0.09)
 
@@ -162,7 +173,13 @@ def skin(x, y, z, p):
   d = smooth_min(skull(x, y, z, p), nose(x, y, z, p), 0.06)
   d = smooth_min(d, ears(x, y, z, p), 0.05)
   neck = round_cone(
-    x, y, z, (0.0, -0.40, -0.10), (0.0, -1.3, -0.18), 0.235 * p['neck'], 0.26 * p['neck']
+    x,
+    y,
+    z,
+    (0.0, -0.40, -0.10),
+    (0.0, -1.3, -0.18),
+    0.235 * p['neck'],
+    0.26 * p['neck'],
   )
   d = smooth_min(d, neck, 0.10)
   d = smooth_max(d, -mouth_cavity(x, y, z, p), 0.02)
@@ -173,7 +190,13 @@ def brows(x, y, z, p):
   """Distance to the eyebrows; positive tilt lowers their inner ends."""
   height, tilt = 0.205 + 0.055 * p['brow_raise'], 0.065 * p['brow_tilt']
   return round_cone(
-    x, y, z, (0.085, height - tilt, 0.475), (0.30, height + 0.5 * tilt, 0.375), 0.034, 0.022
+    x,
+    y,
+    z,
+    (0.085, height - tilt, 0.475),
+    (0.30, height + 0.5 * tilt, 0.375),
+    0.034,
+    0.022,
   )
 
 
@@ -181,7 +204,13 @@ def clothes(x, y, z, p):
   """Distance to shoulders and collar."""
   body = ellipsoid(x, y + 1.28, z + 0.16, 0.92 * p['shoulders'], 0.44, 0.40)
   collar = round_cone(
-    x, y, z, (0.0, -0.88, -0.15), (0.0, -1.4, -0.16), 0.29 * p['neck'] + 0.02, 0.40
+    x,
+    y,
+    z,
+    (0.0, -0.88, -0.15),
+    (0.0, -1.4, -0.16),
+    0.29 * p['neck'] + 0.02,
+    0.40,
   )
   return smooth_min(body, collar, 0.15)
 
@@ -248,9 +277,16 @@ def beard(x, y, z, p):
 
   def full():
     shell = ellipsoid(
-      x, y + 0.18, z - 0.10, 0.39 * p['face_w'] + 0.05, 0.48 * p['face_h'] + 0.07, 0.45
+      x,
+      y + 0.18,
+      z - 0.10,
+      0.39 * p['face_w'] + 0.05,
+      0.48 * p['face_h'] + 0.07,
+      0.45,
     )
-    edge = smooth_max(y + 0.20 - 0.5 * jnp.maximum(x - 0.16, 0), -(z - 0.02), 0.04)
+    edge = smooth_max(
+      y + 0.20 - 0.5 * jnp.maximum(x - 0.16, 0), -(z - 0.02), 0.04
+    )
     whole = smooth_max(shell, edge, 0.04)
     hole = ellipsoid(x, yc, zc, width + 0.03, 0.05 + opening, 0.2)
     return smooth_max(whole, -0.75 * hole, 0.02)
@@ -262,7 +298,9 @@ def beard(x, y, z, p):
 
   def moustache():
     droop = y + 0.205 + 0.7 * x * x
-    bow = sphere(jnp.maximum(x - 0.16, 0), droop, z - 0.525 + 1.1 * x * x, 0.042)
+    bow = sphere(
+      jnp.maximum(x - 0.16, 0), droop, z - 0.525 + 1.1 * x * x, 0.042
+    )
     return 0.8 * bow
 
   styles = (lambda: jnp.full_like(x, FAR_AWAY), full, long, moustache)
@@ -286,7 +324,9 @@ def hat(x, y, z, p):
     return jnp.minimum(tube, disc(x, y - base, zc, 0.70, 0.03))
 
   def beanie():
-    shell = ellipsoid(x, y - 0.16, z + 0.08, 0.54 * width, 0.61 * p['head_h'], 0.64)
+    shell = ellipsoid(
+      x, y - 0.16, z + 0.08, 0.54 * width, 0.61 * p['head_h'], 0.64
+    )
     wool = smooth_max(shell, 0.34 - 0.20 * (z + 0.08) - y, 0.03)
     band = jnp.abs(y - 0.38 + 0.20 * (z + 0.08)) - 0.07
     roll = smooth_max(shell - 0.04, band, 0.04)
@@ -296,14 +336,20 @@ def hat(x, y, z, p):
   def wizard():
     up = jnp.clip((y - base) / 0.62, 0.0, 1.0)
     bent = jnp.sqrt(x * x + (zc + 0.16 * up * up) ** 2 + 1e-12)
-    cone = smooth_max(0.74 * (bent - 0.50 * (1.0 - up) - 0.02), y - base - 0.62, 0.03)
+    cone = smooth_max(
+      0.74 * (bent - 0.50 * (1.0 - up) - 0.02), y - base - 0.62, 0.03
+    )
     cone = jnp.maximum(cone, base - y)
     return jnp.minimum(cone, disc(x, y - base, zc, 0.74, 0.03))
 
   def cap():
-    shell = ellipsoid(x, y - 0.16, z + 0.08, 0.52 * width, 0.57 * p['head_h'], 0.61)
+    shell = ellipsoid(
+      x, y - 0.16, z + 0.08, 0.52 * width, 0.57 * p['head_h'], 0.61
+    )
     dome = smooth_max(shell, 0.34 - y, 0.03)
-    visor = ellipsoid(x, y - 0.37 + 0.25 * (z - 0.5), z - 0.58, 0.36, 0.04, 0.34)
+    visor = ellipsoid(
+      x, y - 0.37 + 0.25 * (z - 0.5), z - 0.58, 0.36, 0.04, 0.34
+    )
     return jnp.minimum(dome, 0.8 * visor)
 
   def crown():
@@ -311,7 +357,15 @@ def hat(x, y, z, p):
     wall = jnp.abs(radial - 0.52 * width) - 0.035
     return 0.65 * jnp.maximum(wall, jnp.abs(y - base - 0.10) - spikes)
 
-  styles = (lambda: jnp.full_like(x, FAR_AWAY), brimmed, top, beanie, wizard, cap, crown)
+  styles = (
+    lambda: jnp.full_like(x, FAR_AWAY),
+    brimmed,
+    top,
+    beanie,
+    wizard,
+    cap,
+    crown,
+  )
   return jax.lax.switch(p['hat'].astype(jnp.int32), styles)
 
 
@@ -322,7 +376,9 @@ def glasses(x, y, z, p):
 
   def frames():
     ring = jnp.sqrt((in_plane - 0.145) ** 2 + gz * gz + 1e-12) - 0.024
-    bridge = round_cone(x, y, z, (0.0, 0.06, 0.55), (0.06, 0.06, 0.54), 0.02, 0.02)
+    bridge = round_cone(
+      x, y, z, (0.0, 0.06, 0.55), (0.06, 0.06, 0.54), 0.02, 0.02
+    )
     end = (0.50 * p['head_w'], 0.05, -0.05)
     temple = round_cone(x, y, z, (0.335, 0.05, 0.53), end, 0.018, 0.018)
     return jnp.minimum(ring, jnp.minimum(bridge, temple))
@@ -340,8 +396,12 @@ def horns(x, y, z, p):
 
   def pair():
     h = p['head_h']
-    root = round_cone(x, y, z, (0.24, 0.48 * h, 0.16), (0.45, 0.74 * h, 0.17), 0.115, 0.08)
-    tip = round_cone(x, y, z, (0.45, 0.74 * h, 0.17), (0.42, 1.02 * h, 0.20), 0.08, 0.012)
+    root = round_cone(
+      x, y, z, (0.24, 0.48 * h, 0.16), (0.45, 0.74 * h, 0.17), 0.115, 0.08
+    )
+    tip = round_cone(
+      x, y, z, (0.45, 0.74 * h, 0.17), (0.42, 1.02 * h, 0.20), 0.08, 0.012
+    )
     return smooth_min(root, tip, 0.03)
 
   return optional(p['horns'], pair, x)
@@ -438,7 +498,9 @@ def _skin_color(points, p, footprint):
   teeth = _step(yc + 0.05 * opening, edge)[:, None]
   hollow = jnp.array([0.30, 0.03, 0.05])
   mouth = hollow + teeth * (jnp.array([0.96, 0.95, 0.92]) - hollow)
-  return p['color_skin'] * tint * (1 - inside[:, None]) + mouth * inside[:, None]
+  return (
+    p['color_skin'] * tint * (1 - inside[:, None]) + mouth * inside[:, None]
+  )
 
 
 def _eye_color(points, p, footprint):

@@ -48,7 +48,9 @@ def write_shard(
   path.with_suffix('.jsonl').write_text(text + '\n')
   temporary = path.with_suffix('.tmp.npz')
   np.savez(
-    temporary, rgba=_to_bytes(pictures.rgba), normals=_to_bytes(pictures.normals)
+    temporary,
+    rgba=_to_bytes(pictures.rgba),
+    normals=_to_bytes(pictures.normals),
   )
   os.replace(temporary, path)
   return path

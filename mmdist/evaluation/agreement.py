@@ -90,5 +90,3 @@ def measure(
   return Agreement(
     float(np.mean(list(shares.values()))), shares, float(np.mean(chances))
   )
-
-

@@ -122,9 +122,11 @@ def disturb(
   """
   count = len(rgba)
   rgba = torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255
-  draw = lambda low, high, *shape: torch.from_numpy(
-    rng.uniform(low, high, (count, *shape)).astype(np.float32)
-  )
+
+  def draw(low, high, *shape):
+    values = rng.uniform(low, high, (count, *shape))
+    return torch.from_numpy(values.astype(np.float32))
+
   pixels = rgba[:, :3] + (1 - rgba[:, 3:]) * draw(*background, 1, 1, 1)
   # Zoom and shift: results do not sit in the frame as neatly as renders.
   theta = torch.zeros(count, 2, 3)

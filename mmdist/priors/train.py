@@ -323,11 +323,17 @@ def load_checkpoint(
   """Reads a checkpoint into the pipeline and a fresh state.
 
   Raises:
-    ValueError: the file is of another architecture.
+    ValueError: the file is damaged, or of another architecture.
   """
-  tensors = safetensors.torch.load_file(path)
-  with safetensors.safe_open(path, 'pt') as file:
-    where = json.loads(file.metadata()['state'])
+  try:
+    tensors = safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, 'pt') as file:
+      where = json.loads((file.metadata() or {})['state'])
+  except (safetensors.SafetensorError, KeyError) as error:
+    raise ValueError(
+      f'{path} is no checkpoint of a training, or damaged ({error}); delete it '
+      'to start over.'
+    ) from error
   state = init_state(pipeline, training)
   state.step, state.num_seen = where['step'], where['num_seen']
   weights = trainable_weights(pipeline)
