@@ -9,7 +9,6 @@ before anything slow begins, and nothing is written before that.
 """
 
 from collections.abc import Sequence
-import json
 import pathlib
 import sys
 
@@ -94,31 +93,27 @@ def check_priors(
   Raises:
     FileNotFoundError, ValueError: in one line.
   """
-  # Here, because they import torch: mistakes above are answered at once.
-  from mmdist.priors import directory as prior_files
-  from mmdist.priors import prompts as prior_prompts
+  # Here, because it imports torch: mistakes above are answered at once.
+  from mmdist.priors import checks
 
+  words = orbits.VIEW_WORDS if run.views.use_view_words else ()
   for name in objective.priors:
-    directory = assets.resolve(run.priors[name].directory)
-    for component in ('unet', 'text_encoder'):
-      prior_files.check_weights(pathlib.Path(directory), component)
-    tokenizer = prior_files.load_tokenizer(directory)
-    words = orbits.VIEW_WORDS if run.views.use_view_words else ('',)
-    for term in objective.of_prior(name):
-      text = prompts.add_prefix(run.views.prompt_prefix, term.prompt)
-      for word in words:
-        prior_prompts.check_text(
-          tokenizer,
-          prompts.add_view_word(text, word),
-          _prompt_length(directory, tokenizer),
-        )
+    texts = [
+      prompts.add_view_word(plain, word)
+      for plain in plain_prompts(objective, run, name)
+      for word in ('', *words)
+    ]
+    checks.check_prior(assets.resolve(run.priors[name].directory), texts)
 
 
-def _prompt_length(directory: str, tokenizer) -> int:
-  """Returns the tokens that a prior reads of a text."""
-  path = pathlib.Path(directory) / 'mmdist.json'
-  settings = json.loads(path.read_text()) if path.is_file() else {}
-  return settings.get('prompt_length', tokenizer.model_max_length)
+def plain_prompts(
+  objective: concept.ComposedObjective, run: config_lib.RunConfig, prior: str
+) -> list[str]:
+  """Returns what a prior is asked, without view words."""
+  return [
+    prompts.add_prefix(run.views.prompt_prefix, term.prompt)
+    for term in objective.of_prior(prior)
+  ]
 
 
 def load_start(run: config_lib.RunConfig) -> tuple[field.Representation, dict]:

@@ -22,6 +22,7 @@ EXPECTED = (
   NotADirectoryError,
   IsADirectoryError,
   PermissionError,
+  FloatingPointError,
   faults.DistributionError,
   scores.NonFiniteAnswer,
 )

@@ -1,0 +1,106 @@
+"""The command of the README, with assets as small as they get."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from mmdist.core import config as config_lib
+from mmdist.nerf import assets as nerf_assets
+from mmdist.nerf import field
+from tests.priors import tiny
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROMPT = 'a portrait of a happy man with green skin'
+NERF = config_lib.NerfConfig(
+  code_size=4, nerf_depth=2, nerf_width=16, num_nerf_samples=8
+)
+
+
+@pytest.fixture(name='trained', scope='module')
+def fixture_trained(tmp_path_factory) -> pathlib.Path:
+  """Writes a random NeRF and two random priors; returns their folder."""
+  folder = tmp_path_factory.mktemp('trained')
+  params = field.conditional_nerf(NERF).init(jax.random.key(0))
+  codes = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+  nerf_assets.save(folder / 'nerf', NERF, params, codes)
+  tiny.write_pipeline(folder / 'color', seed=1)
+  tiny.write_pipeline(folder / 'normal', seed=2)
+  return folder
+
+
+def call(trained, workdir, *arguments):
+  """Runs the launcher in a process of its own; returns it, finished."""
+  command = [
+    sys.executable,
+    '-m',
+    'launchers.optimize',
+    '--config=experiments/smoke.py',
+    f'--workdir={workdir}',
+    f'--config.prompt={PROMPT}',
+    f'--config.nerf_assets={trained / "nerf"}',
+    '--config.nerf.code_size=4',
+    '--config.nerf.nerf_depth=2',
+    '--config.nerf.nerf_width=16',
+    '--config.nerf.num_nerf_samples=8',
+    '--config.views.use_view_words=False',
+    '--config.priors.normal.prompt_template=a [w] photo of {target}',
+    f'--config.priors.generic.directory={trained / "color"}',
+    f'--config.priors.normal.directory={trained / "normal"}',
+    '--executor=inline',
+    *arguments,
+  ]
+  environment = os.environ | {'XDG_CACHE_HOME': str(trained / 'cache')}
+  return subprocess.run(
+    command, cwd=ROOT, env=environment, capture_output=True, text=True
+  )
+
+
+def read_steps(workdir) -> list[int]:
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [json.loads(line)['step'] for line in lines]
+
+
+@pytest.mark.slow
+def test_a_sentence_becomes_a_folder_of_results_and_resumes(trained, tmp_path):
+  workdir = tmp_path / 'run'
+  done = call(trained, workdir)
+  assert done.returncode == 0, done.stderr
+  assert read_steps(workdir) == [0, 1]
+  for name in ('turntable.mp4', 'sheet.png', 'report.html', 'preview.png'):
+    assert (workdir / name).stat().st_size > 0
+    if name != 'preview.png':
+      assert str(workdir / name) in done.stdout
+  again = call(trained, workdir)
+  assert again.returncode == 0, again.stderr
+  assert 'is finished: 2 of 2 steps' in again.stdout
+  assert read_steps(workdir) == [0, 1]
+  other = call(trained, workdir, '--config.seed=1')
+  assert other.returncode == 1
+  assert 'another configuration (seed: 0 -> 1)' in other.stderr
+  assert 'Traceback' not in other.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'argument, words',
+  [
+    ('--config.prompt=a portrait of a happyy man', "nearest: 'happy'"),
+    ('--config.nerf.nerf_width=32', 'nerf_width: 16 -> 32'),
+  ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+  trained, tmp_path, argument, words
+):
+  workdir = tmp_path / 'run'
+  done = call(trained, workdir, argument)
+  assert done.returncode == 1
+  (line,) = [x for x in done.stderr.splitlines() if x.startswith('error: ')]
+  assert words in line
+  assert 'Traceback' not in done.stderr
+  assert not workdir.exists()
