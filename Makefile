@@ -5,8 +5,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-# A GPU machine: EXTRAS=test,cuda. A CPU machine that wants no CUDA packages:
-# TORCH_INDEX=https://download.pytorch.org/whl/cpu (the same torch version).
+# A GPU machine: EXTRAS=test,cuda. A CPU machine that wants no CUDA packages
+# names PyTorch's index of CPU builds in TORCH_INDEX (the same torch version).
 EXTRAS ?= test
 TORCH_INDEX ?=
 PROMPT ?= a portrait of a happy man with green skin and a red hat
