@@ -9,6 +9,7 @@ second fills a folder for `launchers.train_prior`; two processes may share the
 work with `--shards=0:160:2` and `--shards=1:160:2`.
 """
 
+import dataclasses
 import os
 import pathlib
 
@@ -16,27 +17,47 @@ from absl import flags
 
 from launchers import terminal
 
-FLAGS = flags.FLAGS
-flags.DEFINE_integer('num', 8, 'Heads to show.', 1)
-flags.DEFINE_integer('seed', 0, 'Which family of heads.')
-flags.DEFINE_string('out', None, 'Folder to write.', required=True)
-flags.DEFINE_integer('resolution', 256, 'H = W, a multiple of 4.', 4)
-flags.DEFINE_integer('cameras', 13, 'Cameras of the multi-view set.', 1)
-flags.DEFINE_bool('neutral', False, 'Plain subjects, as for pretraining.')
-flags.DEFINE_bool('held_out', False, 'Shards with held-out combinations.')
-flags.DEFINE_string('shards', '', 'FIRST:LAST[:STEP] of training shards.')
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """The flags of `--num`; see `define_flags`."""
+
+  num: int = 8
+  seed: int = 0
+  resolution: int = 256
+  cameras: int = 13
+  neutral: bool = False
 
 
-def _shard_numbers(text: str) -> range:
+def define_flags() -> None:
+  """Defines the flags, here so that launchers can be imported together."""
+  flags.DEFINE_integer('num', 8, 'Heads to show.', 1)
+  flags.DEFINE_integer('seed', 0, 'Which family of heads.')
+  flags.DEFINE_string('out', None, 'Folder to write.', required=True)
+  flags.DEFINE_integer('resolution', 256, 'H = W, a multiple of 4.', 4)
+  flags.DEFINE_integer('cameras', 13, 'Cameras of the multi-view set.', 1)
+  flags.DEFINE_bool('neutral', False, 'Plain subjects, as for pretraining.')
+  flags.DEFINE_bool('held_out', False, 'Shards with held-out combinations.')
+  flags.DEFINE_string('shards', '', 'FIRST:LAST[:STEP] of training shards.')
+
+
+def shard_numbers(text: str) -> range:
+  """Reads FIRST:LAST[:STEP]; ValueError if it is something else."""
   try:
-    return range(*(int(part) for part in text.split(':')))
+    first, last, *step = (int(part) for part in text.split(':'))
+    numbers = range(first, last, *step)
   except (TypeError, ValueError):
+    numbers = range(0)
+  if not numbers or numbers[0] < 0 or numbers.step < 1:
     raise ValueError(
       f'--shards={text} is not FIRST:LAST or FIRST:LAST:STEP, as in 0:160:2.'
-    ) from None
+    )
+  return numbers
 
 
-def write_shards(out: pathlib.Path, numbers: range, seed: int) -> None:
+def write_shards(
+  out: pathlib.Path, numbers: range, seed: int, held_out: bool
+) -> None:
   """Fills a folder with training shards on one thread."""
   os.environ['XLA_FLAGS'] = (
     '--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1'
@@ -46,12 +67,10 @@ def write_shards(out: pathlib.Path, numbers: range, seed: int) -> None:
   from mmdist.data import head_shards
 
   for number in tqdm.tqdm(numbers, unit='shard'):
-    head_shards.write_shard(
-      out, seed, number, allow_held_out=FLAGS.held_out
-    )
+    head_shards.write_shard(out, seed, number, allow_held_out=held_out)
 
 
-def write_heads(out: pathlib.Path) -> None:
+def write_heads(out: pathlib.Path, options: Options) -> None:
   """Writes the sheet, the captions and the multi-view folders."""
   import numpy as np
 
@@ -61,18 +80,21 @@ def write_heads(out: pathlib.Path) -> None:
   from mmdist.data import multiview
   from mmdist.results import sheets
 
+  numbers = range(options.num)
   people = [
-    heads.sample_head(FLAGS.seed, i, FLAGS.neutral) for i in range(FLAGS.num)
+    heads.sample_head(options.seed, i, options.neutral) for i in numbers
   ]
-  azimuths = np.array([0.0, -0.6, 1.2])
+  views = orbits.make_views(
+    np.array([0.0, -0.6, 1.2]),
+    0.1,
+    orbits.CAMERA_DISTANCE,
+    orbits.HEAD_TARGET,
+    orbits.HEAD_HALF_HEIGHT,
+  )
   rows = []
   for head in people:
-    views = orbits.make_views(
-      azimuths, 0.1, orbits.CAMERA_DISTANCE, orbits.HEAD_TARGET,
-      orbits.HEAD_HALF_HEIGHT,
-    )
     pictures = heads.render_heads(
-      [head] * len(views), views, FLAGS.resolution, supersampling=2
+      [head] * len(views), views, options.resolution, supersampling=2
     )
     rows += [*pictures.over(np.full(3, 0.75)), *pictures.normals]
   out.mkdir(parents=True, exist_ok=True)
@@ -80,7 +102,11 @@ def write_heads(out: pathlib.Path) -> None:
   lines = [captions.describe(head.attributes) for head in people]
   (out / 'captions.txt').write_text('\n'.join(lines) + '\n')
   made = heads.multiview_set(
-    FLAGS.seed, FLAGS.num, FLAGS.cameras, FLAGS.resolution, FLAGS.neutral
+    options.seed,
+    options.num,
+    options.cameras,
+    options.resolution,
+    options.neutral,
   )
   multiview.write_transforms(out / 'multiview', made)
   print(f'sheet:      {out / "sheet.png"}')
@@ -89,13 +115,19 @@ def write_heads(out: pathlib.Path) -> None:
 
 
 def main(argv) -> None:
+  """Writes what the flags ask for."""
   del argv
-  out = pathlib.Path(FLAGS.out)
-  if FLAGS.shards:
-    write_shards(out, _shard_numbers(FLAGS.shards), FLAGS.seed)
-  else:
-    write_heads(out)
+  values = flags.FLAGS
+  out = pathlib.Path(values.out)
+  if values.shards:
+    numbers = shard_numbers(values.shards)
+    write_shards(out, numbers, values.seed, values.held_out)
+    return
+  names = [field.name for field in dataclasses.fields(Options)]
+  options = Options(**{name: getattr(values, name) for name in names})
+  write_heads(out, options)
 
 
 if __name__ == '__main__':
+  define_flags()
   terminal.run(main)

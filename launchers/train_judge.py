@@ -8,17 +8,21 @@ the combinations that priors never see. A tenth is kept for its accuracy,
 which is printed and stored in `judge.json`.
 """
 
+import os
+import pathlib
 import time
 
 from absl import flags
 
 from launchers import terminal
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string('data', None, 'Folder of head shards.', required=True)
-flags.DEFINE_string('out', None, 'Folder to write.', required=True)
-flags.DEFINE_integer('num_steps', 6000, 'Optimiser steps.', 1)
-flags.DEFINE_integer('seed', 0, 'Augmentation and order.')
+
+def define_flags() -> None:
+  """Defines the flags, here so that launchers can be imported together."""
+  flags.DEFINE_string('data', None, 'Folder of head shards.', required=True)
+  flags.DEFINE_string('out', None, 'Folder to write.', required=True)
+  flags.DEFINE_integer('num_steps', 6000, 'Optimiser steps.', 1)
+  flags.DEFINE_integer('seed', 0, 'Augmentation and order.')
 
 
 def _pictures(shards, questions):
@@ -35,8 +39,10 @@ def _pictures(shards, questions):
   return train_judge.LabelledPictures(rgba, labels)
 
 
-def main(argv) -> None:
-  del argv
+def train(
+  data: str | os.PathLike, out: str | os.PathLike, num_steps: int, seed: int
+) -> None:
+  """Trains on the shards in `data`, tests on the last tenth, writes `out`."""
   from mmdist.data import head_questions
   from mmdist.data import head_shards
   from mmdist.evaluation import judge as judge_lib
@@ -45,41 +51,45 @@ def main(argv) -> None:
   questions = tuple(
     judge_lib.Question(**question) for question in head_questions.questions()
   )
-  shards = [
-    head_shards.read_shard(p) for p in head_shards.list_shards(FLAGS.data)
-  ]
-  num_held = max(1, len(shards) // 10)
-  if len(shards) < 2:
+  paths = head_shards.list_shards(pathlib.Path(data))
+  if len(paths) < 2:
     raise ValueError(
-      f'{FLAGS.data} holds one shard; the judge needs two or more, one of them '
-      'to be tested on.'
+      f'{data} holds one shard; the judge needs two or more, one of them to be '
+      'tested on.'
     )
+  shards = [head_shards.read_shard(path) for path in paths]
+  num_held = max(1, len(shards) // 10)
   learned = _pictures(shards[:-num_held], questions)
   held = _pictures(shards[-num_held:], questions)
   judge = judge_lib.Judge(questions)
-  training = train_judge.JudgeTraining(
-    num_steps=FLAGS.num_steps, seed=FLAGS.seed
-  )
   started = time.time()
 
   def report(step, loss):
     if step % 100 == 0:
-      print(
-        f'step {step} loss {loss:.4f} {time.time() - started:.0f} s', flush=True
-      )
+      seconds = time.time() - started
+      print(f'step {step} loss {loss:.4f} {seconds:.0f} s', flush=True)
 
+  training = train_judge.JudgeTraining(num_steps=num_steps, seed=seed)
   train_judge.train(judge, learned, training, report)
   judge.record = {
     'held_out_accuracy': train_judge.accuracy(judge, held),
     'num_pictures': len(learned),
     'num_held_out': len(held),
-    'num_steps': FLAGS.num_steps,
-    'seed': FLAGS.seed,
+    'num_steps': num_steps,
+    'seed': seed,
   }
-  judge_lib.save(judge, FLAGS.out)
+  judge_lib.save(judge, out)
   for name, share in judge.record['held_out_accuracy'].items():
     print(f'{name:16} {share:.3f}')
 
 
+def main(argv) -> None:
+  """Trains a judge as the flags ask."""
+  del argv
+  values = flags.FLAGS
+  train(values.data, values.out, values.num_steps, values.seed)
+
+
 if __name__ == '__main__':
+  define_flags()
   terminal.run(main)

@@ -7,6 +7,7 @@ The same command goes on from the last checkpoint. `--out` is a diffusers
 directory at every checkpoint, beside `training.safetensors`.
 """
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -17,18 +18,7 @@ import time
 from absl import flags
 
 from launchers import terminal
-
-FLAGS = flags.FLAGS
-flags.DEFINE_string('data', None, 'Folder of head shards.', required=True)
-flags.DEFINE_string('out', None, 'Diffusers directory to make.', required=True)
-flags.DEFINE_enum('channel', 'rgb', ['rgb', 'normal'], 'Which pictures.')
-flags.DEFINE_string('init', '', 'Prior directory to start from.')
-flags.DEFINE_integer('num_images', 1_200_000, 'Pictures to see in all.', 1)
-flags.DEFINE_integer('batch_size', 16, 'Pictures per step and process.', 1)
-flags.DEFINE_integer('num_processes', 2, 'One-thread processes.', 1)
-flags.DEFINE_float('learning_rate', 1e-3, 'Peak of AdamW.', 0.0)
-flags.DEFINE_integer('seed', 0, 'Weights, noise and captions.')
-flags.DEFINE_float('max_minutes', 0.0, 'Stop (resumable) after; 0: never.')
+from mmdist.core import assets
 
 SHEET_PROMPTS = (
   'a portrait of a happy man, front view',
@@ -50,16 +40,37 @@ SHEET_PROMPTS = (
 )
 
 
-def _options(values) -> dict:
-  """What a worker needs: plain values, because flags do not cross."""
-  names = (
-    'data out channel init num_images batch_size num_processes learning_rate '
-    'seed max_minutes'
-  )
-  return {name: getattr(values, name) for name in names.split()}
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What a worker needs, because flags do not cross; see `define_flags`."""
+
+  data: str
+  out: str
+  channel: str = 'rgb'
+  init: str = ''
+  num_images: int = 1_200_000
+  batch_size: int = 16
+  num_processes: int = 2
+  learning_rate: float = 1e-3
+  seed: int = 0
+  max_minutes: float = 0.0
 
 
-def worker(rank: int, options: dict, rendezvous: str) -> None:
+def define_flags() -> None:
+  """Defines the flags, here so that launchers can be imported together."""
+  flags.DEFINE_string('data', None, 'Folder of head shards.', required=True)
+  flags.DEFINE_string('out', None, 'Diffusers directory.', required=True)
+  flags.DEFINE_enum('channel', 'rgb', ['rgb', 'normal'], 'Which pictures.')
+  flags.DEFINE_string('init', '', 'Prior to start from: directory or name.')
+  flags.DEFINE_integer('num_images', 1_200_000, 'Pictures to see in all.', 1)
+  flags.DEFINE_integer('batch_size', 16, 'Pictures per step and process.', 1)
+  flags.DEFINE_integer('num_processes', 2, 'One-thread processes.', 1)
+  flags.DEFINE_float('learning_rate', 1e-3, 'Peak of AdamW.', 0.0)
+  flags.DEFINE_integer('seed', 0, 'Weights, noise and captions.')
+  flags.DEFINE_float('max_minutes', 0.0, 'Stop (resumable) after; 0: never.')
+
+
+def worker(rank: int, options: Options, rendezvous: str) -> None:
   """Trains on one rank until the images are seen or time is up."""
   os.environ['OMP_NUM_THREADS'] = '1'
   from mmdist.data import captions
@@ -67,27 +78,27 @@ def worker(rank: int, options: dict, rendezvous: str) -> None:
   from mmdist.priors import pipeline as pipelines
   from mmdist.priors import train
 
-  num_ranks = options['num_processes']
+  num_ranks = options.num_processes
   train.join(rank, num_ranks, pathlib.Path(rendezvous))
   training = train.Training(
-    num_images=options['num_images'],
-    learning_rate=options['learning_rate'],
-    seed=options['seed'],
+    num_images=options.num_images,
+    learning_rate=options.learning_rate,
+    seed=options.seed,
   )
-  out = pathlib.Path(options['out'])
-  if options['init']:
+  out = pathlib.Path(options.out)
+  if options.init:
     pipeline = pipelines.open_pipeline(
-      options['init'], training.dtype, 'cpu', train=True
+      assets.resolve(options.init), training.dtype, 'cpu', train=True
     )
   else:
     pipeline = train.make_pipeline(captions.vocabulary(), seed=training.seed)
   pipeline.unet.requires_grad_(True).train()
   pipeline.text.text_encoder.requires_grad_(True).train()
-  normal = options['channel'] == 'normal'
+  normal = options.channel == 'normal'
   batches = head_batches.HeadBatches(
-    pathlib.Path(options['data']),
-    options['channel'],
-    options['batch_size'],
+    pathlib.Path(options.data),
+    options.channel,
+    options.batch_size,
     training.seed,
     rank,
     num_ranks,
@@ -104,9 +115,9 @@ def worker(rank: int, options: dict, rendezvous: str) -> None:
 def _loop(rank, options, pipeline, state, training, batches, checkpoint):
   from mmdist.priors import train
 
-  num_ranks, started, saved = options['num_processes'], time.time(), time.time()
+  num_ranks, started, saved = options.num_processes, time.time(), time.time()
   first, losses = state.num_seen, []
-  deadline = started + 60 * (options['max_minutes'] or 1e9)
+  deadline = started + 60 * (options.max_minutes or 1e9)
   while state.num_seen < training.num_images:
     batch = batches.batch(state.step)
     losses.append(
@@ -141,7 +152,8 @@ def _save(options, pipeline, state, checkpoint, sheet=False):
   if sheet:
     _write_sheet(pipeline, options, checkpoint.parent / 'samples.png')
   undo()
-  record = {'num_seen': state.num_seen, 'step': state.step, **options}
+  record = {'num_seen': state.num_seen, 'step': state.step}
+  record |= dataclasses.asdict(options)
   path = checkpoint.parent / 'training.json'
   path.write_text(json.dumps(record, indent=2) + '\n')
 
@@ -153,37 +165,55 @@ def _write_sheet(pipeline, options, path):
   from mmdist.results import sheets
 
   texts = SHEET_PROMPTS
-  if options['channel'] == 'normal':
+  if options.channel == 'normal':
     swap = (captions.COLOR_PREFIX, captions.NORMAL_PREFIX)
     texts = tuple(text.replace(*swap) for text in texts)
   pictures = sample.sample(pipeline, texts, guidance_scale=4.0, seed=0)
   sheets.save_grid(path, pictures, columns=8, zoom=2)
 
 
-def main(argv) -> None:
-  del argv
-  options = _options(FLAGS)
+def _check(options: Options) -> None:
+  """Raises, before any process starts, if its files are not there."""
+  from mmdist.data import head_shards
+
+  head_shards.list_shards(pathlib.Path(options.data))
+  if options.init:
+    assets.resolve(options.init)
+
+
+def train_in_processes(options: Options) -> None:
+  """Trains in as many processes as asked, or in this one."""
+  _check(options)
   with tempfile.TemporaryDirectory() as folder:
     rendezvous = f'{folder}/rendezvous'
-    if FLAGS.num_processes == 1:
+    if options.num_processes == 1:
       worker(0, options, rendezvous)
       return
     context = multiprocessing.get_context('spawn')
     ranks = [
       context.Process(target=worker, args=(rank, options, rendezvous))
-      for rank in range(FLAGS.num_processes)
+      for rank in range(options.num_processes)
     ]
     for process in ranks:
       process.start()
     for process in ranks:
       process.join()
-    failed = [process.exitcode for process in ranks if process.exitcode]
-    if failed:
-      raise ValueError(
-        f'a training process ended with code {failed[0]}; its message is '
-        'above. The same command goes on from the last checkpoint.'
-      )
+  failed = [process.exitcode for process in ranks if process.exitcode]
+  if failed:
+    raise ValueError(
+      f'a training process ended with code {failed[0]}; its message is above. '
+      'The same command goes on from the last checkpoint.'
+    )
+
+
+def main(argv) -> None:
+  """Trains a prior as the flags ask."""
+  del argv
+  names = [field.name for field in dataclasses.fields(Options)]
+  values = {name: getattr(flags.FLAGS, name) for name in names}
+  train_in_processes(Options(**values))
 
 
 if __name__ == '__main__':
+  define_flags()
   terminal.run(main)

@@ -348,11 +348,13 @@ def load_checkpoint(
       weight.copy_(tensors[f'weight/{i}'])
       state.average[i].copy_(tensors[f'average/{i}'])
       if f'exp_avg/{i}' in tensors:
-        state.optimizer.state[weight] = {
-          'step': torch.tensor(float(state.step)),
-          'exp_avg': tensors[f'exp_avg/{i}'].clone(),
-          'exp_avg_sq': tensors[f'exp_avg_sq/{i}'].clone(),
+        # In the weight's layout: fused AdamW walks both by their addresses.
+        moments = {
+          name: torch.empty_like(weight).copy_(tensors[f'{name}/{i}'])
+          for name in ('exp_avg', 'exp_avg_sq')
         }
+        moments['step'] = torch.tensor(float(state.step))
+        state.optimizer.state[weight] = moments
   return state
 
 
