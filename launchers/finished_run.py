@@ -10,6 +10,7 @@ import jax
 from mmdist import checkpointing
 from mmdist import workdir as workdir_lib
 from mmdist.core import config as config_lib
+from mmdist.learner import start
 from mmdist.nerf import field
 
 
@@ -51,3 +52,12 @@ def open_run(workdir: str | os.PathLike) -> Avatar:
   with checkpointing.CheckpointStore(workdir, run) as checkpoints:
     step, params = checkpoints.read_params(structure)
   return Avatar(workdir, run, representation, params, step)
+
+
+def start_params(avatar: Avatar) -> Any:
+  """Returns the parameters that a run began from.
+
+  Raises:
+    FileNotFoundError, ValueError: its pretrained assets are gone.
+  """
+  return start.load_params(avatar.run)

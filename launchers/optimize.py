@@ -30,7 +30,6 @@ from mmdist.core import messages
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import ray_executor
 from mmdist.learner import start
-from mmdist.nerf import assets as nerf_assets
 from mmdist.nerf import field
 from mmdist.objectives import concept
 from mmdist.objectives import prompts
@@ -49,9 +48,6 @@ _EXECUTOR = flags.DEFINE_enum(
 _RAY_ADDRESS = flags.DEFINE_string(
   'ray_address', None, 'A running Ray cluster; else Ray starts here.'
 )
-
-# Sampling may differ from the pretrained network's; the rest is its shape.
-_SAMPLING_FIELDS = ('num_',)
 
 
 def main(_: Sequence[str]) -> None:
@@ -122,19 +118,7 @@ def load_start(run: config_lib.RunConfig) -> tuple[field.Representation, dict]:
   Raises:
     FileNotFoundError, ValueError: no such assets, or of another shape.
   """
-  directory = assets.resolve(run.nerf_assets)
-  pretrained, weights, codes = nerf_assets.load(directory)
-  changed = [
-    line
-    for line in config_io.differences(pretrained, run.nerf)
-    if not line.startswith(_SAMPLING_FIELDS)
-  ]
-  if changed:
-    raise ValueError(
-      f'the weights in {directory} are of another network than config.nerf'
-      f' ({"; ".join(changed)}); give the first values as --config.nerf.FIELD.'
-    )
-  params = start.start_params(weights, codes, run.learner.start_code, run.seed)
+  params = start.load_params(run)
   return field.conditional_nerf(run.nerf), params
 
 

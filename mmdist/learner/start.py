@@ -5,7 +5,35 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import numpy as np
 
+from mmdist.core import assets
+from mmdist.core import config as config_lib
+from mmdist.core import config_io
 from mmdist.core import seeds
+from mmdist.nerf import assets as nerf_assets
+
+# Sampling may differ from the pretrained network's; the rest is its shape.
+_SAMPLING_FIELDS = ('num_',)
+
+
+def load_params(run: config_lib.RunConfig) -> dict:
+  """Returns the parameters that a run begins from (method.md N9).
+
+  Raises:
+    FileNotFoundError, ValueError: no such assets, or of another shape.
+  """
+  directory = assets.resolve(run.nerf_assets)
+  pretrained, weights, codes = nerf_assets.load(directory)
+  changed = [
+    line
+    for line in config_io.differences(pretrained, run.nerf)
+    if not line.startswith(_SAMPLING_FIELDS)
+  ]
+  if changed:
+    raise ValueError(
+      f'the weights in {directory} are of another network than config.nerf'
+      f' ({"; ".join(changed)}); give the first values as --config.nerf.FIELD.'
+    )
+  return start_params(weights, codes, run.learner.start_code, run.seed)
 
 
 def start_params(
