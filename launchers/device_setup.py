@@ -1,7 +1,6 @@
 """Cores, threads and JAX's cache, set in code before JAX starts.
 
-Bits depend on the number of threads, and processes that together have more
-threads than the machine has cores slow each other down many times over.
+Bits depend on the number of threads, so it is never left to a library.
 """
 
 import dataclasses
@@ -24,25 +23,20 @@ class Threads:
   prior: int
 
 
-def share_cores(
-  num_priors: int, in_actors: bool, num_cores: int | None = None
-) -> Threads:
-  """Splits the cores between the learner and the priors.
+def share_cores(num_priors: int, num_cores: int | None = None) -> Threads:
+  """Says how many threads the learner and each prior have.
 
-  Learner and priors take turns for most of a step, so in one process each may
-  have all cores. As processes they overlap while the proxies fit, and half of
-  the cores are the learner's.
+  The priors answer side by side, so they share the cores. The learner has all
+  of them: while it works, the priors wait, except for the moment in which
+  their proxies fit. Neither depends on where the priors run, so that a run
+  has the same bits in actors as inline.
 
   Args:
     num_priors: priors of the run.
-    in_actors: whether each has a process of its own.
     num_cores: those this process may use, if None.
   """
   num_cores = num_cores or len(os.sched_getaffinity(0))
-  if not in_actors:
-    return Threads(num_cores, num_cores)
-  learner = max(num_cores // 2, 1)
-  return Threads(learner, max((num_cores - learner) // max(num_priors, 1), 1))
+  return Threads(num_cores, max(num_cores // max(num_priors, 1), 1))
 
 
 def set_up_jax(num_cpu_devices: int) -> None:

@@ -13,6 +13,7 @@ import pathlib
 import sys
 
 from absl import flags
+from absl import logging
 import jax
 
 from launchers import config_flag
@@ -51,12 +52,14 @@ _RAY_ADDRESS = flags.DEFINE_string(
 
 
 def main(_: Sequence[str]) -> None:
+  # Orbax tells a dozen lines per checkpoint, across the progress bar.
+  logging.set_verbosity(logging.WARNING)
   run = config_flag.load(_CONFIG)
   workdir = pathlib.Path(_WORKDIR.value)
   workdir_lib.check(workdir, run)
   objective = concept.objective_from_config(run)
   in_actors = _EXECUTOR.value == 'ray'
-  threads = device_setup.share_cores(len(objective.priors), in_actors)
+  threads = device_setup.share_cores(len(objective.priors))
   device_setup.set_up_jax(threads.learner)
   for line in concept.balance_warnings(objective):
     print(f'warning: {line}', file=sys.stderr)
