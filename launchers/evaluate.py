@@ -18,6 +18,7 @@ from launchers import finished_run
 from launchers import terminal
 from mmdist.cameras import orbits
 from mmdist.core import assets
+from mmdist.core import config as config_lib
 from mmdist.data import captions
 from mmdist.data import head_attributes
 from mmdist.data import heads
@@ -50,36 +51,34 @@ def asked_attributes(prompt: str) -> dict[str, object]:
   return asked
 
 
-def judge_pictures(
-  judge: judge_lib.Judge, pictures: np.ndarray, words, asked: Mapping
-) -> dict[str, float | None]:
-  """Returns agreement in all and on the expression, None if not asked."""
-  verdict = agreement.measure(judge, pictures, words, asked)
-  return {
-    'agreement': verdict.overall,
-    'expression': verdict.per_attribute.get('expression'),
-    'per_attribute': dict(verdict.per_attribute),
-    'chance': verdict.chance,
-  }
-
-
 def true_agreement(
   judge: judge_lib.Judge, views: orbits.Views, asked: Mapping
-) -> dict[str, float | None]:
-  """What procedural heads that really have the attributes score."""
+) -> float:
+  """Returns what procedural heads that really have the attributes score."""
   fixed = {
     key: value for key, value in asked.items() if key in head_attributes.CHOICES
   }
-  verdicts = []
+  scores = []
   for index in range(NUM_TRUE_HEADS):
     head = heads.sample_head(77, index, fixed=fixed)
     truth = heads.render_heads([head] * len(views), views, RESOLUTION)
     pictures = truth.over(np.full(3, agreement.BACKGROUND))
-    verdicts.append(judge_pictures(judge, pictures, views.words, asked))
-  return {
-    'agreement': float(np.mean([v['agreement'] for v in verdicts])),
-    'expression': verdicts[0]['expression'],
-  }
+    verdict = agreement.measure(judge, pictures, views.words, asked)
+    scores.append(verdict.overall)
+  return float(np.mean(scores))
+
+
+def judged_prompt(run: config_lib.RunConfig) -> str:
+  """Returns the prompt, or of several concepts the one that weighs most."""
+  wanted = [concept for concept in run.concepts if concept.weight > 0]
+  if run.concepts and not wanted:
+    raise ValueError(
+      'the run has no concept of positive weight, so there is nothing that its '
+      'head should show.'
+    )
+  if not wanted:
+    return run.prompt
+  return max(wanted, key=lambda concept: concept.weight).text
 
 
 def evaluate_run(
@@ -92,17 +91,14 @@ def evaluate_run(
   """
   avatar = finished_run.open_run(workdir)
   params = finished_run.start_params(avatar) if start else avatar.params
-  prompt = avatar.run.prompt
-  if avatar.run.concepts:
-    wanted = [c for c in avatar.run.concepts if c.weight > 0]
-    prompt = max(wanted, key=lambda concept: concept.weight).text
+  prompt = judged_prompt(avatar.run)
   asked = asked_attributes(prompt)
   views = agreement.judging_views()
   background = np.full(3, agreement.BACKGROUND, np.float32)
   shown = nerf_images.render_images(
     avatar.representation, params, views, RESOLUTION, background
   )
-  verdict = judge_pictures(judge, shown['rgb'], views.words, asked)
+  verdict = agreement.measure(judge, shown['rgb'], views.words, asked)
   around = orbits.turntable(16)
   orbit = nerf_images.render_images(
     avatar.representation, params, around, RESOLUTION, background
@@ -111,11 +107,11 @@ def evaluate_run(
     'run': str(workdir),
     'prompt': prompt,
     'step': 0 if start else avatar.step,
-    'prompt_agreement': verdict['agreement'],
-    'true_render_agreement': true_agreement(judge, views, asked)['agreement'],
-    'chance': verdict['chance'],
-    'expression_accuracy': verdict['expression'],
-    'per_attribute': verdict['per_attribute'],
+    'prompt_agreement': verdict.overall,
+    'true_render_agreement': true_agreement(judge, views, asked),
+    'chance': verdict.chance,
+    'expression_accuracy': verdict.per_attribute.get('expression'),
+    'per_attribute': dict(verdict.per_attribute),
     'saturation': metrics.saturation(orbit['rgb'], orbit['acc']),
     'detail': metrics.detail(orbit['rgb'], orbit['acc']),
     'normal_noise_deg': metrics.normal_noise_deg(

@@ -61,7 +61,7 @@ def train(
   num_held = max(1, len(shards) // 10)
   learned = _pictures(shards[:-num_held], questions)
   held = _pictures(shards[-num_held:], questions)
-  judge = judge_lib.Judge(questions)
+  judge = train_judge.init_judge(questions, seed)
   started = time.time()
 
   def report(step, loss):

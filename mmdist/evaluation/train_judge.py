@@ -67,13 +67,22 @@ def label_pictures(
   return labels
 
 
+def init_judge(
+  questions: Sequence[judge_lib.Question], seed: int
+) -> judge_lib.Judge:
+  """Returns an untrained judge with weights from the seed."""
+  with torch.random.fork_rng(devices=[]):
+    torch.manual_seed(seeds.derive_seed(seed, 0, 'weights of the judge'))
+    return judge_lib.Judge(tuple(questions))
+
+
 def train(
   judge: judge_lib.Judge,
   pictures: LabelledPictures,
   training: JudgeTraining,
   report: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
-  """Trains the judge in place."""
+  """Trains the judge in place; the same start ends the same."""
   judge.net.train()
   weights = list(judge.net.parameters())
   optimizer = torch.optim.AdamW(
@@ -82,17 +91,20 @@ def train(
   schedule = torch.optim.lr_scheduler.OneCycleLR(
     optimizer, training.learning_rate, training.num_steps, pct_start=0.1
   )
-  for step in range(training.num_steps):
-    rng = seeds.generator(training.seed, step, 'judge')
-    picks = rng.integers(0, len(pictures), training.batch_size)
-    pixels = disturb(pictures.rgba[picks], rng, training.background)
-    labels = torch.from_numpy(pictures.labels[picks])
-    loss = _loss(judge, pixels, labels)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    schedule.step()
-    report(step, loss.item())
+  # Dropout draws from torch's global generator: from a seed, and lent.
+  with torch.random.fork_rng(devices=[]):
+    torch.manual_seed(seeds.derive_seed(training.seed, 0, 'dropout'))
+    for step in range(training.num_steps):
+      rng = seeds.generator(training.seed, step, 'judge')
+      picks = rng.integers(0, len(pictures), training.batch_size)
+      pixels = disturb(pictures.rgba[picks], rng, training.background)
+      labels = torch.from_numpy(pictures.labels[picks])
+      loss = _loss(judge, pixels, labels)
+      optimizer.zero_grad()
+      loss.backward()
+      optimizer.step()
+      schedule.step()
+      report(step, loss.item())
   judge.net.eval()
 
 

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from mmdist.cameras import orbits
+from mmdist.evaluation import agreement
+from mmdist.evaluation import judge as judge_lib
+
+QUESTIONS = (
+  judge_lib.Question('skin', ('green', 'red'), ('front', 'back')),
+  judge_lib.Question('hat', ('', 'hat', 'cap', 'crown'), ('front',)),
+  judge_lib.Question('horns', ('False', 'True'), ('front',)),
+  judge_lib.Question('view', ('front', 'back'), ('front', 'back')),
+)
+WORDS = ('front', 'front', 'back', 'mouth')
+
+
+class FixedJudge:
+  """Sees what it is told to see: per question, a value for each view."""
+
+  questions = QUESTIONS
+
+  def __init__(self, **seen):
+    self.seen = seen
+
+  def probabilities(self, images):
+    found = {}
+    for question in QUESTIONS:
+      values = self.seen.get(question.name, [question.values[0]] * len(images))
+      numbers = [question.values.index(value) for value in values]
+      found[question.name] = np.eye(len(question.values))[numbers]
+    return found
+
+
+def measure(asked, **seen):
+  images = np.zeros((len(WORDS), 8, 8, 3))
+  return agreement.measure(FixedJudge(**seen), images, WORDS, asked)
+
+
+def test_everything_seen_is_one():
+  verdict = measure(
+    {'skin': 'red', 'hat': 'cap', 'horns': True},
+    skin=['red'] * 4,
+    hat=['cap'] * 4,
+    horns=['True'] * 4,
+  )
+  assert verdict.overall == 1.0
+  assert verdict.per_attribute == {'skin': 1.0, 'hat': 1.0, 'horns': 1.0}
+
+
+def test_nothing_seen_is_zero():
+  assert measure({'skin': 'red', 'horns': True}).overall == 0.0
+
+
+def test_only_views_that_show_an_attribute_count():
+  verdict = measure(
+    {'hat': 'hat', 'skin': 'red'},
+    hat=['hat', 'cap', 'cap', 'cap'],  # Only the first two are of the front.
+    skin=['red', 'red', 'green', 'green'],  # The mouth is not asked.
+  )
+  assert verdict.per_attribute['hat'] == 1 / 2
+  assert verdict.per_attribute['skin'] == 2 / 3
+  assert verdict.overall == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_chance_is_that_of_guessing():
+  verdict = measure({'hat': 'hat', 'skin': 'red'})
+  assert verdict.chance == pytest.approx((1 / 4 + 1 / 2) / 2)
+
+
+def test_what_the_judge_cannot_tell_is_left_out():
+  verdict = measure(
+    {'skin': 'green', 'kind': 'man', 'hat': 'turban', 'view': 'front'}
+  )
+  assert verdict.per_attribute == {'skin': 1.0}
+
+
+def test_a_prompt_of_which_nothing_can_be_judged_is_named():
+  with pytest.raises(ValueError, match=r'kind.*knows skin, hat, horns'):
+    measure({'kind': 'man'})
+
+
+def test_an_attribute_that_no_view_shows_is_left_out():
+  judge = FixedJudge()
+  with pytest.raises(ValueError, match='nothing that the judge can tell'):
+    agreement.measure(judge, np.zeros((1, 8, 8, 3)), ('back',), {'hat': 'hat'})
+
+
+def test_heads_are_judged_from_all_around_and_close():
+  views = agreement.judging_views()
+  words = list(views.words)
+  assert len(words) == 10
+  counts = {word: words.count(word) for word in dict.fromkeys(words)}
+  assert counts == {'front': 3, 'side': 2, 'back': 1, 'mouth': 2, 'eyes': 2}
+  np.testing.assert_allclose(views.distance, orbits.CAMERA_DISTANCE)
