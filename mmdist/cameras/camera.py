@@ -31,6 +31,10 @@ class Camera:
   camera_to_world: np.ndarray
   tan_half_fov: np.ndarray
 
+  def take(self, indices) -> 'Camera':
+    """Returns the cameras at `indices` (an index, slice or array) of [N]."""
+    return Camera(self.camera_to_world[indices], self.tan_half_fov[indices])
+
 
 jax.tree_util.register_dataclass(
   Camera, data_fields=['camera_to_world', 'tan_half_fov'], meta_fields=[]

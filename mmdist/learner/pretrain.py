@@ -175,7 +175,7 @@ def held_out_psnr(
     renders = images.render_images(
       representation,
       {**networks, 'code': code},
-      jax.tree.map(lambda leaf: leaf[i : i + 1], cameras),
+      cameras.take(slice(i, i + 1)),
       rgba.shape[1],
       background,
       with_normals=False,

@@ -46,7 +46,7 @@ def render_images(
   )
   pictures = []
   for i in range(num_views):
-    camera = jax.tree.map(lambda leaf: leaf[i], cameras)
+    camera = cameras.take(i)
     pictures.append(jax.device_get(render(params, camera, backgrounds[i])))
   return {name: np.stack([p[name] for p in pictures]) for name in CHANNELS}
 

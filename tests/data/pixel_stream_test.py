@@ -1,0 +1,134 @@
+import dataclasses
+import itertools
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from mmdist.cameras import camera as camera_lib
+from mmdist.cameras import orbits
+from mmdist.data import multiview
+from mmdist.data import pixel_stream
+
+NUM_SUBJECTS, NUM_CAMERAS, RESOLUTION = 2, 3, 4
+
+
+def numbered_set():
+  """Red, green and blue of every pixel tell its picture, row and column."""
+  lead = (NUM_SUBJECTS, NUM_CAMERAS)
+  index = np.indices((*lead, RESOLUTION, RESOLUTION))
+  picture = index[0] * NUM_CAMERAS + index[1]
+  channels = [picture, index[2], index[3], np.full_like(picture, 255)]
+  cameras = orbits.turntable(NUM_SUBJECTS * NUM_CAMERAS).cameras()
+  return multiview.MultiviewSet(
+    np.stack(channels, -1).astype(np.uint8),
+    cameras.camera_to_world.reshape(lead + (3, 4)),
+    cameras.tan_half_fov.reshape(lead),
+  )
+
+
+def stream(seed=0, batch_size=64, held_out=None, pictures=None):
+  return pixel_stream.PixelStream(
+    pictures or numbered_set(), batch_size, seed, (0.35, 1.0), held_out
+  )
+
+
+def labels(batch):
+  """Returns [N] subject, camera, row and column, read off the colours."""
+  picture, row, column = np.round(batch.rgba[:, :3].T * 255).astype(int)
+  return (*np.divmod(picture, NUM_CAMERAS), row, column)
+
+
+def assert_equal(first, second):
+  jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def test_every_pixel_comes_with_its_subject_and_camera():
+  batch, pictures = next(stream()), numbered_set()
+  subject, camera, _, _ = labels(batch)
+  np.testing.assert_array_equal(batch.subject, subject)
+  np.testing.assert_array_equal(
+    batch.camera_to_world, pictures.camera_to_world[subject, camera]
+  )
+
+
+def test_coordinates_are_those_of_the_cameras_rays():
+  batch = next(stream(batch_size=8))
+  rays = batch.rays()
+  for i, (_, _, row, column) in enumerate(zip(*labels(batch))):
+    camera = camera_lib.Camera(batch.camera_to_world[i], batch.tan_half_fov[i])
+    picture = camera_lib.camera_rays(camera, RESOLUTION, np.ones(3))
+    np.testing.assert_allclose(
+      rays.directions[i], picture.directions[row, column], atol=1e-6
+    )
+
+
+def test_every_pixel_is_drawn_as_often():
+  batch = next(stream(batch_size=60_000))
+  cells = np.ravel_multi_index(labels(batch), (2, 3, RESOLUTION, RESOLUTION))
+  counts = np.bincount(cells, minlength=96)
+  # 625 expected, with a deviation of 25.
+  assert np.all(np.abs(counts - 625) < 6 * 25)
+
+
+def test_a_held_out_camera_is_never_drawn():
+  batch = next(stream(batch_size=5000, held_out=np.array([0, 2])))
+  subject, camera, _, _ = labels(batch)
+  assert set(zip(subject, camera)) == {(0, 1), (0, 2), (1, 0), (1, 1)}
+
+
+def test_holding_out_everything_is_refused():
+  lonely = multiview.MultiviewSet(
+    numbered_set().images[:, :1],
+    numbered_set().camera_to_world[:, :1],
+    numbered_set().tan_half_fov[:, :1],
+  )
+  with pytest.raises(ValueError, match='at least two cameras'):
+    stream(pictures=lonely, held_out=np.zeros(2, int))
+
+
+def test_backgrounds_are_greys_of_the_range():
+  background = next(stream(batch_size=1000)).background
+  np.testing.assert_array_equal(background[:, 0], background[:, 2])
+  assert 0.35 <= background.min() < 0.4 and 0.95 < background.max() <= 1
+
+
+def test_batches_differ_and_depend_on_the_seed():
+  first, second = itertools.islice(stream(), 2)
+  assert np.any(first.rgba != second.rgba)
+  assert np.any(first.rgba != next(stream(seed=1)).rgba)
+  assert_equal(first, next(stream()))
+
+
+def test_a_resumed_stream_goes_on_where_the_other_was():
+  uninterrupted = list(itertools.islice(stream(), 6))
+  interrupted = iter(stream())
+  for _ in range(3):
+    next(interrupted)
+  state = json.loads(json.dumps(interrupted.get_state()))
+  resumed = stream()
+  resumed.set_state(state)
+  for expected in uninterrupted[3:]:
+    assert_equal(next(resumed), expected)
+
+
+def changed_set(**changes):
+  return dataclasses.replace(numbered_set(), **changes)
+
+
+@pytest.mark.parametrize(
+  'other',
+  [
+    dict(seed=1),
+    dict(batch_size=32),
+    dict(held_out=np.array([0, 2])),
+    dict(pictures=changed_set(images=numbered_set().images[:, :, ::-1])),
+    dict(pictures=changed_set(tan_half_fov=numbered_set().tan_half_fov * 2)),
+  ],
+  ids=['seed', 'batch_size', 'held_out', 'pictures', 'cameras'],
+)
+def test_the_state_of_another_pipeline_is_refused(other):
+  state = stream().get_state()
+  with pytest.raises(ValueError, match='trained on other pixels'):
+    stream(**other).set_state(state)

@@ -1,0 +1,203 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmdist.cameras import camera as camera_lib
+from mmdist.cameras import orbits
+from mmdist.core import config as config_lib
+from mmdist.nerf import field
+
+TINY = config_lib.NerfConfig(
+  code_size=3,
+  nerf_depth=2,
+  nerf_width=8,
+  proposal_depth=1,
+  proposal_width=4,
+  num_proposal_samples=6,
+  num_nerf_samples=5,
+  position_levels=2,
+)
+DIRECTED = dataclasses.replace(TINY, viewdir_levels=2)
+
+
+def rays_of(resolution=4, background=0.3):
+  camera = orbits.turntable(3).cameras().take(1)
+  rays = camera_lib.camera_rays(camera, resolution, np.full(3, background))
+  return jax.tree.map(lambda leaf: leaf.reshape((-1, leaf.shape[-1])), rays)
+
+
+def start(config=TINY, seed=0):
+  representation = field.conditional_nerf(config)
+  return representation, representation.init(jax.random.key(seed))
+
+
+def take(tree, rows):
+  return jax.tree.map(lambda leaf: leaf[rows], tree)
+
+
+def assert_all_finite(tree):
+  assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(tree))
+
+
+def test_renders_have_the_shapes_and_ranges_of_the_contract():
+  representation, params = start()
+  renders = representation.render(params, rays_of(), jax.random.key(1))
+  assert renders.rgb.shape == renders.normals.shape == (16, 3)
+  assert renders.acc.shape == renders.depth.shape == (16,)
+  assert renders.regularizer.shape == (16,)
+  for values in (renders.rgb, renders.normals, renders.acc):
+    assert np.all((values >= 0) & (values <= 1))
+  assert set(params) == {'proposal', 'nerf', 'code'}
+  assert params['code'].shape == (3,)
+
+
+def test_without_a_key_the_picture_is_always_the_same():
+  representation, params = start()
+  first, second = (representation.render(params, rays_of()) for _ in range(2))
+  np.testing.assert_array_equal(first.rgb, second.rgb)
+  jittered = representation.render(params, rays_of(), jax.random.key(0))
+  assert np.any(np.abs(jittered.rgb - first.rgb) > 1e-5)
+
+
+def test_normals_change_nothing_but_the_normals():
+  representation, params = start()
+  key = jax.random.key(1)
+  with_ = representation.render(params, rays_of(), key)
+  without = representation.render(params, rays_of(), key, with_normals=False)
+  np.testing.assert_allclose(with_.rgb, without.rgb, atol=1e-6)
+  np.testing.assert_array_equal(without.normals, 0.5)
+  assert np.ptp(with_.normals) > 0.01
+
+
+def test_what_is_clear_shows_the_background_and_mid_grey():
+  representation, params = start()
+  layers = params['nerf']['density']
+  last = max(layers)
+  layers[last] = {**layers[last], 'bias': jnp.full(1, -60.0)}
+  renders = representation.render(params, rays_of(background=0.3))
+  np.testing.assert_allclose(renders.rgb, 0.3, atol=1e-5)
+  np.testing.assert_allclose(renders.normals, 0.5, atol=1e-5)
+  np.testing.assert_allclose(renders.acc, 0, atol=1e-5)
+  np.testing.assert_allclose(renders.depth, rays_of().far[:, 0], rtol=1e-5)
+
+
+def test_every_ray_is_rendered_on_its_own():
+  representation, params = start()
+  together = representation.render(params, rays_of())
+  some = representation.render(params, take(rays_of(), slice(3, 9)))
+  np.testing.assert_allclose(some.rgb, together.rgb[3:9], atol=1e-6)
+  np.testing.assert_allclose(some.normals, together.normals[3:9], atol=1e-5)
+
+
+@pytest.mark.parametrize('config', [TINY, DIRECTED], ids=['plain', 'directed'])
+def test_a_code_per_ray_renders_each_ray_as_its_subject(config):
+  representation, params = start(config)
+  codes = jax.random.normal(jax.random.key(5), (16, 3))
+  together = representation.render({**params, 'code': codes}, rays_of())
+  for i in (2, 11):
+    alone = representation.render(
+      {**params, 'code': codes[i]}, take(rays_of(), slice(i, i + 1))
+    )
+    np.testing.assert_allclose(together.rgb[i], alone.rgb[0], atol=1e-5)
+
+
+def test_the_view_direction_matters_only_where_it_is_encoded():
+  def difference(config):
+    representation, params = start(config)
+    rays = rays_of()
+    turned = rays.replace(viewdirs=-rays.viewdirs)
+    first = representation.render(params, rays)
+    second = representation.render(params, turned)
+    np.testing.assert_array_equal(first.acc, second.acc)
+    return np.abs(first.rgb - second.rgb).max()
+
+  assert difference(TINY) == 0
+  assert difference(DIRECTED) > 1e-4
+
+
+def test_gradients_of_the_nerf_are_those_of_finite_differences():
+  # Its networks do not decide where the samples are, so nothing stops their
+  # gradient.
+  representation, params = start()
+  rays, weights = rays_of(), jax.random.normal(jax.random.key(7), (2, 16, 3))
+
+  @jax.jit
+  def loss(nerf):
+    renders = representation.render({**params, 'nerf': nerf}, rays)
+    both = jnp.stack([renders.rgb, renders.normals])
+    return jnp.sum(weights * both)
+
+  gradient = jax.grad(loss)(params['nerf'])
+  leaves, structure = jax.tree.flatten(params['nerf'])
+  keys = jax.random.split(jax.random.key(8), len(leaves))
+  way = jax.tree.unflatten(
+    structure,
+    [jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves)],
+  )
+  slope = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, gradient, way)))
+
+  def moved(step):
+    return loss(jax.tree.map(lambda p, w: p + step * w, params['nerf'], way))
+
+  step = 2e-3
+  difference = (moved(step) - moved(-step)) / (2 * step)
+  # ReLUs switch between the two points, and float32 sums lose 1e-6 / step.
+  assert slope == pytest.approx(float(difference), rel=0.03)
+
+
+@pytest.mark.parametrize('scale', [0.0, 1.0, 30.0])
+def test_gradients_are_finite_even_without_density_gradients(scale):
+  representation, params = start(DIRECTED)
+  params = jax.tree.map(lambda leaf: scale * leaf, params)
+
+  def loss(params):
+    renders = representation.render(params, rays_of(), jax.random.key(0))
+    return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(renders))
+
+  value, gradient = jax.value_and_grad(loss)(params)
+  assert_all_finite((value, gradient))
+
+
+def test_the_proposal_learns_from_the_regularizer_alone():
+  representation, params = start()
+
+  def total(params, name):
+    return jnp.sum(getattr(representation.render(params, rays_of()), name))
+
+  pixels = jax.grad(total)(params, 'rgb')['proposal']
+  regularizer = jax.grad(total)(params, 'regularizer')
+  assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(pixels))
+  nerf = jax.tree.leaves(regularizer['nerf'])
+  assert all(np.all(leaf == 0) for leaf in nerf)
+
+
+def test_preface_has_the_papers_sizes():
+  config = field.PRESETS['preface']
+  params = jax.eval_shape(
+    field.conditional_nerf(config).init, jax.random.key(0)
+  )
+  nerf, proposal = params['nerf']['density'], params['proposal']
+  # Eight and four hidden layers (N1), and one of outputs.
+  assert len(nerf) == 8 + 1 and len(proposal) == 4 + 1
+  assert nerf['CodedDense_1']['kernel'].shape == (1536, 1536)
+  assert proposal['CodedDense_1']['kernel'].shape == (768, 768)
+  # Twelve levels of sines and cosines on three axes, and the position (N3).
+  assert nerf['CodedDense_0']['kernel'].shape[0] == 3 + 2 * 3 * 12
+  assert (config.num_proposal_samples, config.num_nerf_samples) == (64, 32)
+  assert config.viewdir_levels == 4 and config.num_proposal_passes == 1
+
+
+def test_quality_renders_the_same_weights_with_more_samples():
+  config = field.quality(TINY)
+  assert config.num_proposal_passes == 2
+  assert config.num_nerf_samples == 4 * TINY.num_nerf_samples
+  assert config.num_proposal_samples == 4 * TINY.num_proposal_samples
+  representation, params = start()
+  fine = field.conditional_nerf(config).render(params, rays_of())
+  rough = representation.render(params, rays_of())
+  # An untrained field is smooth: five samples see nearly what twenty see, but
+  # for the half intervals at both ends.
+  np.testing.assert_allclose(fine.rgb, rough.rgb, atol=0.1)
