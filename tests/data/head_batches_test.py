@@ -1,6 +1,3 @@
-import dataclasses
-import json
-
 import numpy as np
 import pytest
 
@@ -8,25 +5,10 @@ from mmdist.data import captions
 from mmdist.data import head_attributes
 from mmdist.data import head_batches
 from mmdist.data import heads
+from tests.data import fake_pictures
 
-SIZE = 8
-
-
-def write_shard(folder, number, count=4):
-  """Writes a shard of grey pictures whose level is its number."""
-  folder.mkdir(exist_ok=True)
-  path = folder / f'shard_{number:05d}.npz'
-  rows = [
-    dataclasses.asdict(heads.sample_head(number, i).attributes)
-    | {'view': 'front'}
-    for i in range(count)
-  ]
-  path.with_suffix('.jsonl').write_text('\n'.join(map(json.dumps, rows)))
-  rgba = np.zeros((count, SIZE, SIZE, 4), np.uint8)
-  rgba[:, :, SIZE // 2 :] = (number, number, number, 255)
-  normals = np.full((count, SIZE, SIZE, 3), 128, np.uint8)
-  normals[..., 0] = number
-  np.savez(path, rgba=rgba, normals=normals)
+SIZE = fake_pictures.SIZE
+write_shard = fake_pictures.write_shard
 
 
 def batches(folder, channel='rgb', batch_size=6, seed=0, **changes):

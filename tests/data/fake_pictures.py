@@ -1,0 +1,39 @@
+"""Stand-ins for rendered heads where a test is about something else."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from mmdist.data import heads
+
+SIZE = 8
+
+
+def render_heads(
+  people, views, resolution=SIZE, supersampling=1, num_threads=None
+):
+  """As `heads.render_heads`, in no time: a grey square before nothing."""
+  del views, supersampling, num_threads
+  shape = (len(people), resolution, resolution)
+  rgba = np.zeros((*shape, 4), np.float32)
+  rgba[:, resolution // 4 :, :, :] = (0.25, 0.25, 0.25, 1.0)
+  return heads.HeadPictures(rgba, np.full((*shape, 3), 0.5, np.float32))
+
+
+def write_shard(folder: pathlib.Path, number: int, count: int = 4) -> None:
+  """Writes a shard whose right half is of the grey level of its number."""
+  folder.mkdir(exist_ok=True)
+  path = folder / f'shard_{number:05d}.npz'
+  rows = [
+    dataclasses.asdict(heads.sample_head(number, i).attributes)
+    | {'view': 'front'}
+    for i in range(count)
+  ]
+  path.with_suffix('.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  rgba = np.zeros((count, SIZE, SIZE, 4), np.uint8)
+  rgba[:, :, SIZE // 2 :] = (number, number, number, 255)
+  normals = np.full((count, SIZE, SIZE, 3), 128, np.uint8)
+  normals[..., 0] = number
+  np.savez(path, rgba=rgba, normals=normals)

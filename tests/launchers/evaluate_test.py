@@ -1,0 +1,154 @@
+import json
+import types
+
+from absl import flags
+import jax
+import numpy as np
+import pytest
+
+from launchers import evaluate
+from launchers import finished_run
+from mmdist import checkpointing
+from mmdist import workdir as workdir_lib
+from mmdist.core import config as config_lib
+from mmdist.data import head_questions
+from mmdist.data import heads
+from mmdist.evaluation import judge as judge_lib
+from mmdist.evaluation import train_judge
+from mmdist.learner import distill
+from mmdist.nerf import assets as nerf_assets
+from mmdist.nerf import field
+from tests.data import fake_pictures
+
+NERF = config_lib.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8)
+PROMPT = 'a portrait of a happy man with green skin and a red hat'
+
+
+class NoProxies:
+  """An executor without a prior."""
+
+  def save_proxies(self):
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+  monkeypatch.setattr(evaluate, 'RESOLUTION', 16)
+  monkeypatch.setattr(evaluate, 'NUM_TRUE_HEADS', 2)
+  monkeypatch.setattr(heads, 'render_heads', fake_pictures.render_heads)
+
+
+@pytest.fixture(scope='module')
+def judge():
+  questions = tuple(
+    judge_lib.Question(**question) for question in head_questions.questions()
+  )
+  return train_judge.init_judge(questions, 0)
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  """A run of one step, beside the pretrained NeRF that it began from."""
+  folder = tmp_path_factory.mktemp('runs')
+  pretrained = field.conditional_nerf(NERF).init(jax.random.key(0))
+  codes = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+  nerf_assets.save(folder / 'nerf', NERF, pretrained, codes)
+  run = config_lib.RunConfig(
+    prompt=PROMPT, num_steps=1, nerf=NERF, nerf_assets=str(folder / 'nerf')
+  )
+  workdir_lib.claim(folder / 'run', run)
+  params = field.conditional_nerf(NERF).init(jax.random.key(1))
+  state = distill.TrainState(jax.numpy.int32(1), params, {})
+  with checkpointing.CheckpointStore(folder / 'run', run) as store:
+    store.maybe_save(state, NoProxies())
+  return folder / 'run'
+
+
+def test_a_run_began_from_the_pretrained_weights_and_a_code(workdir):
+  params = finished_run.start_params(finished_run.open_run(workdir))
+  _, weights, codes = nerf_assets.load(workdir.parent / 'nerf')
+  np.testing.assert_allclose(params.pop('code'), codes.mean(0), rtol=1e-6)
+  jax.tree.map(np.testing.assert_array_equal, params, weights)
+
+
+def test_a_row_has_all_that_programs_ask_for(workdir, judge):
+  row = evaluate.evaluate_run(str(workdir), judge)
+  assert (row['run'], row['prompt'], row['step']) == (str(workdir), PROMPT, 1)
+  assert set(row['per_attribute']) == {'expression', 'skin', 'hat', 'hat_color'}
+  for name in ('prompt_agreement', 'true_render_agreement', 'saturation'):
+    assert 0 <= row[name] <= 1
+  assert set(evaluate.COLUMNS) <= set(row)
+  assert row['expression_accuracy'] == row['per_attribute']['expression']
+  json.dumps(row)
+
+
+def test_the_start_is_measured_instead_of_the_result(workdir, judge):
+  shown = {}
+  for start in (False, True):
+    row = evaluate.evaluate_run(str(workdir), judge, start)
+    shown[start] = row['saturation'], row['step']
+  assert shown[True] != shown[False] and shown[True][1] == 0
+
+
+def test_main_prints_a_table_or_a_list(judge, tmp_path, monkeypatch, capsys):
+  judge_lib.save(judge, tmp_path)
+  asked = []
+
+  def evaluate_run(run, judge, start):
+    asked.append((run, len(judge.questions), start))
+    return dict.fromkeys(evaluate.COLUMNS, 0.5) | {'run': run}
+
+  monkeypatch.setattr(evaluate, 'evaluate_run', evaluate_run)
+  flags.FLAGS.mark_as_parsed()
+  monkeypatch.setattr(flags.FLAGS['judge'], 'value', str(tmp_path))
+  evaluate.main(['evaluate', 'runs/a', 'runs/b'])
+  assert capsys.readouterr().out.startswith('run   prompt_agreement')
+  monkeypatch.setattr(flags.FLAGS['json'], 'value', True)
+  evaluate.main(['evaluate', 'runs/a'])
+  rows = json.loads(capsys.readouterr().out)
+  assert [row['run'] for row in rows] == ['runs/a']
+  assert asked[0] == ('runs/a', len(judge.questions), False)
+
+
+def test_no_run_is_answered_with_the_usage():
+  with pytest.raises(ValueError, match=r'evaluate RUN \[RUN'):
+    evaluate.main(['evaluate'])
+
+
+def test_a_view_is_no_attribute():
+  asked = evaluate.asked_attributes('a happy man, mouth view')
+  assert asked == {'kind': 'man', 'expression': 'happy'}
+
+
+def concepts(*weights):
+  return types.SimpleNamespace(
+    prompt='nobody',
+    concepts=[
+      config_lib.ConceptConfig(f'head {i}', weight)
+      for i, weight in enumerate(weights)
+    ],
+  )
+
+
+def test_the_heaviest_concept_is_what_is_judged():
+  assert evaluate.judged_prompt(concepts(0.4, 0.6, -3.0)) == 'head 1'
+  assert evaluate.judged_prompt(concepts()) == 'nobody'
+
+
+def test_a_run_that_only_leaves_things_out_cannot_be_judged():
+  with pytest.raises(ValueError, match='no concept of positive weight'):
+    evaluate.judged_prompt(concepts(-1.0))
+
+
+def test_a_table_has_the_mean_of_many_runs():
+  first = dict.fromkeys(evaluate.COLUMNS, 0.25) | {'run': 'runs/a'}
+  second = dict.fromkeys(evaluate.COLUMNS, 0.75) | {'run': 'runs/b'}
+  second['expression_accuracy'] = None
+  first['detail'] = second['detail'] = None
+  lines = evaluate.format_table([first, second]).splitlines()
+  assert [line.split()[0] for line in lines] == ['run', 'a', 'b', 'mean']
+  mean = dict(zip(evaluate.COLUMNS, lines[3].split()[1:]))
+  assert mean['prompt_agreement'] == '0.500'
+  assert mean['expression_accuracy'] == '0.250'
+  assert mean['detail'] == '-'
+  assert len({len(line.rstrip()) for line in lines[1:]}) == 1

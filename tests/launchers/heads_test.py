@@ -1,0 +1,100 @@
+import os
+import pathlib
+import subprocess
+import sys
+import types
+
+from absl import flags
+import numpy as np
+from PIL import Image
+import pytest
+
+from launchers import heads as launcher
+from mmdist.data import captions
+from mmdist.data import head_shards
+from mmdist.data import heads
+from mmdist.data import multiview
+from tests.data import fake_pictures
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _fake_pictures(monkeypatch):
+  monkeypatch.setattr(heads, 'render_heads', fake_pictures.render_heads)
+  monkeypatch.setenv('XLA_FLAGS', '')  # Put back after `write_shards`.
+
+
+@pytest.mark.parametrize(
+  'text, numbers',
+  [('0:3', [0, 1, 2]), ('1:6:2', [1, 3, 5]), ('7:8', [7])],
+)
+def test_shards_are_a_range(text, numbers):
+  assert list(launcher.shard_numbers(text)) == numbers
+
+
+@pytest.mark.parametrize(
+  'text', ['5', 'a:b', '3:3', '0:9:0', '-2:4', '1:2:3:4', '9:0:-1', ':']
+)
+def test_what_is_no_range_is_refused(text):
+  with pytest.raises(ValueError, match='is not FIRST:LAST'):
+    launcher.shard_numbers(text)
+
+
+def test_heads_are_written_as_sheet_captions_and_views(tmp_path, capsys):
+  options = launcher.Options(num=3, seed=2, resolution=8, cameras=2)
+  launcher.write_heads(tmp_path / 'out', options)
+  sheet = np.asarray(Image.open(tmp_path / 'out' / 'sheet.png'))
+  assert sheet.shape == (3 * 8, 6 * 8, 3)  # Three views, and their normals.
+  lines = (tmp_path / 'out' / 'captions.txt').read_text().splitlines()
+  assert lines == [
+    captions.describe(heads.sample_head(2, i).attributes) for i in range(3)
+  ]
+  made = multiview.read_transforms(tmp_path / 'out' / 'multiview')
+  assert (made.num_subjects, made.num_cameras, made.resolution) == (3, 2, 8)
+  assert str(tmp_path / 'out' / 'sheet.png') in capsys.readouterr().out
+
+
+def test_the_flags_are_read(tmp_path, monkeypatch):
+  monkeypatch.setattr(head_shards, 'SHARD_SIZE', 2)
+  values = types.SimpleNamespace(
+    out=str(tmp_path / 'shards'),
+    shards='0:4:3',
+    held_out=True,
+    num=1,
+    seed=5,
+    resolution=8,
+    cameras=1,
+    neutral=True,
+  )
+  monkeypatch.setattr(flags, 'FLAGS', values)
+  launcher.main(['heads'])
+  names = sorted(path.name for path in (tmp_path / 'shards').glob('*.npz'))
+  assert names == ['shard_00000.npz', 'shard_00003.npz']
+  assert 'intra_op_parallelism_threads=1' in os.environ['XLA_FLAGS']
+  values.shards, values.out = '', str(tmp_path / 'pictures')
+  launcher.main(['heads'])
+  text = (tmp_path / 'pictures' / 'captions.txt').read_text()
+  head = heads.sample_head(5, 0, neutral=True)
+  assert text == captions.describe(head.attributes) + '\n'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'words, line',
+  [
+    (['heads', '--shards=x', '--out=new'], 'error: --shards=x is not FIRST:'),
+    (['heads'], 'error: flag --out=None'),
+    (['train_prior', '--data=no', '--out=new'], 'error: no shards'),
+    (['train_judge', '--data=no', '--out=new'], 'error: no shards'),
+  ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(tmp_path, words, line):
+  command = [sys.executable, '-m', f'launchers.{words[0]}', *words[1:]]
+  environment = os.environ | {'PYTHONPATH': str(ROOT)}
+  done = subprocess.run(
+    command, cwd=tmp_path, env=environment, capture_output=True, text=True
+  )
+  assert done.returncode == 1
+  assert done.stderr.startswith(line) and done.stderr.count('\n') == 1
+  assert not list(tmp_path.iterdir())

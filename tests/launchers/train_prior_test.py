@@ -1,0 +1,172 @@
+import functools
+import json
+import types
+
+from absl import flags
+import numpy as np
+import pytest
+import torch
+
+from launchers import train_prior as launcher
+from mmdist.priors import pipeline as pipelines
+from mmdist.priors import sample
+from mmdist.priors import train
+from tests.data import fake_pictures
+
+TINY = train.Architecture(
+  image_size=8,
+  widths=(16, 32),
+  attention=(False, True),
+  text_width=16,
+  text_layers=1,
+)
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+  threads = torch.get_num_threads()
+  monkeypatch.setattr(
+    train,
+    'make_pipeline',
+    functools.partial(train.make_pipeline, architecture=TINY, dtype='float32'),
+  )
+  monkeypatch.setattr(
+    sample, 'sample', functools.partial(sample.sample, num_steps=2)
+  )
+  monkeypatch.setenv('OMP_NUM_THREADS', '1')
+  yield
+  torch.set_num_threads(threads)
+
+
+def options_of(folder, **changes):
+  for number in (30, 200):
+    fake_pictures.write_shard(folder / 'data', number)
+  settings = {
+    'data': str(folder / 'data'),
+    'out': str(folder / 'prior'),
+    'num_images': 12,
+    'batch_size': 4,
+    'num_processes': 1,
+    **changes,
+  }
+  return launcher.Options(**settings)
+
+
+def weights(directory):
+  pipeline = pipelines.open_pipeline(directory, 'float32', 'cpu')
+  return [w.detach().clone() for w in train.trainable_weights(pipeline)]
+
+
+def test_a_prior_is_trained_saved_and_sampled(tmp_path):
+  launcher.train_in_processes(options_of(tmp_path))
+  record = json.loads((tmp_path / 'prior' / 'training.json').read_text())
+  assert (record['num_seen'], record['step']) == (12, 3)
+  assert record['batch_size'] == 4
+  assert (tmp_path / 'prior' / 'samples.png').exists()
+  assert weights(tmp_path / 'prior')
+
+
+def test_the_same_command_goes_on_where_it_stopped(tmp_path):
+  whole = options_of(tmp_path, num_images=16)
+  launcher.train_in_processes(whole)
+  parts = options_of(tmp_path, num_images=16, out=str(tmp_path / 'parts'))
+  half = options_of(tmp_path, num_images=8, out=str(tmp_path / 'parts'))
+  # The rate depends on the images in all, but not before it falls.
+  launcher.train_in_processes(half)
+  launcher.train_in_processes(parts)
+  record = json.loads((tmp_path / 'parts' / 'training.json').read_text())
+  assert record['num_seen'] == 16
+  for a, b in zip(weights(whole.out), weights(parts.out), strict=True):
+    # The second half of a short training has another learning rate.
+    torch.testing.assert_close(a, b, rtol=0.01, atol=2e-3)
+
+
+def test_a_finished_training_changes_nothing(tmp_path):
+  options = options_of(tmp_path)
+  launcher.train_in_processes(options)
+  before = weights(options.out)
+  launcher.train_in_processes(options)
+  for a, b in zip(before, weights(options.out), strict=True):
+    assert torch.equal(a, b)
+
+
+def test_a_normal_prior_begins_from_a_colour_prior(tmp_path, monkeypatch):
+  color = options_of(tmp_path, num_images=4)
+  launcher.train_in_processes(color)
+  prompts = []
+  monkeypatch.setattr(
+    sample,
+    'sample',
+    lambda pipeline, texts, **_: (
+      prompts.extend(texts) or np.zeros((len(texts), 8, 8, 3))
+    ),
+  )
+  values = dict(vars(color))
+  values |= {
+    'init': color.out,
+    'out': str(tmp_path / 'normal'),
+    'channel': 'normal',
+    'learning_rate': 0.0,
+  }
+  monkeypatch.setattr(flags, 'FLAGS', types.SimpleNamespace(**values))
+  launcher.main(['train_prior'])
+  assert all(text.startswith('a [w] face map of a') for text in prompts)
+  for a, b in zip(weights(color.out), weights(values['out']), strict=True):
+    # Rate 0: only the float16 of the files, and it is the same.
+    torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_time_is_up_at_the_next_look(tmp_path, capsys):
+  options = options_of(
+    tmp_path, num_images=10_000, batch_size=1, max_minutes=1e-6
+  )
+  launcher.train_in_processes(options)
+  record = json.loads((tmp_path / 'prior' / 'training.json').read_text())
+  assert record['step'] == 50
+  assert 'step 50 seen 50 loss' in capsys.readouterr().out
+
+
+def test_checkpoints_are_written_meanwhile(tmp_path, monkeypatch):
+  saved = []
+  monkeypatch.setattr(
+    launcher, '_save', lambda *_, sheet=False: saved.append(sheet)
+  )
+  monkeypatch.setattr(
+    train, 'Training', functools.partial(train.Training, save_every_s=-1.0)
+  )
+  launcher.train_in_processes(options_of(tmp_path))
+  assert saved == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+  'changes, words',
+  [({'data': 'nowhere'}, 'no shards'), ({'init': 'colour'}, "mean 'color'")],
+)
+def test_missing_files_are_named_before_any_process_starts(
+  tmp_path, changes, words
+):
+  options = options_of(tmp_path, num_processes=2, **changes)
+  with pytest.raises(FileNotFoundError, match=words):
+    launcher.train_in_processes(options)
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_prior(tmp_path):
+  launcher.train_in_processes(options_of(tmp_path, num_images=4))
+  both = options_of(
+    tmp_path,
+    num_images=16,
+    num_processes=2,
+    init=str(tmp_path / 'prior'),  # Tiny: patches do not cross processes.
+    out=str(tmp_path / 'both'),
+  )
+  launcher.train_in_processes(both)
+  record = json.loads((tmp_path / 'both' / 'training.json').read_text())
+  assert (record['num_seen'], record['step']) == (16, 2)
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_is_told_of(tmp_path):
+  options = options_of(tmp_path, num_processes=2, init=str(tmp_path))
+  with pytest.raises(ValueError, match='ended with code 1'):
+    launcher.train_in_processes(options)
