@@ -75,6 +75,7 @@ def worker(rank: int, options: Options, rendezvous: str) -> None:
   os.environ['OMP_NUM_THREADS'] = '1'
   from mmdist.data import captions
   from mmdist.data import head_batches
+  from mmdist.priors import embedded
   from mmdist.priors import pipeline as pipelines
   from mmdist.priors import train
 
@@ -91,7 +92,7 @@ def worker(rank: int, options: Options, rendezvous: str) -> None:
       assets.resolve(options.init), training.dtype, 'cpu', train=True
     )
   else:
-    pipeline = train.make_pipeline(captions.vocabulary(), seed=training.seed)
+    pipeline = embedded.make_pipeline(captions.vocabulary(), seed=training.seed)
   pipeline.unet.requires_grad_(True).train()
   pipeline.text.text_encoder.requires_grad_(True).train()
   normal = options.channel == 'normal'

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmdist.cameras import orbits
 from mmdist.data import head_attributes
-from mmdist.data import head_shapes
+from mmdist.data import head_wear
 
 COLOR_PREFIX = 'a portrait of'
 NORMAL_PREFIX = 'a [w] face map of'
@@ -192,7 +192,7 @@ def _parse_details(text):
   put('hair_style', style[1] if style else None)
   for style in ('bald', 'afro', 'mohawk', 'bun'):
     put('hair_style', style if re.search(rf'\b{style}\b', text) else None)
-  for hat in head_shapes.HATS[1:]:
+  for hat in head_wear.HATS[1:]:
     if re.search(rf'\b{hat}\b', text) and len(hat) > len(asked.get('hat', '')):
       asked['hat'] = hat
   if 'hat' in asked:

@@ -28,7 +28,7 @@ def render(parameters, camera, background, resolution, supersampling=1):
   """Renders one head.
 
   Args:
-    parameters: dict of `head_attributes.shape_parameters`.
+    parameters: dict of `head_parameters.shape_parameters`.
     camera: a single `Camera`.
     background: [3] colour behind the head.
     resolution: H = W of the result, a multiple of 4.

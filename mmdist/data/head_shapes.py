@@ -14,60 +14,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
-FAR_AWAY = 10.0  # The distance to a part that a head does not have.
+from mmdist.data import head_wear
+from mmdist.data import sdf
+
 STEP_SAFETY = 0.85  # Blends and bends stretch distances by about a sixth.
 HAIR_STYLES = ('bald', 'short', 'long', 'afro', 'mohawk', 'bun')
-HATS = ('', 'hat', 'top hat', 'beanie', 'wizard hat', 'cap', 'crown')
-
-
-def smooth_min(a, b, k):
-  """Blends two distances over a band of width k (polynomial)."""
-  h = jnp.maximum(k - jnp.abs(a - b), 0.0) / k
-  return jnp.minimum(a, b) - h * h * k * 0.25
-
-
-def smooth_max(a, b, k):
-  """Smooth intersection; see `smooth_min`."""
-  return -smooth_min(-a, -b, k)
-
-
-def ellipsoid(x, y, z, rx, ry, rz):
-  """Distance to an axis-aligned ellipsoid at the origin (first order)."""
-  a, b, c = x / rx, y / ry, z / rz
-  k0 = jnp.sqrt(a * a + b * b + c * c + 1e-9)
-  a, b, c = a / rx, b / ry, c / rz
-  return k0 * (k0 - 1.0) * jax.lax.rsqrt(a * a + b * b + c * c + 1e-9)
-
-
-def sphere(x, y, z, radius):
-  """Distance to a sphere at the origin."""
-  return jnp.sqrt(x * x + y * y + z * z + 1e-12) - radius
-
-
-def round_cone(x, y, z, start, end, start_radius, end_radius):
-  """Distance to a capsule whose radius goes from one end to the other."""
-  dx, dy, dz = (end[i] - start[i] for i in range(3))
-  px, py, pz = x - start[0], y - start[1], z - start[2]
-  along = (px * dx + py * dy + pz * dz) / (dx * dx + dy * dy + dz * dz)
-  h = jnp.clip(along, 0.0, 1.0)
-  radius = start_radius + (end_radius - start_radius) * h
-  return sphere(px - h * dx, py - h * dy, pz - h * dz, radius)
-
-
-def disc(x, y, z, radius, half_height):
-  """Distance to an upright cylinder with slightly rounded edges."""
-  rounding = 0.012
-  a = jnp.sqrt(x * x + z * z + 1e-12) - radius + rounding
-  b = jnp.abs(y) - half_height + rounding
-  outside = jnp.sqrt(jnp.maximum(a, 0) ** 2 + jnp.maximum(b, 0) ** 2 + 1e-12)
-  return jnp.minimum(jnp.maximum(a, b), 0.0) + outside - rounding
-
-
-def optional(present, distance, x):
-  """Evaluates `distance()` only for heads that have the part."""
-  return jax.lax.cond(
-    present > 0.5, distance, lambda: jnp.full_like(x, FAR_AWAY)
-  )
 
 
 def mouth_frame(x, y, z, p):
@@ -85,7 +36,7 @@ def mouth_cavity(x, y, z, p):
   """Distance to the hollow of the mouth."""
   yc, zc, opening = mouth_frame(x, y, z, p)
   width = p['mouth_width']
-  return 0.75 * ellipsoid(x, yc, zc, width, opening * 0.95, 0.15)
+  return 0.75 * sdf.ellipsoid(x, yc, zc, width, opening * 0.95, 0.15)
 
 
 def lips(x, y, z, p):
@@ -94,8 +45,8 @@ def lips(x, y, z, p):
   beyond = jnp.maximum(x - p['mouth_width'], 0.0)
   taper = jnp.clip(1.0 - (x / (p['mouth_width'] + 0.02)) ** 2, 0.0, 1.0)
   radius = (0.020 + 0.022 * taper) * p['lip']
-  upper = sphere(beyond, yc - opening * taper, zc, radius)
-  lower = sphere(beyond, yc + opening * taper, zc, radius * 1.2)
+  upper = sdf.sphere(beyond, yc - opening * taper, zc, radius)
+  lower = sdf.sphere(beyond, yc + opening * taper, zc, radius * 1.2)
   return 0.65 * jnp.minimum(upper, lower)
 
 
@@ -107,72 +58,78 @@ def eye_frame(x, y, z, p):
 def skull(x, y, z, p):
   """Distance to skull, face, cheeks, chin, brow ridge and eye sockets."""
   cheek = p['cheek']
-  d = smooth_min(
-    ellipsoid(
+  d = sdf.smooth_min(
+    sdf.ellipsoid(
       x, y - 0.16, z + 0.08, 0.48 * p['head_w'], 0.50 * p['head_h'], 0.56
     ),
-    ellipsoid(
+    sdf.ellipsoid(
       x, y + 0.16, z - 0.10, 0.39 * p['face_w'], 0.48 * p['face_h'], 0.40
     ),
     0.22,
   )
-  cheekbone = sphere(
+  cheekbone = sdf.sphere(
     x - 0.23 * p['face_w'],
     y + 0.15 - 0.05 * cheek,
     z - 0.33,
     0.11 + 0.03 * cheek,
   )
-  d = smooth_min(d, cheekbone, 0.12)
-  d = smooth_min(
-    d, sphere(x, y + 0.53 * p['face_h'], z - 0.28, 0.10 * p['chin']), 0.14
+  d = sdf.smooth_min(d, cheekbone, 0.12)
+  d = sdf.smooth_min(
+    d, sdf.sphere(x, y + 0.53 * p['face_h'], z - 0.28, 0.10 * p['chin']), 0.14
   )
-  ridge = round_cone(
+  ridge = sdf.round_cone(
     x, y, z, (0.06, 0.15, 0.43), (0.26, 0.16, 0.34), 0.045, 0.045
   )
-  d = smooth_min(d, ridge, 0.08)
-  return smooth_max(d, -sphere(x - 0.19, y - 0.045, z - 0.56, 0.125), 0.09)
+  d = sdf.smooth_min(d, ridge, 0.08)
+  return sdf.smooth_max(
+    d, -sdf.sphere(x - 0.19, y - 0.045, z - 0.56, 0.125), 0.09
+  )
 
 
 def nose(x, y, z, p):
   """Distance to bridge, tip and nostrils."""
   tip_z, width = 0.47 + 0.11 * p['nose'], p['nose_w']
-  bridge = round_cone(
+  bridge = sdf.round_cone(
     x, y, z, (0.0, 0.08, 0.44), (0.0, -0.11, tip_z), 0.042, 0.066 * width
   )
-  wing = sphere(x - 0.055 * width, y + 0.125, z - tip_z + 0.055, 0.046 * width)
-  return smooth_min(bridge, wing, 0.04)
+  wing = sdf.sphere(
+    x - 0.055 * width, y + 0.125, z - tip_z + 0.055, 0.046 * width
+  )
+  return sdf.smooth_min(bridge, wing, 0.04)
 
 
 def ears(x, y, z, p):
   """Distance to round or pointed ears."""
   side = x - 0.475 * p['head_w']
-  shell = ellipsoid(side, y - 0.0, z + 0.06, 0.06, 0.135 * p['ear'], 0.09)
-  shell = smooth_max(shell, -sphere(side - 0.055, y, z + 0.03, 0.06), 0.04)
-  tip = optional(
+  shell = sdf.ellipsoid(side, y - 0.0, z + 0.06, 0.06, 0.135 * p['ear'], 0.09)
+  shell = sdf.smooth_max(
+    shell, -sdf.sphere(side - 0.055, y, z + 0.03, 0.06), 0.04
+  )
+  tip = sdf.optional(
     p['pointed_ears'],
-    lambda: round_cone(
+    lambda: sdf.round_cone(
       x, y, z, (0.47, 0.02, -0.05), (0.70, 0.32, -0.16), 0.075, 0.012
     ),
     x,
   )
-  return smooth_min(shell, tip, 0.04)
+  return sdf.smooth_min(shell, tip, 0.04)
 
 
 def eyelids(x, y, z, p):
   """Distance to upper and lower lids; `lid` in [-1, 1] is how far they open."""
   ex, ey, ez, radius = eye_frame(x, y, z, p)
-  ball = sphere(ex, ey, ez, radius + 0.02)
+  ball = sdf.sphere(ex, ey, ez, radius + 0.02)
   slant = 0.35 * p['brow_tilt'] * ex  # Sad lids fall outwards.
-  upper = smooth_max(ball, radius * p['lid'] - ey - slant, 0.012)
-  lower = smooth_max(ball - -0.004, ey + radius * p['lower_lid'], 0.012)
+  upper = sdf.smooth_max(ball, radius * p['lid'] - ey - slant, 0.012)
+  lower = sdf.smooth_max(ball - -0.004, ey + radius * p['lower_lid'], 0.012)
   return jnp.minimum(upper, lower)
 
 
 def skin(x, y, z, p):
   """Distance to all skin, with the mouth hollowed out."""
-  d = smooth_min(skull(x, y, z, p), nose(x, y, z, p), 0.06)
-  d = smooth_min(d, ears(x, y, z, p), 0.05)
-  neck = round_cone(
+  d = sdf.smooth_min(skull(x, y, z, p), nose(x, y, z, p), 0.06)
+  d = sdf.smooth_min(d, ears(x, y, z, p), 0.05)
+  neck = sdf.round_cone(
     x,
     y,
     z,
@@ -181,15 +138,15 @@ def skin(x, y, z, p):
     0.235 * p['neck'],
     0.26 * p['neck'],
   )
-  d = smooth_min(d, neck, 0.10)
-  d = smooth_max(d, -mouth_cavity(x, y, z, p), 0.02)
-  return smooth_min(d, eyelids(x, y, z, p), 0.02)
+  d = sdf.smooth_min(d, neck, 0.10)
+  d = sdf.smooth_max(d, -mouth_cavity(x, y, z, p), 0.02)
+  return sdf.smooth_min(d, eyelids(x, y, z, p), 0.02)
 
 
 def brows(x, y, z, p):
   """Distance to the eyebrows; positive tilt lowers their inner ends."""
   height, tilt = 0.205 + 0.055 * p['brow_raise'], 0.065 * p['brow_tilt']
-  return round_cone(
+  return sdf.round_cone(
     x,
     y,
     z,
@@ -202,8 +159,8 @@ def brows(x, y, z, p):
 
 def clothes(x, y, z, p):
   """Distance to shoulders and collar."""
-  body = ellipsoid(x, y + 1.28, z + 0.16, 0.92 * p['shoulders'], 0.44, 0.40)
-  collar = round_cone(
+  body = sdf.ellipsoid(x, y + 1.28, z + 0.16, 0.92 * p['shoulders'], 0.44, 0.40)
+  collar = sdf.round_cone(
     x,
     y,
     z,
@@ -212,7 +169,7 @@ def clothes(x, y, z, p):
     0.29 * p['neck'] + 0.02,
     0.40,
   )
-  return smooth_min(body, collar, 0.15)
+  return sdf.smooth_min(body, collar, 0.15)
 
 
 def hair(x, y, z, p):
@@ -221,7 +178,7 @@ def hair(x, y, z, p):
   d = jax.lax.switch(p['hair_style'].astype(jnp.int32), styles, x, y, z, p)
   rim = y - 0.36 + 0.10 * z
   covered = (p['hat'] > 0.5) & (p['hat'] < 5.5)  # A crown covers nothing.
-  return jnp.where(covered, smooth_max(d, rim, 0.03), d)
+  return jnp.where(covered, sdf.smooth_max(d, rim, 0.03), d)
 
 
 def _behind_hairline(y, z):
@@ -235,38 +192,40 @@ def _strands(x, y, z):
 
 def _no_hair(x, y, z, p):
   del y, z, p
-  return jnp.full_like(x, FAR_AWAY)
+  return jnp.full_like(x, sdf.FAR_AWAY)
 
 
 def _short_hair(x, y, z, p):
   thickness = p['hair_thickness']
   width = 0.48 * p['head_w'] + thickness
   height = 0.50 * p['head_h'] + thickness
-  cap = ellipsoid(x, y - 0.16, z + 0.08, width, height, 0.56 + thickness)
-  return smooth_max(cap + _strands(x, y, z), _behind_hairline(y, z), 0.05)
+  cap = sdf.ellipsoid(x, y - 0.16, z + 0.08, width, height, 0.56 + thickness)
+  return sdf.smooth_max(cap + _strands(x, y, z), _behind_hairline(y, z), 0.05)
 
 
 def _long_hair(x, y, z, p):
-  fall = ellipsoid(x, y + 0.25, z + 0.18, 0.62, 0.72, 0.46)
-  fall = smooth_max(fall + 1.5 * _strands(x, y, z), z - 0.16, 0.06)
-  return smooth_min(_short_hair(x, y, z, p), fall, 0.08)
+  fall = sdf.ellipsoid(x, y + 0.25, z + 0.18, 0.62, 0.72, 0.46)
+  fall = sdf.smooth_max(fall + 1.5 * _strands(x, y, z), z - 0.16, 0.06)
+  return sdf.smooth_min(_short_hair(x, y, z, p), fall, 0.08)
 
 
 def _afro(x, y, z, p):
   del p
   curls = jnp.sin(17 * x) * jnp.sin(17 * y) * jnp.sin(17 * z)
-  ball = sphere(x, y - 0.24, z + 0.14, 0.76) + 0.022 * curls
-  return smooth_max(ball, _behind_hairline(y, z) - 0.02, 0.08)
+  ball = sdf.sphere(x, y - 0.24, z + 0.14, 0.76) + 0.022 * curls
+  return sdf.smooth_max(ball, _behind_hairline(y, z) - 0.02, 0.08)
 
 
 def _mohawk(x, y, z, p):
   ridge = 0.025 * jnp.cos(14.0 * jnp.arctan2(y, z))
-  fin = ellipsoid(x, y - 0.18, z + 0.10, 0.085, 0.80 * p['head_h'], 0.76)
+  fin = sdf.ellipsoid(x, y - 0.18, z + 0.10, 0.085, 0.80 * p['head_h'], 0.76)
   return 0.9 * jnp.maximum(fin + ridge, _behind_hairline(y, z) - 0.05)
 
 
 def _bun(x, y, z, p):
-  knot = sphere(x, y - 0.74 * p['head_h'], z + 0.22, 0.21) + _strands(x, y, z)
+  knot = sdf.sphere(x, y - 0.74 * p['head_h'], z + 0.22, 0.21) + _strands(
+    x, y, z
+  )
   return jnp.minimum(_short_hair(x, y, z, p), knot)
 
 
@@ -276,7 +235,7 @@ def beard(x, y, z, p):
   width = p['mouth_width']
 
   def full():
-    shell = ellipsoid(
+    shell = sdf.ellipsoid(
       x,
       y + 0.18,
       z - 0.10,
@@ -284,154 +243,33 @@ def beard(x, y, z, p):
       0.48 * p['face_h'] + 0.07,
       0.45,
     )
-    edge = smooth_max(
+    edge = sdf.smooth_max(
       y + 0.20 - 0.5 * jnp.maximum(x - 0.16, 0), -(z - 0.02), 0.04
     )
-    whole = smooth_max(shell, edge, 0.04)
-    hole = ellipsoid(x, yc, zc, width + 0.03, 0.05 + opening, 0.2)
-    return smooth_max(whole, -0.75 * hole, 0.02)
+    whole = sdf.smooth_max(shell, edge, 0.04)
+    hole = sdf.ellipsoid(x, yc, zc, width + 0.03, 0.05 + opening, 0.2)
+    return sdf.smooth_max(whole, -0.75 * hole, 0.02)
 
   def long():
     waves = 0.012 * jnp.cos(26.0 * x + 4.0 * y)
-    lobe = ellipsoid(x, y + 0.76, z - 0.28, 0.25, 0.36, 0.15) + waves
-    return smooth_min(full(), lobe, 0.15)
+    lobe = sdf.ellipsoid(x, y + 0.76, z - 0.28, 0.25, 0.36, 0.15) + waves
+    return sdf.smooth_min(full(), lobe, 0.15)
 
   def moustache():
     droop = y + 0.205 + 0.7 * x * x
-    bow = sphere(
+    bow = sdf.sphere(
       jnp.maximum(x - 0.16, 0), droop, z - 0.525 + 1.1 * x * x, 0.042
     )
     return 0.8 * bow
 
-  styles = (lambda: jnp.full_like(x, FAR_AWAY), full, long, moustache)
+  styles = (lambda: jnp.full_like(x, sdf.FAR_AWAY), full, long, moustache)
   return jax.lax.switch(p['beard'].astype(jnp.int32), styles)
-
-
-def hat(x, y, z, p):
-  """Distance to the hat, by its number in `HATS`."""
-  base, zc = 0.40 * p['head_h'], z + 0.06
-  radial = jnp.sqrt(x * x + zc * zc + 1e-12)
-  width = p['head_w']
-
-  def brimmed():
-    crown = ellipsoid(x, y - base - 0.02, zc, 0.53 * width, 0.46, 0.58)
-    crown = smooth_max(crown, base - y, 0.03)
-    brim = disc(x, y - base - 0.05 * x * x, zc, 0.80, 0.035)
-    return smooth_min(crown, 0.9 * brim, 0.05)
-
-  def top():
-    tube = disc(x, y - base - 0.25, zc, 0.44 * width, 0.27)
-    return jnp.minimum(tube, disc(x, y - base, zc, 0.70, 0.03))
-
-  def beanie():
-    shell = ellipsoid(
-      x, y - 0.16, z + 0.08, 0.54 * width, 0.61 * p['head_h'], 0.64
-    )
-    wool = smooth_max(shell, 0.34 - 0.20 * (z + 0.08) - y, 0.03)
-    band = jnp.abs(y - 0.38 + 0.20 * (z + 0.08)) - 0.07
-    roll = smooth_max(shell - 0.04, band, 0.04)
-    pompom = sphere(x, y - 0.80 * p['head_h'], z + 0.08, 0.11)
-    return jnp.minimum(jnp.minimum(wool, roll), pompom)
-
-  def wizard():
-    up = jnp.clip((y - base) / 0.62, 0.0, 1.0)
-    bent = jnp.sqrt(x * x + (zc + 0.16 * up * up) ** 2 + 1e-12)
-    cone = smooth_max(
-      0.74 * (bent - 0.50 * (1.0 - up) - 0.02), y - base - 0.62, 0.03
-    )
-    cone = jnp.maximum(cone, base - y)
-    return jnp.minimum(cone, disc(x, y - base, zc, 0.74, 0.03))
-
-  def cap():
-    shell = ellipsoid(
-      x, y - 0.16, z + 0.08, 0.52 * width, 0.57 * p['head_h'], 0.61
-    )
-    dome = smooth_max(shell, 0.34 - y, 0.03)
-    visor = ellipsoid(
-      x, y - 0.37 + 0.25 * (z - 0.5), z - 0.58, 0.36, 0.04, 0.34
-    )
-    return jnp.minimum(dome, 0.8 * visor)
-
-  def crown():
-    spikes = 0.13 + 0.075 * jnp.cos(8 * jnp.arctan2(x, zc))
-    wall = jnp.abs(radial - 0.52 * width) - 0.035
-    return 0.65 * jnp.maximum(wall, jnp.abs(y - base - 0.10) - spikes)
-
-  styles = (
-    lambda: jnp.full_like(x, FAR_AWAY),
-    brimmed,
-    top,
-    beanie,
-    wizard,
-    cap,
-    crown,
-  )
-  return jax.lax.switch(p['hat'].astype(jnp.int32), styles)
-
-
-def glasses(x, y, z, p):
-  """Distance to the frames of glasses (1) or to sunglasses (2)."""
-  gx, gy, gz = x - 0.19, y - 0.045, z - 0.53
-  in_plane = jnp.sqrt(gx * gx + gy * gy + 1e-12)
-
-  def frames():
-    ring = jnp.sqrt((in_plane - 0.145) ** 2 + gz * gz + 1e-12) - 0.024
-    bridge = round_cone(
-      x, y, z, (0.0, 0.06, 0.55), (0.06, 0.06, 0.54), 0.02, 0.02
-    )
-    end = (0.50 * p['head_w'], 0.05, -0.05)
-    temple = round_cone(x, y, z, (0.335, 0.05, 0.53), end, 0.018, 0.018)
-    return jnp.minimum(ring, jnp.minimum(bridge, temple))
-
-  def shades():
-    lens = jnp.maximum(in_plane - 0.15, jnp.abs(gz) - 0.016)
-    return jnp.minimum(frames(), lens)
-
-  styles = (lambda: jnp.full_like(x, FAR_AWAY), frames, shades)
-  return jax.lax.switch(p['glasses'].astype(jnp.int32), styles)
-
-
-def horns(x, y, z, p):
-  """Distance to two curved horns."""
-
-  def pair():
-    h = p['head_h']
-    root = round_cone(
-      x, y, z, (0.24, 0.48 * h, 0.16), (0.45, 0.74 * h, 0.17), 0.115, 0.08
-    )
-    tip = round_cone(
-      x, y, z, (0.45, 0.74 * h, 0.17), (0.42, 1.02 * h, 0.20), 0.08, 0.012
-    )
-    return smooth_min(root, tip, 0.03)
-
-  return optional(p['horns'], pair, x)
-
-
-def headphones(x, y, z, p):
-  """Distance to a band over the head and two cups."""
-
-  def pair():
-    across = jnp.sqrt(x * x + (y - 0.08) ** 2 + 1e-12) - 0.64
-    band = jnp.sqrt(across**2 + (z + 0.06) ** 2 + 1e-12) - 0.045
-    band = jnp.maximum(band, 0.02 - y)
-    cup = disc(y, x - 0.545 * p['head_w'], z + 0.06, 0.17, 0.08)
-    return jnp.minimum(band, cup)
-
-  return optional(p['headphones'], pair, x)
-
-
-def red_nose(x, y, z, p):
-  """Distance to a clown's nose."""
-  tip_z = 0.47 + 0.11 * p['nose']
-  return optional(
-    p['red_nose'], lambda: sphere(x, y + 0.11, z - tip_z - 0.03, 0.125), x
-  )
 
 
 def eyeball(x, y, z, p):
   """Distance to the eyeballs."""
   ex, ey, ez, radius = eye_frame(x, y, z, p)
-  return sphere(ex, ey, ez, radius)
+  return sdf.sphere(ex, ey, ez, radius)
 
 
 # Order matters nowhere: the nearest part wins.
@@ -443,11 +281,11 @@ PARTS = {
   'clothes': clothes,
   'hair': hair,
   'beard': beard,
-  'hat': hat,
-  'glasses': glasses,
-  'horns': horns,
-  'headphones': headphones,
-  'red_nose': red_nose,
+  'hat': head_wear.hat,
+  'glasses': head_wear.glasses,
+  'horns': head_wear.horns,
+  'headphones': head_wear.headphones,
+  'red_nose': head_wear.red_nose,
 }
 
 

@@ -16,6 +16,7 @@ from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.core import seeds
 from mmdist.data import head_attributes
+from mmdist.data import head_parameters
 from mmdist.data import head_render
 from mmdist.data import multiview
 
@@ -76,7 +77,7 @@ def make_head(
 ) -> Head:
   """Gives attributes a body."""
   head_attributes.check(attributes)
-  parameters = head_attributes.shape_parameters(attributes, rng)
+  parameters = head_parameters.shape_parameters(attributes, rng)
   return Head(attributes, parameters)
 
 
@@ -174,7 +175,9 @@ def multiview_set(
     cameras = views.cameras()
     poses.append(cameras.camera_to_world)
     tans.append(cameras.tan_half_fov)
-  return multiview.MultiviewSet(np.stack(images), np.stack(poses), np.stack(tans))
+  return multiview.MultiviewSet(
+    np.stack(images), np.stack(poses), np.stack(tans)
+  )
 
 
 def rig_views(seed: int, index: int, num_cameras: int) -> orbits.Views:

@@ -6,6 +6,7 @@ import pytest
 from mmdist.cameras import orbits
 from mmdist.data import head_attributes
 from mmdist.data import heads
+from tests.data import fake_pictures
 
 
 def same(a: heads.Head, b: heads.Head) -> bool:
@@ -100,3 +101,48 @@ def test_one_view_per_head_is_expected(people):
 def test_resolutions_are_multiples_of_four(people, resolution):
   with pytest.raises(ValueError, match='multiple of 4'):
     heads.render_heads(people[:1], orbits.turntable(1), resolution)
+
+
+def test_the_rig_stands_nearly_the_same_for_every_subject():
+  first, second = heads.rig_views(0, 0, 13), heads.rig_views(0, 1, 13)
+  azimuth, elevation, _ = np.transpose(heads.RIG)
+  for views in (first, second):
+    turn = (views.azimuth - azimuth + np.pi) % (2 * np.pi) - np.pi
+    # Four sigmas of the jitter.
+    assert np.abs(turn).max() < 0.48
+    assert np.abs(views.elevation - elevation).max() < 0.24
+  assert not np.allclose(first.azimuth, second.azimuth)
+  np.testing.assert_array_equal(
+    first.azimuth, heads.rig_views(0, 0, 13).azimuth
+  )
+
+
+def test_cameras_beyond_the_rig_stand_anywhere_but_the_rig_stays():
+  views = heads.rig_views(3, 0, 40)
+  assert len(views) == 40
+  behind = np.abs(views.azimuth[13:]) > np.pi / 2
+  assert 5 < behind.sum() < 22
+  assert len(heads.rig_views(3, 0, 2)) == 2
+
+
+def test_a_multiview_set_holds_the_heads_of_its_family(monkeypatch):
+  drawn = []
+
+  def render_heads(people, views, resolution):
+    drawn.append((people, views))
+    return fake_pictures.render_heads(people, views, resolution)
+
+  monkeypatch.setattr(heads, 'render_heads', render_heads)
+  made = heads.multiview_set(4, 2, 3, 8)
+  assert made.images.shape == (2, 3, 8, 8, 4)
+  for index, (people, views) in enumerate(drawn):
+    assert all(same(h, heads.sample_head(4, index, True)) for h in people)
+    cameras = views.cameras()
+    np.testing.assert_array_equal(
+      made.camera_to_world[index], cameras.camera_to_world
+    )
+    np.testing.assert_array_equal(
+      made.tan_half_fov[index], cameras.tan_half_fov
+    )
+  # Straight alpha: the colour of the square is not darkened twice.
+  np.testing.assert_array_equal(made.images[:, :, 4:, :, :], [64, 64, 64, 255])

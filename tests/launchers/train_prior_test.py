@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from launchers import train_prior as launcher
+from mmdist.priors import embedded
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
 from mmdist.priors import train
 from tests.data import fake_pictures
 
-TINY = train.Architecture(
+TINY = embedded.Architecture(
   image_size=8,
   widths=(16, 32),
   attention=(False, True),
@@ -26,9 +27,11 @@ TINY = train.Architecture(
 def _tiny(monkeypatch):
   threads = torch.get_num_threads()
   monkeypatch.setattr(
-    train,
+    embedded,
     'make_pipeline',
-    functools.partial(train.make_pipeline, architecture=TINY, dtype='float32'),
+    functools.partial(
+      embedded.make_pipeline, architecture=TINY, dtype='float32'
+    ),
   )
   monkeypatch.setattr(
     sample, 'sample', functools.partial(sample.sample, num_steps=2)
@@ -165,8 +168,14 @@ def test_two_processes_make_one_prior(tmp_path):
   assert (record['num_seen'], record['step']) == (16, 2)
 
 
-@pytest.mark.slow
-def test_a_process_that_fails_is_told_of(tmp_path):
-  options = options_of(tmp_path, num_processes=2, init=str(tmp_path))
+def test_a_process_that_fails_is_told_of(tmp_path, monkeypatch):
+  def process(target, args):
+    del target
+    code = 1 if args[0] else 0
+    return types.SimpleNamespace(start=list, join=list, exitcode=code)
+
+  context = types.SimpleNamespace(Process=process)
+  monkeypatch.setattr('multiprocessing.get_context', lambda method: context)
+  options = options_of(tmp_path, num_processes=2)
   with pytest.raises(ValueError, match='ended with code 1'):
     launcher.train_in_processes(options)

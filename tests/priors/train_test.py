@@ -5,17 +5,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from launchers import train_prior
-from mmdist.cameras import orbits
 from mmdist.data import captions
-from mmdist.data import head_attributes
 from mmdist.priors import dreambooth
+from mmdist.priors import embedded
 from mmdist.priors import pipeline as pipelines
-from mmdist.priors import prompts
 from mmdist.priors import sample
 from mmdist.priors import train
 
-TINY = train.Architecture(
+TINY = embedded.Architecture(
   image_size=8,
   widths=(16, 32),
   attention=(False, True),
@@ -37,14 +34,8 @@ def _one_thread():
   torch.set_num_threads(before)
 
 
-@pytest.fixture(scope='module')
-def tokenizer():
-  architecture = train.Architecture()
-  return train.make_tokenizer(captions.vocabulary(), architecture.prompt_length)
-
-
 def make_tiny(seed=0, architecture=TINY):
-  pipeline = train.make_pipeline(
+  pipeline = embedded.make_pipeline(
     captions.vocabulary(), architecture, 'float32', seed
   )
   pipeline.unet.requires_grad_(True).train()
@@ -74,77 +65,7 @@ def run(pipeline, state, num_steps, training=TRAINING):
   ]
 
 
-# The tokenizer.
-
-
-def test_sentences_survive_the_tokenizer(tokenizer):
-  text = 'A portrait of a happy man,with green skin , front view'
-  ids = tokenizer(text)['input_ids']
-  assert (ids[0], ids[-1]) == (1, 2)
-  decoded = tokenizer.decode(ids, skip_special_tokens=True)
-  words = decoded.replace(' ,', ',').replace(',', ' ,').split()
-  assert words == (
-    'a portrait of a happy man , with green skin , front view'.split()
-  )
-
-
-def test_every_word_and_identifier_is_a_token_of_its_own(tokenizer):
-  words = captions.vocabulary() + train.IDENTIFIER_TOKENS
-  ids = [tokenizer(word)['input_ids'] for word in words]
-  assert all(len(tokens) == 3 for tokens in ids)
-  assert len({tokens[1] for tokens in ids}) == len(words)
-  assert max(max(tokens) for tokens in ids) < train.VOCABULARY_SIZE
-
-
-def test_unknown_words_are_named_with_the_nearest(tokenizer):
-  with pytest.raises(ValueError, match="'mustache'.*nearest: 'moustache'"):
-    prompts.check_text(tokenizer, 'a man with a mustache', 40)
-  assert tokenizer('zebra')['input_ids'] == [1, 3, 2]
-
-
-def test_the_prompts_of_the_sample_sheet_are_known_words(tokenizer):
-  for text in train_prior.SHEET_PROMPTS:
-    prompts.check_text(tokenizer, text, train.Architecture().prompt_length)
-    normal = text.replace(captions.COLOR_PREFIX, captions.NORMAL_PREFIX)
-    prompts.check_text(tokenizer, normal, train.Architecture().prompt_length)
-
-
-def test_the_longest_caption_of_many_heads_fits(tokenizer):
-  rng = np.random.default_rng(0)
-  heads = [head_attributes.sample_attributes(rng) for _ in range(1500)]
-  texts = [
-    captions.describe(a, 'low-angle', captions.NORMAL_PREFIX) for a in heads
-  ]
-  texts += [captions.caption(a, 'low-angle', rng) for a in heads]
-  longest = max(len(ids) for ids in tokenizer(texts)['input_ids'])
-  assert longest <= train.Architecture().prompt_length
-
-
-def test_too_many_words_are_refused():
-  with pytest.raises(ValueError, match='at most 128 fit'):
-    train.make_tokenizer([f'word{i}' for i in range(150)], 40)
-
-
-# The pipeline.
-
-
-def test_the_seed_decides_the_first_weights_and_nothing_else_is_drawn():
-  before = torch.get_rng_state()
-  first, again, other = make_tiny(0), make_tiny(0), make_tiny(1)
-  assert torch.equal(before, torch.get_rng_state())
-  assert_same(weights_of(first), weights_of(again))
-  assert any(
-    not torch.equal(a, b)
-    for a, b in zip(weights_of(first), weights_of(other), strict=True)
-  )
-
-
-def test_the_embedded_architecture_folds_pixels_as_its_settings_say():
-  pipeline = make_tiny()
-  assert pipeline.unet.config.in_channels == 12 == pipeline.codec.factor**2 * 3
-  assert pipeline.settings['image_size'] == pipeline.image_size == 8
-  assert pipeline.settings['identifier_tokens']['normal'] == '[w]'
-  assert orbits.VIEW_WORDS  # Captions end in them.
+# Steps.
 
 
 def test_a_trained_prior_is_opened_as_it_was_saved(tmp_path):
@@ -159,9 +80,6 @@ def test_a_trained_prior_is_opened_as_it_was_saved(tmp_path):
   ]
   # The attention processors differ, and so the order of their sums.
   np.testing.assert_allclose(pictures[0], pictures[1], atol=1e-4)
-
-
-# Steps.
 
 
 @pytest.mark.parametrize(
@@ -273,7 +191,7 @@ def test_a_checkpoint_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
-  other = train.Architecture(
+  other = embedded.Architecture(
     image_size=8,
     widths=(16, 32),
     attention=(False, True),
