@@ -16,6 +16,8 @@ from mmdist.data import head_wear
 
 COLOR_PREFIX = 'a portrait of'
 NORMAL_PREFIX = 'a [w] face map of'
+# What a prior of 40 tokens reads between the two ends of a text.
+MAX_WORDS = 38  # Commas are words.
 STYLE_PREFIXES = ('a photo of', 'a dslr photo of')
 
 
@@ -54,7 +56,13 @@ def caption(
   neutral = attributes.expression == 'neutral'
   say_expression = rng.random() < (0.5 if neutral else 0.9)
   said_view = view if rng.random() < 0.9 else ''
-  return _sentence(attributes, phrases, say_expression, said_view, prefix)
+
+  def sentence():
+    return _sentence(attributes, phrases, say_expression, said_view, prefix)
+
+  while len(sentence().replace(',', ' , ').split()) > MAX_WORDS:
+    phrases.pop()  # About one caption in 100,000 would not fit.
+  return sentence()
 
 
 def _sentence(attributes, phrases, say_expression, view, prefix):

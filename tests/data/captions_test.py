@@ -71,6 +71,30 @@ def test_the_vocabulary_is_sorted_lowercase_and_without_doubles():
   assert all(word == word.lower() and ' ' not in word for word in words)
 
 
+def test_captions_fit_a_prior_however_much_there_is_to_say():
+  everything = Attributes(
+    'old woman',
+    expression='open mouth',
+    skin='golden',
+    hair_style='long',
+    hat='wizard hat',
+    glasses='glasses',
+    beard='long beard',
+    horns=True,
+    headphones=True,
+    pointed_ears=True,
+    red_nose=True,
+  )
+  rng = np.random.default_rng(15)
+  lengths = []
+  for _ in range(300):
+    text = captions.caption(
+      everything, 'low-angle', rng, captions.NORMAL_PREFIX
+    )
+    lengths.append(len(text.replace(',', ' , ').split()))
+  assert max(lengths) <= captions.MAX_WORDS < max(lengths) + 3
+
+
 def test_the_rng_decides_the_caption():
   a = Attributes(hat='hat', glasses='glasses')
   texts = [

@@ -81,7 +81,9 @@ def test_the_longest_caption_of_many_heads_fits(tokenizer):
   ]
   texts += [captions.caption(a, 'low-angle', rng) for a in heads]
   longest = max(len(ids) for ids in tokenizer(texts)['input_ids'])
-  assert longest <= embedded.Architecture().prompt_length
+  length = embedded.Architecture().prompt_length
+  # Both ends take a token; captions are cut to what is left.
+  assert longest <= length == captions.MAX_WORDS + 2
 
 
 def test_too_many_words_are_refused():
