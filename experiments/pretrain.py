@@ -5,6 +5,9 @@
 Presets: 'heads' (the default), 'one_subject' and 'few_subjects' (the ablation
 over the number of training subjects, section 7), 'preface' (the paper's size:
 needs accelerators and --data).
+
+'heads' costs 0.3 core-seconds a step of 2,048 rays on a 2026 server CPU: 7,000
+steps are 35 core-minutes, and two cores share them.
 """
 
 from mmdist.core import names

@@ -28,6 +28,7 @@ class NerfConfig:
   viewdir_levels: int = 0  # 4 in `preface`; the heads are matte.
   icosahedron_axes: bool = True
   density_scale: float = 10.0
+  activation: str = 'squareplus'  # Or 'relu': see `mmdist.nerf.mlp`.
 
 
 @dataclasses.dataclass

@@ -42,11 +42,11 @@ class PretrainConfig:
   num_unseen_subjects: int = 8  # The last ones; only their codes are fitted.
   background: tuple[float, float] = (0.35, 1.0)
   # The optimisation.
-  num_steps: int = 8000
+  num_steps: int = 7000
   batch_size: int = 2048  # Rays per step, over all devices.
-  chunk_size: int = 128  # Rays at a time on each device.
+  chunk_size: int = 256  # Rays at a time on each device.
   num_devices: int = 0  # 0: all local devices.
-  learning_rate: float = 4e-3
+  learning_rate: float = 8e-3
   final_learning_rate_ratio: float = 0.02
   num_warmup_steps: int = 100
   interlevel_weight: float = 0.3

@@ -89,9 +89,17 @@ def load(
 def _read_config(path: pathlib.Path) -> config_lib.NerfConfig:
   try:
     data = json.loads(path.read_text())
-    return config_io.from_dict(data, config_lib.NerfConfig)
+    config = config_io.from_dict(data, config_lib.NerfConfig)
   except ValueError as error:  # Bad JSON is a ValueError too.
     raise ValueError(f'{path} describes no NeRF: {error}') from error
+  # A default must not decide what weights mean: it may change after them.
+  missing = dataclasses.asdict(config).keys() - data.keys()
+  if missing:
+    raise ValueError(
+      f'{path} does not say {", ".join(sorted(missing))}; add what the weights '
+      'were trained with.'
+    )
+  return config
 
 
 def _read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from mmdist.core import arrays
 from mmdist.core import config as config_lib
+from mmdist.core import names
 from mmdist.nerf import encoding
 from mmdist.nerf import losses
 from mmdist.nerf import mlp
@@ -100,9 +101,15 @@ class _Networks:
   def __init__(self, config: config_lib.NerfConfig):
     self.config = config
     self.axes = encoding.projection_axes(config.icosahedron_axes)
-    self.proposal = mlp.DensityMLP(config.proposal_depth, config.proposal_width)
-    self.trunk = mlp.DensityMLP(config.nerf_depth, config.nerf_width)
-    self.color = mlp.ColorMLP(config.nerf_width // 2)
+    names.check_choice('nerf.activation', config.activation, mlp.ACTIVATIONS)
+    activation = mlp.ACTIVATIONS[config.activation]
+    self.proposal = mlp.DensityMLP(
+      config.proposal_depth, config.proposal_width, activation
+    )
+    self.trunk = mlp.DensityMLP(
+      config.nerf_depth, config.nerf_width, activation
+    )
+    self.color = mlp.ColorMLP(config.nerf_width // 2, activation)
 
   def init(self, key) -> dict[str, Any]:
     keys = jax.random.split(key, 4)

@@ -1,12 +1,33 @@
 """The networks of the conditional NeRF; the code joins every layer (N2)."""
 
+from collections.abc import Callable
+
 from flax import linen as nn
+import jax
 import jax.numpy as jnp
 
+# Pre-activations have a spread of about 1: half of it is round.
+_SMOOTHNESS = 0.25
 _hidden_init = nn.initializers.he_normal()
 # Small first outputs: thin fog of one grey, from which any head can condense.
 _output_init = nn.initializers.variance_scaling(0.1, 'fan_in', 'normal')
 _code_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
+
+
+def squareplus(x) -> jax.Array:
+  """A smooth ReLU, (x + sqrt(x^2 + 1/4)) / 2.
+
+  Normals are gradients of the density, so with ReLUs they jump wherever a unit
+  switches, and what the jumps contribute is lost to their derivative: the pull
+  of a normal prior would be wrong by factors. (The paper, after mip-NeRF 360,
+  has ReLUs.)
+
+  Source: Barron 2021, 'Squareplus: A Softplus-Like Algebraic Rectifier'.
+  """
+  return 0.5 * (x + jnp.sqrt(x * x + _SMOOTHNESS))
+
+
+ACTIVATIONS = {'squareplus': squareplus, 'relu': nn.relu}
 
 
 class CodedDense(nn.Module):
@@ -58,10 +79,12 @@ class DensityMLP(nn.Module):
   Attributes:
     depth: hidden layers.
     width: their size.
+    activation: follows every hidden layer.
   """
 
   depth: int
   width: int
+  activation: Callable = squareplus
 
   @nn.compact
   def __call__(self, encoded, code):
@@ -70,7 +93,7 @@ class DensityMLP(nn.Module):
     for i in range(self.depth):
       if self.depth >= 5 and i == self.depth // 2:
         x = jnp.concatenate([x, encoded], -1)
-      x = nn.relu(CodedDense(self.width)(x, code))
+      x = self.activation(CodedDense(self.width)(x, code))
     raw = CodedDense(1, kernel_init=_output_init)(x, code)
     return raw[..., 0], x
 
@@ -83,13 +106,15 @@ class ColorMLP(nn.Module):
 
   Attributes:
     width: size of the one hidden layer.
+    activation: follows it.
   """
 
   width: int
+  activation: Callable = squareplus
 
   @nn.compact
   def __call__(self, features, code):
     """Maps [N, S, D] features and a code to [N, S, 3] colours."""
-    x = nn.relu(CodedDense(self.width)(features, code))
+    x = self.activation(CodedDense(self.width)(features, code))
     x = CodedDense(3, kernel_init=_output_init)(x, code)
     return nn.sigmoid(x)

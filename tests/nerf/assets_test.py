@@ -55,7 +55,7 @@ def test_a_damaged_file_is_named(saved):
 
 def test_files_that_do_not_belong_together_are_told_apart(saved):
   path = saved / assets.CONFIG_NAME
-  path.write_text(json.dumps({'code_size': 7}))
+  path.write_text(path.read_text().replace('"code_size": 3', '"code_size": 7'))
   with pytest.raises(ValueError, match=r'codes of shape \(4, 3\).* 7\]'):
     assets.load(saved)
 
@@ -66,6 +66,15 @@ def test_files_that_do_not_belong_together_are_told_apart(saved):
 def test_a_config_that_cannot_be_read_is_named(saved, text, message):
   (saved / assets.CONFIG_NAME).write_text(text)
   with pytest.raises(ValueError, match=message):
+    assets.load(saved)
+
+
+def test_a_config_without_a_field_is_refused_whatever_the_default(saved):
+  path = saved / assets.CONFIG_NAME
+  fields = json.loads(path.read_text())
+  del fields['activation']
+  path.write_text(json.dumps(fields))
+  with pytest.raises(ValueError, match='does not say activation; add'):
     assets.load(saved)
 
 

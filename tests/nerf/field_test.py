@@ -144,8 +144,9 @@ def test_gradients_of_the_nerf_are_those_of_finite_differences():
 
   step = 2e-3
   difference = (moved(step) - moved(-step)) / (2 * step)
-  # ReLUs switch between the two points, and float32 sums lose 1e-6 / step.
-  assert slope == pytest.approx(float(difference), rel=0.03)
+  # float32 sums lose 1e-6 / step. With ReLUs this fails by a factor of four:
+  # normals jump.
+  assert slope == pytest.approx(float(difference), rel=0.01)
 
 
 @pytest.mark.parametrize('scale', [0.0, 1.0, 30.0])
@@ -201,3 +202,19 @@ def test_quality_renders_the_same_weights_with_more_samples():
   # An untrained field is smooth: five samples see nearly what twenty see, but
   # for the half intervals at both ends.
   np.testing.assert_allclose(fine.rgb, rough.rgb, atol=0.1)
+
+
+def test_an_unknown_activation_names_the_nearest():
+  config = dataclasses.replace(TINY, activation='squaredplus')
+  with pytest.raises(ValueError, match="did you mean 'squareplus'"):
+    field.conditional_nerf(config)
+
+
+def test_relus_give_another_network_on_the_same_weights():
+  representation, params = start()
+  relus = field.conditional_nerf(dataclasses.replace(TINY, activation='relu'))
+  difference = (
+    relus.render(params, rays_of()).rgb
+    - representation.render(params, rays_of()).rgb
+  )
+  assert np.abs(difference).max() > 1e-3

@@ -1,0 +1,208 @@
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmdist.cameras import camera as camera_lib
+from mmdist.cameras import orbits
+from mmdist.cameras import photographs
+from mmdist.core import arrays
+from mmdist.core import config as config_lib
+from mmdist.learner import pretrain
+from mmdist.learner import pretrain_checkpoint
+from mmdist.nerf import field
+
+CONFIG = pretrain.PretrainConfig(
+  nerf=config_lib.NerfConfig(
+    code_size=3,
+    nerf_depth=1,
+    nerf_width=8,
+    proposal_depth=1,
+    proposal_width=4,
+    num_proposal_samples=6,
+    num_nerf_samples=5,
+    position_levels=2,
+  ),
+  num_steps=60,
+  batch_size=32,
+  chunk_size=8,
+  num_devices=1,
+  learning_rate=2e-2,
+  num_warmup_steps=5,
+  num_code_steps=30,
+)
+COLORS = np.float32([[0.9, 0.1, 0.1], [0.1, 0.1, 0.9], [0.1, 0.9, 0.1]])
+
+
+def unjittered() -> field.Representation:
+  representation = field.conditional_nerf(CONFIG.nerf)
+
+  def render(params, rays, key, *, with_normals):
+    del key  # It depends on how rays are cut into chunks.
+    return representation.render(params, rays, None, with_normals=with_normals)
+
+  return dataclasses.replace(representation, render=render)
+
+
+def batch_of(number, subjects=(0, 1), size=32):
+  """Pixels of subjects that are one opaque colour each, over grey."""
+  rng = np.random.default_rng(number)
+  cameras = orbits.sample(size, rng).cameras()
+  subject = rng.choice(subjects, size).astype(np.int32)
+  rgba = np.concatenate([COLORS[subject], np.ones((size, 1))], -1)
+  return photographs.PixelBatch(
+    subject=subject,
+    camera_to_world=cameras.camera_to_world,
+    tan_half_fov=cameras.tan_half_fov,
+    coordinates=rng.uniform(-0.5, 0.5, (size, 2)).astype(np.float32),
+    rgba=rgba.astype(np.float32),
+    background=np.full((size, 3), 0.7, np.float32),
+    resolution=64,
+  )
+
+
+@pytest.fixture(scope='module')
+def trained():
+  """A training of 60 steps; returns its states and its metrics."""
+  pretraining = pretrain.make_pretraining(unjittered(), CONFIG)
+  state = pretraining.init(2)
+  states, history = [state], []
+  for number in range(60):
+    state, metrics = pretraining.step(state, batch_of(number))
+    states.append(state)
+    history.append({name: float(value) for name, value in metrics.items()})
+  return pretraining, states, history
+
+
+def test_training_learns_the_colours_of_its_subjects(trained):
+  _, states, history = trained
+  assert history[-1]['mse'] < 0.2 * history[0]['mse']
+  assert int(states[-1].step) == 60
+  assert all(np.isfinite(list(metrics.values())).all() for metrics in history)
+
+
+def test_every_subject_has_a_code_and_the_networks_have_none(trained):
+  _, states, _ = trained
+  assert set(states[0].params) == {'proposal', 'nerf', 'codes'}
+  assert states[0].params['codes'].shape == (2, 3)
+
+
+def test_gradients_by_chunks_are_those_of_the_whole_batch(trained):
+  _, states, history = trained
+  state, batch = states[10], batch_of(10)
+  representation = unjittered()
+
+  def loss(params):
+    codes = params['codes'][batch.subject]
+    networks = {'proposal': params['proposal'], 'nerf': params['nerf']}
+    renders = representation.render(
+      {**networks, 'code': codes}, batch.rays(), None, with_normals=False
+    )
+    return (
+      jnp.mean((renders.rgb - batch.rgb()) ** 2)
+      + CONFIG.interlevel_weight * jnp.mean(renders.regularizer)
+      + CONFIG.opacity_weight * jnp.mean((renders.acc - batch.rgba[:, 3]) ** 2)
+      + CONFIG.code_weight * jnp.mean(jnp.sum(codes**2, -1))
+    )
+
+  value, gradient = jax.value_and_grad(loss)(state.params)
+  assert history[10]['loss'] == pytest.approx(float(value), rel=1e-4)
+  # The gradient that the step used shows in Adam's first moment.
+  before, after = (s.opt_state[0].mu for s in states[10:12])
+  used = jax.tree.map(lambda a, b: (a - 0.9 * b) / 0.1, after, before)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-2),
+    used,
+    gradient,
+  )
+
+
+def test_a_training_goes_on_from_its_file_as_if_never_stopped(
+  trained, tmp_path
+):
+  pretraining, states, _ = trained
+  path = tmp_path / 'training.safetensors'
+  pretrain_checkpoint.save(path, states[3], {'next': 3}, CONFIG)
+  fresh = pretraining.init(2)
+  state, stream = pretrain_checkpoint.load(path, fresh, CONFIG)
+  assert stream == {'next': 3}
+  for number in range(3, 6):
+    state, _ = pretraining.step(state, batch_of(number))
+  jax.tree.map(np.testing.assert_array_equal, state, states[6])
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(trained, tmp_path):
+  pretraining, states, _ = trained
+  path = tmp_path / 'training.safetensors'
+  pretrain_checkpoint.save(path, states[0], {}, CONFIG)
+  other = dataclasses.replace(CONFIG, learning_rate=1.0, num_steps=9)
+  with pytest.raises(ValueError, match='another learning_rate, num_steps;'):
+    pretrain_checkpoint.load(path, pretraining.init(2), other)
+  with pytest.raises(ValueError, match='number of subjects'):
+    pretrain_checkpoint.load(path, pretraining.init(3), CONFIG)
+
+
+def test_a_damaged_checkpoint_is_named(trained, tmp_path):
+  pretraining, states, _ = trained
+  path = tmp_path / 'training.safetensors'
+  pretrain_checkpoint.save(path, states[0], {}, CONFIG)
+  path.write_bytes(path.read_bytes()[:100])
+  with pytest.raises(ValueError, match='is damaged .* remove it'):
+    pretrain_checkpoint.load(path, states[0], CONFIG)
+
+
+def test_fitting_a_code_moves_nothing_else_and_helps(trained):
+  _, states, _ = trained
+  params = states[-1].params
+  batches = (batch_of(number, subjects=[1]) for number in itertools.count(100))
+  # Subject 1 stands in for an unseen one that its code can describe.
+  codes = pretrain.fit_codes(unjittered(), CONFIG, params, 2, batches)
+  mean = params['codes'].mean(0)
+  # Nobody asked about subject 0: its code is only drawn to nothing by nothing.
+  np.testing.assert_array_equal(codes[0], mean)
+
+  def error(code):
+    batch = batch_of(999, subjects=[1])
+    renders = unjittered().render(
+      {**params, 'code': code}, batch.rays(), None, with_normals=False
+    )
+    return float(jnp.mean((renders.rgb - batch.rgb()) ** 2))
+
+  assert error(codes[1]) < 0.7 * error(mean)
+
+
+def test_held_out_psnr_is_that_of_a_known_error():
+  def render(params, rays, key, *, with_normals):
+    del key, with_normals
+    shade = rays.background + params['code']
+    rest = rays.near[:, 0]
+    return arrays.Renders(shade, shade, rest, rest, rest)
+
+  cameras = orbits.turntable(2).cameras()
+  psnr = pretrain.held_out_psnr(
+    field.Representation(None, render, None),
+    {'nerf': {}, 'codes': np.zeros((5, 3))},
+    np.float32([[0.1] * 3, [0.01] * 3]),
+    camera_lib.Camera(cameras.camera_to_world, cameras.tan_half_fov),
+    np.zeros((2, 8, 8, 4), np.float32),
+  )
+  # Clear pictures show the background, from which the renders are off.
+  np.testing.assert_allclose(psnr, [20, 40], atol=1e-2)
+
+
+def test_the_learning_rate_rises_then_falls_to_its_share():
+  rate = pretrain.learning_rate_at(CONFIG)
+  assert rate(0) == 0
+  assert rate(5) == pytest.approx(CONFIG.learning_rate)
+  assert rate(60) == pytest.approx(
+    CONFIG.learning_rate * CONFIG.final_learning_rate_ratio
+  )
+
+
+def test_a_batch_that_cannot_be_dealt_out_is_refused():
+  config = dataclasses.replace(CONFIG, batch_size=30)
+  with pytest.raises(ValueError, match='batch_size=30 is no multiple of 8'):
+    pretrain.make_pretraining(unjittered(), config)
