@@ -218,13 +218,15 @@ def _make_step(representation, config: PretrainConfig, optimizer):
 
 
 def _count_chunks(config: PretrainConfig, num_devices: int) -> int:
-  rays = config.chunk_size * num_devices
-  if config.batch_size % rays:
+  """Returns how many chunks a batch is cut into; many devices get less each."""
+  chunk_size = min(config.chunk_size, config.batch_size // num_devices)
+  if not chunk_size or config.batch_size % (chunk_size * num_devices):
     raise ValueError(
-      f'batch_size={config.batch_size} is no multiple of {rays} = chunk_size='
-      f'{config.chunk_size} x {num_devices} device(s); change one of them.'
+      f'batch_size={config.batch_size} cannot be dealt out to {num_devices} '
+      f'device(s) in chunks of chunk_size={config.chunk_size}; make it a '
+      'multiple of both, or set num_devices.'
     )
-  return config.batch_size // config.chunk_size
+  return config.batch_size // chunk_size
 
 
 def _sum_gradients(representation, config, fixed, chunks, layout):

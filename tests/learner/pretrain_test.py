@@ -204,5 +204,5 @@ def test_the_learning_rate_rises_then_falls_to_its_share():
 
 def test_a_batch_that_cannot_be_dealt_out_is_refused():
   config = dataclasses.replace(CONFIG, batch_size=30)
-  with pytest.raises(ValueError, match='batch_size=30 is no multiple of 8'):
+  with pytest.raises(ValueError, match='batch_size=30 cannot be dealt out'):
     pretrain.make_pretraining(unjittered(), config)
