@@ -105,6 +105,7 @@ def make_stream(
 
 
 def held_out(pictures: multiview.MultiviewSet) -> np.ndarray:
+  """Returns the camera of each subject that is kept from training."""
   return multiview.held_out_cameras(pictures.num_subjects, pictures.num_cameras)
 
 

@@ -145,7 +145,9 @@ def fit_codes(
   codes = jnp.tile(mean, (num_subjects, 1))
   state = _state({**params, 'codes': codes}, optimizer)
   for _ in range(config.num_code_steps):
-    state, _ = step(state, next(batches))
+    # One step in flight: on the devices of one CPU two all-reduces can each
+    # hold the thread that the other waits for, and neither ever ends.
+    state, _ = jax.block_until_ready(step(state, next(batches)))
   return state.params['codes']
 
 
