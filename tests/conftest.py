@@ -1,0 +1,12 @@
+"""What every test shares: compiled JAX programs, for the length of a session."""
+
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True, scope='session')
+def compilation_cache(tmp_path_factory):
+  """Lets tests that build the same program anew compile it once."""
+  folder = tmp_path_factory.mktemp('jax')
+  jax.config.update('jax_compilation_cache_dir', str(folder))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
