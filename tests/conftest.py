@@ -1,4 +1,4 @@
-"""What every test shares: compiled JAX programs, for the length of a session."""
+"""What every test shares: compiled JAX programs, for as long as it lasts."""
 
 import jax
 import pytest
