@@ -239,6 +239,7 @@ def save_pipeline(
   for name, module in copies.items():
     module = copy.deepcopy(module).to('cpu', DTYPES[dtype])
     module.save_pretrained(directory / name, safe_serialization=True)
+    _forget_origin(directory / name / 'config.json')
   text.tokenizer.save_pretrained(directory / 'tokenizer')
   _write_json(
     directory / 'scheduler' / 'scheduler_config.json',
@@ -259,6 +260,13 @@ def save_pipeline(
   _write_json(directory / 'model_index.json', index)
   if pipeline.settings:
     _write_json(directory / files.SETTINGS_FILE, dict(pipeline.settings))
+
+
+def _forget_origin(path: pathlib.Path) -> None:
+  """Drops the path that a network was opened from: it is of one machine."""
+  config = files.read_json(path)
+  config.pop('_name_or_path', None)
+  _write_json(path, config)
 
 
 def _write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:

@@ -13,10 +13,13 @@ def pulls_of(num_concepts, seed=0):
   return rng.standard_normal((num_concepts, 2, 3, 4, 4)).astype(np.float32)
 
 
+# Doubling is exact only where no product falls below the normal numbers.
+_NUMBERS = st.floats(-4, 4, width=32).filter(lambda x: not 0 < abs(x) < 1e-6)
+
+
 @hypothesis.settings(deadline=None)  # Machines may be busy.
 @hypothesis.given(
-  hnp.arrays(np.float32, (2, 2, 3), elements=st.floats(-4, 4, width=32)),
-  st.floats(-2, 2, width=16),
+  hnp.arrays(np.float32, (2, 2, 3), elements=_NUMBERS), _NUMBERS
 )
 def test_doubling_every_weight_doubles_the_sum(pulls, weight):
   for mode in composition.MODES:
