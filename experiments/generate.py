@@ -8,8 +8,8 @@ mean head of the pretrained NeRF is pulled until both are pleased.
     --workdir=runs/green
 
 Presets:
-  no_normal   without the normal prior, the paper's ablation: expect the same
-              colours on a rougher surface
+  no_normal   without the normal prior, an ablation of the paper, which
+              finds rougher surfaces
 """
 
 from mmdist.core import config as config_lib

@@ -26,7 +26,7 @@ PRESETS = {
   ),
   'joker_minus_green': (
     ('a portrait of a joker', 1.5),
-    # With -0.5 the hair stayed green in trials.
+    # -0.5 was too weak for the hair in a prototype of this package.
     ('a portrait of a man with green hair', -1.2),
   ),
 }

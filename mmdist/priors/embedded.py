@@ -90,7 +90,7 @@ def make_pipeline(
   with torch.random.fork_rng():
     torch.manual_seed(seed)
     unet = _make_unet(architecture)
-    # Plain attention: on a CPU the fused one is 3x slower in the backward pass.
+    # Plain attention: the fused one has a slow backward pass on a CPU.
     unet.set_attn_processor(attention_processor.AttnProcessor())
     text_encoder = _make_text_encoder(architecture)
   tokenizer = make_tokenizer(words, architecture.prompt_length)
@@ -142,8 +142,8 @@ def _make_unet(architecture):
     cross_attention_dim=a.text_width,
     attention_head_dim=tuple(max(1, width // 32) for width in a.widths),
     norm_num_groups=16,
-    # The whole sentence also moves the time embedding: colours are learned
-    # several times faster than through attention alone.
+    # The whole sentence also moves the time embedding, and so reaches the
+    # resolutions that do not attend to it.
     addition_embed_type='text',
     addition_embed_type_num_heads=4,
   )

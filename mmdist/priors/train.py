@@ -6,7 +6,7 @@ existing prior is `mmdist.priors.dreambooth`.
 
 Several one-thread processes beat one process with several threads here: their
 gradients meet once a step in one all-reduce, where OpenMP meets hundreds of
-times (`field-notes`: a factor of ten on a busy machine).
+times.
 """
 
 from collections.abc import Callable, Sequence
