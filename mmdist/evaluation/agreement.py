@@ -4,7 +4,7 @@ Owns from which views a head is judged and what is averaged; what a picture
 shows is said by `mmdist.evaluation.judge`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 
 import numpy as np
@@ -90,3 +90,48 @@ def measure(
   return Agreement(
     float(np.mean(list(shares.values()))), shares, float(np.mean(chances))
   )
+
+
+def measure_each(
+  judge: judge_lib.Judge,
+  images: np.ndarray,
+  view_words: Sequence[str],
+  asked: Sequence[Mapping[str, object]],
+) -> Agreement:
+  """Scores [N, H, W, 3] pictures, each of a head of its own.
+
+  Args:
+    judge: who looks.
+    images: in [0, 1].
+    view_words: N words.
+    asked: per picture, attribute -> value; what the judge has no question for,
+      or cannot tell from that view, is left out.
+
+  Returns:
+    Shares per attribute over the pictures that asked for it; overall, every
+    asked attribute of every picture counts once.
+
+  Raises:
+    ValueError: nothing that was asked can be judged.
+  """
+  answers = judge.probabilities(images)
+  shares, counts, chances = {}, [], []
+  for question in judge.questions:
+    rows = [
+      (i, question.values.index(str(wanted[question.name])))
+      for i, (word, wanted) in enumerate(zip(view_words, asked, strict=True))
+      if word in question.views
+      and str(wanted.get(question.name)) in question.values
+    ]
+    if question.name == 'view' or not rows:
+      continue
+    pictures, values = map(np.array, zip(*rows, strict=True))
+    seen = answers[question.name][pictures].argmax(-1)
+    shares[question.name] = float(np.mean(seen == values))
+    counts.append(len(rows))
+    chances.append(1 / len(question.values))
+  if not shares:
+    raise ValueError('nothing that was asked can be told from these views.')
+  overall = np.average(list(shares.values()), weights=counts)
+  chance = np.average(chances, weights=counts)
+  return Agreement(float(overall), shares, float(chance))

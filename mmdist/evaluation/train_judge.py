@@ -38,7 +38,7 @@ class LabelledPictures:
 class JudgeTraining:
   """How the judge is trained."""
 
-  num_steps: int = 6000
+  num_steps: int = 3000
   batch_size: int = 64
   learning_rate: float = 2e-3
   weight_decay: float = 0.02
@@ -110,7 +110,9 @@ def train(
 
 def _loss(judge, pixels, labels):
   """Mean cross-entropy over the questions that the pictures can answer."""
-  parts = judge.split(judge.net(pixels))
+  with torch.autocast('cpu', torch.bfloat16):
+    logits = judge.net(pixels)
+  parts = judge.split(logits.float())
   losses = [
     functional.cross_entropy(
       part,

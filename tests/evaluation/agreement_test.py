@@ -92,3 +92,31 @@ def test_heads_are_judged_from_all_around_and_close():
   counts = {word: words.count(word) for word in dict.fromkeys(words)}
   assert counts == {'front': 3, 'side': 2, 'back': 1, 'mouth': 2, 'eyes': 2}
   np.testing.assert_allclose(views.distance, orbits.CAMERA_DISTANCE)
+
+
+def measure_each(asked, **seen):
+  images = np.zeros((len(WORDS), 8, 8, 3))
+  return agreement.measure_each(FixedJudge(**seen), images, WORDS, asked)
+
+
+def test_each_picture_is_held_to_its_own_sentence():
+  verdict = measure_each(
+    [{'skin': 'red', 'hat': 'cap'}, {'skin': 'green'}, {'skin': 'red'}, {}],
+    skin=['red', 'red', 'red', 'red'],
+    hat=['crown', 'cap', 'cap', 'cap'],
+  )
+  assert verdict.per_attribute == {'skin': 2 / 3, 'hat': 0.0}
+  assert verdict.overall == pytest.approx(2 / 4)
+  assert verdict.chance == pytest.approx((3 / 2 + 1 / 4) / 4)
+
+
+def test_what_a_view_cannot_show_is_not_held_against_a_picture():
+  verdict = measure_each(
+    [{'skin': 'green'}, {}, {'hat': 'cap'}, {'hat': 'cap'}]
+  )
+  assert verdict.per_attribute == {'skin': 1.0}
+
+
+def test_sentences_that_ask_for_nothing_are_refused():
+  with pytest.raises(ValueError, match='nothing that was asked'):
+    measure_each([{}, {'view': 'front'}, {}, {'nose': 'long'}])

@@ -1,0 +1,53 @@
+"""Every run of every study can be made, and asks what its study is about."""
+
+import collections
+
+import pytest
+
+from experiments import studies
+from launchers import config_flag
+from launchers import evaluate
+from mmdist.core import config_checks
+from mmdist.data import captions
+from mmdist.data import head_attributes
+
+
+@pytest.mark.parametrize('name', studies.STUDIES)
+def test_runs_have_folders_of_their_own_and_known_fields(name):
+  runs = studies.get_study(name)
+  assert len({run.name for run in runs}) == len(runs)
+  for run in runs:
+    config = config_flag.load_experiment(run.experiment)
+    for field, value in run.overrides.items():
+      assert type(getattr(config, field)) is type(value)
+      setattr(config, field, value)
+    config_checks.validate(config)
+    prompt = evaluate.judged_prompt(config)
+    words = set(prompt.replace(',', ' ,').split())
+    assert words <= set(captions.vocabulary()), prompt
+
+
+def test_held_out_sentences_ask_for_held_out_combinations():
+  for prompt in studies.HELD_OUT_PROMPTS:
+    asked = captions.parse(prompt)
+    assert any(
+      combination.items() <= asked.items()
+      for combination in head_attributes.HELD_OUT
+    ), prompt
+  assert len(studies.HELD_OUT_PROMPTS) == 12
+
+
+def test_every_held_out_combination_is_asked_for():
+  asked = [captions.parse(prompt) for prompt in studies.HELD_OUT_PROMPTS]
+  for combination in head_attributes.HELD_OUT:
+    assert any(combination.items() <= a.items() for a in asked), combination
+
+
+def test_each_expression_is_asked_as_often():
+  asked = [captions.parse(p)['expression'] for p in studies.EXPRESSION_PROMPTS]
+  assert collections.Counter(asked) == {'happy': 2, 'sad': 2, 'surprised': 2}
+
+
+def test_an_unknown_study_is_named_with_those_that_exist():
+  with pytest.raises(ValueError, match="unknown study 'all'.*Studies: "):
+    studies.get_study('all')

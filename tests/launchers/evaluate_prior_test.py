@@ -1,0 +1,93 @@
+import json
+
+from absl import flags
+import numpy as np
+import pytest
+
+from launchers import evaluate_prior
+from mmdist.core import assets
+from mmdist.data import captions
+from mmdist.data import head_attributes
+from mmdist.data import head_questions
+from mmdist.data import heads
+from mmdist.evaluation import judge as judge_lib
+from mmdist.evaluation import train_judge
+from mmdist.priors import pipeline as pipelines
+from mmdist.priors import sample
+from tests.data import fake_pictures
+from tests.priors import tiny
+
+
+@pytest.fixture(scope='module')
+def judge():
+  questions = tuple(
+    judge_lib.Question(**question) for question in head_questions.questions()
+  )
+  return train_judge.init_judge(questions, 0)
+
+
+class Pipeline:
+  """A prior that draws 64 pixels."""
+
+  image_size = judge_lib.IMAGE_SIZE
+
+
+def test_every_caption_names_a_combination_that_no_prior_saw():
+  questions = evaluate_prior.make_questions(16, 0)
+  held_out = head_attributes.HELD_OUT
+  for i, text in enumerate(questions.texts):
+    assert held_out[i % len(held_out)].items() <= captions.parse(text).items()
+    assert head_attributes.is_held_out(questions.people[i].attributes)
+    assert captions.parse(text).get('view') in (
+      None,
+      *evaluate_prior.VIEW_WORDS,
+    )
+  assert set(questions.views.words) == set(evaluate_prior.VIEW_WORDS)
+
+
+def test_the_questions_of_a_seed_are_the_same():
+  texts = [evaluate_prior.make_questions(8, seed).texts for seed in (3, 3, 4)]
+  assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_prior_that_draws_the_truth_reaches_it(judge, monkeypatch):
+  def draw(pipeline, texts, guidance_scale, num_steps, seed):
+    assert (guidance_scale, num_steps, seed) == (3.0, 7, 5)
+    truth = fake_pictures.render_heads(texts, None, judge_lib.IMAGE_SIZE)
+    return truth.over(np.full(3, evaluate_prior.agreement.BACKGROUND))
+
+  monkeypatch.setattr(heads, 'render_heads', fake_pictures.render_heads)
+  monkeypatch.setattr(sample, 'sample', draw)
+  questions = evaluate_prior.make_questions(8, 0)
+  row, pictures = evaluate_prior.evaluate(
+    Pipeline(), judge, questions, 3.0, 7, 5
+  )
+  assert row['prompt_agreement'] == row['true_render_agreement']
+  assert row['per_attribute'] == row['true_per_attribute']
+  assert pictures.shape == (16, 64, 64, 3)
+  lines = evaluate_prior.format_row(row).splitlines()
+  assert len(lines) == 4 + len(row['per_attribute'])
+  json.dumps(row)
+
+
+def test_a_prior_of_other_pictures_is_refused(judge, tmp_path):
+  pipeline = pipelines.open_pipeline(
+    tiny.write_pipeline(tmp_path), device='cpu'
+  )
+  questions = evaluate_prior.make_questions(1, 0)
+  with pytest.raises(ValueError, match='draws 16 x 16 pixels, the judge reads'):
+    evaluate_prior.evaluate(pipeline, judge, questions, 4.0, 2, 0)
+
+
+def test_samples_lie_above_their_renders():
+  pictures = np.arange(10).reshape(10, 1)
+  order = evaluate_prior._interleaved(pictures, 2)[:, 0].tolist()
+  assert order == [0, 1, 5, 6, 2, 3, 7, 8, 4, 9]
+
+
+def test_no_prior_is_answered_with_the_usage():
+  if 'sampler_steps' not in flags.FLAGS:
+    evaluate_prior.define_flags()
+  with pytest.raises(ValueError, match='evaluate_prior color'):
+    evaluate_prior.main(['evaluate_prior'])
+  assert 'color' in assets.EMBEDDED
