@@ -21,6 +21,7 @@ from mmdist.core import assets
 from mmdist.core import config as config_lib
 from mmdist.data import captions
 from mmdist.data import head_attributes
+from mmdist.data import head_questions
 from mmdist.data import heads
 from mmdist.evaluation import agreement
 from mmdist.evaluation import judge as judge_lib
@@ -33,6 +34,7 @@ COLUMNS = (
   'prompt_agreement',
   'true_render_agreement',
   'expression_accuracy',
+  'geometry_agreement',
   'saturation',
   'detail',
   'normal_noise_deg',
@@ -81,6 +83,16 @@ def judged_prompt(run: config_lib.RunConfig) -> str:
   return max(wanted, key=lambda concept: concept.weight).text
 
 
+def geometry_agreement(per_attribute: Mapping[str, float]) -> float | None:
+  """Returns the mean over what changes the shape; None if none was asked."""
+  shares = [
+    share
+    for name, share in per_attribute.items()
+    if name in head_questions.GEOMETRY
+  ]
+  return float(np.mean(shares)) if shares else None
+
+
 def evaluate_run(
   workdir: str, judge: judge_lib.Judge, start: bool = False
 ) -> dict[str, object]:
@@ -111,6 +123,7 @@ def evaluate_run(
     'true_render_agreement': true_agreement(judge, views, asked),
     'chance': verdict.chance,
     'expression_accuracy': verdict.per_attribute.get('expression'),
+    'geometry_agreement': geometry_agreement(verdict.per_attribute),
     'per_attribute': dict(verdict.per_attribute),
     'saturation': metrics.saturation(orbit['rgb'], orbit['acc']),
     'detail': metrics.detail(orbit['rgb'], orbit['acc']),

@@ -21,7 +21,7 @@ def define_flags() -> None:
   """Defines the flags, here so that launchers can be imported together."""
   flags.DEFINE_string('data', None, 'Folder of head shards.', required=True)
   flags.DEFINE_string('out', None, 'Folder to write.', required=True)
-  flags.DEFINE_integer('num_steps', 3000, 'Optimiser steps.', 1)
+  flags.DEFINE_integer('num_steps', 4000, 'Optimiser steps.', 1)
   flags.DEFINE_integer('seed', 0, 'Augmentation and order.')
 
 

@@ -54,6 +54,7 @@ class Options:
   learning_rate: float = 1e-3
   seed: int = 0
   max_minutes: float = 0.0
+  compile: bool = False
 
 
 def define_flags() -> None:
@@ -68,6 +69,7 @@ def define_flags() -> None:
   flags.DEFINE_float('learning_rate', 1e-3, 'Peak of AdamW.', 0.0)
   flags.DEFINE_integer('seed', 0, 'Weights, noise and captions.')
   flags.DEFINE_float('max_minutes', 0.0, 'Stop (resumable) after; 0: never.')
+  flags.DEFINE_bool('compile', False, 'Fuse the UNet; needs a C++ compiler.')
 
 
 def worker(rank: int, options: Options, rendezvous: str) -> None:
@@ -95,6 +97,8 @@ def worker(rank: int, options: Options, rendezvous: str) -> None:
     pipeline = embedded.make_pipeline(captions.vocabulary(), seed=training.seed)
   pipeline.unet.requires_grad_(True).train()
   pipeline.text.text_encoder.requires_grad_(True).train()
+  if options.compile:
+    pipeline.unet.compile()
   normal = options.channel == 'normal'
   batches = head_batches.HeadBatches(
     pathlib.Path(options.data),

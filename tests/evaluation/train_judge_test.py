@@ -125,16 +125,36 @@ def test_unknown_labels_pull_at_nothing():
   pixels = torch.zeros(2, 3, 64, 64)
   judge.net.eval()  # No dropout: both losses see the same network.
   labels = torch.tensor([[0, -1, -1], [-1, -1, 2]])
-  loss = train_judge._loss(judge, pixels, labels)
   parts = judge.split(judge.net(pixels))
+  weights = torch.tensor([3.0, 1.0, 1.0])
+  loss = train_judge._loss(parts, labels, weights)
   smooth = [0.02 / 2, 0.02 / 3]
   first = torch.log_softmax(parts[0][0], -1)
   second = torch.log_softmax(parts[2][1], -1)
-  expected = -(0.98 * first[0] + smooth[0] * first.sum())
+  expected = -3 * (0.98 * first[0] + smooth[0] * first.sum())
   expected -= 0.98 * second[2] + smooth[1] * second.sum()
-  torch.testing.assert_close(loss, expected / 2)
-  nothing = train_judge._loss(judge, pixels, torch.full((2, 3), -1))
+  torch.testing.assert_close(loss, expected / 4)
+  nothing = train_judge._loss(parts, torch.full((2, 3), -1), weights)
   assert nothing.item() == 0.0
+
+
+def test_half_of_each_batch_can_answer_the_hard_question(monkeypatch):
+  shown = []
+
+  def disturb(rgba, rng, background):
+    shown.append(rgba[:, 32, 32, 3] > 0)
+    return torch.zeros(len(rgba), 3, 64, 64)
+
+  monkeypatch.setattr(train_judge, 'disturb', disturb)
+  few = pictures(40)
+  few.labels[2:, 0] = train_judge.UNKNOWN
+  few.rgba[2:] = 0
+  training = train_judge.JudgeTraining(
+    num_steps=3, batch_size=8, hard_question='skin'
+  )
+  train_judge.train(small_judge(), few, training)
+  assert all(seen[:4].all() for seen in shown)
+  assert not all(seen[4:].all() for seen in shown)
 
 
 # Augmentation.

@@ -82,6 +82,12 @@ def test_a_row_has_all_that_programs_ask_for(workdir, judge):
   json.dumps(row)
 
 
+def test_only_what_changes_the_shape_is_geometry():
+  shares = {'skin': 1.0, 'hat': 0.5, 'hat_color': 0.0, 'horns': 1.0}
+  assert evaluate.geometry_agreement(shares) == 0.75
+  assert evaluate.geometry_agreement({'skin': 1.0}) is None
+
+
 def test_the_start_is_measured_instead_of_the_result(workdir, judge):
   shown = {}
   for start in (False, True):
