@@ -16,7 +16,7 @@ from mmdist.data import head_shapes
 BLOCK = 4  # Pixels on a side that share one cone in the coarse march.
 BLOCKS_PER_CHUNK = 32  # Chunks march until their own last ray arrives.
 COARSE_STEPS = 20
-FINE_STEPS = 22  # Enough for small pictures; large ones show every miss.
+FINE_STEPS = 48  # Of small pictures; at 22, 0.3 % of their pixels are missed.
 FINE_STEPS_LARGE = 80
 SMALL_PICTURE = 64
 HIT_DISTANCE = 0.004

@@ -4,11 +4,11 @@ import json
 import pathlib
 
 import diffusers
-import tokenizers
 import torch
 import transformers
 
 from mmdist.core import messages
+from mmdist.priors import embedded
 
 WORDS = (
   'a portrait of happy sad man woman with green red skin hat , front back view '
@@ -32,7 +32,8 @@ def write_pipeline(
     _text_encoder().save_pretrained(directory / 'text_encoder')
     if codec == 'vae':
       _vae().save_pretrained(directory / 'vae')
-  _tokenizer().save_pretrained(directory / 'tokenizer')
+  tokenizer = embedded.make_tokenizer(WORDS, LENGTH)
+  tokenizer.save_pretrained(directory / 'tokenizer')
   diffusers.DDPMScheduler(
     beta_schedule='squaredcos_cap_v2',
     prediction_type=prediction_type,
@@ -104,33 +105,6 @@ def _vae() -> diffusers.AutoencoderKL:
     norm_num_groups=4,
     sample_size=16,
     scaling_factor=0.18215,
-  )
-
-
-def _tokenizer() -> transformers.PreTrainedTokenizerFast:
-  vocabulary = {'<pad>': 0, '<s>': 1, '</s>': 2, '<unk>': 3}
-  for word in WORDS:
-    vocabulary[word] = len(vocabulary)
-  backend = tokenizers.Tokenizer(
-    tokenizers.models.WordLevel(vocabulary, unk_token='<unk>')
-  )
-  backend.normalizer = tokenizers.normalizers.Sequence(
-    [
-      tokenizers.normalizers.Lowercase(),
-      tokenizers.normalizers.Replace(tokenizers.Regex(r'\s*,\s*'), ' , '),
-    ]
-  )
-  backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-  backend.post_processor = tokenizers.processors.TemplateProcessing(
-    single='<s> $A </s>', special_tokens=[('<s>', 1), ('</s>', 2)]
-  )
-  return transformers.PreTrainedTokenizerFast(
-    tokenizer_object=backend,
-    bos_token='<s>',
-    eos_token='</s>',
-    unk_token='<unk>',
-    pad_token='<pad>',
-    model_max_length=LENGTH,
   )
 
 
