@@ -13,6 +13,8 @@ PROMPT ?= a portrait of a happy man with green skin and a red hat
 DEMO_STEPS ?=
 DEMO_DIR ?= runs/demo$(if $(DEMO_STEPS),-$(DEMO_STEPS))
 PYTEST_FLAGS ?=
+# Whole files go to one process per core: tests of a file share what they make.
+PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/installed
@@ -50,10 +52,10 @@ demo: export PROMPT := $(PROMPT)
 
 test: venv ## Runs every test; fails under 90 % coverage of mmdist/.
 	@$(IN_VENV) -m pytest --cov=mmdist --cov-report=term:skip-covered \
-	  --cov-fail-under=90 --durations=10 $(PYTEST_FLAGS)
+	  --cov-fail-under=90 --durations=10 $(PARALLEL) $(PYTEST_FLAGS)
 
 test-fast: venv ## Runs the tests that take a second or less.
-	@$(IN_VENV) -m pytest -m 'not slow' $(PYTEST_FLAGS)
+	@$(IN_VENV) -m pytest -m 'not slow' $(PARALLEL) $(PYTEST_FLAGS)
 
 lint: venv ## Checks style without changing a file.
 	@$(IN_VENV) -m ruff check .

@@ -54,6 +54,12 @@ def open_run(workdir: str | os.PathLike) -> Avatar:
   return Avatar(workdir, run, representation, params, step)
 
 
+def newest_step(workdir: str | os.PathLike) -> int:
+  """Returns the step of the newest checkpoint without opening it; or 0."""
+  steps = (pathlib.Path(workdir) / 'checkpoints').glob('[0-9]*')
+  return max((int(s.name) for s in steps if s.name.isdigit()), default=0)
+
+
 def start_params(avatar: Avatar) -> Any:
   """Returns the parameters that a run began from.
 

@@ -1,23 +1,28 @@
 """Makes a run's pictures or its mesh again, from its newest checkpoint.
 
   python -m launchers.view turntable|sheet|mesh|all RUN [--resolution=N]
+  python -m launchers.view live RUN [--port=8080]
 
-`all` makes the report too. The run may still be going on.
+`all` makes the report too. `live` serves a page on which the avatar can be
+turned. The run may still be going on; `live` then follows it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import copy
 import pathlib
 
 from absl import flags
+from absl import logging
 
 from launchers import finished_run
 from launchers import terminal
 from mmdist import reporting
 from mmdist.core import names
 from mmdist.results import make
+from mmdist.results import viewer
 
-USAGE = 'python -m launchers.view turntable|sheet|mesh|all RUN'
+USAGE = 'python -m launchers.view turntable|sheet|mesh|all|live RUN'
+LIVE = 'live'
 MAKERS = {
   'turntable': make.make_turntable,
   'sheet': make.make_sheet,
@@ -33,6 +38,10 @@ _RESOLUTION = flags.DEFINE_integer(
   "Pixels of a picture's side, or grid points of the mesh's, in place of the "
   "run's results.resolution and results.mesh_resolution.",
   lower_bound=8,
+)
+_PORT = flags.DEFINE_integer('port', 8080, 'Of `live`.', 1, 65535)
+_HOST = flags.DEFINE_string(
+  'host', '127.0.0.1', 'Of `live`; 0.0.0.0 lets other machines look.'
 )
 
 
@@ -51,7 +60,8 @@ def view(
     FileNotFoundError: there is no such run, or no checkpoint yet.
   """
   if what not in MAKERS:
-    raise ValueError(names.unknown('result', what, MAKERS, 'Results'))
+    known = (*MAKERS, LIVE)
+    raise ValueError(names.unknown('result', what, known, 'Results'))
   avatar = finished_run.open_run(workdir)
   run = copy.deepcopy(avatar.run)
   if resolution:
@@ -61,11 +71,54 @@ def view(
   )
 
 
+def follow(workdir: str) -> Callable[[], viewer.Shown]:
+  """Opens a run; returns the function that gives its newest avatar."""
+  first = finished_run.open_run(workdir)
+  # One representation for all steps, so that it is compiled once.
+  shown = viewer.Shown(first.representation, first.params, first.step)
+
+  def load():
+    nonlocal shown
+    if finished_run.newest_step(workdir) > shown.step:
+      avatar = finished_run.open_run(workdir)
+      shown = viewer.Shown(first.representation, avatar.params, avatar.step)
+    return shown
+
+  return load
+
+
+def serve(workdir: str, host: str, port: int, resolution: int) -> None:
+  """Serves an avatar to browsers until the process is interrupted.
+
+  Raises:
+    ValueError: viser is not installed, or nobody may listen there.
+    FileNotFoundError: there is no such run, or no checkpoint yet.
+  """
+  try:
+    import viser
+  except ImportError as error:
+    raise ValueError(
+      "live pictures need viser; install it with pip install 'mmdist[viewer]'."
+    ) from error
+
+  load = follow(workdir)
+  logging.set_verbosity(logging.WARNING)  # websockets tells of every call.
+  server = viser.ViserServer(host, port, label='mmdist', verbose=False)
+  print(f'http://{host}:{server.get_port()} shows {workdir}; Ctrl-C ends it.')
+  try:
+    viewer.Viewer(server, load, resolution).run_forever()
+  finally:
+    server.stop()
+
+
 def main(argv: Sequence[str]) -> None:
   """Prints where the results are."""
   if len(argv) != 3:
     raise ValueError(f'expected what to make and of which run: {USAGE}')
   _, what, workdir = argv
+  if what == LIVE:
+    serve(workdir, _HOST.value, _PORT.value, _RESOLUTION.value or 128)
+    return
   for name, path in view(what, workdir, _RESOLUTION.value).items():
     print(f'{name:10} {path}')
 

@@ -1,3 +1,6 @@
+import dataclasses
+import sys
+
 from absl import flags
 import jax
 import pytest
@@ -88,7 +91,7 @@ def test_an_unknown_result_is_answered_with_the_nearest(workdir):
 
 
 def test_missing_arguments_are_answered_with_the_usage():
-  with pytest.raises(ValueError, match=r'turntable\|sheet\|mesh\|all RUN'):
+  with pytest.raises(ValueError, match=r'sheet\|mesh\|all\|live RUN'):
     view.main(['view', 'mesh'])
 
 
@@ -103,3 +106,31 @@ def test_a_run_without_a_checkpoint_is_named_and_left_alone(tmp_path):
   with pytest.raises(FileNotFoundError, match='no checkpoint yet'):
     view.view('sheet', str(tmp_path))
   assert [path.name for path in tmp_path.iterdir()] == ['config.json']
+
+
+def test_a_followed_run_shows_its_newest_checkpoint(workdir, monkeypatch):
+  load = view.follow(str(workdir))
+  assert load().step == 1 and load() is load()
+  newer = finished_run.open_run(workdir)
+  monkeypatch.setattr(finished_run, 'newest_step', lambda run: 2)
+  monkeypatch.setattr(
+    finished_run,
+    'open_run',
+    lambda run: dataclasses.replace(newer, step=2, representation=None),
+  )
+  assert load().step == 2
+  assert load().representation is not None  # Compiled once, for all steps.
+
+
+def test_the_newest_step_is_that_of_a_whole_checkpoint(workdir, tmp_path):
+  assert finished_run.newest_step(workdir) == 1
+  assert finished_run.newest_step(tmp_path) == 0
+  for name in ('5', '40', '41.orbax-checkpoint-tmp'):
+    (tmp_path / 'checkpoints' / name).mkdir(parents=True)
+  assert finished_run.newest_step(tmp_path) == 40
+
+
+def test_live_pictures_without_viser_are_a_line(workdir, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'viser', None)
+  with pytest.raises(ValueError, match=r"pip install 'mmdist\[viewer\]'"):
+    view.serve(str(workdir), '127.0.0.1', 8080, 16)
