@@ -13,7 +13,6 @@ import pathlib
 import sys
 
 from absl import flags
-from absl import logging
 import jax
 
 from launchers import config_flag
@@ -52,8 +51,6 @@ _RAY_ADDRESS = flags.DEFINE_string(
 
 
 def main(_: Sequence[str]) -> None:
-  # Orbax tells a dozen lines per checkpoint, across the progress bar.
-  logging.set_verbosity(logging.WARNING)
   run = config_flag.load(_CONFIG)
   workdir = pathlib.Path(_WORKDIR.value)
   workdir_lib.check(workdir, run)

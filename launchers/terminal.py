@@ -6,6 +6,7 @@ import traceback
 
 from absl import app
 from absl import flags
+from absl import logging
 
 from launchers import config_flag
 from mmdist.distribution import faults
@@ -42,6 +43,8 @@ def run(main: Callable, argv: list[str] | None = None) -> None:
     argv: sys.argv if None.
   """
   argv = sys.argv if argv is None else argv
+  # Orbax tells a dozen lines per checkpoint, across the progress bar.
+  logging.set_verbosity(logging.WARNING)
   sys.exit(call(lambda: app.run(main, argv, config_flag.parse_flags), argv))
 
 

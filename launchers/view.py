@@ -12,7 +12,6 @@ import copy
 import pathlib
 
 from absl import flags
-from absl import logging
 
 from launchers import finished_run
 from launchers import terminal
@@ -102,7 +101,6 @@ def serve(workdir: str, host: str, port: int, resolution: int) -> None:
     ) from error
 
   load = follow(workdir)
-  logging.set_verbosity(logging.WARNING)  # websockets tells of every call.
   server = viser.ViserServer(host, port, label='mmdist', verbose=False)
   print(f'http://{host}:{server.get_port()} shows {workdir}; Ctrl-C ends it.')
   try:

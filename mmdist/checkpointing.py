@@ -41,6 +41,11 @@ class CheckpointStore:
     keep = checkpoint_managers.LatestN(run.checkpoints.keep)
     self._manager = ocp.CheckpointManager(
       self._directory,
+      # Named here, or Orbax warns of each before it has met them.
+      item_handlers={
+        'arrays': ocp.StandardCheckpointHandler(),
+        'identity': ocp.JsonCheckpointHandler(),
+      },
       options=ocp.CheckpointManagerOptions(preservation_policy=keep),
     )
 

@@ -46,7 +46,7 @@ class Training:
   learning_rate: float = 1e-3
   warmup_steps: int = 200
   decay_share: float = 0.3
-  ema: float = 0.9993
+  ema: float = 0.998
   empty_text_share: float = 0.1
   dtype: str = 'bfloat16'
   seed: int = 0
@@ -77,7 +77,7 @@ def init_state(
   optimizer = torch.optim.AdamW(
     weights,
     training.learning_rate,
-    betas=(0.9, 0.99),
+    betas=(0.9, 0.999),
     weight_decay=0.01,
     fused=True,
   )

@@ -6,10 +6,10 @@ import pytest
 from experiments import pretrain as experiment
 from launchers import pretrain as launcher
 from mmdist.cameras import orbits
-from mmdist.core import config as config_lib
 from mmdist.data import multiview
 from mmdist.learner import pretrain
 from mmdist.nerf import assets
+from tests.nerf import tiny_nerf
 
 
 @pytest.fixture
@@ -27,16 +27,7 @@ def data(tmp_path):
 
 def tiny_config():
   return pretrain.PretrainConfig(
-    nerf=config_lib.NerfConfig(
-      code_size=2,
-      nerf_depth=1,
-      nerf_width=4,
-      proposal_depth=1,
-      proposal_width=2,
-      num_proposal_samples=4,
-      num_nerf_samples=3,
-      position_levels=1,
-    ),
+    nerf=tiny_nerf.CONFIG,
     num_unseen_subjects=1,
     num_steps=6,
     batch_size=16,
@@ -78,7 +69,7 @@ def test_a_killed_training_ends_like_one_that_was_not(
     )
     assert first == second
   config, _, codes = assets.load(tmp_path / 'parts')
-  assert config == tiny_config().nerf and codes.shape == (2, 2)
+  assert config == tiny_config().nerf and codes.shape == (2, config.code_size)
   assert json.loads((tmp_path / 'parts/results.json').read_text()) == parts
 
 

@@ -13,14 +13,7 @@ from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
 from mmdist.priors import train
 from tests.data import fake_pictures
-
-TINY = embedded.Architecture(
-  image_size=8,
-  widths=(16, 32),
-  attention=(False, True),
-  text_width=16,
-  text_layers=1,
-)
+from tests.priors import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +23,7 @@ def _tiny(monkeypatch):
     embedded,
     'make_pipeline',
     functools.partial(
-      embedded.make_pipeline, architecture=TINY, dtype='float32'
+      embedded.make_pipeline, architecture=tiny.ARCHITECTURE, dtype='float32'
     ),
   )
   monkeypatch.setattr(

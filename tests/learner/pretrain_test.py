@@ -10,22 +10,13 @@ from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.cameras import photographs
 from mmdist.core import arrays
-from mmdist.core import config as config_lib
 from mmdist.learner import pretrain
 from mmdist.learner import pretrain_checkpoint
 from mmdist.nerf import field
+from tests.nerf import tiny_nerf
 
 CONFIG = pretrain.PretrainConfig(
-  nerf=config_lib.NerfConfig(
-    code_size=3,
-    nerf_depth=1,
-    nerf_width=8,
-    proposal_depth=1,
-    proposal_width=4,
-    num_proposal_samples=6,
-    num_nerf_samples=5,
-    position_levels=2,
-  ),
+  nerf=tiny_nerf.CONFIG,
   num_steps=60,
   batch_size=32,
   chunk_size=8,

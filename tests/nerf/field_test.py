@@ -7,19 +7,10 @@ import pytest
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
-from mmdist.core import config as config_lib
 from mmdist.nerf import field
+from tests.nerf import tiny_nerf
 
-TINY = config_lib.NerfConfig(
-  code_size=3,
-  nerf_depth=2,
-  nerf_width=8,
-  proposal_depth=1,
-  proposal_width=4,
-  num_proposal_samples=6,
-  num_nerf_samples=5,
-  position_levels=2,
-)
+TINY = dataclasses.replace(tiny_nerf.CONFIG, nerf_depth=2)
 DIRECTED = dataclasses.replace(TINY, viewdir_levels=2)
 
 

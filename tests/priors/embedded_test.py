@@ -8,14 +8,7 @@ from mmdist.data import head_attributes
 from mmdist.priors import embedded
 from mmdist.priors import prompts
 from mmdist.priors import train
-
-TINY = embedded.Architecture(
-  image_size=8,
-  widths=(16, 32),
-  attention=(False, True),
-  text_width=16,
-  text_layers=1,
-)
+from tests.priors import tiny
 
 
 @pytest.fixture(scope='module')
@@ -26,7 +19,9 @@ def tokenizer():
 
 
 def make_tiny(seed=0):
-  return embedded.make_pipeline(captions.vocabulary(), TINY, 'float32', seed)
+  return embedded.make_pipeline(
+    captions.vocabulary(), tiny.ARCHITECTURE, 'float32', seed
+  )
 
 
 def weights_of(pipeline):

@@ -15,6 +15,14 @@ WORDS = (
   'photo [w] [v]'
 ).split()
 LENGTH = 16
+# Of priors that are trained in tests.
+ARCHITECTURE = embedded.Architecture(
+  image_size=8,
+  widths=(16, 32),
+  attention=(False, True),
+  text_width=16,
+  text_layers=1,
+)
 EMBED = 16
 
 

@@ -11,14 +11,8 @@ from mmdist.priors import embedded
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
 from mmdist.priors import train
+from tests.priors import tiny
 
-TINY = embedded.Architecture(
-  image_size=8,
-  widths=(16, 32),
-  attention=(False, True),
-  text_width=16,
-  text_layers=1,
-)
 TRAINING = train.Training(
   num_images=4000, learning_rate=3e-3, warmup_steps=2, dtype='float32'
 )
@@ -34,7 +28,7 @@ def _one_thread():
   torch.set_num_threads(before)
 
 
-def make_tiny(seed=0, architecture=TINY):
+def make_tiny(seed=0, architecture=tiny.ARCHITECTURE):
   pipeline = embedded.make_pipeline(
     captions.vocabulary(), architecture, 'float32', seed
   )
