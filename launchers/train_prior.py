@@ -17,6 +17,7 @@ import time
 
 from absl import flags
 
+from launchers import device_setup
 from launchers import terminal
 from mmdist.core import assets
 
@@ -75,6 +76,10 @@ def define_flags() -> None:
 def worker(rank: int, options: Options, rendezvous: str) -> None:
   """Trains on one rank until the images are seen or time is up."""
   os.environ['OMP_NUM_THREADS'] = '1'
+  if options.compile:
+    # A folder each: ranks that compile at once read each other's half files.
+    cache = device_setup.cache_directory() / f'inductor-{rank}'
+    os.environ.setdefault('TORCHINDUCTOR_CACHE_DIR', str(cache))
   from mmdist.data import captions
   from mmdist.data import head_batches
   from mmdist.priors import embedded

@@ -41,7 +41,7 @@ class Architecture:
 
   image_size: int = 64
   patch: int = 2
-  widths: tuple[int, ...] = (48, 96, 160)
+  widths: tuple[int, ...] = (48, 96, 128)
   attention: tuple[bool, ...] = (False, False, True)
   text_width: int = 128
   text_layers: int = 2
@@ -131,7 +131,7 @@ def _make_unet(architecture):
   def blocks(plain, attending, flags):
     return tuple(attending if flag else plain for flag in flags)
 
-  return diffusers.UNet2DConditionModel(
+  unet = diffusers.UNet2DConditionModel(
     sample_size=a.image_size // a.patch,
     in_channels=channels,
     out_channels=channels,
@@ -147,6 +147,11 @@ def _make_unet(architecture):
     addition_embed_type='text',
     addition_embed_type_num_heads=4,
   )
+  with torch.no_grad():
+    # At its initial scale of 1 the sentence drowns the time embedding, and the
+    # deep layers hardly learn.
+    unet.add_embedding.norm2.weight.fill_(0.3)
+  return unet
 
 
 def _make_text_encoder(architecture):
