@@ -1,0 +1,48 @@
+"""The judge of the package tells true heads from one another."""
+
+import numpy as np
+import pytest
+
+from mmdist.core import assets
+from mmdist.data import head_attributes
+from mmdist.data import head_questions
+from mmdist.data import heads
+from mmdist.evaluation import agreement
+from mmdist.evaluation import judge as judge_lib
+
+HEADS_PER_EXPRESSION = 3
+
+
+@pytest.fixture(scope='module')
+def judge():
+  return judge_lib.load(assets.resolve('judge'))
+
+
+def test_it_knows_every_question(judge):
+  asked = [judge_lib.Question(**q) for q in head_questions.questions()]
+  assert list(judge.questions) == asked
+
+
+def test_its_accuracy_is_on_record(judge):
+  accuracy = judge.record['held_out_accuracy']
+  assert set(accuracy) == {question.name for question in judge.questions}
+  assert accuracy['expression'] > 0.9
+
+
+@pytest.mark.slow
+def test_it_reads_expressions_from_the_views_that_judge_results(judge):
+  views = agreement.judging_views().take(np.array([0, 1, 6]))
+  right = 0
+  for number, expression in enumerate(head_attributes.EXPRESSIONS):
+    for index in range(HEADS_PER_EXPRESSION):
+      fixed = {'expression': expression, 'glasses': '', 'beard': ''}
+      head = heads.sample_head(901 + number, index, fixed=fixed)
+      truth = heads.render_heads([head] * len(views), views, 64)
+      verdict = agreement.measure(
+        judge,
+        truth.over(np.full(3, agreement.BACKGROUND)),
+        views.words,
+        {'expression': expression},
+      )
+      right += verdict.overall
+  assert right / (HEADS_PER_EXPRESSION * len(head_attributes.EXPRESSIONS)) > 0.8
