@@ -17,7 +17,6 @@ import time
 
 from absl import flags
 
-from launchers import device_setup
 from launchers import terminal
 from mmdist.core import assets
 
@@ -55,7 +54,6 @@ class Options:
   learning_rate: float = 1e-3
   seed: int = 0
   max_minutes: float = 0.0
-  compile: bool = False
 
 
 def define_flags() -> None:
@@ -70,16 +68,11 @@ def define_flags() -> None:
   flags.DEFINE_float('learning_rate', 1e-3, 'Peak of AdamW.', 0.0)
   flags.DEFINE_integer('seed', 0, 'Weights, noise and captions.')
   flags.DEFINE_float('max_minutes', 0.0, 'Stop (resumable) after; 0: never.')
-  flags.DEFINE_bool('compile', False, 'Fuse the UNet; needs a C++ compiler.')
 
 
 def worker(rank: int, options: Options, rendezvous: str) -> None:
   """Trains on one rank until the images are seen or time is up."""
   os.environ['OMP_NUM_THREADS'] = '1'
-  if options.compile:
-    # A folder each: ranks that compile at once read each other's half files.
-    cache = device_setup.cache_directory() / f'inductor-{rank}'
-    os.environ.setdefault('TORCHINDUCTOR_CACHE_DIR', str(cache))
   from mmdist.data import captions
   from mmdist.data import head_batches
   from mmdist.priors import embedded
@@ -102,8 +95,6 @@ def worker(rank: int, options: Options, rendezvous: str) -> None:
     pipeline = embedded.make_pipeline(captions.vocabulary(), seed=training.seed)
   pipeline.unet.requires_grad_(True).train()
   pipeline.text.text_encoder.requires_grad_(True).train()
-  if options.compile:
-    pipeline.unet.compile()
   normal = options.channel == 'normal'
   batches = head_batches.HeadBatches(
     pathlib.Path(options.data),

@@ -1,6 +1,5 @@
 import functools
 import json
-import os
 import types
 
 from absl import flags
@@ -173,21 +172,3 @@ def test_a_process_that_fails_is_told_of(tmp_path, monkeypatch):
   options = options_of(tmp_path, num_processes=2)
   with pytest.raises(ValueError, match='ended with code 1'):
     launcher.train_in_processes(options)
-
-
-def test_ranks_that_compile_have_a_cache_each(tmp_path, monkeypatch):
-  compiled = []
-  monkeypatch.setattr(
-    torch.nn.Module,
-    'compile',
-    lambda network: compiled.append(
-      (type(network).__name__, os.environ['TORCHINDUCTOR_CACHE_DIR'])
-    ),
-  )
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-  monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', '')  # Put back afterwards.
-  monkeypatch.delenv('TORCHINDUCTOR_CACHE_DIR')
-  options = options_of(tmp_path, num_images=4, compile=True)
-  launcher.train_in_processes(options)
-  cache = tmp_path / 'cache' / 'mmdist' / 'inductor-0'
-  assert compiled == [('UNet2DConditionModel', str(cache))]
