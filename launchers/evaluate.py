@@ -41,9 +41,12 @@ COLUMNS = (
   'view_consistency',
 )
 
-_JSON = flags.DEFINE_bool('json', False, 'Print a list for programs.')
-_JUDGE = flags.DEFINE_string('judge', 'judge', 'A judge, or its folder.')
-_START = flags.DEFINE_bool('start', False, 'Measure the head a run began from.')
+
+def define_flags() -> None:
+  """Defines the flags, here so that launchers can be imported together."""
+  flags.DEFINE_bool('json', False, 'Print a list for programs.')
+  flags.DEFINE_string('judge', 'judge', 'A judge, or its folder.')
+  flags.DEFINE_bool('start', False, 'Measure the head a run began from.')
 
 
 def asked_attributes(prompt: str) -> dict[str, object]:
@@ -168,10 +171,11 @@ def main(argv: Sequence[str]) -> None:
     raise ValueError(
       'expected the folders of runs: python -m launchers.evaluate RUN [RUN ...]'
     )
-  judge = judge_lib.load(assets.resolve(_JUDGE.value))
-  rows = [evaluate_run(run, judge, _START.value) for run in argv[1:]]
-  print(json.dumps(rows, indent=2) if _JSON.value else format_table(rows))
+  judge = judge_lib.load(assets.resolve(flags.FLAGS.judge))
+  rows = [evaluate_run(run, judge, flags.FLAGS.start) for run in argv[1:]]
+  print(json.dumps(rows, indent=2) if flags.FLAGS.json else format_table(rows))
 
 
 if __name__ == '__main__':
+  define_flags()
   terminal.run(main)

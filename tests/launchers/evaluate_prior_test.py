@@ -1,6 +1,5 @@
 import json
 
-from absl import flags
 import numpy as np
 import pytest
 
@@ -86,8 +85,6 @@ def test_samples_lie_above_their_renders():
 
 
 def test_no_prior_is_answered_with_the_usage():
-  if 'sampler_steps' not in flags.FLAGS:
-    evaluate_prior.define_flags()
   with pytest.raises(ValueError, match='evaluate_prior color'):
     evaluate_prior.main(['evaluate_prior'])
   assert 'color' in assets.EMBEDDED

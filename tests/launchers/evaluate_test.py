@@ -105,11 +105,11 @@ def test_main_prints_a_table_or_a_list(judge, tmp_path, monkeypatch, capsys):
     return dict.fromkeys(evaluate.COLUMNS, 0.5) | {'run': run}
 
   monkeypatch.setattr(evaluate, 'evaluate_run', evaluate_run)
-  flags.FLAGS.mark_as_parsed()
-  monkeypatch.setattr(flags.FLAGS['judge'], 'value', str(tmp_path))
+  values = types.SimpleNamespace(judge=str(tmp_path), json=False, start=False)
+  monkeypatch.setattr(flags, 'FLAGS', values)
   evaluate.main(['evaluate', 'runs/a', 'runs/b'])
   assert capsys.readouterr().out.startswith('run   prompt_agreement')
-  monkeypatch.setattr(flags.FLAGS['json'], 'value', True)
+  values.json = True
   evaluate.main(['evaluate', 'runs/a'])
   rows = json.loads(capsys.readouterr().out)
   assert [row['run'] for row in rows] == ['runs/a']
