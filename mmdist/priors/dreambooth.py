@@ -34,6 +34,9 @@ class FineTuning:
     empty_text_share: share of texts left empty, so that guidance survives.
     weight_decay: AdamW's.
     max_gradient_norm: above it gradients are scaled down.
+    noise_emphasis: density of t: 1 is uniform; with e it is proportional to
+      (1 - t)^(1/e - 1), so that above 1 more pictures are nearly noise, where
+      the text decides.
     seed: decides t, noise and which texts are empty.
   """
 
@@ -45,6 +48,7 @@ class FineTuning:
   empty_text_share: float = 0.0
   weight_decay: float = 0.01
   max_gradient_norm: float = 1.0
+  noise_emphasis: float = 1.0
   seed: int = 0
 
 
@@ -142,6 +146,7 @@ def training_loss(
   t = (rng.permutation(len(prompts)) + rng.uniform(size=len(prompts))) / len(
     prompts
   )
+  t = 1 - (1 - t) ** tuning.noise_emphasis
   timestep = schedules.t_to_timestep(pipeline.schedule, t).to(latents.device)
   a, s = schedules.coefficients(pipeline.schedule, timestep)
   noise = rng.standard_normal(latents.shape, dtype=np.float32)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import dataclasses
 
 import diffusers
-from diffusers.models import attention_processor
 import tokenizers
 import torch
 import transformers
@@ -90,8 +89,7 @@ def make_pipeline(
   with torch.random.fork_rng():
     torch.manual_seed(seed)
     unet = _make_unet(architecture)
-    # Plain attention: the fused one has a slow backward pass on a CPU.
-    unet.set_attn_processor(attention_processor.AttnProcessor())
+    pipelines.choose_attention(unet, torch.device('cpu'))
     text_encoder = _make_text_encoder(architecture)
   tokenizer = make_tokenizer(words, architecture.prompt_length)
   schedule = schedules.schedule_from_config(

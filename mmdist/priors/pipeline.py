@@ -14,6 +14,7 @@ import pathlib
 from typing import Any
 
 import diffusers
+from diffusers.models import attention_processor
 import torch
 from torch.nn import functional
 import transformers
@@ -88,6 +89,7 @@ def open_pipeline(
     'unet',
     torch_dtype=weights_dtype,
   ).to(device, memory_format=torch.channels_last)
+  choose_attention(unet, device)
   codec = _open_codec(directory, settings, DTYPES[dtype], device)
   image_size = settings.get(
     'image_size', unet.config.sample_size * codec.factor
@@ -103,6 +105,18 @@ def open_pipeline(
     dtype=DTYPES[dtype],
     device=device,
   )
+
+
+def choose_attention(
+  unet: diffusers.UNet2DConditionModel, device: torch.device
+) -> None:
+  """Takes plain attention for a small UNet on a CPU.
+
+  There the fused one has a slow backward pass; on more than 32^2 tokens its
+  memory counts for more.
+  """
+  if device.type == 'cpu' and unet.config.sample_size <= 32:
+    unet.set_attn_processor(attention_processor.AttnProcessor())
 
 
 def _device(name: str) -> torch.device:

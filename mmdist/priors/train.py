@@ -38,6 +38,7 @@ class Training:
     decay_share: share of the training with falling rate.
     ema: decay of the averaged weights, which are what is saved.
     empty_text_share: captions left empty, for guidance.
+    noise_emphasis: see `dreambooth.FineTuning`.
     dtype: in which the networks compute; weights stay float32.
     seed: decides initial weights, noise and t.
     save_every_s: seconds between checkpoints.
@@ -49,6 +50,7 @@ class Training:
   decay_share: float = 0.3
   ema: float = 0.998
   empty_text_share: float = 0.1
+  noise_emphasis: float = 1.5
   dtype: str = 'bfloat16'
   seed: int = 0
   save_every_s: float = 240.0
@@ -107,6 +109,7 @@ def train_step(
   tuning = dreambooth.FineTuning(
     train_text_encoder=True,
     empty_text_share=training.empty_text_share,
+    noise_emphasis=training.noise_emphasis,
     seed=training.seed * num_ranks + rank,
   )
   loss = dreambooth.training_loss(pipeline, batch, tuning, state.step)

@@ -63,6 +63,26 @@ def test_the_text_encoder_moves_only_when_asked(directory, train_text_encoder):
   )
 
 
+@pytest.mark.parametrize(('emphasis', 'share'), [(1.0, 0.1), (1.5, 0.215)])
+def test_how_much_is_nearly_noise(directory, monkeypatch, emphasis, share):
+  # P(t > 0.9) = 0.1^(1 / emphasis), to within one of the 64 strata.
+  seen = []
+  real = dreambooth.schedules.t_to_timestep
+
+  def spy(schedule, t):
+    seen.append(t)
+    return real(schedule, t)
+
+  monkeypatch.setattr(dreambooth.schedules, 't_to_timestep', spy)
+  tuning = dataclasses.replace(TUNING, noise_emphasis=emphasis)
+  with torch.no_grad():
+    dreambooth.training_loss(
+      _open(directory), next(_batches(size=64)), tuning, 0
+    )
+  assert np.mean(seen[0] > 0.9) == pytest.approx(share, abs=1 / 64)
+  assert 0 <= seen[0].min() and seen[0].max() <= 1
+
+
 def test_everything_is_frozen_again(directory):
   pipeline = _open(directory)
   tuning = dataclasses.replace(TUNING, train_text_encoder=True)

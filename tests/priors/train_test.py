@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -185,13 +186,7 @@ def test_a_checkpoint_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
-  other = embedded.Architecture(
-    image_size=8,
-    widths=(16, 32),
-    attention=(False, True),
-    text_width=32,
-    text_layers=1,
-  )
+  other = dataclasses.replace(tiny.ARCHITECTURE, text_width=32)
   pipeline, path = make_tiny(), tmp_path / 'training.safetensors'
   train.save_checkpoint(path, pipeline, train.init_state(pipeline, TRAINING))
   with pytest.raises(ValueError, match='of another architecture'):
@@ -231,7 +226,10 @@ def test_two_ranks_take_the_step_of_the_mean_of_their_gradients(monkeypatch):
   for rank in (0, 1):
     pipeline = make_tiny()
     tuning = dreambooth.FineTuning(
-      train_text_encoder=True, empty_text_share=0.1, seed=rank
+      train_text_encoder=True,
+      empty_text_share=TRAINING.empty_text_share,
+      noise_emphasis=TRAINING.noise_emphasis,
+      seed=rank,
     )
     loss = dreambooth.training_loss(pipeline, batches[rank], tuning, 0)
     loss.backward()
