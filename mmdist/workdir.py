@@ -4,6 +4,7 @@ Owns `config.json`. Checks are made before anything is written, so that a run
 that is refused leaves nothing behind.
 """
 
+import contextlib
 import os
 import pathlib
 
@@ -46,13 +47,26 @@ def check(workdir: str | os.PathLike, run: config_lib.RunConfig) -> None:
 def claim(
   workdir: str | os.PathLike, run: config_lib.RunConfig
 ) -> pathlib.Path:
-  """Checks a folder, makes it, and writes the run's configuration into it."""
+  """Checks a folder, makes it, and writes the run's configuration into it.
+
+  Raises:
+    NotADirectoryError, ValueError: see `check`.
+    PermissionError: nothing can be written there, for whatever reason.
+  """
   check(workdir, run)
   workdir = pathlib.Path(workdir)
-  workdir.mkdir(parents=True, exist_ok=True)
   temporary = workdir / f'.{CONFIG_NAME}.{os.getpid()}'
-  temporary.write_text(config_io.to_json(run))
-  os.replace(temporary, workdir / CONFIG_NAME)
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    temporary.write_text(config_io.to_json(run))
+    os.replace(temporary, workdir / CONFIG_NAME)
+  except OSError as error:  # Such as a full disk, or one that is read-only.
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
+    raise PermissionError(
+      f'{workdir} cannot be written ({error.strerror}); give --workdir another '
+      'folder.'
+    ) from error
   return workdir
 
 

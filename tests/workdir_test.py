@@ -1,6 +1,7 @@
 """A run's folder is claimed, recognised, or left alone."""
 
 import dataclasses
+import errno
 import json
 import os
 
@@ -69,3 +70,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
   monkeypatch.setattr(os, 'access', lambda *_: False)
   with pytest.raises(PermissionError, match='cannot be written'):
     workdir_lib.check(tmp_path / 'new', make_run())
+
+
+def test_a_disk_that_is_full_is_named_and_keeps_nothing(tmp_path, monkeypatch):
+  def full(source, target):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(os, 'replace', full)
+  with pytest.raises(PermissionError, match='run cannot be written .*space'):
+    workdir_lib.claim(tmp_path / 'run', make_run())
+  assert not any((tmp_path / 'run').iterdir())
