@@ -251,7 +251,8 @@ def save_pipeline(
   text = pipeline.text
   copies = {'unet': pipeline.unet, 'text_encoder': text.text_encoder}
   for name, module in copies.items():
-    module = copy.deepcopy(module).to('cpu', DTYPES[dtype])
+    # Past diffusers' own `to`, which warns of what it keeps in float32: none.
+    module = torch.nn.Module.to(copy.deepcopy(module), 'cpu', DTYPES[dtype])
     module.save_pretrained(directory / name, safe_serialization=True)
     _forget_origin(directory / name / 'config.json')
   text.tokenizer.save_pretrained(directory / 'tokenizer')
