@@ -52,6 +52,7 @@ class Options:
   batch_size: int = 16
   num_processes: int = 2
   learning_rate: float = 1e-3
+  reading_steps: int = 1500
   seed: int = 0
   max_minutes: float = 0.0
 
@@ -66,6 +67,9 @@ def define_flags() -> None:
   flags.DEFINE_integer('batch_size', 16, 'Pictures per step and process.', 1)
   flags.DEFINE_integer('num_processes', 2, 'One-thread processes.', 1)
   flags.DEFINE_float('learning_rate', 1e-3, 'Peak of AdamW.', 0.0)
+  flags.DEFINE_integer(
+    'reading_steps', 1500, 'Of the text encoder, before any picture.', 0
+  )
   flags.DEFINE_integer('seed', 0, 'Weights, noise and captions.')
   flags.DEFINE_float('max_minutes', 0.0, 'Stop (resumable) after; 0: never.')
 
@@ -77,6 +81,7 @@ def worker(rank: int, options: Options, rendezvous: str) -> None:
   from mmdist.data import head_batches
   from mmdist.priors import embedded
   from mmdist.priors import pipeline as pipelines
+  from mmdist.priors import reading
   from mmdist.priors import train
 
   num_ranks = options.num_processes
@@ -94,7 +99,7 @@ def worker(rank: int, options: Options, rendezvous: str) -> None:
   else:
     pipeline = embedded.make_pipeline(captions.vocabulary(), seed=training.seed)
   pipeline.unet.requires_grad_(True).train()
-  pipeline.text.text_encoder.requires_grad_(True).train()
+  pipeline.text.text_encoder.requires_grad_(False).eval()
   normal = options.channel == 'normal'
   batches = head_batches.HeadBatches(
     pathlib.Path(options.data),
@@ -109,6 +114,13 @@ def worker(rank: int, options: Options, rendezvous: str) -> None:
   if checkpoint.exists():
     state = train.load_checkpoint(checkpoint, pipeline, training)
   else:
+    if not options.init:  # Every rank by itself, all with the same end.
+      lesson = reading.Lesson(options.reading_steps, seed=training.seed)
+      share = reading.teach(
+        pipeline.text, captions.questions(), captions.draw, lesson
+      )
+      if rank == 0:
+        print(f'text encoder: {share:.1%} of what is said is read', flush=True)
     state = train.init_state(pipeline, training)
   _loop(rank, options, pipeline, state, training, batches, checkpoint)
 

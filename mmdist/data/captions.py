@@ -65,6 +65,28 @@ def caption(
   return sentence()
 
 
+def questions() -> dict[str, tuple]:
+  """Returns what `draw` may answer: name -> values."""
+  return {
+    **head_attributes.CHOICES,
+    'view': orbits.VIEW_WORDS,
+    'prefix': (COLOR_PREFIX, NORMAL_PREFIX),
+  }
+
+
+def draw(rng: np.random.Generator) -> tuple[str, Mapping[str, object]]:
+  """Returns a training caption of a head that nobody rendered, and its answers.
+
+  For teaching a text encoder to read. Held-out combinations do not occur.
+  """
+  attributes = head_attributes.sample_training_attributes(rng)
+  view = orbits.VIEW_WORDS[rng.integers(len(orbits.VIEW_WORDS))]
+  normal = rng.random() < 0.25
+  text = caption(attributes, view, rng, NORMAL_PREFIX if normal else None)
+  prefix = NORMAL_PREFIX if normal else COLOR_PREFIX
+  return text, {**parse(text), 'prefix': prefix}
+
+
 def _sentence(attributes, phrases, say_expression, view, prefix):
   noun = attributes.name or attributes.kind
   expression = attributes.expression if say_expression else ''

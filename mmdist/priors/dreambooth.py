@@ -153,10 +153,10 @@ def training_loss(
   noise = torch.from_numpy(noise).to(latents)
   empty = rng.uniform(size=len(prompts)) < tuning.empty_text_share
   texts = ['' if blank else p for p, blank in zip(prompts, empty, strict=True)]
-  if tuning.train_text_encoder:
+  with torch.set_grad_enabled(
+    tuning.train_text_encoder and torch.is_grad_enabled()
+  ):
     embeds = pipeline.text.encode_afresh(texts)
-  else:
-    embeds = pipeline.text.encode(texts)
   noisy = schedules.add_noise(latents, noise, a, s)
   prediction = pipelines.predict(pipeline, noisy, timestep, embeds)
   target = schedules.training_target(

@@ -2,7 +2,9 @@
 
 Owns a training's steps and checkpoints. The networks come from
 `mmdist.priors.embedded`, pictures and captions from the caller; fine-tuning an
-existing prior is `mmdist.priors.dreambooth`.
+existing prior is `mmdist.priors.dreambooth`. The text encoder stays as it is
+(`mmdist.priors.reading` taught it): moved along, it forgets to tell a green
+skin from a green hat.
 
 Several one-thread processes beat one process with several threads here: their
 gradients meet once a step in one all-reduce, where OpenMP meets hundreds of
@@ -50,7 +52,7 @@ class Training:
   decay_share: float = 0.3
   ema: float = 0.998
   empty_text_share: float = 0.1
-  noise_emphasis: float = 1.5
+  noise_emphasis: float = 2.0
   dtype: str = 'bfloat16'
   seed: int = 0
   save_every_s: float = 240.0
@@ -67,9 +69,8 @@ class TrainingState:
 
 
 def trainable_weights(pipeline: pipelines.Pipeline) -> list[torch.nn.Parameter]:
-  """Returns every weight of UNet and text encoder, in a fixed order."""
-  modules = (pipeline.unet, pipeline.text.text_encoder)
-  return [weight for module in modules for weight in module.parameters()]
+  """Returns every weight of the UNet, in a fixed order."""
+  return list(pipeline.unet.parameters())
 
 
 def init_state(
@@ -107,7 +108,6 @@ def train_step(
   """Takes one step on this rank's batch; returns its loss."""
   weights = trainable_weights(pipeline)
   tuning = dreambooth.FineTuning(
-    train_text_encoder=True,
     empty_text_share=training.empty_text_share,
     noise_emphasis=training.noise_emphasis,
     seed=training.seed * num_ranks + rank,
@@ -155,6 +155,8 @@ def save_checkpoint(
     for name in ('exp_avg', 'exp_avg_sq'):
       if name in moments:
         tensors[f'{name}/{i}'] = moments[name].contiguous()
+  for name, weight in pipeline.text.text_encoder.state_dict().items():
+    tensors[f'text/{name}'] = weight.contiguous()
   where = json.dumps({'step': state.step, 'num_seen': state.num_seen})
   temporary = path.with_suffix('.tmp')
   safetensors.torch.save_file(tensors, temporary, {'state': where})
@@ -182,11 +184,21 @@ def load_checkpoint(
   state.step, state.num_seen = where['step'], where['num_seen']
   weights = trainable_weights(pipeline)
   shapes = [tensors[key].shape for key in _keys(tensors, 'weight')]
-  if shapes != [weight.shape for weight in weights]:
+  text = {
+    key.removeprefix('text/'): value
+    for key, value in tensors.items()
+    if key.startswith('text/')
+  }
+  wanted = pipeline.text.text_encoder.state_dict()
+  if shapes != [weight.shape for weight in weights] or {
+    name: value.shape for name, value in text.items()
+  } != {name: value.shape for name, value in wanted.items()}:
     raise ValueError(
       f'{path} holds weights of another architecture; give another --out, or '
       'the architecture it was trained with.'
     )
+  pipeline.text.text_encoder.load_state_dict(text)
+  pipeline.text.forget()
   with torch.no_grad():
     for i, weight in enumerate(weights):
       weight.copy_(tensors[f'weight/{i}'])
@@ -214,13 +226,7 @@ def averaged(
   weights = trainable_weights(pipeline)
   kept = [weight.detach().clone() for weight in weights]
   _assign(weights, state.average)
-  pipeline.text.forget()
-
-  def undo():
-    _assign(weights, kept)
-    pipeline.text.forget()
-
-  return undo
+  return lambda: _assign(weights, kept)
 
 
 def _assign(weights, values):

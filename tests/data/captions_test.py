@@ -202,3 +202,20 @@ def test_a_name_brings_its_signs():
     'hair_color': 'green',
     'hair_style': 'short',
   }
+
+
+def test_what_is_drawn_for_reading_is_said_and_never_held_out():
+  rng = np.random.default_rng(0)
+  questions = captions.questions()
+  prefixes = set()
+  for _ in range(300):
+    text, answers = captions.draw(rng)
+    prefixes.add(answers['prefix'])
+    assert text.startswith(answers['prefix']) or 'photo of' in text
+    for name, answer in answers.items():
+      assert answer in questions[name]
+    assert not any(
+      combination.items() <= answers.items()
+      for combination in head_attributes.HELD_OUT
+    )
+  assert prefixes == set(questions['prefix'])

@@ -1,5 +1,7 @@
+import dataclasses
 import functools
 import json
+import re
 import types
 
 from absl import flags
@@ -43,6 +45,7 @@ def options_of(folder, **changes):
     'num_images': 12,
     'batch_size': 4,
     'num_processes': 1,
+    'reading_steps': 0,
     **changes,
   }
   return launcher.Options(**settings)
@@ -60,6 +63,23 @@ def test_a_prior_is_trained_saved_and_sampled(tmp_path):
   assert record['batch_size'] == 4
   assert (tmp_path / 'prior' / 'samples.png').exists()
   assert weights(tmp_path / 'prior')
+
+
+def test_the_text_encoder_is_taught_to_read_first(tmp_path, capsys):
+  read = []
+  for steps in (0, 60):
+    options = options_of(
+      tmp_path,
+      reading_steps=steps,
+      num_images=4,
+      out=str(tmp_path / f'{steps}'),
+    )
+    launcher.train_in_processes(options)
+    line = capsys.readouterr().out.splitlines()[0]
+    read.append(float(re.search(r'text encoder: ([0-9.]+)%', line)[1]))
+  assert read[1] > read[0] + 1
+  launcher.train_in_processes(dataclasses.replace(options, num_images=8))
+  assert 'text encoder' not in capsys.readouterr().out  # Once, not again.
 
 
 def test_the_same_command_goes_on_where_it_stopped(tmp_path):
