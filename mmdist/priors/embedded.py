@@ -40,7 +40,7 @@ class Architecture:
 
   image_size: int = 64
   patch: int = 2
-  widths: tuple[int, ...] = (48, 96, 128)
+  widths: tuple[int, ...] = (48, 96, 160)
   attention: tuple[bool, ...] = (False, False, True)
   text_width: int = 128
   text_layers: int = 2
