@@ -5,6 +5,7 @@ follow from geometry alone: azimuth, elevation, and which part fills the frame.
 `python -m mmdist.cameras.orbits` prints the table.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import math
@@ -12,6 +13,7 @@ import math
 import numpy as np
 
 from mmdist.cameras import camera as camera_lib
+from mmdist.core import names
 from mmdist.core import seeds
 
 NUM_CAMERAS_PER_ORBIT = 30
@@ -188,9 +190,48 @@ def bank() -> Views:
   return make_views(*(np.concatenate(column) for column in zip(*columns)))
 
 
-def sample(num_views: int, rng: np.random.Generator) -> Views:
-  """Draws views uniformly from the bank, with replacement."""
-  return bank().take(rng.integers(0, len(bank()), num_views))
+def sample(
+  num_views: int,
+  rng: np.random.Generator,
+  emphasis: Mapping[str, float] | None = None,
+) -> Views:
+  """Draws views from the bank, with replacement.
+
+  Args:
+    num_views: N.
+    rng: decides which.
+    emphasis: as for `cumulative_odds`; by default every view is as likely.
+
+  Raises:
+    ValueError: a word of `emphasis` names no view, or nothing can be drawn.
+  """
+  views = bank()
+  if not emphasis:
+    return views.take(rng.integers(0, len(views), num_views))
+  odds = cumulative_odds(views.words, emphasis)
+  return views.take(odds.searchsorted(rng.random(num_views), side='right'))
+
+
+def cumulative_odds(
+  words: Sequence[str], emphasis: Mapping[str, float]
+) -> np.ndarray:
+  """Returns where each of N views ends on a line of length 1.
+
+  Args:
+    words: N view words.
+    emphasis: view word -> how much likelier than a view that is not named.
+
+  Raises:
+    ValueError: a word of `emphasis` names no view, or nothing can be drawn.
+  """
+  for word in emphasis:
+    names.check_choice('a view', word, VIEW_WORDS)
+  odds = np.cumsum([emphasis.get(word, 1.0) for word in words])
+  if not odds[-1] > 0:
+    raise ValueError(
+      f'views with emphasis {dict(emphasis)} are never drawn; raise one.'
+    )
+  return odds / odds[-1]
 
 
 def turntable(num_views: int, elevation: float = 0.12) -> Views:

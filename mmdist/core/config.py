@@ -38,6 +38,11 @@ class ViewsConfig:
   num_views: int = 2  # V per step.
   resolution: int = 64  # H = W.
   background: tuple[float, float] = (0.35, 1.0)  # Grey drawn per view.
+  # How much likelier than others: expressions are carved at the mouth, and
+  # the back is seen least.
+  emphasis: dict[str, float] = dataclasses.field(
+    default_factory=lambda: {'mouth': 2.0, 'eyes': 1.0, 'back': 1.5}
+  )
   use_view_words: bool = True
   prompt_prefix: str = ''  # The paper's is "A DSLR photo of" (A.3).
 
@@ -87,6 +92,8 @@ class LearnerConfig:
 
   learning_rate: float = 1e-3  # O19; the small MLP needs more than 1e-4.
   final_learning_rate_ratio: float = 0.2  # Exponential decay to this share.
+  # The code's rate over the weights': it spans whole heads, they carve one.
+  code_learning_rate_ratio: float = 10.0
   adam_b1: float = 0.9
   adam_b2: float = 0.99
   proxy_learning_rate_ratio: float = 2.0  # LR_LoRA = 2 LR_NeRF (O17).

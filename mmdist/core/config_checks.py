@@ -35,6 +35,7 @@ RANGES = {
   r'nerf\.viewdir_levels': (0, math.inf),
   r'nerf\.density_scale': (1e-6, math.inf),
   r'views\.(num_views|resolution)': (1, math.inf),
+  r'views\.emphasis\.[\w-]+': (0, math.inf),
   r'priors\.\w+\.rank': (1, math.inf),
   r'priors\.\w+\.(proxy_)?guidance_scale': (0, math.inf),
   r'priors\.\w+\.num_gpus': (0, math.inf),

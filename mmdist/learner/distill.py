@@ -95,7 +95,8 @@ def sample_batch(
   config: config_lib.ViewsConfig, seed: int, step: int
 ) -> ViewBatch:
   """Draws the views and the greys behind them of one step."""
-  views = orbits.sample(config.num_views, seeds.generator(seed, step, 'views'))
+  rng = seeds.generator(seed, step, 'views')
+  views = orbits.sample(config.num_views, rng, config.emphasis)
   rng = seeds.generator(seed, step, 'backgrounds')
   greys = rng.uniform(*config.background, (config.num_views, 1))
   return ViewBatch(seed, step, views, np.float32(np.repeat(greys, 3, axis=1)))

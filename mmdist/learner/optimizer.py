@@ -1,4 +1,4 @@
-"""Adam, its decaying learning rate, and which parameters it may move."""
+"""Adam, its decaying learning rates, and which parameters it may move."""
 
 import jax
 import optax
@@ -32,6 +32,8 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Builds Adam over everything, or over the latent code alone (N8).
 
+  The code moves `code_learning_rate_ratio` times as fast as the weights.
+
   Raises:
     ValueError: `trainable` is neither 'all' nor 'code'.
   """
@@ -39,19 +41,22 @@ def make_optimizer(
     raise ValueError(
       f"learner.trainable is '{config.trainable}'; expected 'all' or 'code'."
     )
+
   adam = optax.adam(
     lambda count: learning_rate_at(config, num_steps, count),
     b1=config.adam_b1,
     b2=config.adam_b2,
   )
-  if config.trainable == 'all':
-    return adam
-  return optax.partition(
-    {'moves': adam, 'stays': optax.set_to_zero()}, _label_code
-  )
+  shares = {
+    'code': optax.scale(config.code_learning_rate_ratio),
+    'weights': (
+      optax.identity() if config.trainable == 'all' else optax.set_to_zero()
+    ),
+  }
+  return optax.chain(adam, optax.partition(shares, _label))
 
 
-def _label_code(params):
+def _label(params):
   return jax.tree_util.tree_map_with_path(
-    lambda path, _: 'moves' if path[0].key == 'code' else 'stays', params
+    lambda path, _: 'code' if path[0].key == 'code' else 'weights', params
   )

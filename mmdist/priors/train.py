@@ -52,7 +52,7 @@ class Training:
   decay_share: float = 0.3
   ema: float = 0.998
   empty_text_share: float = 0.1
-  noise_emphasis: float = 2.0
+  noise_emphasis: float = 1.5
   dtype: str = 'bfloat16'
   seed: int = 0
   save_every_s: float = 240.0

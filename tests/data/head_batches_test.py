@@ -107,3 +107,17 @@ def test_a_resumed_source_draws_what_one_that_met_new_shards_draws(folder):
 def test_no_shards_are_named_at_once(tmp_path):
   with pytest.raises(FileNotFoundError, match='no shards'):
     batches(tmp_path)
+
+
+def test_mouths_are_drawn_more_often_than_they_were_rendered(tmp_path):
+  write_shard(tmp_path, 10)
+  write_shard(tmp_path, 20)
+  path = tmp_path / 'shard_00020.jsonl'
+  rows = path.read_text().splitlines()
+  rows[2] = rows[2].replace('"front"', '"mouth"')
+  path.write_text('\n'.join(rows))  # One mouth among its four pictures.
+  texts = batches(tmp_path, batch_size=2000).batch(0)[1]
+  mouths = np.mean(['mouth view' in text for text in texts])
+  # Half of the pictures are of its shard, and 0.9 of captions name the view.
+  weight = head_batches.EMPHASIS['mouth']
+  assert mouths == pytest.approx(0.5 * 0.9 * weight / (weight + 3), abs=0.03)

@@ -31,7 +31,9 @@ def test_proxies_have_twice_the_rate_at_every_step():
 
 
 def test_the_optimiser_follows_the_law():
-  config = config_lib.LearnerConfig(adam_b1=0.0, adam_b2=0.0)
+  config = config_lib.LearnerConfig(
+    adam_b1=0.0, adam_b2=0.0, code_learning_rate_ratio=1.0
+  )
   optimizer = optimizer_lib.make_optimizer(config, 20)
   params = {'code': jnp.zeros(1)}
   state = optimizer.init(params)
@@ -56,6 +58,14 @@ def test_code_alone_leaves_the_rest_without_an_update():
     np.any(leaf)
     for leaf in jax.tree.leaves((updates['nerf'], updates['proposal']))
   )
+
+
+def test_the_code_moves_faster_by_its_ratio():
+  config = config_lib.LearnerConfig(code_learning_rate_ratio=8.0)
+  optimizer = optimizer_lib.make_optimizer(config, 10)
+  params = {'code': jnp.ones(2), 'nerf': jnp.ones(2)}
+  updates, _ = optimizer.update(params, optimizer.init(params), params)
+  np.testing.assert_allclose(updates['code'], 8 * updates['nerf'], rtol=1e-5)
 
 
 def test_another_choice_is_refused():
