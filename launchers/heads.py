@@ -6,7 +6,8 @@
 The first writes `sheet.png` (colour above normals, three views a head),
 `captions.txt` and one folder per head in the layout of `transforms.json`. The
 second fills a folder for `launchers.train_prior`; two processes may share the
-work with `--shards=0:160:2` and `--shards=1:160:2`.
+work with `--shards=0:160:2` and `--shards=1:160:2`. `--siblings=0:14` adds
+heads that come in every expression, which is how a prior learns expressions.
 """
 
 import dataclasses
@@ -39,10 +40,15 @@ def define_flags() -> None:
   flags.DEFINE_bool('neutral', False, 'Plain subjects, as for pretraining.')
   flags.DEFINE_bool('held_out', False, 'Shards with held-out combinations.')
   flags.DEFINE_string('shards', '', 'FIRST:LAST[:STEP] of training shards.')
+  flags.DEFINE_string(
+    'siblings', '', 'FIRST:LAST[:STEP] of shards of siblings.'
+  )
 
 
 def shard_numbers(text: str) -> range:
   """Reads FIRST:LAST[:STEP]; ValueError if it is something else."""
+  if not text:
+    return range(0)
   try:
     first, last, *step = (int(part) for part in text.split(':'))
     numbers = range(first, last, *step)
@@ -50,13 +56,17 @@ def shard_numbers(text: str) -> range:
     numbers = range(0)
   if not numbers or numbers[0] < 0 or numbers.step < 1:
     raise ValueError(
-      f'--shards={text} is not FIRST:LAST or FIRST:LAST:STEP, as in 0:160:2.'
+      f"'{text}' is not FIRST:LAST or FIRST:LAST:STEP, as in --shards=0:9:2."
     )
   return numbers
 
 
 def write_shards(
-  out: pathlib.Path, numbers: range, seed: int, held_out: bool
+  out: pathlib.Path,
+  numbers: range,
+  siblings: range,
+  seed: int,
+  held_out: bool,
 ) -> None:
   """Fills a folder with training shards on one thread."""
   os.environ['XLA_FLAGS'] = (
@@ -68,6 +78,8 @@ def write_shards(
 
   for number in tqdm.tqdm(numbers, unit='shard'):
     head_shards.write_shard(out, seed, number, allow_held_out=held_out)
+  for number in tqdm.tqdm(siblings, unit='shard of siblings'):
+    head_shards.write_siblings(out, seed, number)
 
 
 def write_heads(out: pathlib.Path, options: Options) -> None:
@@ -119,9 +131,9 @@ def main(argv) -> None:
   del argv
   values = flags.FLAGS
   out = pathlib.Path(values.out)
-  if values.shards:
-    numbers = shard_numbers(values.shards)
-    write_shards(out, numbers, values.seed, values.held_out)
+  numbers = [shard_numbers(text) for text in (values.shards, values.siblings)]
+  if any(numbers):
+    write_shards(out, *numbers, values.seed, values.held_out)
     return
   names = [field.name for field in dataclasses.fields(Options)]
   options = Options(**{name: getattr(values, name) for name in names})

@@ -1,6 +1,6 @@
 """Trains a small text-to-image prior on pictures of procedural heads.
 
-  python -m launchers.heads --shards=0:160 --out=runs/heads64
+  python -m launchers.heads --shards=0:44 --siblings=0:14 --out=runs/heads64
   python -m launchers.train_prior --data=runs/heads64 --out=runs/color
 
 The same command goes on from the last checkpoint. `--out` is a diffusers
@@ -51,7 +51,7 @@ class Options:
   num_images: int = 1_200_000
   batch_size: int = 16
   num_processes: int = 2
-  learning_rate: float = 1e-3
+  learning_rate: float = 5e-4
   reading_steps: int = 1500
   seed: int = 0
   max_minutes: float = 0.0
@@ -66,7 +66,7 @@ def define_flags() -> None:
   flags.DEFINE_integer('num_images', 1_200_000, 'Pictures to see in all.', 1)
   flags.DEFINE_integer('batch_size', 16, 'Pictures per step and process.', 1)
   flags.DEFINE_integer('num_processes', 2, 'One-thread processes.', 1)
-  flags.DEFINE_float('learning_rate', 1e-3, 'Peak of AdamW.', 0.0)
+  flags.DEFINE_float('learning_rate', 5e-4, 'Peak of AdamW.', 0.0)
   flags.DEFINE_integer(
     'reading_steps', 1500, 'Of the text encoder, before any picture.', 0
   )

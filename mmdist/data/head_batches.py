@@ -5,6 +5,7 @@ that another process finishes meanwhile join in, so training need not wait for
 rendering.
 """
 
+import functools
 import pathlib
 
 import numpy as np
@@ -16,13 +17,16 @@ from mmdist.data import head_shards
 
 BACKGROUND = (0.35, 1.0)  # Greys; optimisation draws from the same range.
 REFRESH_EVERY = 400  # Steps between looks for new shards.
-# Drawn more or less often than they were rendered: an expression is a dozen
-# pixels of a whole head, and is learned from mouths.
-EMPHASIS = {'mouth': 5.0, 'back': 0.5, 'hair': 0.5, 'chest': 0.5}
+# Drawn less often than they were rendered: little is learned from them.
+EMPHASIS = {'back': 0.5, 'hair': 0.5, 'chest': 0.5}
+# An expression is a dozen pixels of a head, and changes the loss by less than
+# who the head is. A family, one head in every expression under one noise, has
+# nothing else to tell apart. So much of a batch is families.
+SIBLINGS_SHARE = 0.3
 
 
 class HeadBatches:
-  """Draws (images, captions) batches for one channel.
+  """Draws batches for one channel.
 
   Attributes:
     channel: 'rgb' (over random greys) or 'normal' (over mid-grey).
@@ -45,45 +49,68 @@ class HeadBatches:
     self.prefix = prefix
     self._folder = pathlib.Path(folder)
     self._seed, self._rank, self._num_ranks = seed, rank, num_ranks
-    self._shards: dict[str, head_shards.HeadShards] = {}
-    self._odds: dict[str, np.ndarray] = {}
+    self._shards: list[head_shards.HeadShards] = []
+    self._siblings: list[head_shards.HeadShards] = []
+    self._read = functools.cache(head_shards.read_shard)
     self._refresh()
 
   def _refresh(self) -> None:
     """Reads shards that are new; ranks share them out."""
-    mine = head_shards.list_shards(self._folder)
-    mine = mine[self._rank :: self._num_ranks] or mine
     # In the order of their names, so that a resumed run draws the same.
-    self._shards = {
-      path.name: self._shards.get(path.name) or head_shards.read_shard(path)
-      for path in mine
-    }
-    self._odds = {
-      name: self._odds.get(name, orbits.cumulative_odds(shard.views, EMPHASIS))
-      for name, shard in self._shards.items()
-    }
+    self._shards, self._siblings = (
+      [self._read(path) for path in self._share_of(paths)]
+      for paths in (
+        head_shards.list_shards(self._folder),
+        head_shards.list_siblings(self._folder),
+      )
+    )
 
-  def batch(self, step: int) -> tuple[np.ndarray, list[str]]:
-    """Returns ([B, H, W, 3] float32 in [0, 1], B captions) of a step."""
+  def _share_of(self, paths):
+    return paths[self._rank :: self._num_ranks] or paths
+
+  def batch(self, step: int) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Returns the batch of a step.
+
+    Returns:
+      images [B, H, W, 3] float32 in [0, 1], B captions, and B numbers:
+      pictures of one number are of one family, and want the same noise.
+    """
     if step % REFRESH_EVERY == 0:
       self._refresh()
     rng = seeds.generator(self._seed, step, f'head batch {self._rank}')
-    names = list(self._shards)
-    picks = [
-      (
-        self._shards[name],
-        int(self._odds[name].searchsorted(rng.random(), side='right')),
-      )
-      for name in (
-        names[k] for k in rng.integers(0, len(names), self.batch_size)
-      )
+    size = head_shards.FAMILY_SIZE
+    num_families = (
+      round(SIBLINGS_SHARE * self.batch_size / size) if self._siblings else 0
+    )
+    rows = [self._family(rng) for _ in range(num_families)]
+    rows += [
+      self._single(rng) for _ in range(self.batch_size - num_families * size)
     ]
-    images = np.stack([self._image(shard, i, rng) for shard, i in picks])
-    texts = [
-      captions.caption(shard.attributes[i], shard.views[i], rng, self.prefix)
-      for shard, i in picks
-    ]
-    return images, texts
+    images, texts, families = [], [], []
+    for number, (shard, indices) in enumerate(rows):
+      # Of a family all captions leave the same out, over the same grey.
+      seed = int(rng.integers(2**32))
+      for i in indices:
+        twin = seeds.generator(self._seed, seed, 'caption and grey')
+        images.append(self._image(shard, i, twin))
+        texts.append(
+          captions.caption(
+            shard.attributes[i], shard.views[i], twin, self.prefix
+          )
+        )
+        families.append(number)
+    return np.stack(images), texts, np.array(families)
+
+  def _single(self, rng):
+    shard = self._shards[rng.integers(len(self._shards))]
+    odds = _odds(shard.views)
+    return shard, [int(odds.searchsorted(rng.random(), side='right'))]
+
+  def _family(self, rng):
+    shard = self._siblings[rng.integers(len(self._siblings))]
+    size = head_shards.FAMILY_SIZE
+    first = size * int(rng.integers(len(shard) // size))
+    return shard, range(first, first + size)
 
   def _image(self, shard, i, rng):
     if self.channel == 'normal':
@@ -91,3 +118,8 @@ class HeadBatches:
     rgba = shard.rgba[i].astype(np.float32) / 255
     grey = np.float32(rng.uniform(*BACKGROUND))
     return rgba[..., :3] + (1 - rgba[..., 3:]) * grey
+
+
+@functools.cache
+def _odds(views):
+  return orbits.cumulative_odds(views, EMPHASIS)

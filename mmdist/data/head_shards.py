@@ -2,7 +2,9 @@
 
 A shard is `shard_00012.npz` (rgba and normals, uint8) beside
 `shard_00012.jsonl` (attributes and view word per picture). Shard k depends on
-(seed, k) alone, so any number of processes can fill one folder.
+(seed, k) alone, so any number of processes can fill one folder. In
+`siblings_00012.npz` each head comes in every expression, from one view, so
+that nothing but the expression changes from row to row of a family.
 """
 
 import dataclasses
@@ -18,6 +20,17 @@ from mmdist.data import head_attributes
 from mmdist.data import heads
 
 SHARD_SIZE = 1024
+FAMILY_SIZE = len(head_attributes.EXPRESSIONS)
+FAMILIES = SHARD_SIZE // FAMILY_SIZE
+# Where an expression can be seen.
+SIBLINGS_EMPHASIS = {
+  'mouth': 4.0,
+  'front': 2.0,
+  'overhead': 0.25,
+  'back': 0.0,
+  'hair': 0.0,
+  'chest': 0.0,
+}
 
 
 def write_shard(
@@ -29,15 +42,37 @@ def write_shard(
 ) -> pathlib.Path:
   """Renders one shard, unless it is there; whole or not at all."""
   path = folder / f'shard_{number:05d}.npz'
-  if path.exists():
-    return path
   rng = seeds.generator(seed, number, 'views of a shard')
   views = orbits.sample(SHARD_SIZE, rng)
   first = number * SHARD_SIZE
-  people = [
+  people = (
     heads.sample_head(seed, first + i, allow_held_out=allow_held_out)
     for i in range(SHARD_SIZE)
-  ]
+  )
+  return _write(path, people, views, resolution)
+
+
+def write_siblings(
+  folder: pathlib.Path, seed: int, number: int, resolution: int = 64
+) -> pathlib.Path:
+  """Renders one shard of siblings, unless it is there; whole or not at all."""
+  path = folder / f'siblings_{number:05d}.npz'
+  rng = seeds.generator(seed, number, 'views of siblings')
+  views = orbits.sample(FAMILIES, rng, SIBLINGS_EMPHASIS)
+  views = views.take(np.repeat(np.arange(FAMILIES), FAMILY_SIZE))
+  first = number * FAMILIES
+  people = (
+    head
+    for i in range(FAMILIES)
+    for head in heads.sample_siblings(seed, first + i)
+  )
+  return _write(path, people, views, resolution)
+
+
+def _write(path, people, views, resolution):
+  if path.exists():
+    return path
+  folder, people = path.parent, tuple(people)
   pictures = heads.render_heads(people, views, resolution, num_threads=1)
   folder.mkdir(parents=True, exist_ok=True)
   rows = [
@@ -78,6 +113,11 @@ class HeadShards:
 
   def __len__(self) -> int:
     return len(self.views)
+
+
+def list_siblings(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the finished shards of siblings, in order; there may be none."""
+  return sorted(pathlib.Path(folder).glob('siblings_?????.npz'))
 
 
 def list_shards(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -17,7 +17,11 @@ from mmdist.core import shapes
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import schedule as schedules
 
-Batch = tuple[np.ndarray, Sequence[str]]
+# Images, prompts and, if some pictures shall share t and noise, a number each.
+Batch = (
+  tuple[np.ndarray, Sequence[str]]
+  | tuple[np.ndarray, Sequence[str], np.ndarray]
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +66,8 @@ def finetune(
 
   Args:
     pipeline: opened with `train=True`, so that its weights are float32.
-    batches: (images [B, H, W, 3] float32 in [0, 1], B prompts); at least
-      `num_steps` of them.
+    batches: (images [B, H, W, 3] float32 in [0, 1], B prompts) or (images,
+      prompts, [B] families), see `training_loss`; at least `num_steps`.
     tuning: how.
     report: called with each step and its loss.
 
@@ -134,8 +138,16 @@ def _learning_rate(tuning: FineTuning, step: int) -> float:
 def training_loss(
   pipeline: pipelines.Pipeline, batch: Batch, tuning: FineTuning, step: int
 ) -> torch.Tensor:
-  """Returns the denoising loss of one batch, a scalar with gradient."""
-  images, prompts = batch
+  """Returns the denoising loss of one batch, a scalar with gradient.
+
+  Pictures of one family share t, noise and whether their text is empty: what
+  tells them apart is then learned from their texts alone.
+  """
+  images, prompts, *families = batch
+  numbers = families[0] if families else np.arange(len(prompts))
+  # Each picture takes what was drawn for the first of its family.
+  _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
+  lead = first[which]
   shapes.check_shape('images', images, (len(prompts), 'H', 'W', 3))
   rng = seeds.generator(tuning.seed, step, 'dreambooth')
   with torch.no_grad():
@@ -146,12 +158,12 @@ def training_loss(
   t = (rng.permutation(len(prompts)) + rng.uniform(size=len(prompts))) / len(
     prompts
   )
-  t = 1 - (1 - t) ** tuning.noise_emphasis
+  t = 1 - (1 - t[lead]) ** tuning.noise_emphasis
   timestep = schedules.t_to_timestep(pipeline.schedule, t).to(latents.device)
   a, s = schedules.coefficients(pipeline.schedule, timestep)
   noise = rng.standard_normal(latents.shape, dtype=np.float32)
-  noise = torch.from_numpy(noise).to(latents)
-  empty = rng.uniform(size=len(prompts)) < tuning.empty_text_share
+  noise = torch.from_numpy(noise[lead]).to(latents)
+  empty = (rng.uniform(size=len(prompts)) < tuning.empty_text_share)[lead]
   texts = ['' if blank else p for p, blank in zip(prompts, empty, strict=True)]
   with torch.set_grad_enabled(
     tuning.train_text_encoder and torch.is_grad_enabled()

@@ -24,16 +24,29 @@ def render_heads(
 
 def write_shard(folder: pathlib.Path, number: int, count: int = 4) -> None:
   """Writes a shard whose right half is of the grey level of its number."""
+  people = [heads.sample_head(number, i) for i in range(count)]
+  _write(folder, f'shard_{number:05d}', people, number)
+
+
+def write_siblings(
+  folder: pathlib.Path, number: int, families: int = 3
+) -> None:
+  """Writes a shard of siblings, of the grey level of its number."""
+  people = [
+    head for i in range(families) for head in heads.sample_siblings(number, i)
+  ]
+  _write(folder, f'siblings_{number:05d}', people, number)
+
+
+def _write(folder, name, people, grey):
   folder.mkdir(exist_ok=True)
-  path = folder / f'shard_{number:05d}.npz'
+  path = folder / f'{name}.npz'
   rows = [
-    dataclasses.asdict(heads.sample_head(number, i).attributes)
-    | {'view': 'front'}
-    for i in range(count)
+    dataclasses.asdict(head.attributes) | {'view': 'front'} for head in people
   ]
   path.with_suffix('.jsonl').write_text('\n'.join(map(json.dumps, rows)))
-  rgba = np.zeros((count, SIZE, SIZE, 4), np.uint8)
-  rgba[:, :, SIZE // 2 :] = (number, number, number, 255)
-  normals = np.full((count, SIZE, SIZE, 3), 128, np.uint8)
-  normals[..., 0] = number
+  rgba = np.zeros((len(people), SIZE, SIZE, 4), np.uint8)
+  rgba[:, :, SIZE // 2 :] = (grey, grey, grey, 255)
+  normals = np.full((len(people), SIZE, SIZE, 3), 128, np.uint8)
+  normals[..., 0] = grey
   np.savez(path, rgba=rgba, normals=normals)

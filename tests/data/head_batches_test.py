@@ -4,6 +4,7 @@ import pytest
 from mmdist.data import captions
 from mmdist.data import head_attributes
 from mmdist.data import head_batches
+from mmdist.data import head_shards
 from mmdist.data import heads
 from tests.data import fake_pictures
 
@@ -41,7 +42,7 @@ def test_a_batch_depends_on_seed_step_and_rank_alone(folder):
 
 
 def test_pictures_lie_over_greys_of_the_declared_range(folder):
-  images, texts = batches(folder, batch_size=64).batch(0)
+  images, texts, _ = batches(folder, batch_size=64).batch(0)
   assert images.shape == (64, SIZE, SIZE, 3) and images.dtype == np.float32
   assert len(texts) == 64
   behind = images[:, 0, 0]
@@ -53,7 +54,7 @@ def test_pictures_lie_over_greys_of_the_declared_range(folder):
 
 
 def test_the_normal_channel_is_shown_as_it_is(folder):
-  images, texts = batches(
+  images, texts, _ = batches(
     folder, 'normal', prefix=captions.NORMAL_PREFIX
   ).batch(0)
   np.testing.assert_allclose(images[..., 1:], 128 / 255)
@@ -61,7 +62,7 @@ def test_the_normal_channel_is_shown_as_it_is(folder):
 
 
 def test_captions_tell_of_their_picture(folder):
-  images, texts = batches(folder, batch_size=32).batch(3)
+  images, texts, _ = batches(folder, batch_size=32).batch(3)
   for image, text in zip(images, texts, strict=True):
     number = int(round(255 * float(image[0, -1, 0])))
     truths = [
@@ -83,7 +84,7 @@ def test_ranks_share_the_shards_and_draw_for_themselves(folder):
 
 def test_more_ranks_than_shards_still_have_pictures(tmp_path):
   write_shard(tmp_path, 9)
-  images, _ = batches(tmp_path, rank=1, num_ranks=2).batch(0)
+  images, *_ = batches(tmp_path, rank=1, num_ranks=2).batch(0)
   assert shards_of(images) == {9}
 
 
@@ -109,15 +110,37 @@ def test_no_shards_are_named_at_once(tmp_path):
     batches(tmp_path)
 
 
-def test_mouths_are_drawn_more_often_than_they_were_rendered(tmp_path):
+def test_backs_are_drawn_less_often_than_they_were_rendered(tmp_path):
   write_shard(tmp_path, 10)
-  write_shard(tmp_path, 20)
-  path = tmp_path / 'shard_00020.jsonl'
+  path = tmp_path / 'shard_00010.jsonl'
   rows = path.read_text().splitlines()
-  rows[2] = rows[2].replace('"front"', '"mouth"')
-  path.write_text('\n'.join(rows))  # One mouth among its four pictures.
+  rows[2] = rows[2].replace('"front"', '"back"')
+  path.write_text('\n'.join(rows))  # One of its four pictures.
   texts = batches(tmp_path, batch_size=2000).batch(0)[1]
-  mouths = np.mean(['mouth view' in text for text in texts])
-  # Half of the pictures are of its shard, and 0.9 of captions name the view.
-  weight = head_batches.EMPHASIS['mouth']
-  assert mouths == pytest.approx(0.5 * 0.9 * weight / (weight + 3), abs=0.03)
+  backs = np.mean(['back view' in text for text in texts])
+  weight = head_batches.EMPHASIS['back']
+  # 0.9 of captions name the view.
+  assert backs == pytest.approx(0.9 * weight / (weight + 3), abs=0.03)
+
+
+def test_families_share_all_but_the_expression(folder):
+  fake_pictures.write_siblings(folder, 60)
+  images, texts, families = batches(folder, batch_size=36).batch(2)
+  size = head_shards.FAMILY_SIZE
+  # 0.3 of 36 pictures are two families, and the rest is on its own.
+  assert list(np.bincount(families)) == [size, size] + [1] * (36 - 2 * size)
+  for number in (0, 1):
+    rows = np.flatnonzero(families == number)
+    greys = {float(images[i, 0, 0, 0]) for i in rows}
+    said = [captions.parse(texts[i]) for i in rows]
+    assert len(greys) == 1
+    expressions = {asked.pop('expression', 'unsaid') for asked in said}
+    assert len(expressions) in (1, size)
+    assert all(asked == said[0] for asked in said)
+  singles = images[families > 1]
+  assert 60 not in shards_of(singles)
+
+
+def test_without_siblings_all_pictures_are_on_their_own(folder):
+  families = batches(folder, batch_size=6).batch(2)[2]
+  np.testing.assert_array_equal(families, np.arange(6))

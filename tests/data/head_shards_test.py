@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -97,3 +99,25 @@ def test_attributes_survive_the_round_trip_through_json(tmp_path):
   for attributes in shard.attributes:
     head_attributes.check(attributes)
     assert isinstance(attributes.horns, bool)
+
+
+def test_siblings_differ_in_their_expression_alone(tmp_path, monkeypatch):
+  monkeypatch.setattr(head_shards, 'FAMILIES', 2)
+  shard = head_shards.read_shard(
+    head_shards.write_siblings(tmp_path, 3, 1, RESOLUTION)
+  )
+  size = head_shards.FAMILY_SIZE
+  assert len(shard) == 2 * size
+  for family in (range(size), range(size, 2 * size)):
+    people = [shard.attributes[i] for i in family]
+    assert {p.expression for p in people} == set(head_attributes.EXPRESSIONS)
+    assert len({dataclasses.replace(p, expression='sad') for p in people}) == 1
+    assert len({shard.views[i] for i in family}) == 1
+    pictures = shard.rgba[list(family)]
+    # All one body, and no two faces alike.
+    changed = (pictures != pictures[:1]).any((1, 2, 3))
+    assert list(changed) == [False] + [True] * (size - 1)
+    assert (pictures[1:] != pictures[:1]).mean() < 0.3
+  assert head_shards.list_siblings(tmp_path) == [
+    tmp_path / 'siblings_00001.npz'
+  ]

@@ -27,7 +27,7 @@ def _fake_pictures(monkeypatch):
 
 @pytest.mark.parametrize(
   'text, numbers',
-  [('0:3', [0, 1, 2]), ('1:6:2', [1, 3, 5]), ('7:8', [7])],
+  [('0:3', [0, 1, 2]), ('1:6:2', [1, 3, 5]), ('7:8', [7]), ('', [])],
 )
 def test_shards_are_a_range(text, numbers):
   assert list(launcher.shard_numbers(text)) == numbers
@@ -57,9 +57,11 @@ def test_heads_are_written_as_sheet_captions_and_views(tmp_path, capsys):
 
 def test_the_flags_are_read(tmp_path, monkeypatch):
   monkeypatch.setattr(head_shards, 'SHARD_SIZE', 2)
+  monkeypatch.setattr(head_shards, 'FAMILIES', 1)
   values = types.SimpleNamespace(
     out=str(tmp_path / 'shards'),
     shards='0:4:3',
+    siblings='2:3',
     held_out=True,
     num=1,
     seed=5,
@@ -70,9 +72,14 @@ def test_the_flags_are_read(tmp_path, monkeypatch):
   monkeypatch.setattr(flags, 'FLAGS', values)
   launcher.main(['heads'])
   names = sorted(path.name for path in (tmp_path / 'shards').glob('*.npz'))
-  assert names == ['shard_00000.npz', 'shard_00003.npz']
+  assert names == [
+    'shard_00000.npz',
+    'shard_00003.npz',
+    'siblings_00002.npz',
+  ]
   assert 'intra_op_parallelism_threads=1' in os.environ['XLA_FLAGS']
-  values.shards, values.out = '', str(tmp_path / 'pictures')
+  values.shards = values.siblings = ''
+  values.out = str(tmp_path / 'pictures')
   launcher.main(['heads'])
   text = (tmp_path / 'pictures' / 'captions.txt').read_text()
   head = heads.sample_head(5, 0, neutral=True)
@@ -83,7 +90,7 @@ def test_the_flags_are_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   'words, line',
   [
-    (['heads', '--shards=x', '--out=new'], 'error: --shards=x is not FIRST:'),
+    (['heads', '--shards=x', '--out=new'], "error: 'x' is not FIRST:LAST"),
     (['heads'], 'error: flag --out=None'),
     (['train_prior', '--data=no', '--out=new'], 'error: no shards'),
     (['train_judge', '--data=no', '--out=new'], 'error: no shards'),

@@ -153,3 +153,35 @@ def test_a_loss_that_is_not_finite_stops(directory):
     dreambooth.finetune(
       _open(directory), itertools.repeat((images, ['a man'])), TUNING
     )
+
+
+def test_a_family_shares_its_noise_and_empty_texts(directory, monkeypatch):
+  pipeline, seen = _open(directory), {}
+  encode, predict = pipeline.text.encode_afresh, pipelines.predict
+
+  def encode_afresh(texts):
+    seen['texts'] = list(texts)
+    return encode(texts)
+
+  def spy(pipeline, noisy, timestep, embeds):
+    seen['noisy'], seen['timestep'] = noisy, timestep
+    return predict(pipeline, noisy, timestep, embeds)
+
+  monkeypatch.setattr(pipeline.text, 'encode_afresh', encode_afresh)
+  monkeypatch.setattr(pipelines, 'predict', spy)
+  images, texts = next(_batches(8))
+  families = np.array([4, 4, 4, 9, 9, 1, 2, 3])
+  tuning = dataclasses.replace(TUNING, empty_text_share=0.5)
+  dreambooth.training_loss(pipeline, (images, texts, families), tuning, 0)
+  same = [
+    [
+      torch.equal(a, b) and bool(s == t)
+      for b, t in zip(seen['noisy'], seen['timestep'], strict=True)
+    ]
+    for a, s in zip(seen['noisy'], seen['timestep'], strict=True)
+  ]
+  np.testing.assert_array_equal(same, families[:, None] == families)
+  assert 0 < seen['texts'].count('') < 8
+  for family in (4, 9):
+    rows = np.flatnonzero(families == family)
+    assert len({seen['texts'][i] for i in rows}) == 1
