@@ -247,7 +247,7 @@ def test_two_ranks_take_the_step_of_the_mean_of_their_gradients(monkeypatch):
   weights = train.trainable_weights(reference)
   for weight, a, b in zip(weights, *grads, strict=True):
     weight.grad = (a + b) / 2
-  torch.nn.utils.clip_grad_norm_(weights, 1.0)
+  torch.nn.utils.clip_grad_norm_(weights, TRAINING.max_gradient_norm)
   state.optimizer.param_groups[0]['lr'] = train.learning_rate(TRAINING, 0, 0)
   state.optimizer.step()
 
