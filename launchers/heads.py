@@ -6,7 +6,7 @@
 The first writes `sheet.png` (colour above normals, three views a head),
 `captions.txt` and one folder per head in the layout of `transforms.json`. The
 second fills a folder for `launchers.train_prior`; two processes may share the
-work with `--shards=0:160:2` and `--shards=1:160:2`. `--siblings=0:14` adds
+work with `--shards=0:160:2` and `--shards=1:160:2`. `--siblings=0:16` adds
 heads that come in every expression, which is how a prior learns expressions.
 """
 

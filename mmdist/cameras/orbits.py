@@ -195,7 +195,16 @@ def sample(
   rng: np.random.Generator,
   emphasis: Mapping[str, float] | None = None,
 ) -> Views:
-  """Draws views from the bank, with replacement.
+  """Draws views from the bank, with replacement; see `draw`."""
+  return bank().take(draw(num_views, rng, emphasis))
+
+
+def draw(
+  num_views: int,
+  rng: np.random.Generator,
+  emphasis: Mapping[str, float] | None = None,
+) -> np.ndarray:
+  """Draws [N] rows of the bank, with replacement.
 
   Args:
     num_views: N.
@@ -205,11 +214,11 @@ def sample(
   Raises:
     ValueError: a word of `emphasis` names no view, or nothing can be drawn.
   """
-  views = bank()
+  words = bank().words
   if not emphasis:
-    return views.take(rng.integers(0, len(views), num_views))
-  odds = cumulative_odds(views.words, emphasis)
-  return views.take(odds.searchsorted(rng.random(num_views), side='right'))
+    return rng.integers(0, len(words), num_views)
+  odds = cumulative_odds(words, emphasis)
+  return odds.searchsorted(rng.random(num_views), side='right')
 
 
 def cumulative_odds(

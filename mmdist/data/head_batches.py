@@ -14,14 +14,13 @@ from mmdist.cameras import orbits
 from mmdist.core import seeds
 from mmdist.data import captions
 from mmdist.data import head_shards
+from mmdist.data import head_siblings
 
 BACKGROUND = (0.35, 1.0)  # Greys; optimisation draws from the same range.
 REFRESH_EVERY = 400  # Steps between looks for new shards.
 # Drawn less often than they were rendered: little is learned from them.
 EMPHASIS = {'back': 0.5, 'hair': 0.5, 'chest': 0.5}
-# An expression is a dozen pixels of a head, and changes the loss by less than
-# who the head is. A family, one head in every expression under one noise, has
-# nothing else to tell apart. So much of a batch is families.
+# So much of a batch is families, each under one noise.
 SIBLINGS_SHARE = 0.3
 
 
@@ -78,7 +77,7 @@ class HeadBatches:
     if step % REFRESH_EVERY == 0:
       self._refresh()
     rng = seeds.generator(self._seed, step, f'head batch {self._rank}')
-    size = head_shards.FAMILY_SIZE
+    size = head_siblings.FAMILY_SIZE
     num_families = (
       round(SIBLINGS_SHARE * self.batch_size / size) if self._siblings else 0
     )
@@ -108,7 +107,7 @@ class HeadBatches:
 
   def _family(self, rng):
     shard = self._siblings[rng.integers(len(self._siblings))]
-    size = head_shards.FAMILY_SIZE
+    size = head_siblings.FAMILY_SIZE
     first = size * int(rng.integers(len(shard) // size))
     return shard, range(first, first + size)
 

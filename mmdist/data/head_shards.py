@@ -3,8 +3,8 @@
 A shard is `shard_00012.npz` (rgba and normals, uint8) beside
 `shard_00012.jsonl` (attributes and view word per picture). Shard k depends on
 (seed, k) alone, so any number of processes can fill one folder. In
-`siblings_00012.npz` each head comes in every expression, from one view, so
-that nothing but the expression changes from row to row of a family.
+`siblings_00012.npz` the rows are families of one body from one view, see
+`mmdist.data.head_siblings`.
 """
 
 import dataclasses
@@ -17,20 +17,11 @@ import numpy as np
 from mmdist.cameras import orbits
 from mmdist.core import seeds
 from mmdist.data import head_attributes
+from mmdist.data import head_siblings
 from mmdist.data import heads
 
 SHARD_SIZE = 1024
-FAMILY_SIZE = len(head_attributes.EXPRESSIONS)
-FAMILIES = SHARD_SIZE // FAMILY_SIZE
-# Where an expression can be seen.
-SIBLINGS_EMPHASIS = {
-  'mouth': 4.0,
-  'front': 2.0,
-  'overhead': 0.25,
-  'back': 0.0,
-  'hair': 0.0,
-  'chest': 0.0,
-}
+NUM_FAMILIES = SHARD_SIZE // head_siblings.FAMILY_SIZE
 
 
 def write_shard(
@@ -57,15 +48,19 @@ def write_siblings(
 ) -> pathlib.Path:
   """Renders one shard of siblings, unless it is there; whole or not at all."""
   path = folder / f'siblings_{number:05d}.npz'
-  rng = seeds.generator(seed, number, 'views of siblings')
-  views = orbits.sample(FAMILIES, rng, SIBLINGS_EMPHASIS)
-  views = views.take(np.repeat(np.arange(FAMILIES), FAMILY_SIZE))
-  first = number * FAMILIES
-  people = (
-    head
-    for i in range(FAMILIES)
-    for head in heads.sample_siblings(seed, first + i)
-  )
+  if path.exists():
+    return path
+  people, views = [], []
+  for i in range(number * NUM_FAMILIES, (number + 1) * NUM_FAMILIES):
+    rng = seeds.generator(seed, i, 'siblings')
+    family = head_siblings.sample_family(rng)
+    views += [orbits.draw(1, rng, family.emphasis)] * len(family.attributes)
+    people += [
+      # The same numbers again for each of them: one body.
+      heads.make_head(a, seeds.generator(seed, i, 'body of siblings'))
+      for a in family.attributes
+    ]
+  views = orbits.bank().take(np.concatenate(views))
   return _write(path, people, views, resolution)
 
 

@@ -104,25 +104,6 @@ def sample_head(
       return make_head(attributes, rng)
 
 
-def sample_siblings(seed: int, index: int) -> tuple[Head, ...]:
-  """Draws one head, of no held-out combination, in every expression.
-
-  Named characters are left out: their expression is part of who they are.
-  """
-  rng = seeds.generator(seed, index, 'siblings')
-  while True:
-    attributes = head_attributes.sample_training_attributes(rng)
-    if not attributes.name:
-      break
-  return tuple(
-    make_head(
-      dataclasses.replace(attributes, expression=expression),
-      seeds.generator(seed, index, 'body of siblings'),
-    )
-    for expression in head_attributes.EXPRESSIONS
-  )
-
-
 def render_heads(
   heads: Sequence[Head],
   views: orbits.Views,

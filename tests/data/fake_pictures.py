@@ -6,6 +6,8 @@ import pathlib
 
 import numpy as np
 
+from mmdist.core import seeds
+from mmdist.data import head_siblings
 from mmdist.data import heads
 
 SIZE = 8
@@ -33,7 +35,11 @@ def write_siblings(
 ) -> None:
   """Writes a shard of siblings, of the grey level of its number."""
   people = [
-    head for i in range(families) for head in heads.sample_siblings(number, i)
+    heads.make_head(attributes, seeds.generator(number, i, 'body'))
+    for i in range(families)
+    for attributes in head_siblings.sample_family(
+      seeds.generator(number, i, 'family')
+    ).attributes
   ]
   _write(folder, f'siblings_{number:05d}', people, number)
 

@@ -57,7 +57,7 @@ def test_heads_are_written_as_sheet_captions_and_views(tmp_path, capsys):
 
 def test_the_flags_are_read(tmp_path, monkeypatch):
   monkeypatch.setattr(head_shards, 'SHARD_SIZE', 2)
-  monkeypatch.setattr(head_shards, 'FAMILIES', 1)
+  monkeypatch.setattr(head_shards, 'NUM_FAMILIES', 1)
   values = types.SimpleNamespace(
     out=str(tmp_path / 'shards'),
     shards='0:4:3',

@@ -1,0 +1,62 @@
+"""Families: one body, one difference, nothing held out."""
+
+import dataclasses
+
+import pytest
+
+from mmdist.core import seeds
+from mmdist.data import captions
+from mmdist.data import head_attributes
+from mmdist.data import head_siblings
+
+
+def families(count, family='siblings'):
+  return [
+    head_siblings.sample_family(seeds.generator(3, i, family))
+    for i in range(count)
+  ]
+
+
+def differences(family):
+  """Returns the fields in which siblings differ."""
+  rows = [dataclasses.asdict(a) for a in family.attributes]
+  return {key for key in rows[0] if len({row[key] for row in rows}) > 1}
+
+
+# Fields that differ, by what a family is about.
+FIELDS = {name: {name} for name in head_siblings.VARIATIONS} | {
+  'wear': {'horns', 'headphones', 'glasses'},
+  'beard': {'beard', 'red_nose'},
+}
+
+
+@pytest.mark.parametrize('name', head_siblings.VARIATIONS)
+def test_siblings_differ_in_one_thing(name, monkeypatch):
+  draw = head_siblings.VARIATIONS[name]
+  monkeypatch.setattr(head_siblings, 'EXPRESSIONS_SHARE', 0.0)
+  monkeypatch.setattr(head_siblings, 'VARIATIONS', {name: draw})
+  for family in families(5):
+    assert len(set(family.attributes)) == head_siblings.FAMILY_SIZE
+    assert differences(family) == FIELDS[name]
+
+
+def test_families_are_of_every_kind_and_half_of_expressions():
+  kinds = [frozenset(differences(family)) for family in families(400)]
+  assert set(kinds) == {frozenset(fields) for fields in FIELDS.values()}
+  # 0.5 + 0.5 / 9, give or take three standard errors.
+  share = kinds.count(frozenset({'expression'})) / len(kinds)
+  assert share == pytest.approx(0.556, abs=0.075)
+
+
+def test_families_show_nothing_held_out_and_nobody_by_name():
+  for family in families(300):
+    assert not any(map(head_attributes.is_held_out, family.attributes))
+    assert not any(a.name for a in family.attributes)
+    for attributes in family.attributes:
+      head_attributes.check(attributes)
+
+
+def test_full_captions_tell_siblings_apart():
+  for family in families(50):
+    texts = {captions.describe(a, 'front') for a in family.attributes}
+    assert len(texts) == head_siblings.FAMILY_SIZE
