@@ -21,7 +21,7 @@ REFRESH_EVERY = 400  # Steps between looks for new shards.
 # Drawn less often than they were rendered: little is learned from them.
 EMPHASIS = {'back': 0.5, 'hair': 0.5, 'chest': 0.5}
 # So much of a batch is families, each under one noise.
-SIBLINGS_SHARE = 0.3
+SIBLINGS_SHARE = 0.6
 
 
 class HeadBatches:

@@ -125,10 +125,10 @@ def test_backs_are_drawn_less_often_than_they_were_rendered(tmp_path):
 
 def test_families_share_all_but_the_expression(folder):
   fake_pictures.write_siblings(folder, 60)
-  images, texts, families = batches(folder, batch_size=36).batch(2)
+  images, texts, families = batches(folder, batch_size=18).batch(2)
   size = head_siblings.FAMILY_SIZE
-  # 0.3 of 36 pictures are two families, and the rest is on its own.
-  assert list(np.bincount(families)) == [size, size] + [1] * (36 - 2 * size)
+  # 0.6 of 18 pictures are two families, and the rest is on its own.
+  assert list(np.bincount(families)) == [size, size] + [1] * (18 - 2 * size)
   for number in (0, 1):
     rows = np.flatnonzero(families == number)
     greys = {float(images[i, 0, 0, 0]) for i in rows}
