@@ -41,6 +41,8 @@ class FineTuning:
     noise_emphasis: density of t: 1 is uniform; with e it is proportional to
       (1 - t)^(1/e - 1), so that above 1 more pictures are nearly noise, where
       the text decides.
+    family_emphasis: how many times more a pixel may count, at most, for how
+      much it differs within its family.
     seed: decides t, noise and which texts are empty.
   """
 
@@ -53,6 +55,7 @@ class FineTuning:
   weight_decay: float = 0.01
   max_gradient_norm: float = 1.0
   noise_emphasis: float = 1.0
+  family_emphasis: float = 0.0
   seed: int = 0
 
 
@@ -174,4 +177,18 @@ def training_loss(
   target = schedules.training_target(
     latents, noise, a, s, pipeline.schedule.prediction_type
   )
-  return (prediction - target).square().mean()
+  errors = (prediction - target).square()
+  if families and tuning.family_emphasis:
+    errors = errors * _family_weights(latents, which, tuning.family_emphasis)
+  return errors.mean()
+
+
+def _family_weights(latents, which, most: float) -> torch.Tensor:
+  """Returns [B, 1, H, W] of mean 1 per picture: where siblings differ."""
+  weights = torch.ones_like(latents[:, :1])
+  for number in range(which.max() + 1):
+    rows = torch.from_numpy(np.flatnonzero(which == number))
+    spread = latents[rows].std(0, correction=0).mean(0)
+    extra = (spread / spread.mean().clamp_min(1e-6)).clamp_max(most)
+    weights[rows] = (1 + extra) / (1 + extra).mean()
+  return weights

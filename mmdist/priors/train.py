@@ -40,7 +40,7 @@ class Training:
     decay_share: share of the training with falling rate.
     ema: decay of the averaged weights, which are what is saved.
     empty_text_share: captions left empty, for guidance.
-    noise_emphasis: see `dreambooth.FineTuning`.
+    noise_emphasis, family_emphasis: see `dreambooth.FineTuning`.
     max_gradient_norm: above it gradients are scaled down.
     dtype: in which the networks compute; weights stay float32.
     seed: decides initial weights, noise and t.
@@ -54,6 +54,7 @@ class Training:
   ema: float = 0.998
   empty_text_share: float = 0.1
   noise_emphasis: float = 1.5
+  family_emphasis: float = 8.0
   max_gradient_norm: float = 0.25
   dtype: str = 'bfloat16'
   seed: int = 0
@@ -112,6 +113,7 @@ def train_step(
   tuning = dreambooth.FineTuning(
     empty_text_share=training.empty_text_share,
     noise_emphasis=training.noise_emphasis,
+    family_emphasis=training.family_emphasis,
     seed=training.seed * num_ranks + rank,
   )
   loss = dreambooth.training_loss(pipeline, batch, tuning, state.step)

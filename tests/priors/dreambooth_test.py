@@ -185,3 +185,32 @@ def test_a_family_shares_its_noise_and_empty_texts(directory, monkeypatch):
   for family in (4, 9):
     rows = np.flatnonzero(families == family)
     assert len({seen['texts'][i] for i in rows}) == 1
+
+
+@pytest.mark.parametrize('emphasis', [0.0, 8.0])
+def test_pixels_that_differ_within_a_family_count_more(
+  directory, monkeypatch, emphasis
+):
+  images = np.full((3, 16, 16, 3), 0.5, np.float32)
+  images[0, 4:6, 6:8] = 1.0  # One of the 64 pixels of a latent.
+  asked = np.zeros((8, 8), np.float32)
+
+  def error_at(*args):
+    return torch.from_numpy(asked).expand(3, 12, 8, 8)
+
+  monkeypatch.setattr(
+    pipelines, 'predict', lambda p, noisy, *rest: torch.zeros_like(noisy)
+  )
+  monkeypatch.setattr(dreambooth.schedules, 'training_target', error_at)
+  batch = (images, ['a man'] * 3, np.array([0, 0, 1]))
+  tuning = dataclasses.replace(TUNING, family_emphasis=emphasis)
+  found = []
+  for row, column in ((2, 3), (0, 0)):
+    asked[:] = 0
+    asked[row, column] = 1.0
+    loss = dreambooth.training_loss(_open(directory), batch, tuning, 0)
+    found.append(64 * 3 * loss.item())
+  # Two pictures of the family, one on its own; weights have mean 1.
+  mean = 1 + emphasis / 64
+  expected = [2 * (1 + emphasis) / mean + 1, 2 / mean + 1]
+  assert found == pytest.approx(expected, rel=1e-5)
