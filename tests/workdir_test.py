@@ -31,7 +31,7 @@ def test_another_configuration_is_refused_by_its_field(tmp_path):
   workdir_lib.claim(tmp_path, make_run())
   other = make_run(learner=config_lib.LearnerConfig(learning_rate=2e-3))
   with pytest.raises(
-    ValueError, match=r'learner.learning_rate: 0.001 -> 0.002\)'
+    ValueError, match=r'learner.learning_rate: 0.003 -> 0.002\)'
   ):
     workdir_lib.claim(tmp_path, other)
 

@@ -41,7 +41,7 @@ class ViewsConfig:
   # How much likelier than others: expressions are carved at the mouth, and
   # the back is seen least.
   emphasis: dict[str, float] = dataclasses.field(
-    default_factory=lambda: {'mouth': 2.0, 'eyes': 1.0, 'back': 1.5}
+    default_factory=lambda: {'mouth': 4.0, 'eyes': 1.0, 'back': 1.5}
   )
   use_view_words: bool = True
   prompt_prefix: str = ''  # The paper's is "A DSLR photo of" (A.3).
@@ -54,7 +54,7 @@ class PriorConfig:
   directory: str = 'color'  # A path, or the name of an embedded prior.
   channel: str = 'rgb'  # 'rgb' or 'normal'.
   weight: float = 1.0  # Lambda of Eq 4 for the normal prior (O9).
-  guidance_scale: float = 4.0  # O15.
+  guidance_scale: float = 8.0  # O15.
   prompt_template: str = '{prompt}'  # '{target}' is the text after "of".
   dtype: str = 'bfloat16'
   rank: int = 4  # O17.
@@ -78,19 +78,24 @@ class ConceptConfig:
 
 @dataclasses.dataclass
 class NoiseConfig:
-  """The noise level t of the score (O16)."""
+  """The noise level t of the score (O16).
 
-  minimum: float = 0.02
-  maximum: float = 0.8
-  schedule: str = 'fixed'  # 'fixed', 'linear', 'sqrt' or 'refine'.
-  final_maximum: float = 0.5  # Where the annealed maximum ends.
+  The paper's range is 0.02 to 0.8. Below 0.5 the embedded priors answer with
+  what they are shown, whatever the text: a hat that was asked for became one
+  only above.
+  """
+
+  minimum: float = 0.5
+  maximum: float = 0.98
+  schedule: str = 'linear'  # 'fixed', 'linear', 'sqrt' or 'refine'.
+  final_maximum: float = 0.8  # Where the annealed maximum ends.
 
 
 @dataclasses.dataclass
 class LearnerConfig:
   """How the 3D representation moves."""
 
-  learning_rate: float = 1e-3  # O19; the small MLP needs more than 1e-4.
+  learning_rate: float = 3e-3  # O19; at 1e-3 the small MLP grows no hat.
   final_learning_rate_ratio: float = 0.2  # Exponential decay to this share.
   # The code's rate over the weights': it spans whole heads, they carve one.
   code_learning_rate_ratio: float = 10.0

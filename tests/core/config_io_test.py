@@ -70,7 +70,7 @@ def test_differences_name_the_path_and_both_values():
   del other.priors['personal']
   other.concepts[1].text = 'red'
   lines = config_io.differences(example(), other)
-  assert 'learner.learning_rate: 0.001 -> 0.002' in lines
+  assert 'learner.learning_rate: 0.003 -> 0.002' in lines
   assert 'priors.personal.weight: 0.25 -> absent' in lines
   assert "concepts[1].text: 'green' -> 'red'" in lines
 

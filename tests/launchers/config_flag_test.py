@@ -64,7 +64,7 @@ def test_fields_are_set_by_their_path(experiment):
   ) >= {
     'priors.normal.weight: 1.0 -> 0.5',
     'priors.normal.enabled: True -> False',
-    'learner.learning_rate: 0.001 -> 0.002',
+    'learner.learning_rate: 0.003 -> 0.002',
     'learner.remat: True -> False',
     'views.background: (0.35, 1.0) -> (0.1, 0.2)',
     'concepts[1].weight: absent -> -0.25',

@@ -166,7 +166,7 @@ def test_statistics_are_named_and_finite(params):
   acc = learner.render_views(state, batch).acc
   # A mean of 162 float32 in another order.
   assert stats['mean_opacity'] == pytest.approx(acc.mean(), rel=1e-5)
-  assert stats['learning_rate'] == pytest.approx(1e-3 * 0.2**0.4)
+  assert stats['learning_rate'] == pytest.approx(3e-3 * 0.2**0.4)
   assert stats['gradient_norm'] > 0
 
 

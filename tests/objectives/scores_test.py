@@ -60,7 +60,7 @@ def test_every_prior_gets_one_request_with_its_own_wording():
     'a photo of a [w] face map of green , mouth view',
   )
   assert normal.weights == (1.0, -0.5)
-  assert normal.guidance_scales == (4.0, 4.0)
+  assert normal.guidance_scales == (8.0, 8.0)
   assert normal.mode == 'perp'
   np.testing.assert_array_equal(normal.images, IMAGES['normal'])
   np.testing.assert_array_equal(asked['generic'].images, IMAGES['rgb'])
@@ -119,7 +119,7 @@ def test_the_order_of_writing_never_changes_a_request(texts):
   ],
 )
 def test_the_schedule_anneals_the_maximum(schedule, first, middle, last):
-  noise = config_lib.NoiseConfig(schedule=schedule)
+  noise = config_lib.NoiseConfig(0.02, 0.8, schedule, 0.5)
   ranges = [scores.noise_range(noise, step, 11) for step in (0, 5, 10)]
   np.testing.assert_allclose(
     [high for _, high in ranges], [first, middle, last]
@@ -136,7 +136,7 @@ def test_every_schedule_that_may_be_configured_exists():
 
 def test_noise_levels_fill_their_range():
   levels = scores.sample_noise_levels(
-    config_lib.NoiseConfig(), 4000, seed=0, step=0, num_steps=1
+    config_lib.NoiseConfig(0.02, 0.8), 4000, seed=0, step=0, num_steps=1
   )
   assert 0.02 <= levels.min() and levels.max() <= 0.8
   # Four standard errors of a uniform mean.
