@@ -40,9 +40,6 @@ PRESETS: dict[str, config_lib.NerfConfig] = {
 # Share of the samples that go anywhere along the ray, so that a proposal that
 # sees nothing yet can be corrected.
 RESAMPLE_PADDING = 0.05
-# Standard deviation of a point that is asked for its density, world units: as
-# fine as the samples at a surface get, so nothing finer was ever trained.
-POINT_SIZE = 0.01
 # Standard deviation of the ball that stands for a point: a quarter of a pixel
 # of a 64-pixel picture of the head. Sharper than anything the networks were
 # trained on, their highest frequencies are noise.
@@ -191,17 +188,6 @@ def _propose(networks, params, rays, keys):
       keys[i + 1],
     )
   return histograms, posts
-
-
-def _blobs(points) -> volume.Gaussians:
-  """Turns [N, 3] points into N rays of one small round Gaussian each."""
-  spread = jnp.full((points.shape[0], 1), POINT_SIZE**2)
-  return volume.Gaussians(
-    means=points[:, None],
-    along=spread,
-    across=spread,
-    directions=jnp.zeros_like(points),
-  )
 
 
 def _render(networks, params, rays, key, with_normals) -> arrays.Renders:

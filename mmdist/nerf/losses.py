@@ -31,11 +31,6 @@ def interlevel(posts, weights, proposal_posts, proposal_weights) -> jax.Array:
   return jnp.sum(excess**2 / (weights + _EPSILON), -1)
 
 
-def opacity_l1(acc) -> jax.Array:
-  """Returns the l1 norm of accumulated opacity per ray (method.md O18)."""
-  return jnp.mean(jnp.abs(acc))
-
-
 def reconstruction(rgb, target) -> jax.Array:
   """Returns the mean squared error of [N, 3] colours (N7)."""
   return jnp.mean(jnp.square(rgb - target))

@@ -88,14 +88,3 @@ def outer_measure(posts, envelope_posts, envelope_weights) -> jax.Array:
     envelope_posts[:, None, 1:] > posts[:, :-1, None]
   )
   return jnp.sum(jnp.where(overlaps, envelope_weights[:, None, :], 0.0), -1)
-
-
-def inner_measure(posts, envelope_posts, envelope_weights) -> jax.Array:
-  """Sums, per bin, the weights of all envelope bins that lie inside it.
-
-  Arguments, shapes and source as `outer_measure`; these are lower bounds.
-  """
-  inside = (envelope_posts[:, None, :-1] >= posts[:, :-1, None]) & (
-    envelope_posts[:, None, 1:] <= posts[:, 1:, None]
-  )
-  return jnp.sum(jnp.where(inside, envelope_weights[:, None, :], 0.0), -1)

@@ -1,11 +1,10 @@
-"""Who pulled how hard: per step for the metrics, and summed over a run.
+"""Who pulled how hard in a step, for the metrics.
 
 Norms are of dL/d image, as the priors report them; 'generic/0' is concept 0 of
 prior 'generic', in the order of `ComposedObjective.of_prior`.
 """
 
 from collections.abc import Mapping
-import dataclasses
 import re
 
 import numpy as np
@@ -73,44 +72,3 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
   second = np.asarray(second, np.float64).ravel()
   length = np.linalg.norm(first) * np.linalg.norm(second)
   return float(first @ second / length) if length else 0.0
-
-
-@dataclasses.dataclass
-class Ledger:
-  """Running sums of every step's metrics.
-
-  Attributes:
-    num_steps: per metric, how many steps reported it.
-    sums: per metric, the sum over those steps.
-  """
-
-  num_steps: dict[str, int] = dataclasses.field(default_factory=dict)
-  sums: dict[str, float] = dataclasses.field(default_factory=dict)
-
-  def record(
-    self,
-    answers: Mapping[str, messages.ScoreGradient],
-    fit_metrics: Mapping[str, Mapping[str, float]] | None = None,
-  ) -> dict[str, float]:
-    """Adds one step and returns its `step_metrics`."""
-    metrics = step_metrics(answers, fit_metrics)
-    for name, value in metrics.items():
-      self.num_steps[name] = self.num_steps.get(name, 0) + 1
-      self.sums[name] = self.sums.get(name, 0.0) + value
-    return metrics
-
-  def means(self) -> dict[str, float]:
-    """Returns every metric's mean over the steps that reported it."""
-    return {name: self.sums[name] / self.num_steps[name] for name in self.sums}
-
-  def shares(self) -> dict[str, float]:
-    """Returns per prior its share of all the pulling so far, summing to 1."""
-    pulls = {
-      name.removeprefix('pull/'): value
-      for name, value in self.sums.items()
-      if re.fullmatch(r'pull/[^/]+', name)
-    }
-    total = sum(pulls.values())
-    return {
-      name: value / total if total else 0.0 for name, value in pulls.items()
-    }

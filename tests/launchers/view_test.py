@@ -79,6 +79,15 @@ def test_a_mesh_is_made_again_at_another_resolution(workdir, monkeypatch):
   assert trimesh.load_mesh(path).is_watertight
 
 
+def test_quality_sees_more_along_each_ray(workdir):
+  (path,) = view.view('sheet', str(workdir)).values()
+  rough = path.read_bytes()
+  (path,) = view.view('sheet', str(workdir), quality=True).values()
+  assert path.read_bytes() != rough
+  view.view('sheet', str(workdir))
+  assert path.read_bytes() == rough
+
+
 def test_main_prints_where_the_results_are(workdir, capsys):
   flags.FLAGS.mark_as_parsed()
   view.main(['view', 'sheet', str(workdir)])

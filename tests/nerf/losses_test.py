@@ -45,7 +45,6 @@ def test_interlevel_loss_is_finite_for_empty_rays():
 
 
 def test_means_are_over_rays():
-  assert losses.opacity_l1(jnp.array([0.0, 0.5])) == pytest.approx(0.25)
   assert losses.opacity_error(
     jnp.array([0.0, 0.5]), jnp.array([0.0, 1.0])
   ) == pytest.approx(0.125)

@@ -102,22 +102,9 @@ def test_outer_measure_sums_every_bin_that_overlaps(seed):
   np.testing.assert_allclose(answer, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_inner_measure_sums_every_bin_that_lies_inside(seed):
-  envelope, weights = random_histograms(seed)
-  posts, _ = random_histograms(seed + 10, num_bins=2)
-  expected = slow_measure(
-    posts, envelope, weights, lambda a, b, low, high: a >= low and b <= high
-  )
-  answer = stepfun.inner_measure(posts, envelope, weights)
-  np.testing.assert_allclose(answer, expected, rtol=1e-5)
-
-
-def test_measures_on_the_same_posts_surround_the_weights():
+def test_a_histogram_is_its_own_outer_measure():
   posts, weights = random_histograms()
-  inner = stepfun.inner_measure(posts, posts, weights)
   outer = stepfun.outer_measure(posts, posts, weights)
-  np.testing.assert_allclose(inner, weights, rtol=1e-6)
   np.testing.assert_allclose(outer, weights, rtol=1e-6)
 
 

@@ -41,20 +41,3 @@ def test_metrics_say_who_pulled_how_hard():
 
 def test_nothing_has_no_direction():
   assert ledger.cosine(np.zeros(3), np.ones(3)) == 0.0
-
-
-def test_a_run_adds_up():
-  book = ledger.Ledger()
-  book.record(ANSWERS)
-  book.record({'generic': answer('generic', [0, 0, 1])})
-  assert book.means()['pull/generic'] == pytest.approx(3.0)
-  assert book.means()['pull/normal'] == pytest.approx(1.0)
-  shares = book.shares()
-  assert shares['generic'] == pytest.approx(6 / 11)
-  assert sum(shares.values()) == pytest.approx(1.0)
-
-
-def test_a_run_in_which_nobody_pulled_has_no_shares():
-  book = ledger.Ledger()
-  book.record({'generic': answer('generic', [0, 0, 0])})
-  assert book.shares() == {'generic': 0.0}
