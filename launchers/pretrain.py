@@ -20,6 +20,7 @@ from launchers import config_flag
 from launchers import device_setup
 from launchers import terminal
 from mmdist.cameras import camera as camera_lib
+from mmdist.core import atomic
 from mmdist.core import config_io
 from mmdist.data import heads
 from mmdist.data import multiview
@@ -57,9 +58,7 @@ def run(
   representation = field.conditional_nerf(config.nerf)
   state = train(config, representation, known, out)
   results = measure(config, representation, state.params, known, unseen)
-  assets.replace_file(
-    out / 'results.json', (json.dumps(results, indent=2) + '\n').encode()
-  )
+  atomic.write_text(out / 'results.json', json.dumps(results, indent=2) + '\n')
   print(results)
   return results
 

@@ -18,6 +18,7 @@ import tensorboardX
 import tqdm
 
 from mmdist.cameras import orbits
+from mmdist.core import atomic
 from mmdist.core import config as config_lib
 from mmdist.nerf import images
 
@@ -121,9 +122,7 @@ def drop_steps(path: pathlib.Path, first_step: int) -> None:
     for line in path.read_text().splitlines(keepends=True)
     if line.endswith('}\n') and json.loads(line)['step'] < first_step
   ]
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_text(''.join(kept))
-  os.replace(temporary, path)
+  atomic.write_text(path, ''.join(kept))
 
 
 def preview_picture(representation, params) -> np.ndarray:
@@ -148,6 +147,5 @@ def preview_picture(representation, params) -> np.ndarray:
 
 def write_picture(path: pathlib.Path, picture: np.ndarray) -> None:
   """Writes a PNG, all of it or nothing: someone may be looking at it."""
-  temporary = path.with_name(f'.{os.getpid()}.{path.name}')
-  Image.fromarray(picture).save(temporary)
-  os.replace(temporary, path)
+  with atomic.replacing(path) as temporary:
+    Image.fromarray(picture).save(temporary)

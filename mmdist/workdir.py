@@ -4,10 +4,10 @@ Owns `config.json`. Checks are made before anything is written, so that a run
 that is refused leaves nothing behind.
 """
 
-import contextlib
 import os
 import pathlib
 
+from mmdist.core import atomic
 from mmdist.core import config as config_lib
 from mmdist.core import config_io
 
@@ -55,14 +55,10 @@ def claim(
   """
   check(workdir, run)
   workdir = pathlib.Path(workdir)
-  temporary = workdir / f'.{CONFIG_NAME}.{os.getpid()}'
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(config_io.to_json(run))
-    os.replace(temporary, workdir / CONFIG_NAME)
+    atomic.write_text(workdir / CONFIG_NAME, config_io.to_json(run))
   except OSError as error:  # Such as a full disk, or one that is read-only.
-    with contextlib.suppress(OSError):
-      temporary.unlink(missing_ok=True)
     raise PermissionError(
       f'{workdir} cannot be written ({error.strerror}); give --workdir another '
       'folder.'

@@ -9,12 +9,12 @@ A shard is `shard_00012.npz` (rgba and normals, uint8) beside
 
 import dataclasses
 import json
-import os
 import pathlib
 
 import numpy as np
 
 from mmdist.cameras import orbits
+from mmdist.core import atomic
 from mmdist.core import seeds
 from mmdist.data import head_attributes
 from mmdist.data import head_siblings
@@ -75,14 +75,13 @@ def _write(path, people, views, resolution):
     for head, word in zip(people, views.words, strict=True)
   ]
   text = '\n'.join(json.dumps(row) for row in rows)
-  path.with_suffix('.jsonl').write_text(text + '\n')
-  temporary = path.with_suffix('.tmp.npz')
-  np.savez(
-    temporary,
-    rgba=_to_bytes(pictures.rgba),
-    normals=_to_bytes(pictures.normals),
-  )
-  os.replace(temporary, path)
+  atomic.write_text(path.with_suffix('.jsonl'), text + '\n')
+  with atomic.replacing(path) as temporary:
+    np.savez(
+      temporary,
+      rgba=_to_bytes(pictures.rgba),
+      normals=_to_bytes(pictures.normals),
+    )
   return path
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mmdist.core import atomic
 from mmdist.core import shapes
 
 IMAGE_SIZE = 64
@@ -132,13 +133,14 @@ def save(judge: Judge, directory: str | os.PathLike) -> None:
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   weights = {k: v.half() for k, v in judge.net.state_dict().items()}
-  safetensors.torch.save_file(weights, directory / 'judge.safetensors')
+  with atomic.replacing(directory / 'judge.safetensors') as temporary:
+    safetensors.torch.save_file(weights, temporary)
   content = {
     'questions': [dataclasses.asdict(question) for question in judge.questions],
     'record': judge.record,
   }
   text = json.dumps(content, indent=2)
-  (directory / 'judge.json').write_text(text + '\n', encoding='utf-8')
+  atomic.write_text(directory / 'judge.json', text + '\n')
 
 
 def load(directory: str | os.PathLike) -> Judge:

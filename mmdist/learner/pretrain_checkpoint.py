@@ -14,8 +14,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mmdist.core import atomic
 from mmdist.core import config_io
-from mmdist.nerf import assets
 
 
 def save(
@@ -37,7 +37,7 @@ def save(
     'stream': json.dumps(stream_state),
     'config': json.dumps(config_io.to_dict(config)),
   }
-  assets.replace_file(path, safetensors.numpy.save(tensors, metadata))
+  atomic.write_bytes(path, safetensors.numpy.save(tensors, metadata))
 
 
 def load(

@@ -18,6 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from mmdist.core import assets
+from mmdist.core import atomic
 from mmdist.core import config as config_lib
 from mmdist.core import config_io
 
@@ -48,9 +49,9 @@ def save(
     for name, value in traverse_util.flatten_dict(weights, sep='/').items()
   }
   tensors[_CODES] = np.ascontiguousarray(codes)
-  replace_file(directory / PARAMS_NAME, safetensors.numpy.save(tensors))
+  atomic.write_bytes(directory / PARAMS_NAME, safetensors.numpy.save(tensors))
   text = json.dumps(dataclasses.asdict(config), indent=2) + '\n'
-  replace_file(directory / CONFIG_NAME, text.encode())
+  atomic.write_text(directory / CONFIG_NAME, text)
 
 
 def load(
@@ -109,13 +110,3 @@ def _read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     raise ValueError(
       f'{path} is damaged ({error}); copy or make it again.'
     ) from error
-
-
-def replace_file(path: pathlib.Path, data: bytes) -> None:
-  """Writes `data` beside `path` and renames it: all of it or nothing."""
-  temporary = path.with_name(f'.{os.getpid()}.{path.name}')
-  try:
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)

@@ -15,7 +15,6 @@ returns gradients of exactly zero for all but the outermost layers.
 from collections.abc import Callable, Sequence
 import dataclasses
 import json
-import os
 import pathlib
 
 import numpy as np
@@ -24,6 +23,7 @@ import safetensors.torch
 import torch
 import torch.distributed
 
+from mmdist.core import atomic
 from mmdist.priors import dreambooth
 from mmdist.priors import pipeline as pipelines
 
@@ -163,9 +163,8 @@ def save_checkpoint(
   for name, weight in pipeline.text.text_encoder.state_dict().items():
     tensors[f'text/{name}'] = weight.contiguous()
   where = json.dumps({'step': state.step, 'num_seen': state.num_seen})
-  temporary = path.with_suffix('.tmp')
-  safetensors.torch.save_file(tensors, temporary, {'state': where})
-  os.replace(temporary, path)
+  with atomic.replacing(path) as temporary:
+    safetensors.torch.save_file(tensors, temporary, {'state': where})
 
 
 def load_checkpoint(

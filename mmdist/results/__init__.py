@@ -2,5 +2,5 @@
 
 `make.make_all` makes everything; the other modules each own one kind of file.
 Pictures come from `mmdist.nerf.images`. Every file appears in the run's
-folder complete or not at all (`atomic`).
+folder complete or not at all (`mmdist.core.atomic`).
 """

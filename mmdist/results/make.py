@@ -12,10 +12,10 @@ import pathlib
 import numpy as np
 
 from mmdist.cameras import orbits
+from mmdist.core import atomic
 from mmdist.core import config as config_lib
 from mmdist.core import config_io
 from mmdist.nerf import images
-from mmdist.results import atomic
 from mmdist.results import curves
 from mmdist.results import mesh as mesh_lib
 from mmdist.results import report as report_lib

@@ -17,7 +17,7 @@ import trimesh
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.core import arrays
-from mmdist.results import atomic
+from mmdist.core import atomic
 
 # Light that enters the surface is halved within this many world units; the
 # head's radius is about 1. Fog that training leaves in empty space is thinner

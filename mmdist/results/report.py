@@ -14,7 +14,7 @@ import mimetypes
 import os
 import pathlib
 
-from mmdist.results import atomic
+from mmdist.core import atomic
 from mmdist.results import curves
 
 _PAGE = """<!DOCTYPE html>

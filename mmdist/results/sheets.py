@@ -6,7 +6,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from mmdist.results import atomic
+from mmdist.core import atomic
 
 
 def grid(pictures: np.ndarray, columns: int = 8) -> np.ndarray:

@@ -17,7 +17,7 @@ from PIL import ImageDraw
 from PIL import ImageFont
 
 from mmdist.cameras import orbits
-from mmdist.results import atomic
+from mmdist.core import atomic
 
 FRAMES_PER_SECOND = 24
 # Light, as in a photographer's studio, and within the greys that the heads

@@ -76,17 +76,3 @@ def test_a_config_without_a_field_is_refused_whatever_the_default(saved):
   path.write_text(json.dumps(fields))
   with pytest.raises(ValueError, match='does not say activation; add'):
     assets.load(saved)
-
-
-def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
-  path = tmp_path / 'file'
-  assets.replace_file(path, b'old')
-
-  def fail(*_):
-    raise OSError('no space left')
-
-  monkeypatch.setattr(assets.os, 'replace', fail)
-  with pytest.raises(OSError, match='no space'):
-    assets.replace_file(path, b'new')
-  assert path.read_bytes() == b'old'
-  assert [p.name for p in tmp_path.iterdir()] == ['file']

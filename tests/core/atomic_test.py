@@ -1,6 +1,6 @@
 import pytest
 
-from mmdist.results import atomic
+from mmdist.core import atomic
 
 
 def test_a_finished_file_has_its_name_and_nothing_else_is_left(tmp_path):
@@ -25,3 +25,19 @@ def test_an_error_leaves_the_file_of_before(tmp_path):
 def test_bytes_come_back_as_they_were(tmp_path):
   atomic.write_bytes(tmp_path / 'a', b'\x00\xff')
   assert (tmp_path / 'a').read_bytes() == b'\x00\xff'
+
+
+def test_a_file_that_cannot_be_put_in_place_leaves_the_one_of_before(
+  tmp_path, monkeypatch
+):
+  path = tmp_path / 'a'
+  atomic.write_bytes(path, b'old')
+
+  def fail(*_):
+    raise OSError('no space left')
+
+  monkeypatch.setattr(atomic.os, 'replace', fail)
+  with pytest.raises(OSError, match='no space'):
+    atomic.write_bytes(path, b'new')
+  assert path.read_bytes() == b'old'
+  assert [file.name for file in tmp_path.iterdir()] == ['a']
