@@ -6,8 +6,9 @@
 The first writes `sheet.png` (colour above normals, three views a head),
 `captions.txt` and one folder per head in the layout of `transforms.json`. The
 second fills a folder for `launchers.train_prior`; two processes may share the
-work with `--shards=0:160:2` and `--shards=1:160:2`. `--siblings=0:16` adds
-heads that come in every expression, which is how a prior learns expressions.
+work with `--shards=0:160:2` and `--shards=1:160:2`. `--siblings=0:28` adds
+families of heads that differ in one thing each, half of them in expression,
+which is how a prior learns the words for what is small in a picture.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Trains a small text-to-image prior on pictures of procedural heads.
 
-  python -m launchers.heads --shards=0:44 --siblings=0:16 --out=runs/heads64
+  python -m launchers.heads --shards=0:44 --siblings=0:28 --out=runs/heads64
   python -m launchers.train_prior --data=runs/heads64 --out=runs/color
 
 The same command goes on from the last checkpoint. `--out` is a diffusers
