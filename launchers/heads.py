@@ -9,8 +9,10 @@ second fills a folder for `launchers.train_prior`; two processes may share the
 work with `--shards=0:160:2` and `--shards=1:160:2`. `--siblings=0:28` adds
 families of heads that differ in one thing each, half of them in expression,
 which is how a prior learns the words for what is small in a picture.
+`--families=wear,hair_color` has families differ in these alone.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import os
 import pathlib
@@ -44,6 +46,7 @@ def define_flags() -> None:
   flags.DEFINE_string(
     'siblings', '', 'FIRST:LAST[:STEP] of shards of siblings.'
   )
+  flags.DEFINE_list('families', [], 'What siblings differ in, one at a time.')
 
 
 def shard_numbers(text: str) -> range:
@@ -68,6 +71,7 @@ def write_shards(
   siblings: range,
   seed: int,
   held_out: bool,
+  families: Sequence[str] = (),
 ) -> None:
   """Fills a folder with training shards on one thread."""
   os.environ['XLA_FLAGS'] = (
@@ -80,7 +84,7 @@ def write_shards(
   for number in tqdm.tqdm(numbers, unit='shard'):
     head_shards.write_shard(out, seed, number, allow_held_out=held_out)
   for number in tqdm.tqdm(siblings, unit='shard of siblings'):
-    head_shards.write_siblings(out, seed, number)
+    head_shards.write_siblings(out, seed, number, kinds=families)
 
 
 def write_heads(out: pathlib.Path, options: Options) -> None:
@@ -134,7 +138,7 @@ def main(argv) -> None:
   out = pathlib.Path(values.out)
   numbers = [shard_numbers(text) for text in (values.shards, values.siblings)]
   if any(numbers):
-    write_shards(out, *numbers, values.seed, values.held_out)
+    write_shards(out, *numbers, values.seed, values.held_out, values.families)
     return
   names = [field.name for field in dataclasses.fields(Options)]
   options = Options(**{name: getattr(values, name) for name in names})

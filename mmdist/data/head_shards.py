@@ -7,6 +7,7 @@ A shard is `shard_00012.npz` (rgba and normals, uint8) beside
 `mmdist.data.head_siblings`.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
@@ -44,16 +45,23 @@ def write_shard(
 
 
 def write_siblings(
-  folder: pathlib.Path, seed: int, number: int, resolution: int = 64
+  folder: pathlib.Path,
+  seed: int,
+  number: int,
+  resolution: int = 64,
+  kinds: Sequence[str] = (),
 ) -> pathlib.Path:
-  """Renders one shard of siblings, unless it is there; whole or not at all."""
+  """Renders one shard of siblings, unless it is there; whole or not at all.
+
+  `kinds` is what families may differ in; see `head_siblings.sample_family`.
+  """
   path = folder / f'siblings_{number:05d}.npz'
   if path.exists():
     return path
   people, views = [], []
   for i in range(number * NUM_FAMILIES, (number + 1) * NUM_FAMILIES):
     rng = seeds.generator(seed, i, 'siblings')
-    family = head_siblings.sample_family(rng)
+    family = head_siblings.sample_family(rng, kinds)
     views += [orbits.draw(1, rng, family.emphasis)] * len(family.attributes)
     people += [
       # The same numbers again for each of them: one body.

@@ -4,11 +4,12 @@ Who a head is changes its picture more than most words do. Within a family, of
 one body from one view, only the word is left to tell the pictures apart.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 
 import numpy as np
 
+from mmdist.core import names
 from mmdist.data import head_attributes
 from mmdist.data import head_shapes
 from mmdist.data import head_wear
@@ -49,16 +50,27 @@ class Family:
   emphasis: Mapping[str, float]
 
 
-def sample_family(rng: np.random.Generator) -> Family:
+def sample_family(
+  rng: np.random.Generator, kinds: Sequence[str] = ()
+) -> Family:
   """Draws a family without any held-out combination.
 
   Named characters are left out: their attributes are part of who they are.
+
+  Args:
+    kinds: names of `VARIATIONS` to choose from, all alike; without any, half
+      of the families differ in expression.
+
+  Raises:
+    ValueError: there is no such kind; names the nearest.
   """
+  for kind in kinds:
+    names.check_choice('a kind of family', kind, VARIATIONS)
   while True:
     base = head_attributes.sample_training_attributes(rng)
-    names = list(VARIATIONS)
-    name = names[rng.integers(len(names))]
-    if rng.random() < EXPRESSIONS_SHARE:
+    choices = list(kinds or VARIATIONS)
+    name = choices[rng.integers(len(choices))]
+    if not kinds and rng.random() < EXPRESSIONS_SHARE:
       name = 'expression'
     siblings = tuple(
       dataclasses.replace(base, **change) for change in VARIATIONS[name](rng)

@@ -12,6 +12,7 @@ import pytest
 from launchers import heads as launcher
 from mmdist.data import captions
 from mmdist.data import head_shards
+from mmdist.data import head_siblings
 from mmdist.data import heads
 from mmdist.data import multiview
 from tests.data import fake_pictures
@@ -62,6 +63,7 @@ def test_the_flags_are_read(tmp_path, monkeypatch):
     out=str(tmp_path / 'shards'),
     shards='0:4:3',
     siblings='2:3',
+    families=['hat'],
     held_out=True,
     num=1,
     seed=5,
@@ -77,6 +79,8 @@ def test_the_flags_are_read(tmp_path, monkeypatch):
     'shard_00003.npz',
     'siblings_00002.npz',
   ]
+  shard = head_shards.read_shard(tmp_path / 'shards' / names[-1])
+  assert len({a.hat for a in shard.attributes}) == head_siblings.FAMILY_SIZE
   assert 'intra_op_parallelism_threads=1' in os.environ['XLA_FLAGS']
   values.shards = values.siblings = ''
   values.out = str(tmp_path / 'pictures')
