@@ -63,7 +63,7 @@ def define_flags() -> None:
   flags.DEFINE_string('out', None, 'Diffusers directory.', required=True)
   flags.DEFINE_enum('channel', 'rgb', ['rgb', 'normal'], 'Which pictures.')
   flags.DEFINE_string('init', '', 'Prior to start from: directory or name.')
-  flags.DEFINE_integer('num_images', 1_200_000, 'Pictures to see in all.', 1)
+  flags.DEFINE_integer('num_images', 750_000, 'Pictures to see in all.', 1)
   flags.DEFINE_integer('batch_size', 16, 'Pictures per step and process.', 1)
   flags.DEFINE_integer('num_processes', 2, 'One-thread processes.', 1)
   flags.DEFINE_float('learning_rate', 5e-4, 'Peak of AdamW.', 0.0)
