@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import json
 import os
 import pathlib
+import sys
 import time
 
 import jax
@@ -27,6 +28,7 @@ PREVIEW_NAME = 'preview.png'
 PREVIEW_AZIMUTHS = (0.0, 0.6, 1.6)  # Radians: front, three-quarter, side.
 PREVIEW_RESOLUTION = 96
 PREVIEW_BACKGROUND = (0.85, 0.85, 0.85)
+LOG_EVERY_S = 15.0  # Between lines of progress where nobody watches.
 
 
 class Reporter:
@@ -67,7 +69,12 @@ class Reporter:
       str(self._workdir / 'tensorboard'), purge_step=step or None
     )
     self._bar = tqdm.tqdm(
-      total=self._run.num_steps, initial=step, unit='step', dynamic_ncols=True
+      total=self._run.num_steps,
+      initial=step,
+      unit='step',
+      dynamic_ncols=True,
+      # A log keeps every refresh as a line.
+      mininterval=0.5 if sys.stderr.isatty() else LOG_EVERY_S,
     )
     self._last_s = time.monotonic()
 

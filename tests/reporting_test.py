@@ -109,6 +109,11 @@ def test_the_bar_starts_where_the_run_does(tmp_path, capsys):
   assert '6/6' in capsys.readouterr().err
 
 
+def test_a_log_does_not_get_a_line_per_step(tmp_path, capsys):
+  report_steps(tmp_path, range(6))
+  assert capsys.readouterr().err.count('\r') <= 3  # First, last, closing.
+
+
 @pytest.mark.parametrize('content', ['', '{"step": 3}\n'])
 def test_a_file_without_earlier_steps_becomes_empty(tmp_path, content):
   path = tmp_path / 'metrics.jsonl'

@@ -102,7 +102,7 @@ class LearnerConfig:
   adam_b1: float = 0.9
   adam_b2: float = 0.99
   proxy_learning_rate_ratio: float = 2.0  # LR_LoRA = 2 LR_NeRF (O17).
-  opacity_weight: float = 3e-5  # l1 on accumulated opacity (O18).
+  opacity_weight: float = 1e-2  # l1 on accumulated opacity (O18).
   regularizer_weight: float = 1.0  # The representation's own loss.
   trainable: str = 'all'  # Or 'code' (N8).
   start_code: str = 'mean'  # 'mean', 'random' or a subject's number (N9).

@@ -9,7 +9,9 @@ knows that it is empty, and says so.
 from collections.abc import Mapping, Sequence
 import os
 import shutil
+import socket
 import tempfile
+import warnings
 
 import ray
 
@@ -29,6 +31,7 @@ _SHARE_GPUS = {'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}
 # Only a deadline finds a stopped process; a prior's first answer waits for
 # its weights to load.
 DEFAULT_DEADLINE_S = 1800.0
+CONNECT_WITHIN_S = 10.0
 
 
 class EmptyActor(RuntimeError):
@@ -249,15 +252,38 @@ def _start(address, directory, options) -> None:
       '_temp_dir': directory,
     }
   )
+  if address:
+    _check_listening(address)
   # Nothing of a run is anybody else's business, and there may be no network.
   os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
   try:
-    ray.init(log_to_driver=False, logging_level='ERROR', **settings)
+    with warnings.catch_warnings():
+      # JAX warns of Ray's forks, which do nothing but start other programs.
+      warnings.filterwarnings('ignore', r'os\.fork\(\) was called')
+      ray.init(log_to_driver=False, logging_level='ERROR', **settings)
   except Exception as error:
     where = f"be reached at '{address}'" if address else 'start'
     raise faults.ClusterUnavailable(
       f'Ray could not {where}: {faults.describe(error)[:300]}; '
       '--executor=inline works without it.'
+    ) from error
+
+
+def _check_listening(address: str) -> None:
+  """Raises ClusterUnavailable if nobody listens at 'HOST:PORT'.
+
+  Ray itself would knock for minutes. 'auto' and the like have no port.
+  """
+  host, _, port = address.removeprefix('ray://').rpartition(':')
+  if not port.isdecimal():
+    return
+  try:
+    socket.create_connection((host, int(port)), CONNECT_WITHIN_S).close()
+  except (OSError, OverflowError) as error:
+    raise faults.ClusterUnavailable(
+      f"nobody answers at '{address}' ({faults.describe(error)}); expected the "
+      'HOST:PORT that `ray start --head` prints; --executor=inline works '
+      'without it.'
     ) from error
 
 

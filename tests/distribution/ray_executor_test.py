@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import stat
 
 import numpy as np
@@ -195,5 +196,29 @@ def test_a_ray_that_cannot_start_is_one_line(monkeypatch, cluster):
     'Ray could not start: ConnectionError: nobody there; --executor=inline '
     'works without it.'
   )
-  with pytest.raises(faults.ClusterUnavailable, match="reached at 'head:6379'"):
-    on_ray(fake_prior.recipe('generic'), address='head:6379')
+  with pytest.raises(faults.ClusterUnavailable, match="reached at 'auto'"):
+    on_ray(fake_prior.recipe('generic'), address='auto')
+
+
+@pytest.mark.parametrize('scheme', ['', 'ray://'])
+def test_an_address_where_nobody_listens_is_one_line(
+  monkeypatch, cluster, scheme
+):
+  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
+  with socket.socket() as taken:
+    taken.bind(('127.0.0.1', 0))  # And does not listen.
+    address = f'{scheme}127.0.0.1:{taken.getsockname()[1]}'
+    with pytest.raises(faults.ClusterUnavailable, match='nobody answers at'):
+      on_ray(fake_prior.recipe('generic'), address=address)
+
+
+def test_an_address_where_somebody_listens_is_left_to_ray(monkeypatch, cluster):
+  asked = {}
+  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
+  monkeypatch.setattr(ray, 'init', lambda **settings: asked.update(settings))
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    address = f'127.0.0.1:{server.getsockname()[1]}'
+    monkeypatch.setattr(ray_executor, '_check_room', lambda options: None)
+    started = ray_executor.Cluster(address, {})
+  started.close()
+  assert asked['address'] == address
