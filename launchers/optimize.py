@@ -9,6 +9,8 @@ before anything slow begins, and nothing is written before that.
 """
 
 from collections.abc import Sequence
+import dataclasses
+import json
 import pathlib
 import sys
 
@@ -24,6 +26,7 @@ from mmdist import reporting
 from mmdist import workdir as workdir_lib
 from mmdist.cameras import orbits
 from mmdist.core import assets
+from mmdist.core import atomic
 from mmdist.core import config as config_lib
 from mmdist.core import config_io
 from mmdist.core import messages
@@ -48,6 +51,7 @@ _EXECUTOR = flags.DEFINE_enum(
 _RAY_ADDRESS = flags.DEFINE_string(
   'ray_address', None, 'A running Ray cluster; else Ray starts here.'
 )
+WEIGHTS_NAME = 'priors.json'  # sha256 of every weight file, by prior.
 
 
 def main(_: Sequence[str]) -> None:
@@ -63,13 +67,16 @@ def main(_: Sequence[str]) -> None:
   representation, params = load_start(run)
   check_priors(objective, run)
   print(config_io.format_config(run))
+  recipes = make_recipes(run, objective, threads.prior)
+  for line in preflight(recipes, run.views.num_views):
+    print(line)
   if is_finished(workdir, run):
     print(f'{workdir} is finished: {run.num_steps} of {run.num_steps} steps.')
     params = finished_run.open_run(workdir).params
   else:
-    recipes = make_recipes(run, objective, threads.prior)
     with make_executor(recipes, run, in_actors) as executor:
       workdir_lib.claim(workdir, run)
+      record_weights(workdir, recipes)
       state = optimize.optimize(run, workdir, executor, representation, params)
     params = jax.device_get(state.params)
   make_results(workdir, run, representation, params)
@@ -91,6 +98,7 @@ def check_priors(
   """
   # Here, because it imports torch: mistakes above are answered at once.
   from mmdist.priors import checks
+  from mmdist.priors import locate
 
   words = orbits.VIEW_WORDS if run.views.use_view_words else ()
   for name in objective.priors:
@@ -99,7 +107,38 @@ def check_priors(
       for plain in plain_prompts(objective, run, name)
       for word in ('', *words)
     ]
-    checks.check_prior(assets.resolve(run.priors[name].directory), texts)
+    prior = run.priors[name]
+    checks.check_prior(locate.locate(prior.directory), texts, prior.lora)
+
+
+def preflight(
+  recipes: Sequence[messages.PriorRecipe], num_views: int
+) -> list[str]:
+  """Returns what each prior will need in memory, nothing of it loaded yet."""
+  from mmdist.priors import footprint
+
+  return footprint.format_lines(
+    {
+      recipe.spec.name: footprint.estimate(recipe.spec, num_views)
+      for recipe in recipes
+    }
+  )
+
+
+def record_weights(
+  workdir: pathlib.Path, recipes: Sequence[messages.PriorRecipe]
+) -> None:
+  """Writes which weights the run is made with, by sha256."""
+  from mmdist.priors import digest
+
+  digests = {
+    recipe.spec.name: digest.weight_digests(
+      recipe.spec.directory, recipe.spec.lora
+    )
+    for recipe in recipes
+  }
+  text = json.dumps(digests, indent=2, sort_keys=True)
+  atomic.write_text(workdir / WEIGHTS_NAME, text + '\n')
 
 
 def plain_prompts(
@@ -139,11 +178,13 @@ def make_recipes(
 def make_spec(
   name: str, prior: config_lib.PriorConfig, num_threads: int
 ) -> messages.PriorSpec:
-  """Returns a prior's spec, with its directory as this machine has it."""
+  """Returns a prior's spec, as an actor on any machine can open it."""
   return messages.PriorSpec(
     name=name,
     channel=prior.channel,
-    directory=assets.resolve(prior.directory),
+    directory=make_absolute(prior.directory),
+    lora=prior.lora and str(pathlib.Path(prior.lora).absolute()),
+    lora_scale=prior.lora_scale,
     dtype=prior.dtype,
     rank=prior.rank,
     proxy_guidance_scale=prior.proxy_guidance_scale,
@@ -152,7 +193,17 @@ def make_spec(
     proxy_noise=prior.proxy_noise,
     device=prior.device,
     num_threads=num_threads,
+    memory=messages.MemoryOptions(**dataclasses.asdict(prior.memory)),
   )
+
+
+def make_absolute(directory: str) -> str:
+  """Returns a path as an actor can open it; other names as they are."""
+  # A hub id or an embedded name stands for a folder of the actor's machine.
+  path = pathlib.Path(directory)
+  if directory in assets.EMBEDDED or not path.is_dir():
+    return directory
+  return str(path.absolute())
 
 
 def build_prior(spec: messages.PriorSpec) -> messages.Prior:

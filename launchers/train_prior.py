@@ -98,8 +98,8 @@ def worker(rank: int, options: Options, rendezvous: str) -> None:
     )
   else:
     pipeline = embedded.make_pipeline(captions.vocabulary(), seed=training.seed)
-  pipeline.unet.requires_grad_(True).train()
-  pipeline.text.text_encoder.requires_grad_(False).eval()
+  pipeline.denoiser.requires_grad_(True).train()
+  pipeline.text.modules[0].requires_grad_(False).eval()
   normal = options.channel == 'normal'
   batches = head_batches.HeadBatches(
     pathlib.Path(options.data),

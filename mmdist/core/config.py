@@ -48,10 +48,25 @@ class ViewsConfig:
 
 
 @dataclasses.dataclass
+class MemoryConfig:
+  """What a prior spends to fit its device; see `messages.MemoryOptions`."""
+
+  channels_last: bool = True
+  batched: bool = False  # Base and proxy in one pass of mixed adapters.
+  checkpoint_encoder: bool = True  # Recompute the VAE's encoder.
+  attention_slicing: bool = False
+  text_dtype: str = 'float32'
+  offload_text: bool = False  # Text encoders on the CPU.
+
+
+@dataclasses.dataclass
 class PriorConfig:
   """One diffusion prior and its proxy (method.md section 2)."""
 
-  directory: str = 'color'  # A path, or the name of an embedded prior.
+  # A diffusers directory, an embedded name, or OWNER/NAME@COMMIT of a hub.
+  directory: str = 'color'
+  lora: str = ''  # A LoRA of your own (safetensors), part of the frozen model.
+  lora_scale: float = 1.0
   channel: str = 'rgb'  # 'rgb' or 'normal'.
   weight: float = 1.0  # Lambda of Eq 4 for the normal prior (O9).
   guidance_scale: float = 8.0  # O15.
@@ -64,6 +79,7 @@ class PriorConfig:
   proxy_noise: str = 'own'  # Or 'shared' (O12).
   device: str = 'auto'
   num_gpus: float = 0.0  # Ray's reservation for the actor.
+  memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
   enabled: bool = True
 
 

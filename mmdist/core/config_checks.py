@@ -23,6 +23,7 @@ CHOICES = {
   r'priors\.\w+\.weighting': ('sigma2', 'uniform', 'x0', 'fantasia'),
   r'priors\.\w+\.proxy_noise': ('own', 'shared'),
   r'priors\.\w+\.dtype': ('float32', 'bfloat16', 'float16'),
+  r'priors\.\w+\.memory\.text_dtype': ('float32', 'bfloat16', 'float16'),
 }
 # The smallest and largest values, both allowed.
 RANGES = {

@@ -86,6 +86,28 @@ class ProxyState:
 
 
 @dataclasses.dataclass(frozen=True)
+class MemoryOptions:
+  """What a prior spends time on to save memory, or memory to save time.
+
+  Attributes:
+    channels_last: memory format of the denoiser's images.
+    batched: score base and proxy in one pass of mixed adapters.
+    checkpoint_encoder: run the VAE's encoder again in its backward pass
+      instead of keeping its activations.
+    attention_slicing: as diffusers has it for UNets.
+    text_dtype: of the text encoders.
+    offload_text: keep the text encoders on the CPU; each text is read once.
+  """
+
+  channels_last: bool = True
+  batched: bool = False
+  checkpoint_encoder: bool = True
+  attention_slicing: bool = False
+  text_dtype: str = 'float32'
+  offload_text: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class PriorSpec:
   """The picklable recipe from which an actor builds its prior.
 
@@ -101,6 +123,9 @@ class PriorSpec:
     proxy_noise: 'own' or 'shared' draws for the fit (O12).
     device: torch device string; 'auto' takes CUDA where there is one.
     num_threads: torch threads of the process; 0 leaves them alone.
+    lora: a LoRA of the user's own (safetensors), part of the frozen model.
+    lora_scale: how much of it.
+    memory: see `MemoryOptions`.
   """
 
   name: str
@@ -114,6 +139,9 @@ class PriorSpec:
   proxy_noise: str = 'own'
   device: str = 'auto'
   num_threads: int = 1
+  lora: str = ''
+  lora_scale: float = 1.0
+  memory: MemoryOptions = MemoryOptions()
 
 
 class Prior(Protocol):

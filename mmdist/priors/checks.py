@@ -3,34 +3,36 @@
 A misspelt word should be answered at once, not after minutes of loading.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 import os
 import pathlib
 
+from mmdist.priors import adapters
 from mmdist.priors import directory as files
+from mmdist.priors import families
 from mmdist.priors import prompts
 
 
-def check_prior(directory: str | os.PathLike, texts: Iterable[str]) -> None:
+def check_prior(
+  directory: str | os.PathLike, texts: Sequence[str], lora: str = ''
+) -> None:
   """Checks a diffusers directory's files, and the texts it will be asked.
 
   Args:
     directory: as `pipeline.open_pipeline` takes it.
     texts: every prompt, with and without view words.
+    lora: a LoRA file to be merged into it; '' for none.
 
   Raises:
     FileNotFoundError, ValueError: in one line, the file or the words that are
       wrong.
   """
-  directory = pathlib.Path(directory)
-  settings = files.read_settings(directory)
-  files.read_json(directory / 'scheduler' / 'scheduler_config.json')
-  for component in files.WEIGHTS:
-    if component != 'vae' or (directory / 'vae').is_dir():
-      files.read_json(directory / component / 'config.json')
-      files.check_weights(directory, component)
-  tokenizer = files.load_tokenizer(directory)
-  config = files.read_json(directory / 'text_encoder' / 'config.json')
-  length = files.prompt_length(settings, config['max_position_embeddings'])
-  for text in dict.fromkeys(texts):
-    prompts.check_text(tokenizer, text, length)
+  family = families.read_family(pathlib.Path(directory))
+  if lora:
+    adapters.check_lora(lora)
+  for component in family.components:
+    files.check_weights(family.directory, component)
+  for folder in family.texts:
+    tokenizer = files.load_tokenizer(family.directory, folder.tokenizer)
+    for text in dict.fromkeys(texts):
+      prompts.check_text(tokenizer, text, folder.length)

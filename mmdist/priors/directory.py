@@ -1,7 +1,8 @@
 """The files of a diffusers directory, and one line for each that is wrong.
 
-Weights are read from safetensors only: a pickled file can run code. What
-diffusers has no word for lies in `mmdist.json` beside `model_index.json`:
+Weights are read from safetensors only, since a pickled file can run code, and
+code in a directory is never run. What diffusers has no word for lies in
+`mmdist.json` beside `model_index.json`:
 
   image_codec: 'pixel_unshuffle' (with `factor`), 'identity' or 'vae'.
   image_size: pixels along an axis of the images the network was trained on.
@@ -21,10 +22,14 @@ import transformers
 # The name, without its ending, of each component's weights.
 WEIGHTS = {
   'unet': 'diffusion_pytorch_model',
+  'transformer': 'diffusion_pytorch_model',
   'vae': 'diffusion_pytorch_model',
   'text_encoder': 'model',
+  'text_encoder_2': 'model',
+  'text_encoder_3': 'model',
 }
 SETTINGS_FILE = 'mmdist.json'
+_VARIANT = 'fp16'  # What hubs call files of half the size.
 _PICKLES = ('.bin', '.ckpt', '.pt', '.pth', '.pkl')
 
 
@@ -57,26 +62,98 @@ def prompt_length(settings: Mapping[str, Any], longest: int) -> int:
   return min(settings.get('prompt_length', longest), longest)
 
 
+def check_is_pipeline(directory: pathlib.Path) -> None:
+  """Raises unless a directory looks like a diffusers pipeline without code.
+
+  Raises:
+    FileNotFoundError: it has no scheduler or no network.
+    ValueError: it is of another library, one file of weights, or brings code.
+  """
+  if not directory.is_dir():
+    raise FileNotFoundError(f'prior directory {directory} does not exist.')
+  code = sorted(directory.rglob('*.py'))
+  if code:
+    raise ValueError(
+      f'{code[0]} is code, which mmdist never runs; give a directory of '
+      "diffusers' own classes."
+    )
+  has_network = (directory / 'unet').is_dir() or (
+    directory / 'transformer'
+  ).is_dir()
+  if has_network and (directory / 'scheduler').is_dir():
+    return
+  single = [
+    path
+    for path in sorted(directory.iterdir())
+    if path.suffix in ('.safetensors', *_PICKLES)
+  ]
+  if (directory / 'config.json').is_file():
+    kind = read_json(directory / 'config.json')
+    kind = kind.get('_class_name') or kind.get('model_type') or 'one network'
+    raise ValueError(
+      f'{directory / "config.json"} declares {kind}, which is not a whole '
+      'diffusers pipeline (unet/ or transformer/, scheduler/, text_encoder/, '
+      'tokenizer/).'
+    )
+  if single:
+    raise ValueError(
+      f'{single[0]} is a checkpoint in one file; open it with '
+      "diffusers' from_single_file and give what save_pretrained writes."
+    )
+  missing = 'scheduler' if has_network else 'unet'
+  raise FileNotFoundError(
+    f'{directory / missing} is missing; a prior is a diffusers directory '
+    '(unet/ or transformer/, scheduler/, text_encoder/, tokenizer/, and vae/ '
+    'if it is latent).'
+  )
+
+
+def weight_files(
+  directory: pathlib.Path, component: str
+) -> tuple[list[pathlib.Path], str | None]:
+  """Returns a component's weight files, and the variant they are.
+
+  The plain files, or where there are none those of the variant 'fp16'.
+
+  Raises:
+    FileNotFoundError: there are none, or one of the index is missing.
+    ValueError: there are pickled ones only.
+  """
+  folder = directory / component
+  stem = WEIGHTS[component]
+  for variant in (None, _VARIANT):
+    infix = f'.{variant}' if variant else ''
+    path = folder / f'{stem}{infix}.safetensors'
+    indices = (
+      folder / f'{stem}.safetensors.index{infix}.json',
+      folder / f'{path.name}.index.json',
+    )
+    for index in indices:
+      if index.is_file():
+        shards = set(read_json(index).get('weight_map', {}).values())
+        return [folder / shard for shard in sorted(shards)], variant
+    if path.is_file():
+      return [path], variant
+  raise _missing(folder / f'{stem}.safetensors')
+
+
 def check_weights(directory: pathlib.Path, component: str) -> None:
   """Raises unless every weights file of a component is whole safetensors."""
-  folder = directory / component
-  path = folder / f'{WEIGHTS[component]}.safetensors'
-  index = folder / f'{path.name}.index.json'
-  if index.is_file():
-    shards = set(read_json(index).get('weight_map', {}).values())
-    paths = [folder / shard for shard in sorted(shards)]
-  else:
-    paths = [path]
-  for path in paths:
+  for path in weight_files(directory, component)[0]:
     if not path.is_file():
       raise _missing(path)
-    try:
-      with safetensors.safe_open(path, 'pt'):
-        pass
-    except (safetensors.SafetensorError, OSError) as error:
-      raise ValueError(
-        f'{path} is corrupt ({_first_line(error)}); copy it again.'
-      ) from error
+    check_safetensors(path)
+
+
+def check_safetensors(path: pathlib.Path) -> None:
+  """Raises ValueError unless a file is whole safetensors."""
+  try:
+    with safetensors.safe_open(path, 'pt'):
+      pass
+  except (safetensors.SafetensorError, OSError) as error:
+    raise ValueError(
+      f'{path} is corrupt ({first_line(error)}); copy it again.'
+    ) from error
 
 
 def _missing(path: pathlib.Path) -> Exception:
@@ -105,10 +182,12 @@ def load_component(cls, directory: pathlib.Path, component: str, **kwargs):
   """
   read_json(directory / component / 'config.json')
   check_weights(directory, component)
+  _, variant = weight_files(directory, component)
   try:
     module, info = cls.from_pretrained(
       str(directory / component),
       use_safetensors=True,
+      variant=variant,
       local_files_only=True,
       output_loading_info=True,
       **kwargs,
@@ -116,7 +195,7 @@ def load_component(cls, directory: pathlib.Path, component: str, **kwargs):
   except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
     raise ValueError(
       f'{directory / component} does not fit {cls.__name__}: '
-      f'{_first_line(error)}'
+      f'{first_line(error)}'
     ) from error
   if info['missing_keys']:
     raise ValueError(
@@ -127,22 +206,23 @@ def load_component(cls, directory: pathlib.Path, component: str, **kwargs):
   return module.requires_grad_(False).eval()
 
 
-def load_tokenizer(directory: str | os.PathLike):
-  """Opens the tokenizer of a diffusers directory; reads nothing else."""
-  folder = pathlib.Path(directory) / 'tokenizer'
+def load_tokenizer(directory: str | os.PathLike, component: str = 'tokenizer'):
+  """Opens a tokenizer of a diffusers directory; reads nothing else."""
+  folder = pathlib.Path(directory) / component
   if not folder.is_dir():
     raise FileNotFoundError(f'{folder} is missing.')
   try:
     return transformers.AutoTokenizer.from_pretrained(
-      str(folder), local_files_only=True
+      str(folder), local_files_only=True, trust_remote_code=False
     )
   # tokenizers raises bare Exception for a tokenizer.json it cannot parse.
   except Exception as error:
     raise ValueError(
-      f'{folder} cannot be opened: {_first_line(error)}'
+      f'{folder} cannot be opened: {first_line(error)}'
     ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+  """Returns the first line of an error, at most 200 characters."""
   line = (str(error).strip() or type(error).__name__).splitlines()[0]
   return line if len(line) <= 200 else f'{line[:197]}...'

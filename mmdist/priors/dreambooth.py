@@ -81,9 +81,9 @@ def finetune(
     ValueError: too few batches, unknown words, weights that are not float32.
     FloatingPointError: a loss is not finite.
   """
-  modules = [pipeline.unet]
+  modules = [pipeline.denoiser]
   if tuning.train_text_encoder:
-    modules.append(pipeline.text.text_encoder)
+    modules += pipeline.text.modules
   weights = [weight for module in modules for weight in module.parameters()]
   if any(weight.dtype != torch.float32 for weight in weights):
     raise ValueError(

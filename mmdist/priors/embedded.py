@@ -17,6 +17,7 @@ from mmdist.priors import image_codec
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import prompts
 from mmdist.priors import schedule as schedules
+from mmdist.priors import text_encoders
 
 SPECIAL_TOKENS = ('<pad>', '<s>', '</s>', '<unk>')
 # Words that no caption uses: free to become somebody, or something.
@@ -91,7 +92,10 @@ def make_pipeline(
     unet = _make_unet(architecture)
     pipelines.choose_attention(unet, torch.device('cpu'))
     text_encoder = _make_text_encoder(architecture)
-  tokenizer = make_tokenizer(words, architecture.prompt_length)
+  length = architecture.prompt_length
+  reader = text_encoders.Reader(
+    make_tokenizer(words, length), text_encoder, length
+  )
   schedule = schedules.schedule_from_config(
     {
       '_class_name': 'DDPMScheduler',
@@ -109,10 +113,8 @@ def make_pipeline(
     'identifier_tokens': {'normal': '[w]', 'personal': '[v]'},
   }
   return pipelines.Pipeline(
-    unet=unet.to(memory_format=torch.channels_last),
-    text=prompts.PromptEncoder(
-      tokenizer, text_encoder, architecture.prompt_length
-    ),
+    denoiser=unet.to(memory_format=torch.channels_last),
+    text=prompts.PromptEncoder([reader]),
     schedule=schedule,
     codec=image_codec.PixelCodec(architecture.patch),
     image_size=architecture.image_size,

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
+from torch.utils import checkpoint
 
 
 class ImageCodec(Protocol):
@@ -42,15 +43,30 @@ class VaeCodec:
   the request alone, and the posterior of Stable Diffusion's VAE is narrow.
   """
 
-  def __init__(self, vae: Any):
+  def __init__(self, vae: Any, recompute: bool = False):
+    """Wraps a VAE.
+
+    Args:
+      vae: an AutoencoderKL.
+      recompute: run the encoder again in the backward pass instead of keeping
+        its activations, which outweigh the network's at full size.
+    """
     self.vae = vae
+    self._recompute = recompute
     self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
     self._scale = vae.config.scaling_factor
     self._shift = getattr(vae.config, 'shift_factor', None) or 0.0
 
   def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-    posterior = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
-    return (posterior.mean.float() - self._shift) * self._scale
+    pixels = pixels.to(self.vae.dtype)
+    if self._recompute and pixels.requires_grad:
+      mean = checkpoint.checkpoint(self._mean, pixels, use_reentrant=False)
+    else:
+      mean = self._mean(pixels)
+    return (mean.float() - self._shift) * self._scale
+
+  def _mean(self, pixels: torch.Tensor) -> torch.Tensor:
+    return self.vae.encode(pixels).latent_dist.mean
 
   def decode(self, latents: torch.Tensor) -> torch.Tensor:
     latents = latents / self._scale + self._shift

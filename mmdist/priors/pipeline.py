@@ -1,8 +1,7 @@
 """A diffusers directory, opened: text in, prediction of a noisy image out.
 
-The embedded priors and Stable Diffusion take the same path. `mmdist.json` (see
-`directory.py`) says what diffusers has no word for; a directory without it is
-read as its folders say: a vae/ means latents.
+The embedded priors and Stable Diffusion take the same path: `families.py` says
+what a directory is, `denoisers.py` how its network is called.
 """
 
 from collections.abc import Mapping
@@ -19,12 +18,18 @@ import torch
 from torch.nn import functional
 import transformers
 
+from mmdist.core import messages
 from mmdist.core import names
+from mmdist.priors import adapters
+from mmdist.priors import denoisers
 from mmdist.priors import directory as files
+from mmdist.priors import families
 from mmdist.priors import image_codec
 from mmdist.priors import prompts
 from mmdist.priors import schedule as schedules
+from mmdist.priors import text_encoders
 
+_DEFAULT_MEMORY = messages.MemoryOptions()
 DTYPES = {
   'float32': torch.float32,
   'bfloat16': torch.bfloat16,
@@ -37,17 +42,19 @@ class Pipeline:
   """One text-to-image model.
 
   Attributes:
-    unet: predicts from (noisy latents, timestep, embeddings).
-    text: its texts' encoder.
+    denoiser: predicts from (noisy latents, time, embeddings).
+    text: its texts' encoders.
     schedule: its noise levels and what it predicts.
     codec: between pixels in [-1, 1] and latents.
     image_size: pixels along an axis of the images it knows.
     settings: `mmdist.json`; empty if there was none.
     dtype: in which the networks compute.
     device: where they lie.
+    index: `model_index.json`; empty if there was none.
+    memory: what was spent to save memory.
   """
 
-  unet: Any
+  denoiser: Any
   text: prompts.PromptEncoder
   schedule: schedules.Schedule
   codec: image_codec.ImageCodec
@@ -55,6 +62,8 @@ class Pipeline:
   settings: Mapping[str, Any]
   dtype: torch.dtype
   device: torch.device
+  index: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  memory: messages.MemoryOptions = _DEFAULT_MEMORY
 
 
 def open_pipeline(
@@ -62,6 +71,9 @@ def open_pipeline(
   dtype: str = 'float32',
   device: str = 'auto',
   train: bool = False,
+  memory: messages.MemoryOptions = _DEFAULT_MEMORY,
+  lora: str = '',
+  lora_scale: float = 1.0,
 ) -> Pipeline:
   """Opens a directory; every network is frozen and in eval mode.
 
@@ -69,54 +81,82 @@ def open_pipeline(
     directory: a diffusers directory.
     dtype: a key of `DTYPES`, in which the networks compute.
     device: a torch device; 'auto' takes CUDA where there is one.
-    train: keep the UNet's weights in float32 and compute in `dtype`.
+    train: keep the denoiser's weights in float32 and compute in `dtype`.
+    memory: what to spend time on to save memory.
+    lora: a LoRA file of the user's own, merged into the weights; '' for none.
+    lora_scale: how much of it.
 
   Raises:
     FileNotFoundError, ValueError: in one line, the file that is wrong.
   """
   names.check_choice('dtype', dtype, DTYPES)
-  directory = pathlib.Path(directory)
-  settings = files.read_settings(directory)
+  names.check_choice('memory.text_dtype', memory.text_dtype, DTYPES)
+  family = families.read_family(pathlib.Path(directory))
   # A progress bar per network is noise in an actor's log.
   transformers.utils.logging.disable_progress_bar()
   diffusers.utils.logging.disable_progress_bar()
   device = _device(device)
-  config = files.read_json(directory / 'scheduler' / 'scheduler_config.json')
-  weights_dtype = torch.float32 if train else DTYPES[dtype]
-  unet = files.load_component(
-    diffusers.UNet2DConditionModel,
-    directory,
-    'unet',
-    torch_dtype=weights_dtype,
-  ).to(device, memory_format=torch.channels_last)
-  choose_attention(unet, device)
-  codec = _open_codec(directory, settings, DTYPES[dtype], device)
-  image_size = settings.get(
-    'image_size', unet.config.sample_size * codec.factor
+  denoiser = files.load_component(
+    getattr(diffusers, family.denoiser_config['_class_name']),
+    family.directory,
+    family.denoiser,
+    torch_dtype=torch.float32 if train or lora else DTYPES[dtype],
   )
-  _check_fit(directory, unet, codec, image_size)
+  text = _open_text(family, memory, device)
+  if lora:
+    adapters.merge_lora(denoiser, text, lora, lora_scale)
+    if not train:
+      # Past diffusers' own `to`, which warns of what it keeps in float32: none.
+      torch.nn.Module.to(denoiser, DTYPES[dtype])
+  denoiser.to(device)
+  if memory.channels_last:
+    denoiser.to(memory_format=torch.channels_last)
+  if memory.attention_slicing:
+    slice_attention(denoiser)
+  else:
+    choose_attention(denoiser, device)
+  path = family.directory / 'model_index.json'
   return Pipeline(
-    unet=unet,
-    text=_open_text(directory, settings, device),
-    schedule=schedules.schedule_from_config(config),
-    codec=codec,
-    image_size=image_size,
-    settings=settings,
+    denoiser=denoiser,
+    text=text,
+    schedule=family.schedule,
+    codec=_open_codec(family, DTYPES[dtype], memory, device),
+    image_size=family.image_size,
+    settings=family.settings,
     dtype=DTYPES[dtype],
     device=device,
+    index=files.read_json(path) if path.is_file() else {},
+    memory=memory,
   )
 
 
-def choose_attention(
-  unet: diffusers.UNet2DConditionModel, device: torch.device
-) -> None:
+def choose_attention(denoiser: Any, device: torch.device) -> None:
   """Takes plain attention for a small UNet on a CPU.
 
   There the fused one has a slow backward pass; on more than 32^2 tokens its
   memory counts for more.
   """
-  if device.type == 'cpu' and unet.config.sample_size <= 32:
-    unet.set_attn_processor(attention_processor.AttnProcessor())
+  fused = attention_processor.AttnProcessor2_0
+  if (
+    device.type == 'cpu'
+    and denoiser.config.sample_size <= 32
+    and all(type(p) is fused for p in denoiser.attn_processors.values())
+  ):
+    denoiser.set_attn_processor(attention_processor.AttnProcessor())
+
+
+def slice_attention(denoiser: Any) -> None:
+  """Computes attention in slices, as diffusers does.
+
+  Raises:
+    ValueError: a network of another class than UNet2DConditionModel.
+  """
+  if not hasattr(denoiser, 'set_attention_slice'):
+    raise ValueError(
+      f'memory.attention_slicing: {type(denoiser).__name__} has none; expected '
+      'it for a UNet only.'
+    )
+  denoiser.set_attention_slice('auto')
 
 
 def _device(name: str) -> torch.device:
@@ -125,64 +165,54 @@ def _device(name: str) -> torch.device:
   return torch.device(name)
 
 
+_TEXT_CLASSES = {
+  families.CLIP: transformers.CLIPTextModel,
+  families.CLIP_PROJECTION: transformers.CLIPTextModelWithProjection,
+  families.T5: transformers.T5EncoderModel,
+}
+
+
 def _open_text(
-  directory: pathlib.Path, settings: Mapping[str, Any], device: torch.device
+  family: families.Family,
+  memory: messages.MemoryOptions,
+  device: torch.device,
 ) -> prompts.PromptEncoder:
-  # float32: each text is encoded once, so precision costs nothing here.
-  text_encoder = files.load_component(
-    transformers.CLIPTextModel,
-    directory,
-    'text_encoder',
-    dtype=torch.float32,
-  ).to(device)
-  tokenizer = files.load_tokenizer(directory)
-  longest = text_encoder.config.max_position_embeddings
-  length = files.prompt_length(settings, longest)
-  return prompts.PromptEncoder(tokenizer, text_encoder, length)
+  readers = []
+  for text in family.texts:
+    # Each text is encoded once, so a slow encoder in float32 costs little.
+    encoder = files.load_component(
+      _TEXT_CLASSES[text.kind],
+      family.directory,
+      text.component,
+      dtype=DTYPES[memory.text_dtype],
+    )
+    readers.append(
+      text_encoders.Reader(
+        files.load_tokenizer(family.directory, text.tokenizer),
+        encoder.to('cpu' if memory.offload_text else device),
+        text.length,
+        text.style,
+      )
+    )
+  return prompts.PromptEncoder(readers, family.join, family.empty_is_zero)
 
 
 def _open_codec(
-  directory: pathlib.Path,
-  settings: Mapping[str, Any],
+  family: families.Family,
   dtype: torch.dtype,
+  memory: messages.MemoryOptions,
   device: torch.device,
 ) -> image_codec.ImageCodec:
-  latent = (directory / 'vae').is_dir()
-  name = settings.get('image_codec', 'vae' if latent else 'identity')
-  if name == 'identity':
-    return image_codec.PixelCodec(1)
-  if name == 'pixel_unshuffle':
-    return image_codec.PixelCodec(int(settings.get('factor', 2)))
-  if name != 'vae':
-    raise ValueError(
-      f'{directory / files.SETTINGS_FILE} has image_codec {name!r}; expected '
-      'pixel_unshuffle, identity or vae.'
-    )
+  if family.codec != 'vae':
+    return image_codec.PixelCodec(family.codec_factor)
   # The VAE of Stable Diffusion overflows float16.
   vae = files.load_component(
     diffusers.AutoencoderKL,
-    directory,
+    family.directory,
     'vae',
     torch_dtype=torch.float32 if dtype == torch.float16 else dtype,
   )
-  return image_codec.VaeCodec(vae.to(device))
-
-
-def _check_fit(directory, unet, codec, image_size: int) -> None:
-  channels = unet.config.in_channels
-  if isinstance(codec, image_codec.PixelCodec):
-    expected = 3 * codec.factor**2
-    if channels != expected:
-      raise ValueError(
-        f'{directory}: the UNet takes {channels} channels, the image codec '
-        f'gives {expected}; correct image_codec and factor in '
-        f'{files.SETTINGS_FILE}, or add the vae/ folder.'
-      )
-  if image_size % codec.factor:
-    raise ValueError(
-      f'{directory}: image_size {image_size} is no multiple of the image '
-      f"codec's factor {codec.factor}."
-    )
+  return image_codec.VaeCodec(vae.to(device), memory.checkpoint_encoder)
 
 
 def encode_images(pipeline: Pipeline, images: torch.Tensor) -> torch.Tensor:
@@ -209,30 +239,36 @@ def predict(
   pipeline: Pipeline,
   noisy: torch.Tensor,
   timestep: torch.Tensor,
-  embeds: torch.Tensor,
+  embeds: text_encoders.TextEmbeds,
 ) -> torch.Tensor:
-  """Runs the UNet once; the schedule says what its prediction means.
+  """Runs the network once; the schedule says what its prediction means.
 
   Args:
-    pipeline: whose UNet runs.
+    pipeline: whose network runs.
     noisy: [B, C, h, w] float32.
-    timestep: [B] int64.
-    embeds: [B, L, D] float32.
+    timestep: [B] int64, as `schedule.t_to_timestep` has it.
+    embeds: of B texts.
 
   Returns:
     [B, C, h, w] float32.
   """
-  weights_dtype = pipeline.unet.dtype
-  noisy = noisy.to(weights_dtype, memory_format=torch.channels_last)
+  dtype = pipeline.denoiser.dtype
+  times = pipeline.schedule.times.to(timestep.device)[timestep]
+  if pipeline.memory.channels_last:
+    noisy = noisy.contiguous(memory_format=torch.channels_last)
   # Autocast also where the weights are bfloat16: the proxy's are float32.
   with torch.autocast(
     pipeline.device.type,
     pipeline.dtype,
     enabled=pipeline.dtype != torch.float32,
   ):
-    prediction = pipeline.unet(
-      noisy, timestep, encoder_hidden_states=embeds.to(weights_dtype)
-    ).sample
+    prediction = denoisers.run(
+      pipeline.denoiser,
+      noisy.to(dtype),
+      times,
+      embeds.to(noisy.device, dtype),
+      pipeline.image_size,
+    )
   return prediction.float()
 
 
@@ -244,35 +280,41 @@ def save_pipeline(
   Args:
     pipeline: without adapters.
     directory: created if missing.
-    dtype: a key of `DTYPES`, of the stored UNet and text encoder.
+    dtype: a key of `DTYPES`, of the stored denoiser and text encoders.
   """
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
-  text = pipeline.text
-  copies = {'unet': pipeline.unet, 'text_encoder': text.text_encoder}
-  for name, module in copies.items():
+  unet = isinstance(pipeline.denoiser, diffusers.UNet2DConditionModel)
+  networks = {'unet' if unet else 'transformer': pipeline.denoiser}
+  index = {
+    '_class_name': 'StableDiffusionPipeline',
+    'scheduler': ['diffusers', 'DDPMScheduler'],
+  }
+  for number, reader in enumerate(pipeline.text.readers, 1):
+    suffix = f'_{number}' if number > 1 else ''
+    networks[f'text_encoder{suffix}'] = reader.text_encoder
+    reader.tokenizer.save_pretrained(directory / f'tokenizer{suffix}')
+    index[f'tokenizer{suffix}'] = [
+      'transformers',
+      type(reader.tokenizer).__name__,
+    ]
+  for name, module in networks.items():
+    index[name] = [type(module).__module__.split('.')[0], type(module).__name__]
     # Past diffusers' own `to`, which warns of what it keeps in float32: none.
     module = torch.nn.Module.to(copy.deepcopy(module), 'cpu', DTYPES[dtype])
     module.save_pretrained(directory / name, safe_serialization=True)
     _forget_origin(directory / name / 'config.json')
-  text.tokenizer.save_pretrained(directory / 'tokenizer')
-  _write_json(
-    directory / 'scheduler' / 'scheduler_config.json',
-    {'_class_name': 'DDPMScheduler', **pipeline.schedule.config},
-  )
-  index = {
-    '_class_name': 'StableDiffusionPipeline',
-    'unet': ['diffusers', 'UNet2DConditionModel'],
-    'text_encoder': ['transformers', 'CLIPTextModel'],
-    'tokenizer': ['transformers', type(text.tokenizer).__name__],
-    'scheduler': ['diffusers', 'DDPMScheduler'],
-  }
   if isinstance(pipeline.codec, image_codec.VaeCodec):
     index['vae'] = ['diffusers', 'AutoencoderKL']
     pipeline.codec.vae.save_pretrained(
       directory / 'vae', safe_serialization=True
     )
-  _write_json(directory / 'model_index.json', index)
+    _forget_origin(directory / 'vae' / 'config.json')
+  _write_json(
+    directory / 'scheduler' / 'scheduler_config.json',
+    {'_class_name': 'DDPMScheduler', **pipeline.schedule.config},
+  )
+  _write_json(directory / 'model_index.json', {**index, **pipeline.index})
   if pipeline.settings:
     _write_json(directory / files.SETTINGS_FILE, dict(pipeline.settings))
 

@@ -11,11 +11,11 @@ import time
 import numpy as np
 import torch
 
-from mmdist.core import assets
 from mmdist.core import messages
 from mmdist.core import names
 from mmdist.core import seeds
 from mmdist.core import shapes
+from mmdist.priors import locate
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from mmdist.priors import schedule as schedules
@@ -38,7 +38,12 @@ def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
   names.check_choice('weighting', spec.weighting, schedules.WEIGHTINGS)
   configure_torch(spec.num_threads)
   pipeline = pipelines.open_pipeline(
-    assets.resolve(spec.directory), spec.dtype, spec.device
+    locate.locate(spec.directory),
+    spec.dtype,
+    spec.device,
+    memory=spec.memory,
+    lora=spec.lora,
+    lora_scale=spec.lora_scale,
   )
   return DiffusionPrior(spec, pipeline)
 
@@ -80,7 +85,7 @@ class DiffusionPrior:
     self.pipeline = pipeline
     self.proxy = None
     if spec.objective == 'vsd':
-      self.proxy = proxies.Proxy(pipeline.unet, spec.rank)
+      self.proxy = proxies.Proxy(pipeline.denoiser, spec.rank)
     self._step = 0  # Fits, also of SDS, whose fits do nothing.
     self._shown: _Shown | None = None
 

@@ -6,6 +6,8 @@ import warnings
 
 import torch
 
+from mmdist.priors import text_encoders
+
 
 def unknown_words(tokenizer, text: str) -> dict[str, str]:
   """Returns each word the vocabulary lacks, with the nearest one it has.
@@ -77,22 +79,31 @@ def _short(text: str) -> str:
 
 
 class PromptEncoder:
-  """Encodes texts as the UNet reads them, and remembers each.
+  """Encodes texts as the network reads them, and remembers each.
 
   Attributes:
-    tokenizer: a fast tokenizer of transformers.
-    text_encoder: a CLIPTextModel.
-    prompt_length: L, tokens that every text is padded to.
+    readers: the text encoders, in the order of their folders.
+    empty_is_zero: the empty text is all zeros (SDXL).
   """
 
-  def __init__(self, tokenizer, text_encoder, prompt_length: int):
-    self.tokenizer = tokenizer
-    self.text_encoder = text_encoder
-    self.prompt_length = prompt_length
-    self._cache: dict[str, torch.Tensor] = {}
+  def __init__(
+    self,
+    readers: Sequence[text_encoders.Reader],
+    join: text_encoders.Join = text_encoders.join_one,
+    empty_is_zero: bool = False,
+  ):
+    self.readers = tuple(readers)
+    self.empty_is_zero = empty_is_zero
+    self._join = join
+    self._cache: dict[str, text_encoders.TextEmbeds] = {}
 
-  def encode(self, texts: Sequence[str]) -> torch.Tensor:
-    """Returns the embeddings of N texts, [N, L, D] float32, no gradient.
+  @property
+  def modules(self) -> list[torch.nn.Module]:
+    """The text encoders themselves."""
+    return [reader.text_encoder for reader in self.readers]
+
+  def encode(self, texts: Sequence[str]) -> text_encoders.TextEmbeds:
+    """Returns the embeddings of N texts, without gradient.
 
     Raises:
       ValueError: as `check_text`.
@@ -101,22 +112,27 @@ class PromptEncoder:
       if text not in self._cache:
         # One by one, so that an embedding never depends on its neighbours.
         with torch.no_grad():
-          self._cache[text] = self.encode_afresh([text])[0]
-    return torch.stack([self._cache[text] for text in texts])
+          self._cache[text] = self.encode_afresh([text])
+    return text_encoders.stack([self._cache[text] for text in texts])
 
-  def encode_afresh(self, texts: Sequence[str]) -> torch.Tensor:
+  def encode_afresh(self, texts: Sequence[str]) -> text_encoders.TextEmbeds:
     """As `encode`, but with gradient and without memory, for training."""
     for text in texts:
-      check_text(self.tokenizer, text, self.prompt_length)
-    ids = self.tokenizer(
-      list(texts),
-      padding='max_length',
-      truncation=True,
-      max_length=self.prompt_length,
-      return_tensors='pt',
-    )['input_ids'].to(self.text_encoder.device)
-    return self.text_encoder(ids).last_hidden_state.float()
+      self.check(text)
+    embeds = self._join([reader.read(texts) for reader in self.readers])
+    if not self.empty_is_zero:
+      return embeds
+    said = torch.tensor([float(bool(text)) for text in texts])
+    said = said.to(embeds.sequence)
+    return text_encoders.TextEmbeds(
+      embeds.sequence * said[:, None, None], embeds.pooled * said[:, None]
+    )
+
+  def check(self, text: str) -> None:
+    """Checks a text with every tokenizer; see `check_text`."""
+    for reader in self.readers:
+      check_text(reader.tokenizer, text, reader.length)
 
   def forget(self) -> None:
-    """Empties the memory; to be called when the text encoder has changed."""
+    """Empties the memory; to be called when a text encoder has changed."""
     self._cache.clear()

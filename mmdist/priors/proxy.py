@@ -5,7 +5,7 @@ base. B starts at zero, so at step 0 both are the same function, bit for bit
 (method.md O11).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 
 import numpy as np
@@ -15,7 +15,8 @@ import torch
 from mmdist.core import messages
 from mmdist.core import seeds
 
-# The layers that carry the texture: attention, convolutions, time.
+# The layers that carry the texture: attention, convolutions, time; those of
+# `add_` and `to_add_` are the text's in DeepFloyd IF and Stable Diffusion 3.
 TARGETS = (
   'to_q',
   'to_k',
@@ -26,8 +27,14 @@ TARGETS = (
   'proj_in',
   'proj_out',
   'time_emb_proj',
+  'add_q_proj',
+  'add_k_proj',
+  'add_v_proj',
+  'to_add_out',
 )
 BETAS = (0.9, 0.99)
+_ADAPTER = 'default'  # As diffusers names an adapter without a name.
+_BASE = '__base__'  # As PEFT calls no adapter.
 _MOMENTS = ('exp_avg', 'exp_avg_sq')
 
 
@@ -56,7 +63,7 @@ class Proxy:
     # PEFT draws from the global generator, which is put back afterwards.
     with torch.random.fork_rng(devices=[]):
       torch.manual_seed(seeds.derive_seed(seed, 0, 'proxy') % (1 << 32))
-      unet.add_adapter(config)
+      unet.add_adapter(config, _ADAPTER)
     self.parameters = {
       name: weight
       for name, weight in unet.named_parameters()
@@ -85,6 +92,30 @@ class Proxy:
       yield
     finally:
       self._switch(False)
+
+  @contextlib.contextmanager
+  def mixed(self, of_proxy: Sequence[bool]) -> Iterator[None]:
+    """Inside, the network is the proxy for some rows of a batch.
+
+    Args:
+      of_proxy: one per row; the other rows are the frozen base's.
+    """
+    names = [_ADAPTER if flag else _BASE for flag in of_proxy]
+
+    def choose(module, args, kwargs):
+      del module
+      return args, {**kwargs, 'adapter_names': names}
+
+    hooks = [
+      layer.register_forward_pre_hook(choose, with_kwargs=True)
+      for layer in self._layers
+    ]
+    try:
+      with self.active():
+        yield
+    finally:
+      for hook in hooks:
+        hook.remove()
 
   def _switch(self, on: bool) -> None:
     for layer in self._layers:

@@ -58,15 +58,15 @@ def teach(
   """
   with torch.random.fork_rng(devices=[]):
     torch.manual_seed(seeds.derive_seed(lesson.seed, 0, 'readers'))
-    width = text.text_encoder.config.hidden_size
+    width = text.modules[0].config.hidden_size
     sizes = [1 + len(values) for values in questions.values()]
-    readers = torch.nn.Linear(width, sum(sizes)).to(text.text_encoder.device)
-  encoder = text.text_encoder.requires_grad_(True).train()
+    readers = torch.nn.Linear(width, sum(sizes)).to(text.modules[0].device)
+  encoder = text.modules[0].requires_grad_(True).train()
   weights = [*encoder.parameters(), *readers.parameters()]
   adam = torch.optim.Adam(weights, lesson.learning_rate, betas=(0.9, 0.99))
 
   def logits(texts):
-    return readers(text.encode_afresh(texts).mean(1)).split(sizes, -1)
+    return readers(text.encode_afresh(texts).sequence.mean(1)).split(sizes, -1)
 
   for step in range(lesson.num_steps):
     texts, labels = _sentences(questions, draw, lesson, step)

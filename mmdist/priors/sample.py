@@ -9,6 +9,7 @@ from mmdist.core import seeds
 from mmdist.priors import image_codec
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import schedule as schedules
+from mmdist.priors import text_encoders
 
 
 @torch.no_grad()
@@ -25,7 +26,7 @@ def sample(
     pipeline: the model.
     prompts: N texts.
     guidance_scale: s in uncond + s (cond - uncond); 1 is unguided.
-    num_steps: passes of the UNet, from 1 to its number of timesteps.
+    num_steps: passes of the network, from 1 to its number of timesteps.
     seed: decides the noise, and with it every picture; picture i does not
       depend on the other prompts.
 
@@ -35,9 +36,10 @@ def sample(
   Source: Song et al. 2021, DDIM, eq. 12 with eta = 0; trailing timesteps after
   Lin et al. 2024, so that the first step starts from pure noise.
   """
-  embeds = pipeline.text.encode(prompts)
+  texts = list(prompts)
   if guidance_scale != 1:
-    embeds = torch.cat([embeds, pipeline.text.encode([''] * len(prompts))])
+    texts += [''] * len(prompts)
+  embeds = pipeline.text.encode(texts)
   latents = _draw_noise(pipeline, len(prompts), seed)
   timesteps = _trailing_timesteps(pipeline.schedule, num_steps)
   for timestep, following in zip(timesteps, [*timesteps[1:], None]):
@@ -52,7 +54,7 @@ def _draw_noise(
   pipeline: pipelines.Pipeline, count: int, seed: int
 ) -> torch.Tensor:
   size = pipeline.image_size // pipeline.codec.factor
-  shape = (pipeline.unet.config.in_channels, size, size)
+  shape = (pipeline.denoiser.config.in_channels, size, size)
   noise = [
     seeds.generator(seed, index, 'sample').standard_normal(
       shape, dtype=np.float32
@@ -65,7 +67,7 @@ def _draw_noise(
 def _trailing_timesteps(
   schedule: schedules.Schedule, num_steps: int
 ) -> list[int]:
-  last = len(schedule.alphas_cumprod)
+  last = len(schedule)
   if not 1 <= num_steps <= last:
     raise ValueError(f'num_steps is {num_steps}; expected 1 to {last}.')
   return [round(last - i * last / num_steps) - 1 for i in range(num_steps)]
@@ -76,11 +78,11 @@ def _denoise(
   latents: torch.Tensor,
   timestep: int,
   following: int | None,
-  embeds: torch.Tensor,
+  embeds: text_encoders.TextEmbeds,
   guidance_scale: float,
 ) -> torch.Tensor:
   """Goes from one timestep to the following one; None is the clean image."""
-  repeats = len(embeds) // len(latents)
+  repeats = len(embeds.sequence) // len(latents)
   timesteps = torch.full((len(latents),), timestep, device=latents.device)
   prediction = pipelines.predict(
     pipeline,

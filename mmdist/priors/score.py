@@ -167,53 +167,88 @@ def _pulls(pipeline, proxy, noised, terms, proxy_guidance_scale):
 
   Concepts that share their texts share their passes.
   """
-  keys = list(dict.fromkeys((t.prompts, t.guidance_scale) for t in terms))
-  prompts = list(dict.fromkeys(prompts for prompts, _ in keys))
-  base = _guided(pipeline, noised, prompts, keys)
-  if proxy is None:
-    return torch.stack(
-      [base[t.prompts, t.guidance_scale] - noised.noise for t in terms]
-    )
   num_views = len(noised.timestep)
-  plain = list(dict.fromkeys((t.plain_prompt,) * num_views for t in terms))
-  with proxy.active():
-    learned = _guided(
-      pipeline, noised, plain, [(p, proxy_guidance_scale) for p in plain]
+  base = _plan((t.prompts, t.guidance_scale) for t in terms)
+  if proxy is None:
+    guided = _guide(pipeline, noised, base, _predict(pipeline, noised, base))
+    return torch.stack(
+      [guided[t.prompts, t.guidance_scale] - noised.noise for t in terms]
     )
+  learned = _plan(
+    ((t.plain_prompt,) * num_views, proxy_guidance_scale) for t in terms
+  )
+  if pipeline.memory.batched:
+    of_base, of_proxy = _predict_mixed(pipeline, proxy, noised, base, learned)
+  else:
+    of_base = _predict(pipeline, noised, base)
+    with proxy.active():
+      of_proxy = _predict(pipeline, noised, learned)
+  guided = _guide(pipeline, noised, base, of_base)
+  known = _guide(pipeline, noised, learned, of_proxy)
   return torch.stack(
     [
-      base[t.prompts, t.guidance_scale]
-      - learned[(t.plain_prompt,) * num_views, proxy_guidance_scale]
+      guided[t.prompts, t.guidance_scale]
+      - known[(t.plain_prompt,) * num_views, proxy_guidance_scale]
       for t in terms
     ]
   )
 
 
-def _guided(pipeline, noised, prompts, keys):
-  """Predicts eps for each (V prompts, guidance scale), all in one pass.
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+  """What one network is run on.
 
-  The unconditional rows are left out where every scale is 1.
+  Attributes:
+    keys: (V texts, guidance scale) of each answer that is wanted.
+    rows: V texts each, to be predicted; the last may be the empty ones.
   """
-  num_views = len(noised.timestep)
-  rows = list(prompts)
+
+  keys: tuple[tuple[tuple[str, ...], float], ...]
+  rows: tuple[tuple[str, ...], ...]
+
+
+def _plan(keys) -> _Plan:
+  """The unconditional rows are left out where every scale is 1."""
+  keys = tuple(dict.fromkeys(keys))
+  rows = list(dict.fromkeys(texts for texts, _ in keys))
   if any(scale != 1 for _, scale in keys):
-    rows.append(('',) * num_views)
-  texts = [text for row in rows for text in row]
+    rows.append(('',) * len(rows[0]))
+  return _Plan(keys, tuple(rows))
+
+
+def _predict(pipeline, noised, *plans) -> list[torch.Tensor]:
+  """Predicts every row of the plans in one pass; one [V, C, h, w] per row."""
+  rows = [row for plan in plans for row in plan.rows]
   predictions = pipelines.predict(
     pipeline,
     noised.noisy.repeat(len(rows), 1, 1, 1),
     noised.timestep.repeat(len(rows)),
-    pipeline.text.encode(texts),
+    pipeline.text.encode([text for row in rows for text in row]),
   )
-  by_prompts = dict(zip(rows, predictions.split(num_views), strict=True))
+  return list(predictions.split(len(noised.timestep)))
+
+
+def _predict_mixed(pipeline, proxy, noised, base, learned):
+  """Predicts base and proxy in one pass of mixed adapters: the same numbers
+  up to rounding, and fewer, larger kernels."""
+  num_views = len(noised.timestep)
+  flags = [False] * len(base.rows) + [True] * len(learned.rows)
+  with proxy.mixed([flag for flag in flags for _ in range(num_views)]):
+    predictions = _predict(pipeline, noised, base, learned)
+  return predictions[: len(base.rows)], predictions[len(base.rows) :]
+
+
+def _guide(pipeline, noised, plan, predictions):
+  """Returns eps for each key of a plan, guided."""
+  by_texts = dict(zip(plan.rows, predictions, strict=True))
   guided = {}
-  for row, scale in keys:
-    prediction = by_prompts[row]
+  for texts, scale in plan.keys:
+    prediction = by_texts[texts]
     if scale != 1:
       # Guidance commutes with the change to eps, which is affine.
-      empty = by_prompts[('',) * num_views]
+      empty = predictions[-1]
       prediction = empty + scale * (prediction - empty)
-    guided[row, scale] = schedules.prediction_to_eps(
+    guided[texts, scale] = schedules.prediction_to_eps(
       prediction,
       noised.noisy,
       noised.a,

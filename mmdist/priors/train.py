@@ -73,7 +73,7 @@ class TrainingState:
 
 def trainable_weights(pipeline: pipelines.Pipeline) -> list[torch.nn.Parameter]:
   """Returns every weight of the UNet, in a fixed order."""
-  return list(pipeline.unet.parameters())
+  return list(pipeline.denoiser.parameters())
 
 
 def init_state(
@@ -160,7 +160,7 @@ def save_checkpoint(
     for name in ('exp_avg', 'exp_avg_sq'):
       if name in moments:
         tensors[f'{name}/{i}'] = moments[name].contiguous()
-  for name, weight in pipeline.text.text_encoder.state_dict().items():
+  for name, weight in pipeline.text.modules[0].state_dict().items():
     tensors[f'text/{name}'] = weight.contiguous()
   where = json.dumps({'step': state.step, 'num_seen': state.num_seen})
   with atomic.replacing(path) as temporary:
@@ -193,7 +193,7 @@ def load_checkpoint(
     for key, value in tensors.items()
     if key.startswith('text/')
   }
-  wanted = pipeline.text.text_encoder.state_dict()
+  wanted = pipeline.text.modules[0].state_dict()
   if shapes != [weight.shape for weight in weights] or {
     name: value.shape for name, value in text.items()
   } != {name: value.shape for name, value in wanted.items()}:
@@ -201,7 +201,7 @@ def load_checkpoint(
       f'{path} holds weights of another architecture; give another --out, or '
       'the architecture it was trained with.'
     )
-  pipeline.text.text_encoder.load_state_dict(text)
+  pipeline.text.modules[0].load_state_dict(text)
   pipeline.text.forget()
   with torch.no_grad():
     for i, weight in enumerate(weights):

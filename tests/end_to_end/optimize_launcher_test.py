@@ -14,6 +14,7 @@ from mmdist.core import config as config_lib
 from mmdist.nerf import assets as nerf_assets
 from mmdist.nerf import field
 from tests.priors import tiny
+from tests.priors import tiny_families
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPT = 'a portrait of a happy man with green skin'
@@ -104,3 +105,35 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
   assert words in line
   assert 'Traceback' not in done.stderr
   assert not workdir.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'families', [('sd1', 'sd2'), ('sdxl', 'if'), ('sd3', 'pixels')]
+)
+def test_every_family_pulls_on_a_head_through_ray(trained, tmp_path, families):
+  directories = [
+    tiny_families.write(family, tmp_path / family) for family in families
+  ]
+  workdir = tmp_path / 'run'
+  done = call(
+    trained,
+    workdir,
+    '--config.num_steps=3',
+    f'--config.priors.generic.directory={directories[0]}',
+    f'--config.priors.normal.directory={directories[1]}',
+    '--config.prompt=a portrait of a happy man',
+    '--config.priors.normal.prompt_template=a photo of {target}',
+    '--config.priors.generic.memory.batched=True',
+    '--executor=ray',
+  )
+  assert done.returncode == 0, done.stderr
+  rows = [json.loads(line) for line in (workdir / 'metrics.jsonl').open()]
+  assert [row['step'] for row in rows] == [0, 1, 2]
+  for row in rows:
+    assert row['pull/generic'] > 0 and row['pull/normal'] > 0
+  assert "memory of prior 'generic': about" in done.stdout
+  recorded = json.loads((workdir / 'priors.json').read_text())
+  for prior, directory in zip(('generic', 'normal'), directories, strict=True):
+    digests = recorded[prior]
+    assert len(digests) == len(list(directory.rglob('*.safetensors')))

@@ -50,15 +50,15 @@ def test_the_loss_falls(directory):
 @pytest.mark.parametrize('train_text_encoder', [False, True])
 def test_the_text_encoder_moves_only_when_asked(directory, train_text_encoder):
   pipeline = _open(directory)
-  unet, encoder = pipeline.unet, pipeline.text.text_encoder
+  unet, encoder = pipeline.denoiser, pipeline.text.modules[0]
   before = _weights(unet), _weights(encoder)
-  embeds = pipeline.text.encode(['a man'])
+  embeds = pipeline.text.encode(['a man']).sequence
   tuning = dataclasses.replace(TUNING, train_text_encoder=train_text_encoder)
   dreambooth.finetune(pipeline, _batches(), tuning)
   assert _moved(unet, before[0])
   assert bool(_moved(encoder, before[1])) == train_text_encoder
   # The memory of texts is emptied.
-  assert torch.equal(pipeline.text.encode(['a man']), embeds) != (
+  assert torch.equal(pipeline.text.encode(['a man']).sequence, embeds) != (
     train_text_encoder
   )
 
@@ -87,7 +87,7 @@ def test_everything_is_frozen_again(directory):
   pipeline = _open(directory)
   tuning = dataclasses.replace(TUNING, train_text_encoder=True)
   dreambooth.finetune(pipeline, _batches(), tuning)
-  for module in (pipeline.unet, pipeline.text.text_encoder):
+  for module in (pipeline.denoiser, pipeline.text.modules[0]):
     assert not module.training
     assert not any(w.requires_grad for w in module.parameters())
 
@@ -99,7 +99,7 @@ def test_the_seed_decides_everything(directory):
     pipeline = _open(directory)
     tuning = dataclasses.replace(TUNING, empty_text_share=0.5)
     losses = dreambooth.finetune(pipeline, _batches(), tuning)
-    results.append((losses, _weights(pipeline.unet)))
+    results.append((losses, _weights(pipeline.denoiser)))
   assert results[0][0] == results[1][0]
   for name, weight in results[0][1].items():
     assert torch.equal(weight, results[1][1][name])
@@ -109,13 +109,13 @@ def test_the_average_moves_less_than_the_last(directory):
   distances = []
   for ema in (0.0, 0.9):
     pipeline = _open(directory)
-    before = _weights(pipeline.unet)
+    before = _weights(pipeline.denoiser)
     tuning = dataclasses.replace(TUNING, ema=ema, num_steps=6)
     dreambooth.finetune(pipeline, _batches(), tuning)
     distances.append(
       sum(
         (weight - before[name]).square().sum()
-        for name, weight in _weights(pipeline.unet).items()
+        for name, weight in _weights(pipeline.denoiser).items()
       )
     )
   assert 0 < distances[1] < distances[0]

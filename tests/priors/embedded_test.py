@@ -102,7 +102,9 @@ def test_the_seed_decides_the_first_weights_and_nothing_else_is_drawn():
 
 def test_the_embedded_architecture_folds_pixels_as_its_settings_say():
   pipeline = make_tiny()
-  assert pipeline.unet.config.in_channels == 12 == pipeline.codec.factor**2 * 3
+  assert (
+    pipeline.denoiser.config.in_channels == 12 == pipeline.codec.factor**2 * 3
+  )
   assert pipeline.settings['image_size'] == pipeline.image_size == 8
   assert pipeline.settings['identifier_tokens']['normal'] == '[w]'
 
@@ -112,8 +114,8 @@ def test_the_sentence_does_not_drown_the_time_embedding():
   texts = ['a portrait of a happy man, front view', 'a portrait of a devil']
   with torch.no_grad():
     embeds = pipeline.text.encode_afresh(texts)
-    unet = pipeline.unet
-    of_text = unet.add_embedding(embeds)
+    unet = pipeline.denoiser
+    of_text = unet.add_embedding(embeds.sequence)
     times = unet.time_proj(torch.tensor([100, 800]))
     of_time = unet.time_embedding(times)
   # 7.3 as layers are by default, 2.2 here.

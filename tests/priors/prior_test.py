@@ -180,7 +180,7 @@ def test_fit_texts_are_plain_of_every_concept_and_sometimes_empty(directory):
 def test_shared_noise_is_the_scores(directory):
   prior = priors.build(tiny.spec(directory, proxy_noise='shared'))
   seen = []
-  prior.pipeline.unet.register_forward_pre_hook(
+  prior.pipeline.denoiser.register_forward_pre_hook(
     lambda module, args: seen.append(args)
   )
   prior.score(_request(0, texts=(HAPPY,)))
@@ -274,7 +274,7 @@ def test_a_fit_that_is_not_finite_moves_nothing(directory):
   prior = priors.build(tiny.spec(directory, name='generic'))
   before = prior.save_proxy()
   prior.score(_request(0))
-  hook = prior.pipeline.unet.conv_out.register_forward_hook(
+  hook = prior.pipeline.denoiser.conv_out.register_forward_hook(
     lambda module, args, output: output * np.nan
   )
   with pytest.raises(

@@ -25,18 +25,26 @@ def clip(tmp_path_factory):
 
 
 def test_unknown_words_come_with_the_nearest_known_ones(text):
-  words = prompts.unknown_words(text.tokenizer, 'A hapy man, with a haat')
+  words = prompts.unknown_words(
+    text.readers[0].tokenizer, 'A hapy man, with a haat'
+  )
   assert words == {'hapy': 'happy', 'haat': 'hat'}
 
 
 def test_special_tokens_are_never_the_nearest(text):
-  assert prompts.unknown_words(text.tokenizer, '<pa>') != {'<pa>': '<pad>'}
+  assert prompts.unknown_words(text.readers[0].tokenizer, '<pa>') != {
+    '<pa>': '<pad>'
+  }
 
 
 def test_known_words_in_any_case_pass(text):
-  assert not prompts.unknown_words(text.tokenizer, 'A [w] Portrait,front view')
-  prompts.check_text(text.tokenizer, 'a happy man , front view', tiny.LENGTH)
-  prompts.check_text(text.tokenizer, '', tiny.LENGTH)
+  assert not prompts.unknown_words(
+    text.readers[0].tokenizer, 'A [w] Portrait,front view'
+  )
+  prompts.check_text(
+    text.readers[0].tokenizer, 'a happy man , front view', tiny.LENGTH
+  )
+  prompts.check_text(text.readers[0].tokenizer, '', tiny.LENGTH)
 
 
 def test_an_unknown_word_is_one_line(text):
@@ -78,17 +86,17 @@ def test_a_text_is_encoded_once(text, monkeypatch):
   first = text.encode(['a sad man', 'a sad woman'])
   monkeypatch.setattr(text, 'encode_afresh', None)
   again = text.encode(['a sad woman', 'a sad man', 'a sad man'])
-  assert torch.equal(again, first[[1, 0, 0]])
-  assert not again.requires_grad
-  assert first.shape == (2, tiny.LENGTH, tiny.EMBED)
+  assert torch.equal(again.sequence, first.sequence[[1, 0, 0]])
+  assert not again.sequence.requires_grad
+  assert first.sequence.shape == (2, tiny.LENGTH, tiny.EMBED)
 
 
 def test_forgetting_encodes_again(text):
-  before = text.encode(['a green hat'])
+  before = text.encode(['a green hat']).sequence
   text.forget()
-  assert torch.equal(text.encode(['a green hat']), before)
+  assert torch.equal(text.encode(['a green hat']).sequence, before)
 
 
 def test_different_texts_have_different_embeddings(text):
-  happy, sad = text.encode(['a happy man', 'a sad man'])
+  happy, sad = text.encode(['a happy man', 'a sad man']).sequence
   assert (happy - sad).abs().max() > 0.1

@@ -17,7 +17,7 @@ def directory(tmp_path_factory):
 
 def _proxied(directory, dtype='float32', **kwargs):
   pipeline = pipelines.open_pipeline(directory, dtype, 'cpu')
-  return pipeline, proxies.Proxy(pipeline.unet, **kwargs)
+  return pipeline, proxies.Proxy(pipeline.denoiser, **kwargs)
 
 
 def _predict(pipeline):
@@ -50,13 +50,13 @@ def test_a_fresh_proxy_is_the_base_bit_for_bit(directory, dtype):
 
 def test_a_fit_moves_the_adapters_and_nothing_else(directory):
   pipeline, proxy = _proxied(directory)
-  before = {n: w.clone() for n, w in pipeline.unet.state_dict().items()}
+  before = {n: w.clone() for n, w in pipeline.denoiser.state_dict().items()}
   base = _predict(pipeline)
   for _ in range(2):  # A moves only once B is no longer zero.
     _fit(pipeline, proxy)
   moved = {
     name
-    for name, weight in pipeline.unet.state_dict().items()
+    for name, weight in pipeline.denoiser.state_dict().items()
     if not torch.equal(weight, before[name])
   }
   assert moved and all('lora_' in name for name in moved)

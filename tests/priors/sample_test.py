@@ -32,10 +32,12 @@ def test_pictures_are_those_of_diffusers_ddim(pipeline, scale):
   )
   scheduler.set_timesteps(8)  # Divides 1000: its DDIM rounds the rest away.
   latents = samples._draw_noise(pipeline, 2, 4)
-  words, empty = pipeline.text.encode(PROMPTS), pipeline.text.encode([''] * 2)
+  words, empty = (
+    pipeline.text.encode(texts).sequence for texts in (PROMPTS, [''] * 2)
+  )
   for timestep in scheduler.timesteps:
-    wanted = pipeline.unet(latents, timestep, words).sample
-    without = pipeline.unet(latents, timestep, empty).sample
+    wanted = pipeline.denoiser(latents, timestep, words).sample
+    without = pipeline.denoiser(latents, timestep, empty).sample
     prediction = without + scale * (wanted - without)
     latents = scheduler.step(
       prediction, timestep, latents, use_clipped_model_output=True

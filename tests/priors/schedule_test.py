@@ -13,6 +13,10 @@ NUM_VIEWS = 5
 
 
 def _schedule(prediction_type='epsilon'):
+  if prediction_type == 'flow':
+    return schedules.schedule_from_config(
+      {'_class_name': 'FlowMatchEulerDiscreteScheduler', 'shift': 3.0}
+    )
   return schedules.schedule_from_config(
     {
       '_class_name': 'PNDMScheduler',
@@ -59,7 +63,7 @@ def test_noise_and_targets_are_those_of_diffusers():
 @pytest.mark.parametrize('prediction_type', schedules.PREDICTION_TYPES)
 def test_a_perfect_prediction_gives_back_noise_and_image(prediction_type):
   latents, noise, timestep = _batch(np.linspace(0.02, 0.98, NUM_VIEWS))
-  a, s = schedules.coefficients(_schedule(), timestep)
+  a, s = schedules.coefficients(_schedule(prediction_type), timestep)
   noisy = schedules.add_noise(latents, noise, a, s)
   target = schedules.training_target(latents, noise, a, s, prediction_type)
   # Dividing by a (0.07 at least) or s (0.03) grows float32's 1e-7 to 1e-5.
@@ -77,10 +81,31 @@ def test_a_perfect_prediction_gives_back_noise_and_image(prediction_type):
   )
 
 
+def test_a_flow_is_the_one_diffusers_noises_and_steps_with():
+  schedule = _schedule('flow')
+  oracle = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+  latents, noise, timestep = _batch(np.linspace(0, 1, NUM_VIEWS))
+  a, s = schedules.coefficients(schedule, timestep)
+  noisy = schedules.add_noise(latents, noise, a, s)
+  times = schedule.times[timestep]
+  torch.testing.assert_close(  # s^3 rounds once more on the way there.
+    noisy, oracle.scale_noise(latents, times, noise), rtol=1e-6, atol=1e-6
+  )
+  assert torch.all(schedule.times.diff() > 0)
+  # One Euler step to the end, with the velocity known, is the image itself.
+  velocity = schedules.training_target(latents, noise, a, s, 'flow')
+  torch.testing.assert_close(
+    schedules.prediction_to_x0(velocity, noisy, a, s, 'flow'),
+    latents,
+    rtol=0,
+    atol=1e-6,
+  )
+
+
 def test_the_x0_conversion_is_the_one_diffusers_steps_with():
   latents, noise, timestep = _batch(np.full(NUM_VIEWS, 0.5))
   prediction = torch.randn(latents.shape, generator=torch.Generator())
-  for prediction_type in schedules.PREDICTION_TYPES:
+  for prediction_type in schedules.BETA_PREDICTION_TYPES:
     oracle = diffusers.DDIMScheduler(
       beta_start=0.00085,
       beta_end=0.012,
@@ -135,7 +160,13 @@ def test_weightings_are_finite_over_the_usual_noise_levels():
 @pytest.mark.parametrize(
   'config',
   [
-    {'_class_name': 'FlowMatchEulerDiscreteScheduler'},
+    {
+      '_class_name': 'FlowMatchEulerDiscreteScheduler',
+      'use_dynamic_shifting': True,
+    },
+    {'_class_name': 'FlowMatchHeunDiscreteScheduler'},
+    {'_class_name': 'EDMEulerScheduler'},
+    {'_class_name': 'NoScheduler'},
     {'_class_name': 'DDPMScheduler', 'prediction_type': 'flow'},
   ],
 )

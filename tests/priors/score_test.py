@@ -32,7 +32,7 @@ def proxied(tmp_path_factory):
   """A pipeline whose proxy has left its base."""
   directory = tiny.write_pipeline(tmp_path_factory.mktemp('proxied'))
   pipeline = pipelines.open_pipeline(directory, device='cpu')
-  proxy = proxies.Proxy(pipeline.unet)
+  proxy = proxies.Proxy(pipeline.denoiser)
   generator = torch.Generator().manual_seed(1)
   for weight in proxy.parameters.values():
     weight.data.normal_(0, 0.2, generator=generator)
@@ -71,7 +71,7 @@ def _noised_by_hand(pipeline, request):
   rng = seeds.generator(request.seed, request.step, 'score noise')
   noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
   timestep = torch.from_numpy(np.round(request.noise_levels * 999)).long()
-  a2 = pipeline.schedule.alphas_cumprod[timestep][:, None, None, None]
+  a2 = pipeline.schedule.signal[timestep][:, None, None, None] ** 2
   a, s = a2.sqrt(), (1 - a2).sqrt()
   return a * latents + s * noise, noise, timestep, a, s
 
@@ -83,8 +83,10 @@ def _eps_by_hand(pipeline, noisy, timestep, a, s, texts, scale):
   for view, text in enumerate(texts):
 
     def v_of(words, view=view):
-      return pipeline.unet(
-        noisy[view : view + 1], timestep[view], pipeline.text.encode([words])
+      return pipeline.denoiser(
+        noisy[view : view + 1],
+        timestep[view],
+        pipeline.text.encode([words]).sequence,
       ).sample
 
     prediction = v_of(text)
@@ -163,7 +165,7 @@ def test_vsd_is_the_gradient_of_its_surrogate_loss(proxied, proxy_scale):
   )
 
 
-@pytest.mark.parametrize('prediction_type', schedules.PREDICTION_TYPES)
+@pytest.mark.parametrize('prediction_type', schedules.BETA_PREDICTION_TYPES)
 def test_every_prediction_type_pulls_by_eps(tmp_path, prediction_type):
   # One network, read three ways, must give what diffusers would read.
   directory = tiny.write_pipeline(tmp_path, prediction_type)
@@ -179,8 +181,10 @@ def test_every_prediction_type_pulls_by_eps(tmp_path, prediction_type):
   rows = []
   for view, text in enumerate(request.prompts[0]):
     with torch.no_grad():
-      output = pipeline.unet(
-        noisy[view : view + 1], timestep[view], pipeline.text.encode([text])
+      output = pipeline.denoiser(
+        noisy[view : view + 1],
+        timestep[view],
+        pipeline.text.encode([text]).sequence,
       ).sample
     x0 = oracle.step(output, int(timestep[view]), noisy[view : view + 1])
     a = oracle.alphas_cumprod[timestep[view]].sqrt()
@@ -198,7 +202,7 @@ def test_a_fresh_proxy_leaves_nothing_to_pull(tmp_path):
   )
   request = _request((HAPPY, 1.0, 1.0))
   request = dataclasses.replace(request, prompts=((HAPPY, HAPPY),))
-  answer = scores.score(pipeline, proxies.Proxy(pipeline.unet), request)
+  answer = scores.score(pipeline, proxies.Proxy(pipeline.denoiser), request)
   assert not answer.cotangent.any()
   assert answer.metrics == {'norm_0': 0.0, 'cosine_0': 0.0}
 

@@ -23,6 +23,7 @@ from mmdist.priors import pipeline as pipelines
 from mmdist.priors import prior as priors
 from mmdist.priors import schedule as schedules
 from mmdist.priors import score as scores
+from mmdist.priors import text_encoders
 from tests.priors import tiny
 
 SIZE = 2  # Pixels along an axis.
@@ -55,15 +56,15 @@ class GaussianDenoiser(
     super().__init__()
     self.to_q = torch.nn.Linear(len(MEANS), 3, bias=False)
     self.to_q.weight.data = torch.tensor(list(MEANS.values())).T.contiguous()
-    self.alphas_cumprod = _schedule().alphas_cumprod
+    self.signal = _schedule().signal
     self.mean = None  # If set, the belief about every text.
 
   def forward(self, noisy, timestep, encoder_hidden_states):
     mean = self.to_q(encoder_hidden_states[:, 0])
     if self.mean is not None:
       mean = self.mean.expand_as(mean)
-    a2 = self.alphas_cumprod[timestep][:, None, None, None]
-    a, s2 = a2.sqrt(), 1 - a2
+    a = self.signal[timestep][:, None, None, None]
+    a2, s2 = a**2, 1 - a**2
     residual = noisy - a * mean[:, :, None, None]
     eps = s2.sqrt() * residual / (a2 * VARIANCE + s2)
     return types.SimpleNamespace(sample=eps)
@@ -74,7 +75,7 @@ class OneHotTexts:
 
   def encode(self, texts):
     places = [list(MEANS).index(text) for text in texts]
-    return torch.eye(len(MEANS))[places][:, None, :]
+    return text_encoders.TextEmbeds(torch.eye(len(MEANS))[places][:, None, :])
 
 
 class ExactProxy:
@@ -97,7 +98,7 @@ def _schedule():
 
 def _pipeline():
   return pipelines.Pipeline(
-    unet=GaussianDenoiser().requires_grad_(False),
+    denoiser=GaussianDenoiser().requires_grad_(False),
     text=OneHotTexts(),
     schedule=_schedule(),
     codec=image_codec.PixelCodec(1),
@@ -135,7 +136,7 @@ def _balance(concepts):
 def _descend(concepts, num_steps):
   """Descends with exact proxies; returns the colour after each step."""
   pipeline = _pipeline()
-  proxy = ExactProxy(pipeline.unet)
+  proxy = ExactProxy(pipeline.denoiser)
   colours = [np.zeros(3, np.float32)]
   for step in range(num_steps):
     proxy.mean = torch.from_numpy(colours[-1])
@@ -167,7 +168,7 @@ def test_fits_take_the_proxy_to_the_mean_of_the_renders():
     prior.score(_request(MIXTURES[0], colour, step, 0.1 * 0.96**step))
     prior.fit()
   with prior.proxy.active(), torch.no_grad():
-    learned = prior.pipeline.unet.to_q(torch.eye(len(MEANS))).numpy()
+    learned = prior.pipeline.denoiser.to_q(torch.eye(len(MEANS))).numpy()
   # The renders' noise: 0.22 / sqrt(4 pixels x 8 views x some 25 fits) = 0.01.
   np.testing.assert_allclose(learned[0], colour, atol=0.04)
 

@@ -1,0 +1,164 @@
+"""A user's own LoRA, merged into the frozen model under the proxy.
+
+The file may be what diffusers or PEFT saves, or Kohya's: diffusers reads all of
+them. Merged, it costs nothing at a step, and the proxy starts from the model
+that the user has trained.
+"""
+
+import os
+import pathlib
+from typing import Any
+
+import diffusers
+from diffusers import loaders
+from diffusers import utils
+import peft
+import torch
+
+from mmdist.priors import directory as files
+from mmdist.priors import prompts
+
+_NAME = 'own'
+
+
+def check_lora(path: str | os.PathLike) -> pathlib.Path:
+  """Raises unless a file is whole safetensors; returns its path.
+
+  Raises:
+    FileNotFoundError, ValueError: in one line.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(
+      f'LoRA {path} is not a file; expected one .safetensors file.'
+    )
+  if path.suffix != '.safetensors':
+    raise ValueError(
+      f'LoRA {path} is not .safetensors; a pickled file could run code, so '
+      'convert it (safetensors.torch.save_file).'
+    )
+  files.check_safetensors(path)
+  return path
+
+
+def merge_lora(
+  denoiser: Any,
+  text: prompts.PromptEncoder,
+  path: str | os.PathLike,
+  scale: float = 1.0,
+) -> None:
+  """Adds `scale` times a LoRA to the weights of a model, in place.
+
+  Args:
+    denoiser: its network, in float32: a small change would drown in less.
+    text: its text encoders, moved too if the file says so.
+    path: a safetensors file.
+    scale: 0 changes nothing.
+
+  Raises:
+    FileNotFoundError, ValueError: no such file, or it is of another model.
+  """
+  path = check_lora(path)
+  mixin, prefix = _loader(denoiser, text)
+  try:
+    state, alphas, metadata = _read(mixin, path, denoiser)
+    targets = {prefix: denoiser}
+    for number, encoder in enumerate(text.modules, 1):
+      targets[f'text_encoder_{number}' if number > 1 else 'text_encoder'] = (
+        encoder
+      )
+    _check_known(path, state, targets)
+    merged = 0
+    for name, module in targets.items():
+      part = {k: v for k, v in state.items() if k.startswith(f'{name}.')}
+      if part:
+        _load(mixin, module, part, alphas, metadata, name)
+        merged += _merge(module, scale)
+  except (RuntimeError, KeyError, TypeError) as error:
+    raise ValueError(
+      f'LoRA {path} does not fit the model: {files.first_line(error)}'
+    ) from error
+  if not merged:
+    raise ValueError(
+      f'LoRA {path} changes no layer of the model; is it of another family?'
+    )
+  text.forget()
+
+
+def _loader(denoiser, text):
+  """Returns the diffusers mixin that reads this family's files."""
+  if not isinstance(denoiser, diffusers.UNet2DConditionModel):
+    return loaders.SD3LoraLoaderMixin, 'transformer'
+  if len(text.readers) > 1:
+    return loaders.StableDiffusionXLLoraLoaderMixin, 'unet'
+  return loaders.StableDiffusionLoraLoaderMixin, 'unet'
+
+
+def _read(mixin, path, denoiser):
+  """Returns the state dict in diffusers' naming, its alphas, its metadata."""
+  more = (
+    {'unet_config': denoiser.config}
+    if mixin is loaders.StableDiffusionXLLoraLoaderMixin
+    else {}
+  )
+  read = mixin.lora_state_dict(
+    str(path.parent),
+    weight_name=path.name,
+    use_safetensors=True,
+    local_files_only=True,
+    return_lora_metadata=True,
+    **more,
+  )
+  state, *alphas, metadata = read
+  return state, alphas[0] if alphas else None, metadata
+
+
+def _check_known(path, state, targets) -> None:
+  """Raises ValueError for a layer that no network has: nothing is skipped."""
+  for key in sorted(state):
+    name, _, rest = key.partition('.')
+    layer = rest.partition('.lora')[0]
+    module = targets.get(name)
+    known = dict(module.named_modules()) if module is not None else {}
+    if layer not in known and not _is_old_attention(layer):
+      raise ValueError(
+        f'LoRA {path} is of another model: there is no layer {name}.{layer}.'
+      )
+
+
+def _is_old_attention(layer: str) -> bool:
+  """diffusers' first format named a processor's layers; it maps them itself."""
+  return '.processor' in layer
+
+
+def _load(mixin, module, state, alphas, metadata, prefix) -> None:
+  # Of another part alone it would be taken for an empty one of this.
+  own = {k: v for k, v in (metadata or {}).items() if k.startswith(prefix)}
+  settings = {'network_alphas': alphas, 'metadata': own or None}
+  if prefix.startswith('text_encoder'):
+    mixin.load_lora_into_text_encoder(
+      state, text_encoder=module, prefix=prefix, adapter_name=_NAME, **settings
+    )
+  else:
+    module.load_lora_adapter(
+      state, prefix=prefix, adapter_name=_NAME, **settings
+    )
+
+
+@torch.no_grad()
+def _merge(module, scale: float) -> int:
+  """Folds the adapter into the weights; returns how many layers it moved."""
+  layers = [
+    layer
+    for layer in module.modules()
+    if isinstance(layer, peft.tuners.tuners_utils.BaseTunerLayer)
+  ]
+  for layer in layers:
+    layer.set_scale(_NAME, scale)
+    layer.merge(safe_merge=True, adapter_names=[_NAME])
+  utils.recurse_remove_peft_layers(module)
+  for name in ('peft_config', '_hf_peft_config_loaded'):
+    if hasattr(module, name):
+      delattr(module, name)
+  module.requires_grad_(False)
+  return len(layers)

@@ -1,0 +1,55 @@
+"""Runs a denoising network by the signature of its class.
+
+Every network takes noisy latents, a time and the conditions of a text; what
+its class calls them, and what SDXL wants besides, is known here only.
+"""
+
+from typing import Any
+
+import torch
+
+from mmdist.priors import text_encoders
+
+
+def run(
+  network: Any,
+  noisy: torch.Tensor,
+  time: torch.Tensor,
+  embeds: text_encoders.TextEmbeds,
+  image_size: int,
+) -> torch.Tensor:
+  """Runs a network once.
+
+  Args:
+    network: a UNet2DConditionModel or SD3Transformer2DModel.
+    noisy: [B, C, h, w] in the network's dtype.
+    time: [B], as its schedule calls it.
+    embeds: of B texts, in the network's dtype.
+    image_size: pixels along an axis, which SDXL is told.
+
+  Returns:
+    [B, C, h, w]; of a network that predicts a variance too, without it.
+  """
+  if 'joint_attention_dim' in network.config:
+    return network(
+      hidden_states=noisy,
+      timestep=time,
+      encoder_hidden_states=embeds.sequence,
+      pooled_projections=embeds.pooled,
+    ).sample
+  more = {}
+  if network.config.get('addition_embed_type') == 'text_time':
+    more['added_cond_kwargs'] = {
+      'text_embeds': embeds.pooled,
+      'time_ids': size_conditions(image_size, len(noisy)).to(noisy),
+    }
+  prediction = network(
+    noisy, time, encoder_hidden_states=embeds.sequence, **more
+  ).sample
+  return prediction[:, : noisy.shape[1]]
+
+
+def size_conditions(image_size: int, batch_size: int) -> torch.Tensor:
+  """Returns SDXL's [B, 6]: original size, no crop, target size, all alike."""
+  sizes = torch.tensor([image_size, image_size, 0, 0, image_size, image_size])
+  return sizes.expand(batch_size, 6)

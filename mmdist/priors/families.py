@@ -1,0 +1,299 @@
+"""What a diffusers directory declares itself to be, before a weight is read.
+
+Nobody says which family of models a prior is: its configuration files do.
+Everything that opening one needs to know is read here, and what is not
+understood is refused here, in one line that names the file.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import inspect
+import pathlib
+from typing import Any
+
+import diffusers
+
+from mmdist.priors import directory as files
+from mmdist.priors import schedule as schedules
+from mmdist.priors import text_encoders
+
+CLIP, CLIP_PROJECTION, T5 = 'CLIPTextModel', 'CLIPTextModelWithProjection', 'T5'
+# As the configuration files name them.
+_TEXT_CLASSES = {
+  'CLIPTextModel': CLIP,
+  'CLIPTextModelWithProjection': CLIP_PROJECTION,
+  'T5EncoderModel': T5,
+  'T5ForConditionalGeneration': T5,
+}
+DENOISERS = ('UNet2DConditionModel', 'SD3Transformer2DModel')
+# DeepFloyd IF's T5 was trained on texts of so many tokens, SD 3's read so many.
+_IF_TOKENS, _SD3_TOKENS = 77, 256
+CODECS = ('pixel_unshuffle', 'identity', 'vae')
+
+
+@dataclasses.dataclass(frozen=True)
+class TextFolder:
+  """One text encoder of a directory.
+
+  Attributes:
+    component: its folder.
+    tokenizer: the folder of its tokenizer.
+    kind: `CLIP`, `CLIP_PROJECTION` or `T5`.
+    length: tokens of a text, both ends included.
+    style: how it is read.
+  """
+
+  component: str
+  tokenizer: str
+  kind: str
+  length: int
+  style: text_encoders.Style
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """A directory's own word on what it holds.
+
+  Attributes:
+    directory: where it lies.
+    settings: `mmdist.json`; empty if there was none.
+    denoiser: folder of the network, 'unet' or 'transformer'.
+    denoiser_config: its config.json.
+    texts: its text encoders, in the order of their folders.
+    join: what becomes of several encoders' answers.
+    empty_is_zero: whether the empty text is all zeros (SDXL).
+    codec: one of `CODECS`.
+    codec_factor: pixels per latent along an axis.
+    image_size: pixels along an axis of the images it knows.
+    schedule: its noise levels.
+  """
+
+  directory: pathlib.Path
+  settings: Mapping[str, Any]
+  denoiser: str
+  denoiser_config: Mapping[str, Any]
+  texts: tuple[TextFolder, ...]
+  join: text_encoders.Join
+  empty_is_zero: bool
+  codec: str
+  codec_factor: int
+  image_size: int
+  schedule: schedules.Schedule
+
+  @property
+  def components(self) -> tuple[str, ...]:
+    """The folders that hold weights."""
+    vae = ('vae',) if self.codec == 'vae' else ()
+    return (self.denoiser, *(text.component for text in self.texts), *vae)
+
+
+def read_family(directory: pathlib.Path) -> Family:
+  """Reads every configuration file of a directory.
+
+  Raises:
+    FileNotFoundError, ValueError: in one line, the file that is missing,
+      damaged, or not understood.
+  """
+  directory = pathlib.Path(directory)
+  files.check_is_pipeline(directory)
+  settings = files.read_settings(directory)
+  schedule_config = files.read_json(
+    directory / 'scheduler' / 'scheduler_config.json'
+  )
+  denoiser = 'unet' if (directory / 'unet').is_dir() else 'transformer'
+  config = _read_denoiser(directory / denoiser / 'config.json')
+  texts = _read_texts(directory, settings, denoiser)
+  codec, factor, channels = _read_codec(directory, settings)
+  size = settings.get('image_size', config['sample_size'] * factor)
+  _check_fit(directory / denoiser / 'config.json', config, codec, channels)
+  if size % factor:
+    raise ValueError(
+      f"{directory}: image_size {size} is no multiple of the image codec's "
+      f'factor {factor}.'
+    )
+  return Family(
+    directory=directory,
+    settings=settings,
+    denoiser=denoiser,
+    denoiser_config=config,
+    texts=texts,
+    join=_choose_join(directory, config, texts),
+    empty_is_zero=_is_empty_zero(directory, config),
+    codec=codec,
+    codec_factor=factor,
+    image_size=size,
+    schedule=schedules.schedule_from_config(schedule_config),
+  )
+
+
+def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
+  """Reads the network's config, with the defaults of its class."""
+  config = files.read_json(path)
+  name = config.get('_class_name')
+  if name not in DENOISERS:
+    raise ValueError(
+      f'{path} declares {name}; expected one of {", ".join(DENOISERS)}.'
+    )
+  parameters = inspect.signature(getattr(diffusers, name).__init__).parameters
+  defaults = {
+    key: parameter.default
+    for key, parameter in parameters.items()
+    if parameter.default is not inspect.Parameter.empty
+  }
+  config = {**defaults, **config}
+  for field, known in (
+    ('addition_embed_type', (None, 'text', 'text_time')),
+    ('encoder_hid_dim_type', (None, 'text_proj')),
+    ('class_embed_type', (None,)),
+    ('num_class_embeds', (None,)),
+    ('time_cond_proj_dim', (None,)),
+  ):
+    if config.get(field) not in known:
+      raise ValueError(
+        f'{path} asks for {field}={config[field]!r}, which is none of the '
+        'conditions that a prior has: a text, and for SDXL the image size.'
+      )
+  if not isinstance(config['sample_size'], int):
+    raise ValueError(
+      f'{path} has sample_size={config["sample_size"]!r}; expected one number, '
+      'since images are square.'
+    )
+  return config
+
+
+def _read_texts(directory, settings, denoiser) -> tuple[TextFolder, ...]:
+  texts = []
+  for suffix in ('', '_2', '_3'):
+    component = f'text_encoder{suffix}'
+    if not (directory / component).is_dir():
+      continue
+    path = directory / component / 'config.json'
+    config = files.read_json(path)
+    kind = _text_kind(path, config)
+    texts.append((component, f'tokenizer{suffix}', kind, config))
+  kinds = tuple(text[2] for text in texts)
+  styles = _STYLES.get((denoiser, kinds))
+  if styles is None:
+    raise ValueError(
+      f'{directory} has a {denoiser} with the text encoders '
+      f'{", ".join(kinds) or "none"}; expected those of Stable Diffusion 1, 2, '
+      'XL or 3 or of DeepFloyd IF (text_encoder/, text_encoder_2/, ...).'
+    )
+  return tuple(
+    TextFolder(
+      component,
+      tokenizer,
+      kind,
+      _text_length(directory / tokenizer, kind, config, settings, denoiser),
+      style,
+    )
+    for (component, tokenizer, kind, config), style in zip(
+      texts, styles, strict=True
+    )
+  )
+
+
+_PENULTIMATE = text_encoders.Style(penultimate=True)
+# (network, text encoders) -> how each is read.
+_STYLES = {
+  ('unet', (CLIP,)): (text_encoders.Style(),),
+  ('unet', (T5,)): (text_encoders.Style(masked=True, lowercase=True),),
+  ('unet', (CLIP, CLIP_PROJECTION)): (_PENULTIMATE,) * 2,
+  ('transformer', (CLIP_PROJECTION,) * 2): (_PENULTIMATE,) * 2,
+  ('transformer', (CLIP_PROJECTION, CLIP_PROJECTION, T5)): (
+    _PENULTIMATE,
+    _PENULTIMATE,
+    text_encoders.Style(),
+  ),
+}
+
+
+def _text_kind(path: pathlib.Path, config: Mapping[str, Any]) -> str:
+  if 'auto_map' in config:
+    raise ValueError(
+      f'{path} asks for code of its own (auto_map), which mmdist never runs.'
+    )
+  names = config.get('architectures') or ['no class']
+  if names[0] not in _TEXT_CLASSES:
+    raise ValueError(
+      f'{path} declares {names[0]}; expected one of {", ".join(_TEXT_CLASSES)}.'
+    )
+  return _TEXT_CLASSES[names[0]]
+
+
+def _text_length(folder, kind, config, settings, denoiser) -> int:
+  """Returns the tokens of a text: the model's, or fewer if it says so."""
+  if kind == T5:
+    longest = _SD3_TOKENS if denoiser == 'transformer' else _IF_TOKENS
+    path = folder / 'tokenizer_config.json'
+    if denoiser == 'unet' and path.is_file():
+      longest = min(longest, files.read_json(path).get('model_max_length', 77))
+  else:
+    longest = config.get('max_position_embeddings', 77)
+  return files.prompt_length(settings, longest)
+
+
+def _choose_join(directory, config, texts) -> text_encoders.Join:
+  if config['_class_name'] == 'SD3Transformer2DModel':
+    return text_encoders.join_three(_SD3_TOKENS, config['joint_attention_dim'])
+  wants_size = config['addition_embed_type'] == 'text_time'
+  if wants_size != (len(texts) == 2):
+    raise ValueError(
+      f'{directory / "unet" / "config.json"} has addition_embed_type='
+      f'{config["addition_embed_type"]!r} and {len(texts)} text encoder(s); '
+      "expected 'text_time' with two, as SDXL, or something else with one."
+    )
+  return text_encoders.join_two if wants_size else text_encoders.join_one
+
+
+def _is_empty_zero(directory, config) -> bool:
+  if config.get('addition_embed_type') != 'text_time':
+    return False
+  path = directory / 'model_index.json'
+  index = files.read_json(path) if path.is_file() else {}
+  return bool(index.get('force_zeros_for_empty_prompt', True))
+
+
+def _read_codec(directory, settings) -> tuple[str, int, int]:
+  """Returns the image codec, its factor, and how many channels it makes."""
+  latent = (directory / 'vae').is_dir()
+  name = settings.get('image_codec', 'vae' if latent else 'identity')
+  if name == 'identity':
+    return name, 1, 3
+  if name == 'pixel_unshuffle':
+    factor = int(settings.get('factor', 2))
+    return name, factor, 3 * factor**2
+  if name != 'vae':
+    raise ValueError(
+      f'{directory / files.SETTINGS_FILE} has image_codec {name!r}; expected '
+      f'one of {", ".join(CODECS)}.'
+    )
+  path = directory / 'vae' / 'config.json'
+  config = files.read_json(path)
+  if config.get('_class_name', 'AutoencoderKL') != 'AutoencoderKL':
+    raise ValueError(
+      f'{path} declares {config["_class_name"]}; expected AutoencoderKL.'
+    )
+  factor = 2 ** (len(config.get('block_out_channels', (64,))) - 1)
+  return name, factor, config.get('latent_channels', 4)
+
+
+def _check_fit(path, config, codec: str, channels: int) -> None:
+  takes, gives = config['in_channels'], config['out_channels']
+  if takes != channels:
+    remedy = (
+      'a model that paints into or over a given image is no prior'
+      if codec == 'vae'
+      else f'correct image_codec and factor in {files.SETTINGS_FILE}, or add '
+      'the vae/ folder'
+    )
+    raise ValueError(
+      f'{path}: the network takes {takes} channels, the image codec {codec} '
+      f'makes {channels}; {remedy}.'
+    )
+  # Twice as many: DeepFloyd IF predicts a variance too, which is not used.
+  if gives not in (takes, 2 * takes):
+    raise ValueError(
+      f'{path}: the network makes {gives} channels of {takes}; expected as '
+      'many, or twice as many if it predicts a variance.'
+    )

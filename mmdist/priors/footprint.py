@@ -1,0 +1,210 @@
+"""How much memory a prior will need, told before anything is loaded.
+
+Weights are counted from the headers of their files. Activations are counted by
+running the networks on PyTorch's meta device, which has shapes and no numbers:
+every output of a layer that a backward pass may want is added up. What
+libraries keep for themselves (a CUDA context is about half a GiB) is not in it.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import pathlib
+
+import diffusers
+import safetensors
+import torch
+
+from mmdist.core import messages
+from mmdist.priors import denoisers
+from mmdist.priors import directory as files
+from mmdist.priors import families
+from mmdist.priors import locate
+from mmdist.priors import proxy as proxies
+from mmdist.priors import text_encoders
+
+_BYTES = {'float32': 4, 'bfloat16': 2, 'float16': 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Footprint:
+  """An estimate, in bytes.
+
+  Attributes:
+    denoiser: the frozen network's weights.
+    text: the text encoders', wherever they lie.
+    vae: the VAE's; 0 in pixel space.
+    proxy: LoRA weights, gradients and Adam's two moments, in float32.
+    activations: of one fit or of the way back through the VAE's encoder,
+      whichever is more.
+    offloaded: whether the text encoders lie on the CPU.
+  """
+
+  denoiser: int
+  text: int
+  vae: int
+  proxy: int
+  activations: int
+  offloaded: bool = False
+
+  @property
+  def total(self) -> int:
+    """Bytes on the prior's device."""
+    text = 0 if self.offloaded else self.text
+    return self.denoiser + text + self.vae + self.proxy + self.activations
+
+
+def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
+  """Estimates a prior's memory without loading a weight.
+
+  Raises:
+    FileNotFoundError, ValueError: as `families.read_family`.
+  """
+  family = families.read_family(pathlib.Path(locate.locate(spec.directory)))
+  size = _BYTES[spec.dtype]
+  with torch.device('meta'):
+    network = getattr(
+      diffusers, family.denoiser_config['_class_name']
+    ).from_config(_own(family.denoiser_config))
+  activations = count_outputs(
+    network, lambda: _run(network, family, num_views), size
+  )
+  vae = 0
+  if family.codec == 'vae':
+    vae_size = 4 if spec.dtype == 'float16' else size
+    vae = _count(family.directory, 'vae') * vae_size
+    encoding = _count_encoder(family, num_views, vae_size)
+    activations = max(activations, encoding)
+    if not spec.memory.checkpoint_encoder:
+      activations += encoding
+  return Footprint(
+    denoiser=_count(family.directory, family.denoiser) * size,
+    text=sum(
+      _count(family.directory, text.component) * _BYTES[spec.memory.text_dtype]
+      for text in family.texts
+    ),
+    vae=vae,
+    proxy=_proxy_bytes(network, spec),
+    activations=activations,
+    offloaded=spec.memory.offload_text,
+  )
+
+
+def _own(config) -> dict:
+  """Returns a config without the version that diffusers would warn of."""
+  return {key: v for key, v in config.items() if not key.startswith('_diff')}
+
+
+def _count(directory: pathlib.Path, component: str) -> int:
+  """Returns how many numbers the weight files of a component hold."""
+  total = 0
+  for path in files.weight_files(directory, component)[0]:
+    with safetensors.safe_open(path, 'pt') as file:
+      for name in file.keys():
+        total += torch.Size(file.get_slice(name).get_shape()).numel()
+  return total
+
+
+def count_outputs(
+  module: torch.nn.Module, run: Callable[[], object], size: int
+) -> int:
+  """Adds up the outputs of all layers while `run` runs, in bytes."""
+  total = 0
+
+  def add(layer, inputs, output):
+    nonlocal total
+    del layer, inputs
+    if isinstance(output, torch.Tensor):
+      total += output.numel() * size
+
+  hooks = [
+    layer.register_forward_hook(add)
+    for layer in module.modules()
+    if not any(layer.children())
+  ]
+  try:
+    with torch.no_grad():
+      run()
+  finally:
+    for hook in hooks:
+      hook.remove()
+  return total
+
+
+def _run(network, family: families.Family, num_views: int):
+  config = network.config
+  latents = family.image_size // family.codec_factor
+  width = config.get('joint_attention_dim') or config['cross_attention_dim']
+  pooled = config.get('pooled_projection_dim')
+  if config.get('addition_embed_type') == 'text_time':
+    added = 6 * config['addition_time_embed_dim']
+    pooled = config['projection_class_embeddings_input_dim'] - added
+  if config.get('encoder_hid_dim'):
+    width = config['encoder_hid_dim']
+  length = sum(text.length for text in family.texts)
+
+  def zeros(*shape):
+    return torch.zeros(num_views, *shape, device='meta')
+
+  embeds = text_encoders.TextEmbeds(
+    zeros(length, width), zeros(pooled) if pooled else None
+  )
+  return denoisers.run(
+    network,
+    zeros(config['in_channels'], latents, latents),
+    zeros(),
+    embeds,
+    family.image_size,
+  )
+
+
+def _count_encoder(family, num_views: int, size: int) -> int:
+  config = files.read_json(family.directory / 'vae' / 'config.json')
+  with torch.device('meta'):
+    vae = diffusers.AutoencoderKL.from_config(_own(config))
+  pixels = torch.zeros(
+    num_views, 3, family.image_size, family.image_size, device='meta'
+  )
+  return count_outputs(vae, lambda: vae.encode(pixels), size)
+
+
+def _proxy_bytes(network, spec: messages.PriorSpec) -> int:
+  """Returns the bytes of a LoRA on every target: weight, gradient, moments."""
+  if spec.objective != 'vsd':
+    return 0
+  total = 0
+  for name, module in network.named_modules():
+    weight = getattr(module, 'weight', None)
+    if weight is None or not _is_target(name):
+      continue
+    out, into, *kernel = weight.shape
+    total += spec.rank * (out + into * torch.Size(kernel).numel())
+  return 4 * 4 * total
+
+
+def _is_target(name: str) -> bool:
+  return any(
+    name == target or name.endswith(f'.{target}') for target in proxies.TARGETS
+  )
+
+
+def format_lines(footprints: dict[str, Footprint]) -> list[str]:
+  """Returns a line per prior, and the sum if there are several."""
+  lines = []
+  for name, f in footprints.items():
+    text = _gib(f.text) + (' on the CPU' if f.offloaded else '')
+    parts = [f'network {_gib(f.denoiser)}', f'text {text}']
+    parts += [f'VAE {_gib(f.vae)}'] if f.vae else []
+    parts += [f'proxy {_gib(f.proxy)}'] if f.proxy else []
+    parts.append(f'activations {_gib(f.activations)}')
+    lines.append(
+      f"memory of prior '{name}': about {_gib(f.total)} ({', '.join(parts)})"
+    )
+  if len(footprints) > 1:
+    total = sum(f.total for f in footprints.values())
+    lines.append(f'memory of all priors: about {_gib(total)}')
+  return lines
+
+
+def _gib(count: int) -> str:
+  mib = count / 2**20
+  return f'{mib / 1024:.1f} GiB' if mib >= 1024 else f'{mib:.0f} MiB'

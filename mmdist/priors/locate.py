@@ -1,0 +1,67 @@
+"""Where a prior's files lie: an embedded name, a directory, or a pinned hub id.
+
+A hub id is 'OWNER/NAME@REVISION' with all 40 digits of a commit: what a branch
+or a tag stands for can change under a run. Each machine fetches for itself, so
+a spec carries the id and not this machine's folder.
+"""
+
+import os
+import re
+
+import huggingface_hub
+import huggingface_hub.errors
+
+from mmdist.core import assets
+from mmdist.priors import directory as files
+
+_PINNED = re.compile(r'([\w.-]+/[\w.-]+)@([0-9a-f]{40})')
+_HUB_LIKE = re.compile(r'[\w.-]+/[\w.-]+(@.*)?')
+# No pickles and no code are even downloaded.
+PATTERNS = ('*.json', '*.safetensors', '*.txt', '*.model')
+
+
+def is_hub_id(name: str) -> bool:
+  """Says whether a name is of a hub, rightly pinned or not."""
+  return '@' in name and not os.path.isdir(name)
+
+
+def locate(name: str) -> str:
+  """Returns the absolute directory of a prior, fetched if it is of a hub.
+
+  Raises:
+    FileNotFoundError: there is no such directory, or it cannot be fetched.
+    ValueError: a hub id without its commit.
+  """
+  pinned = _PINNED.fullmatch(name)
+  if pinned and not os.path.isdir(name):
+    return _fetch(name, *pinned.groups())
+  if is_hub_id(name):
+    raise ValueError(
+      f'{name!r} does not name a commit; expected OWNER/NAME@ and its 40 hex '
+      'digits, since a branch or a tag can change under a run.'
+    )
+  try:
+    return assets.resolve(name)
+  except FileNotFoundError as error:
+    if not _HUB_LIKE.fullmatch(name) or os.path.exists(name):
+      raise
+    raise FileNotFoundError(
+      f'{str(error)} A model of a hub is named OWNER/NAME@ and the 40 hex '
+      'digits of its commit.'
+    ) from error
+
+
+def _fetch(name: str, repository: str, revision: str) -> str:
+  try:
+    return huggingface_hub.snapshot_download(
+      repository, revision=revision, allow_patterns=list(PATTERNS)
+    )
+  except (
+    OSError,
+    ValueError,
+    huggingface_hub.errors.HfHubHTTPError,
+  ) as error:
+    raise FileNotFoundError(
+      f'{name} cannot be fetched ({files.first_line(error)}); give a local '
+      'diffusers directory instead.'
+    ) from error

@@ -1,0 +1,136 @@
+"""How each family of models reads a text: which encoders, which layers, joined.
+
+Owns what diffusers' pipelines do between a prompt and the network's
+conditions; words, lengths and the memory of texts are `prompts.py`'s.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TextEmbeds:
+  """What a network is told of N texts.
+
+  Attributes:
+    sequence: [N, L, D] float32, for its cross-attention.
+    pooled: [N, P] float32, one vector per text; None where it wants none.
+  """
+
+  sequence: torch.Tensor
+  pooled: torch.Tensor | None = None
+
+  def to(self, device, dtype: torch.dtype) -> 'TextEmbeds':
+    """Returns it on another device, in another dtype."""
+    pooled = self.pooled
+    return TextEmbeds(
+      self.sequence.to(device, dtype),
+      None if pooled is None else pooled.to(device, dtype),
+    )
+
+
+def stack(embeds: Sequence[TextEmbeds]) -> TextEmbeds:
+  """Joins the embeddings of single texts into one batch."""
+  return TextEmbeds(
+    torch.cat([e.sequence for e in embeds]),
+    None if embeds[0].pooled is None else torch.cat([e.pooled for e in embeds]),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+  """How one encoder is read.
+
+  Attributes:
+    penultimate: take the layer before the last, as SDXL and SD 3 do.
+    masked: padding is hidden from the encoder (DeepFloyd IF).
+    lowercase: texts are lowered and stripped first (DeepFloyd IF).
+  """
+
+  penultimate: bool = False
+  masked: bool = False
+  lowercase: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reader:
+  """One tokenizer with its encoder.
+
+  Attributes:
+    tokenizer: a fast tokenizer of transformers.
+    text_encoder: a CLIPTextModel, with or without projection, or a T5 encoder.
+    length: L, tokens that every text is padded to.
+    style: how it is read.
+  """
+
+  tokenizer: Any
+  text_encoder: Any
+  length: int
+  style: Style = Style()
+
+  def read(self, texts: Sequence[str]) -> TextEmbeds:
+    """Encodes N texts that fit, with gradient where weights have it."""
+    if self.style.lowercase:
+      texts = [text.lower().strip() for text in texts]
+    tokens = self.tokenizer(
+      list(texts),
+      padding='max_length',
+      truncation=True,
+      max_length=self.length,
+      return_tensors='pt',
+    ).to(self.text_encoder.device)
+    output = self.text_encoder(
+      tokens['input_ids'],
+      attention_mask=tokens['attention_mask'] if self.style.masked else None,
+      output_hidden_states=self.style.penultimate,
+    )
+    hidden = (
+      output.hidden_states[-2]
+      if self.style.penultimate
+      else output.last_hidden_state
+    )
+    pooled = getattr(output, 'text_embeds', None)
+    return TextEmbeds(
+      hidden.float(), None if pooled is None else pooled.float()
+    )
+
+
+Join = Callable[[Sequence[TextEmbeds]], TextEmbeds]
+
+
+def join_one(read: Sequence[TextEmbeds]) -> TextEmbeds:
+  """Stable Diffusion 1 and 2, DeepFloyd IF: one encoder, its sequence."""
+  return TextEmbeds(read[0].sequence)
+
+
+def join_two(read: Sequence[TextEmbeds]) -> TextEmbeds:
+  """Stable Diffusion XL: features side by side, the second one's vector."""
+  return TextEmbeds(
+    torch.cat([one.sequence for one in read], -1), read[1].pooled
+  )
+
+
+def join_three(num_t5_tokens: int, width: int) -> Join:
+  """Stable Diffusion 3: two CLIPs side by side, then T5 behind them.
+
+  Args:
+    num_t5_tokens: of T5's sequence; zeros where the directory has no T5.
+    width: D of the network.
+  """
+
+  def join(read: Sequence[TextEmbeds]) -> TextEmbeds:
+    clip = torch.cat([one.sequence for one in read[:2]], -1)
+    clip = functional.pad(clip, (0, width - clip.shape[-1]))
+    t5 = (
+      read[2].sequence
+      if len(read) > 2
+      else clip.new_zeros(len(clip), num_t5_tokens, width)
+    )
+    pooled = torch.cat([one.pooled for one in read[:2]], -1)
+    return TextEmbeds(torch.cat([clip, t5], 1), pooled)
+
+  return join

@@ -1,0 +1,73 @@
+"""Names of priors: embedded, a directory, or a hub's commit; never a branch."""
+
+import pathlib
+
+import huggingface_hub
+import pytest
+
+from mmdist.priors import locate
+
+COMMIT = '0123456789abcdef0123456789abcdef01234567'
+
+
+@pytest.fixture(name='fetched')
+def fixture_fetched(monkeypatch, tmp_path):
+  """Puts a recorder in place of the network."""
+  asked = []
+
+  def fetch(repository, **settings):
+    asked.append((repository, settings))
+    return str(tmp_path)
+
+  monkeypatch.setattr(huggingface_hub, 'snapshot_download', fetch)
+  return asked
+
+
+def test_an_embedded_name_and_a_directory_are_local(fetched, tmp_path):
+  assert pathlib.Path(locate.locate('color')).name == 'color'
+  assert locate.locate(str(tmp_path)) == str(tmp_path.resolve())
+  assert not fetched
+
+
+def test_a_commit_is_fetched_without_pickles_or_code(fetched, tmp_path):
+  assert locate.locate(f'someone/model.v1@{COMMIT}') == str(tmp_path)
+  ((repository, settings),) = fetched
+  assert repository == 'someone/model.v1'
+  assert settings['revision'] == COMMIT
+  for forbidden in ('.bin', '.py', '.ckpt', '.pt'):
+    assert not any(p.endswith(forbidden) for p in settings['allow_patterns'])
+
+
+@pytest.mark.parametrize('revision', ['main', COMMIT[:39], COMMIT.upper(), ''])
+def test_a_branch_is_refused_before_anything_is_fetched(fetched, revision):
+  with pytest.raises(ValueError, match='does not name a commit.*40 hex'):
+    locate.locate(f'someone/model@{revision}')
+  assert not fetched
+
+
+def test_a_hub_id_without_commit_is_told_what_is_missing(fetched):
+  with pytest.raises(FileNotFoundError, match='40 hex digits of its commit'):
+    locate.locate('someone/model')
+  assert not fetched
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
+  def fail(*_, **__):
+    raise OSError('no network\nat all')
+
+  monkeypatch.setattr(huggingface_hub, 'snapshot_download', fail)
+  with pytest.raises(FileNotFoundError) as caught:
+    locate.locate(f'someone/model@{COMMIT}')
+  assert str(caught.value) == (
+    f'someone/model@{COMMIT} cannot be fetched (no network); give a local '
+    'diffusers directory instead.'
+  )
+
+
+def test_a_directory_with_such_a_name_is_a_directory(
+  fetched, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'my' / f'model@{COMMIT}').mkdir(parents=True)
+  assert locate.locate(f'my/model@{COMMIT}').endswith(COMMIT)
+  assert not fetched
