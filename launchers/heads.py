@@ -10,6 +10,10 @@ work with `--shards=0:160:2` and `--shards=1:160:2`. `--siblings=0:28` adds
 families of heads that differ in one thing each, half of them in expression,
 which is how a prior learns the words for what is small in a picture.
 `--families=wear,hair_color` has families differ in these alone.
+
+  python -m launchers.heads --photos=12 --seed=5 --index=2 --out=runs/photos
+
+takes pictures of one head as a friend would, for `launchers.personalize`.
 """
 
 from collections.abc import Sequence
@@ -46,6 +50,8 @@ def define_flags() -> None:
   flags.DEFINE_string(
     'siblings', '', 'FIRST:LAST[:STEP] of shards of siblings.'
   )
+  flags.DEFINE_integer('photos', 0, 'Pictures of one head, as by a friend.', 0)
+  flags.DEFINE_integer('index', 0, 'Which head of the family, for photos.', 0)
   flags.DEFINE_list('families', [], 'What siblings differ in, one at a time.')
 
 
@@ -131,11 +137,46 @@ def write_heads(out: pathlib.Path, options: Options) -> None:
   print(f'multi-view: {out / "multiview"}')
 
 
+def write_photos(
+  out: pathlib.Path, num: int, seed: int, index: int, resolution: int
+) -> None:
+  """Writes `photo-00.png` and so on, mostly of the face, over plain greys."""
+  import numpy as np
+  from PIL import Image
+
+  from mmdist.cameras import orbits
+  from mmdist.core import seeds
+  from mmdist.data import captions
+  from mmdist.data import heads
+
+  rng = seeds.generator(seed, index, 'photos')
+  head = heads.sample_head(seed, index)
+  views = orbits.make_views(
+    rng.uniform(-0.9, 0.9, num),
+    rng.uniform(-0.15, 0.35, num),
+    orbits.CAMERA_DISTANCE,
+    orbits.HEAD_TARGET,
+    orbits.HEAD_HALF_HEIGHT * rng.uniform(0.9, 1.2, num),
+  )
+  greys = np.repeat(rng.uniform(0.4, 0.95, (num, 1)), 3, axis=1)
+  pictures = heads.render_heads([head] * num, views, resolution)
+  out.mkdir(parents=True, exist_ok=True)
+  for number, picture in enumerate(pictures.over(greys)):
+    path = out / f'photo-{number:02}.png'
+    Image.fromarray(np.uint8(np.round(255 * picture.clip(0, 1)))).save(path)
+  print(f'{num} pictures of {captions.describe(head.attributes)}: {out}')
+
+
 def main(argv) -> None:
   """Writes what the flags ask for."""
   del argv
   values = flags.FLAGS
   out = pathlib.Path(values.out)
+  if values.photos:
+    write_photos(
+      out, values.photos, values.seed, values.index, values.resolution
+    )
+    return
   numbers = [shard_numbers(text) for text in (values.shards, values.siblings)]
   if any(numbers):
     write_shards(out, *numbers, values.seed, values.held_out, values.families)

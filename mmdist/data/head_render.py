@@ -121,19 +121,20 @@ def _fine_pass(
 ):
   """Marches and shades the first `num_active` blocks, chunk by chunk."""
   count = directions.shape[0]
-  rays = BLOCKS_PER_CHUNK * BLOCK**2
+  per_chunk = min(BLOCKS_PER_CHUNK, count)
+  rays = per_chunk * BLOCK**2
 
   def chunk(i, out):
-    first = i * BLOCKS_PER_CHUNK
-    d = jax.lax.dynamic_slice_in_dim(directions, first, BLOCKS_PER_CHUNK)
-    t = jax.lax.dynamic_slice_in_dim(start, first, BLOCKS_PER_CHUNK)
+    first = i * per_chunk
+    d = jax.lax.dynamic_slice_in_dim(directions, first, per_chunk)
+    t = jax.lax.dynamic_slice_in_dim(start, first, per_chunk)
     d, t = d.reshape(rays, 3), t.reshape(rays)
     t, coverage = _march(parameters, origin, d, t, far, pixel, num_steps)
     values = _shade(parameters, origin, d, t, coverage, pixel)
-    values = values.reshape(BLOCKS_PER_CHUNK, BLOCK**2, 7)
+    values = values.reshape(per_chunk, BLOCK**2, 7)
     return jax.lax.dynamic_update_slice_in_dim(out, values, first, 0)
 
-  num_chunks = (num_active + BLOCKS_PER_CHUNK - 1) // BLOCKS_PER_CHUNK
+  num_chunks = (num_active + per_chunk - 1) // per_chunk
   empty = jnp.zeros((count, BLOCK**2, 7))
   return jax.lax.fori_loop(0, num_chunks, chunk, empty)
 

@@ -18,7 +18,7 @@ import torch
 from mmdist.priors import directory as files
 from mmdist.priors import prompts
 
-_NAME = 'own'
+NAME = 'own'  # Of the one adapter that is merged.
 
 
 def check_lora(path: str | os.PathLike) -> pathlib.Path:
@@ -73,7 +73,7 @@ def merge_lora(
       part = {k: v for k, v in state.items() if k.startswith(f'{name}.')}
       if part:
         _load(mixin, module, part, alphas, metadata, name)
-        merged += _merge(module, scale)
+        merged += merge(module, scale)
   except (RuntimeError, KeyError, TypeError) as error:
     raise ValueError(
       f'LoRA {path} does not fit the model: {files.first_line(error)}'
@@ -137,25 +137,29 @@ def _load(mixin, module, state, alphas, metadata, prefix) -> None:
   settings = {'network_alphas': alphas, 'metadata': own or None}
   if prefix.startswith('text_encoder'):
     mixin.load_lora_into_text_encoder(
-      state, text_encoder=module, prefix=prefix, adapter_name=_NAME, **settings
+      state, text_encoder=module, prefix=prefix, adapter_name=NAME, **settings
     )
   else:
     module.load_lora_adapter(
-      state, prefix=prefix, adapter_name=_NAME, **settings
+      state, prefix=prefix, adapter_name=NAME, **settings
     )
 
 
 @torch.no_grad()
-def _merge(module, scale: float) -> int:
-  """Folds the adapter into the weights; returns how many layers it moved."""
+def merge(module, scale: float) -> int:
+  """Folds a network's adapter into its weights, and removes it.
+
+  Returns:
+    How many layers it moved.
+  """
   layers = [
     layer
     for layer in module.modules()
     if isinstance(layer, peft.tuners.tuners_utils.BaseTunerLayer)
   ]
   for layer in layers:
-    layer.set_scale(_NAME, scale)
-    layer.merge(safe_merge=True, adapter_names=[_NAME])
+    layer.set_scale(NAME, scale)
+    layer.merge(safe_merge=True, adapter_names=[NAME])
   utils.recurse_remove_peft_layers(module)
   for name in ('peft_config', '_hf_peft_config_loaded'):
     if hasattr(module, name):

@@ -5,16 +5,19 @@ section 5): no class-prior loss. The caller brings the batches and saves the
 pipeline afterwards.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import itertools
 
 import numpy as np
+import peft
 import torch
 
 from mmdist.core import seeds
 from mmdist.core import shapes
+from mmdist.priors import adapters
 from mmdist.priors import pipeline as pipelines
+from mmdist.priors import proxy as proxies
 from mmdist.priors import schedule as schedules
 
 # Images, prompts and, if some pictures shall share t and noise, a number each.
@@ -43,6 +46,10 @@ class FineTuning:
       the text decides.
     family_emphasis: how many times more a pixel may count, at most, for how
       much it differs within its family.
+    class_weight: of the second half of every batch, pictures of the class
+      (prior preservation); 0 takes a batch as it comes.
+    lora_rank: of adapters that move in place of the network's own weights; 0
+      moves all of them.
     seed: decides t, noise and which texts are empty.
   """
 
@@ -56,7 +63,149 @@ class FineTuning:
   max_gradient_norm: float = 1.0
   noise_emphasis: float = 1.0
   family_emphasis: float = 0.0
+  class_weight: float = 0.0
+  lora_rank: int = 0
   seed: int = 0
+
+
+class FineTuner:
+  """One fine-tuning, step by step: its weights, their average and optimiser.
+
+  Attributes:
+    step: optimiser steps behind it.
+  """
+
+  def __init__(self, pipeline: pipelines.Pipeline, tuning: FineTuning):
+    """Thaws what is to move.
+
+    Args:
+      pipeline: opened with `train=True`, so that its weights are float32.
+      tuning: how.
+
+    Raises:
+      ValueError: weights that are not float32.
+    """
+    self.pipeline = pipeline
+    self.tuning = tuning
+    self.step = 0
+    self._modules = [pipeline.denoiser]
+    if tuning.train_text_encoder:
+      self._modules += pipeline.text.modules
+    if tuning.lora_rank:
+      add_lora(pipeline.denoiser, tuning.lora_rank, tuning.seed)
+    self._weights = self._choose_weights()
+    if any(w.dtype != torch.float32 for w in self._weights.values()):
+      raise ValueError(
+        'fine-tuning needs weights in float32; open the pipeline with '
+        'train=True.'
+      )
+    for weight in self._weights.values():
+      weight.requires_grad_(True)
+    for module in self._modules:
+      module.train()
+    self._average = {n: w.detach().clone() for n, w in self._weights.items()}
+    self._adam = torch.optim.AdamW(
+      self._weights.values(),
+      tuning.learning_rate,
+      betas=(0.9, 0.99),
+      weight_decay=tuning.weight_decay,
+    )
+
+  def _choose_weights(self) -> dict[str, torch.nn.Parameter]:
+    weights = {}
+    for number, module in enumerate(self._modules):
+      of_lora = number == 0 and self.tuning.lora_rank
+      for name, weight in module.named_parameters():
+        if not of_lora or '.lora_' in name:
+          weights[f'{number}.{name}'] = weight
+    return weights
+
+  def descend(self, batch: Batch) -> float:
+    """Takes one step; returns its loss.
+
+    Raises:
+      FloatingPointError: the loss is not finite; nothing has moved.
+    """
+    tuning, weights = self.tuning, list(self._weights.values())
+    loss = training_loss(self.pipeline, batch, tuning, self.step)
+    if not loss.isfinite():
+      raise FloatingPointError(f'step {self.step} has a loss of {loss.item()}.')
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(weights, tuning.max_gradient_norm)
+    self._adam.param_groups[0]['lr'] = _learning_rate(tuning, self.step)
+    self._adam.step()
+    self._adam.zero_grad(set_to_none=True)
+    # A young average would remember the start for too long.
+    keep = min(tuning.ema, (1 + self.step) / (10 + self.step))
+    torch._foreach_lerp_(
+      list(self._average.values()), [w.detach() for w in weights], 1 - keep
+    )
+    self.step += 1
+    return loss.item()
+
+  def finish(self) -> None:
+    """Puts the averaged weights in and freezes everything."""
+    with torch.no_grad():
+      for name, weight in self._weights.items():
+        weight.copy_(self._average[name])
+    self.freeze()
+
+  def freeze(self) -> None:
+    """Freezes everything as it is."""
+    for module in self._modules:
+      module.requires_grad_(False).eval()
+    self.pipeline.text.forget()
+
+  def save(self) -> dict[str, torch.Tensor]:
+    """Returns everything that `restore` needs, by flat names."""
+    tensors = {'step': torch.tensor(self.step)}
+    for name, weight in self._weights.items():
+      tensors[f'weight/{name}'] = weight.detach().contiguous()
+      tensors[f'average/{name}'] = self._average[name].contiguous()
+      for moment in ('exp_avg', 'exp_avg_sq'):
+        kept = self._adam.state[weight].get(moment)
+        if kept is not None:
+          tensors[f'{moment}/{name}'] = kept.contiguous()
+    return tensors
+
+  def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Goes back to what `save` returned, bit for bit.
+
+    Raises:
+      ValueError: it is of another fine-tuning.
+    """
+    given = {
+      name.partition('/')[2]: tuple(tensor.shape)
+      for name, tensor in tensors.items()
+      if name.startswith('weight/')
+    }
+    if given != {n: tuple(w.shape) for n, w in self._weights.items()}:
+      raise ValueError('the checkpoint is of another model, or of another rank')
+    self.step = int(tensors['step'])
+    for name, weight in self._weights.items():
+      weight.data.copy_(tensors[f'weight/{name}'])
+      self._average[name].copy_(tensors[f'average/{name}'])
+      if f'exp_avg/{name}' in tensors:
+        # In the weight's layout: fused Adams walk both by their addresses.
+        state = {
+          moment: torch.empty_like(weight).copy_(tensors[f'{moment}/{name}'])
+          for moment in ('exp_avg', 'exp_avg_sq')
+        }
+        state['step'] = torch.tensor(float(self.step))
+        self._adam.state[weight] = state
+
+
+def add_lora(denoiser, rank: int, seed: int) -> None:
+  """Adds a LoRA to the layers that a proxy moves too, with weights by seed."""
+  config = peft.LoraConfig(
+    r=rank,
+    lora_alpha=rank,
+    init_lora_weights='gaussian',
+    target_modules=list(proxies.TARGETS),
+  )
+  with torch.random.fork_rng(devices=[]):
+    torch.manual_seed(seeds.derive_seed(seed, 0, 'dreambooth') % (1 << 32))
+    denoiser.add_adapter(config, adapters.NAME)
 
 
 def finetune(
@@ -81,55 +230,20 @@ def finetune(
     ValueError: too few batches, unknown words, weights that are not float32.
     FloatingPointError: a loss is not finite.
   """
-  modules = [pipeline.denoiser]
-  if tuning.train_text_encoder:
-    modules += pipeline.text.modules
-  weights = [weight for module in modules for weight in module.parameters()]
-  if any(weight.dtype != torch.float32 for weight in weights):
-    raise ValueError(
-      'fine-tuning needs weights in float32; open the pipeline with train=True.'
-    )
-  for module in modules:
-    module.requires_grad_(True).train()
-  try:
-    losses = _descend(pipeline, weights, batches, tuning, report)
-  finally:
-    for module in modules:
-      module.requires_grad_(False).eval()
-    pipeline.text.forget()
-  return losses
-
-
-def _descend(pipeline, weights, batches, tuning, report) -> list[float]:
-  adam = torch.optim.AdamW(
-    weights,
-    tuning.learning_rate,
-    betas=(0.9, 0.99),
-    weight_decay=tuning.weight_decay,
-  )
-  average = [weight.detach().clone() for weight in weights]
+  tuner = FineTuner(pipeline, tuning)
   losses = []
-  for step, batch in enumerate(itertools.islice(batches, tuning.num_steps)):
-    loss = training_loss(pipeline, batch, tuning, step)
-    if not loss.isfinite():
-      raise FloatingPointError(f'step {step} has a loss of {loss.item()}.')
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(weights, tuning.max_gradient_norm)
-    adam.param_groups[0]['lr'] = _learning_rate(tuning, step)
-    adam.step()
-    adam.zero_grad(set_to_none=True)
-    # A young average would remember the start for too long.
-    keep = min(tuning.ema, (1 + step) / (10 + step))
-    torch._foreach_lerp_(average, [w.detach() for w in weights], 1 - keep)
-    losses.append(loss.item())
-    report(step, losses[-1])
-  if len(losses) < tuning.num_steps:
-    raise ValueError(
-      f'{len(losses)} batches for {tuning.num_steps} steps; give more, or '
-      'repeat them.'
-    )
-  for weight, kept in zip(weights, average, strict=True):
-    weight.data.copy_(kept)
+  try:
+    for batch in itertools.islice(batches, tuning.num_steps):
+      losses.append(tuner.descend(batch))
+      report(len(losses) - 1, losses[-1])
+    if len(losses) < tuning.num_steps:
+      raise ValueError(
+        f'{len(losses)} batches for {tuning.num_steps} steps; give more, or '
+        'repeat them.'
+      )
+    tuner.finish()
+  finally:
+    tuner.freeze()
   return losses
 
 
@@ -180,6 +294,9 @@ def training_loss(
   errors = (prediction - target).square()
   if families and tuning.family_emphasis:
     errors = errors * _family_weights(latents, which, tuning.family_emphasis)
+  if tuning.class_weight:
+    own, of_class = errors.chunk(2)
+    return own.mean() + tuning.class_weight * of_class.mean()
   return errors.mean()
 
 

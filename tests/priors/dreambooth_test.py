@@ -214,3 +214,64 @@ def test_pixels_that_differ_within_a_family_count_more(
   mean = 1 + emphasis / 64
   expected = [2 * (1 + emphasis) / mean + 1, 2 / mean + 1]
   assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_restored_tuner_goes_on_bit_for_bit(directory):
+  tuning = dataclasses.replace(TUNING, num_steps=6, ema=0.9)
+  once = dreambooth.FineTuner(_open(directory), tuning)
+  for batch in itertools.islice(_batches(), 6):
+    once.descend(batch)
+  first = dreambooth.FineTuner(_open(directory), tuning)
+  for batch in itertools.islice(_batches(), 2):
+    first.descend(batch)
+  saved = {name: tensor.clone() for name, tensor in first.save().items()}
+  second = dreambooth.FineTuner(_open(directory), tuning)
+  second.restore(saved)
+  assert second.step == 2
+  for batch in itertools.islice(_batches(), 4):
+    second.descend(batch)
+  expected, got = once.save(), second.save()
+  assert expected.keys() == got.keys()
+  for name, tensor in expected.items():
+    assert torch.equal(tensor, got[name]), name
+
+
+def test_a_tuner_of_another_rank_is_not_restored(directory):
+  state = dreambooth.FineTuner(_open(directory), TUNING).save()
+  tuning = dataclasses.replace(TUNING, lora_rank=2)
+  with pytest.raises(ValueError, match='of another model, or of another rank'):
+    dreambooth.FineTuner(_open(directory), tuning).restore(state)
+
+
+def test_with_a_rank_only_the_lora_moves(directory):
+  pipeline = _open(directory)
+  before = _weights(pipeline.denoiser)
+  tuner = dreambooth.FineTuner(
+    pipeline, dataclasses.replace(TUNING, lora_rank=2)
+  )
+  tuner.descend(next(_batches()))
+  for name, weight in _weights(pipeline.denoiser).items():
+    name = name.replace('.base_layer', '')
+    if name in before:
+      assert torch.equal(weight, before[name])
+  assert any(
+    'lora_B' in name and tensor.any() for name, tensor in tuner.save().items()
+  )
+
+
+def test_the_class_counts_by_its_weight(directory):
+  pipeline = _open(directory)
+  images, prompts = next(_batches())
+  rng = np.random.default_rng(0)
+  images = np.concatenate([images, rng.random(images.shape, np.float32)])
+  batch = (images, [*prompts, *['a man'] * len(prompts)])
+
+  def loss(weight):
+    tuning = dataclasses.replace(TUNING, class_weight=weight)
+    with torch.no_grad():
+      return dreambooth.training_loss(pipeline, batch, tuning, 0).item()
+
+  # own + w * class, so equal steps of w are equal steps of the loss.
+  assert loss(2.0) - loss(1.0) == pytest.approx(loss(3.0) - loss(2.0), rel=1e-4)
+  plain = dreambooth.training_loss(pipeline, batch, TUNING, 0).item()
+  assert loss(1.0) == pytest.approx(2 * plain, rel=1e-5)

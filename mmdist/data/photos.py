@@ -1,0 +1,252 @@
+"""A folder of somebody's pictures, checked, turned upright and cut square.
+
+Every picture is looked at before any is used, so that what is wrong is told
+before a weight is loaded. Which part is the subject is told by a box, by the
+picture's opacity, or guessed from what differs from its border.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import json
+import os
+import pathlib
+
+import numpy as np
+from PIL import Image
+from PIL import ImageOps
+
+ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+MIN_PICTURES = 5  # As few as the paper gets by with (method.md section 5).
+MIN_SIDE = 32  # Pixels; below, there is nothing to learn from.
+_MARGIN = 0.12  # Around the subject, as a share of its larger side.
+_DIFFERS = 24  # Of 255, from the border's median, to be the subject.
+
+Box = tuple[int, int, int, int]  # Left, top, right, bottom, in pixels.
+
+
+@dataclasses.dataclass(frozen=True)
+class Photos:
+  """Square pictures of one subject.
+
+  Attributes:
+    names: N file names, sorted.
+    rgba: [N, H, H, 4] uint8; opaque where a picture has no opacity.
+    boxes: N squares that were cut out, in pixels of the upright pictures.
+  """
+
+  names: tuple[str, ...]
+  rgba: np.ndarray
+  boxes: tuple[Box, ...]
+
+
+def read_photos(
+  folder: str | os.PathLike,
+  size: int,
+  boxes: Mapping[str, Sequence[int]] | None = None,
+  min_pictures: int = MIN_PICTURES,
+) -> Photos:
+  """Reads a folder of pictures.
+
+  Args:
+    folder: files that end in one of `ENDINGS` are read, others refused.
+    size: H, pixels along an axis of every square.
+    boxes: file name -> the subject's [left, top, right, bottom].
+    min_pictures: fewer are refused.
+
+  Raises:
+    FileNotFoundError: there is no such folder.
+    ValueError: too few pictures, one that cannot be used, or a box that is of
+      none of them or outside; names the file.
+  """
+  folder = pathlib.Path(folder)
+  if not folder.is_dir():
+    raise FileNotFoundError(
+      f'{folder} is not a folder; give one with pictures of the subject.'
+    )
+  boxes = dict(boxes or {})
+  paths = sorted(
+    path
+    for path in folder.iterdir()
+    if path.is_file() and not path.name.startswith('.')
+  )
+  for path in paths:
+    _check_ending(path)
+  if len(paths) < min_pictures:
+    raise ValueError(
+      f'{folder} has {len(paths)} picture(s); expected {min_pictures} or more '
+      'of one subject, as different as they come.'
+    )
+  unknown = sorted(set(boxes) - {path.name for path in paths})
+  if unknown:
+    raise ValueError(
+      f'there is a box for {unknown[0]}, which is not in {folder}.'
+    )
+  pictures = [_open(path) for path in paths]
+  squares = [
+    _square(path, picture, boxes.get(path.name))
+    for path, picture in zip(paths, pictures, strict=True)
+  ]
+  rgba = [
+    np.asarray(_cut(picture, square).resize((size, size), Image.LANCZOS))
+    for picture, square in zip(pictures, squares, strict=True)
+  ]
+  return Photos(
+    tuple(path.name for path in paths), np.stack(rgba), tuple(squares)
+  )
+
+
+def read_boxes(path: str | os.PathLike) -> dict[str, list[int]]:
+  """Reads boxes from JSON: {"a.jpg": [left, top, right, bottom], ...}.
+
+  Raises:
+    FileNotFoundError, ValueError: in one line.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f'{path} is not a file; expected boxes in JSON.')
+  try:
+    boxes = json.loads(path.read_text(encoding='utf-8'))
+  except ValueError as error:
+    raise ValueError(f'{path} is no JSON: {error}.') from error
+  if not isinstance(boxes, dict) or not all(map(_is_box, boxes.values())):
+    raise ValueError(
+      f'{path} holds no boxes; expected '
+      '{"a.jpg": [left, top, right, bottom], ...} in pixels.'
+    )
+  return boxes
+
+
+def _is_box(value) -> bool:
+  return (
+    isinstance(value, list)
+    and len(value) == 4
+    and all(isinstance(number, int) for number in value)
+  )
+
+
+def _check_ending(path: pathlib.Path) -> None:
+  ending = path.suffix.lower()
+  if ending in ('.heic', '.heif'):
+    raise ValueError(
+      f'{path} is HEIC, which is not read here; export it as JPEG or PNG.'
+    )
+  if ending not in ENDINGS:
+    raise ValueError(
+      f'{path} is no picture that is read here; expected {", ".join(ENDINGS)}.'
+    )
+
+
+def _open(path: pathlib.Path) -> Image.Image:
+  """Opens a picture as RGBA of 8 bits, upright as its camera was held."""
+  try:
+    with Image.open(path) as picture:
+      picture.load()
+  except (OSError, ValueError, SyntaxError) as error:
+    raise ValueError(
+      f'{path} cannot be read as a picture ({str(error).splitlines()[0]}); '
+      'remove it, or save it again.'
+    ) from error
+  if picture.mode.startswith(('I', 'F')) or _is_deep_png(path):
+    raise ValueError(
+      f'{path} has more than 8 bits per channel; save it with 8.'
+    )
+  if min(picture.size) < MIN_SIDE:
+    raise ValueError(
+      f'{path} is {picture.width} x {picture.height} pixels; expected '
+      f'{MIN_SIDE} or more along each side.'
+    )
+  return ImageOps.exif_transpose(picture).convert('RGBA')
+
+
+def _is_deep_png(path: pathlib.Path) -> bool:
+  """Says whether a PNG has 16 bits per channel, which Pillow would cut to 8."""
+  with open(path, 'rb') as file:
+    head = file.read(25)
+  return head.startswith(b'\x89PNG') and len(head) == 25 and head[24] == 16
+
+
+def _square(path, picture: Image.Image, box: Sequence[int] | None) -> Box:
+  """Returns the square to cut: around the box, or around what was found."""
+  width, height = picture.size
+  if box is not None:
+    left, top, right, bottom = box
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+      raise ValueError(
+        f'the box {list(box)} of {path.name} is not inside its {width} x '
+        f'{height} pixels (left, top, right, bottom).'
+      )
+    return _squared(box, picture.size, margin=0.0)
+  found = find_subject(np.asarray(picture))
+  return _squared(found, picture.size, _MARGIN)
+
+
+def find_subject(rgba: np.ndarray) -> Box:
+  """Returns a box around what is opaque, or else unlike the border.
+
+  Where nothing stands out, as on a cluttered background, it is the whole
+  picture.
+
+  Args:
+    rgba: [H, W, 4] uint8.
+  """
+  height, width = rgba.shape[:2]
+  if (rgba[..., 3] < 128).mean() > 0.01:
+    inside = rgba[..., 3] >= 128
+  else:
+    rim = max(1, min(height, width) // 50)
+    border = np.concatenate(
+      [
+        rgba[:rim, :, :3].reshape(-1, 3),
+        rgba[:, :rim, :3].reshape(-1, 3),
+        rgba[:, -rim:, :3].reshape(-1, 3),
+      ]
+    )
+    ground = np.median(border, axis=0)
+    inside = np.abs(rgba[..., :3] - ground).max(-1) > _DIFFERS
+    # Of a plain background hardly anything differs: else nothing is known.
+    if (np.abs(border - ground).max(-1) > _DIFFERS).mean() > 0.25:
+      inside = np.ones((height, width), bool)
+  rows, columns = (np.flatnonzero(inside.mean(axis) > 0.01) for axis in (1, 0))
+  if not len(rows) or not len(columns):
+    return 0, 0, width, height
+  return (
+    int(columns[0]),
+    int(rows[0]),
+    int(columns[-1]) + 1,
+    int(rows[-1]) + 1,
+  )
+
+
+def _squared(box: Sequence[int], size: tuple[int, int], margin: float) -> Box:
+  """Returns the square around a box, moved inside where it fits.
+
+  Larger than the picture's shorter side, it sticks out; `_cut` fills up.
+  """
+  left, top, right, bottom = box
+  side = round(max(right - left, bottom - top) * (1 + 2 * margin))
+  side = min(side, max(size))
+  corner = []
+  for low, high, whole in ((left, right, size[0]), (top, bottom, size[1])):
+    start = round((low + high - side) / 2)
+    if side <= whole:
+      start = min(max(start, 0), whole - side)
+    else:
+      start = (whole - side) // 2
+    corner.append(start)
+  return corner[0], corner[1], corner[0] + side, corner[1] + side
+
+
+def _cut(picture: Image.Image, square: Box) -> Image.Image:
+  """Cuts a square; what it lacks repeats the picture's edge."""
+  left, top, right, bottom = square
+  pads = (
+    (max(0, -top), max(0, bottom - picture.height)),
+    (max(0, -left), max(0, right - picture.width)),
+    (0, 0),
+  )
+  if not any(map(any, pads)):
+    return picture.crop(square)
+  padded = np.pad(np.asarray(picture), pads, mode='edge')
+  left, top = left + pads[1][0], top + pads[0][0]
+  side = right - square[0]
+  return Image.fromarray(padded).crop((left, top, left + side, top + side))

@@ -1,0 +1,173 @@
+"""Somebody's pictures: read upright and square, or refused by name."""
+
+import json
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from mmdist.data import photos
+
+SIZE = 16
+
+
+def save(path, size=(60, 48), color=(200, 30, 30), subject=None, **kwargs):
+  """Writes a grey picture with a coloured rectangle [l, t, r, b] in it."""
+  pixels = np.full((size[1], size[0], 3), 180, np.uint8)
+  left, top, right, bottom = subject or (20, 12, 40, 36)
+  pixels[top:bottom, left:right] = color
+  Image.fromarray(pixels).save(path, **kwargs)
+
+
+@pytest.fixture(name='folder')
+def fixture_folder(tmp_path):
+  folder = tmp_path / 'photos'
+  folder.mkdir()
+  for number in range(5):
+    save(folder / f'{number}.png')
+  return folder
+
+
+def error_of(folder, **kwargs) -> str:
+  with pytest.raises((ValueError, FileNotFoundError)) as caught:
+    photos.read_photos(folder, SIZE, **kwargs)
+  assert '\n' not in str(caught.value)
+  return str(caught.value)
+
+
+def test_pictures_come_square_sorted_and_of_one_size(folder):
+  save(folder / 'wide.jpg', (120, 50), subject=(70, 5, 100, 45))
+  read = photos.read_photos(folder, SIZE)
+  assert read.names == ('0.png', '1.png', '2.png', '3.png', '4.png', 'wide.jpg')
+  assert read.rgba.shape == (6, SIZE, SIZE, 4)
+  assert read.rgba.dtype == np.uint8
+  for left, top, right, bottom in read.boxes:
+    assert right - left == bottom - top
+
+
+def test_the_square_is_around_what_differs_from_the_border(folder):
+  read = photos.read_photos(folder, SIZE)
+  left, top, right, bottom = read.boxes[0]
+  # 24 pixels high and 12 % more on either side, about its middle (30, 24).
+  assert (right - left, left, top) == (30, 15, 9)
+  np.testing.assert_allclose(read.rgba[0, 8, 8, :3], (200, 30, 30), atol=3)
+
+
+def test_opacity_says_what_the_subject_is(folder):
+  pixels = np.zeros((50, 70, 4), np.uint8)
+  pixels[10:30, 40:60] = 255
+  Image.fromarray(pixels).save(folder / '0.png')
+  read = photos.read_photos(folder, SIZE)
+  left, top, right, bottom = read.boxes[0]
+  assert left <= 40 and right >= 60 and top <= 10 and bottom >= 30
+  assert right - left == 25
+  assert read.rgba[0, 0, 0, 3] < 128 < read.rgba[0, 8, 8, 3]
+
+
+def test_a_cluttered_picture_is_cut_in_the_middle(folder):
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 256, (50, 80, 3), np.uint8)
+  Image.fromarray(pixels).save(folder / '0.png')
+  assert photos.read_photos(folder, SIZE).boxes[0] == (0, -15, 80, 65)
+
+
+def test_a_given_box_is_taken_as_it_is(folder):
+  boxes = {'1.png': [0, 0, 20, 20]}
+  read = photos.read_photos(folder, SIZE, boxes)
+  assert read.boxes[1] == (0, 0, 20, 20)
+  assert np.all(read.rgba[1, :6, :6, :3] == 180)
+
+
+def test_a_camera_held_sideways_is_turned_upright(folder):
+  exif = Image.Exif()
+  exif[0x0112] = 6  # Turn a quarter clockwise to see it upright.
+  save(folder / '0.jpg', (60, 48), subject=(0, 0, 12, 48), exif=exif)
+  read = photos.read_photos(folder, SIZE, {'0.jpg': [0, 0, 48, 48]})
+  # The left edge as stored is the upper edge as seen.
+  picture = read.rgba[read.names.index('0.jpg'), ..., :3].astype(int)
+  assert picture[1, 8, 0] > picture[1, 8, 1] + 80
+  assert np.ptp(picture[14, 8]) < 20
+
+
+def test_grey_and_palette_pictures_become_colour(folder):
+  Image.open(folder / '0.png').convert('L').save(folder / '0.png')
+  Image.open(folder / '1.png').convert('P').save(folder / '1.png')
+  assert photos.read_photos(folder, SIZE).rgba.shape == (5, SIZE, SIZE, 4)
+
+
+def test_too_few_pictures_are_refused(folder, tmp_path):
+  (folder / '4.png').unlink()
+  assert 'has 4 picture(s); expected 5 or more' in error_of(folder)
+  empty = tmp_path / 'empty'
+  empty.mkdir()
+  assert 'has 0 picture(s)' in error_of(empty)
+  assert 'is not a folder' in error_of(tmp_path / 'nowhere')
+
+
+def test_corrupt_and_tiny_pictures_are_named(folder):
+  path = folder / '2.png'
+  content = path.read_bytes()
+  path.write_bytes(content[: len(content) // 2])
+  assert '2.png cannot be read as a picture' in error_of(folder)
+  path.write_bytes(b'hello')
+  assert '2.png cannot be read as a picture' in error_of(folder)
+  save(path, (40, 20), subject=(1, 1, 5, 5))
+  assert '2.png is 40 x 20 pixels; expected 32 or more' in error_of(folder)
+
+
+@pytest.mark.parametrize('mode', ['I;16', 'rgb'])
+def test_sixteen_bits_are_named(folder, mode):
+  path = folder / '3.png'
+  if mode == 'rgb':
+    # Pillow reads 16-bit RGB and cuts it to 8 in silence; it cannot write it.
+    content = bytearray(path.read_bytes())
+    content[24] = 16
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='3.png'):
+      photos.read_photos(folder, SIZE)
+    assert photos._is_deep_png(path)
+    return
+  Image.fromarray(np.zeros((48, 48), np.uint16)).save(path)
+  assert '3.png has more than 8 bits per channel' in error_of(folder)
+
+
+@pytest.mark.parametrize(
+  'name, words',
+  [
+    ('a.heic', 'a.heic is HEIC, which is not read here; export it as JPEG'),
+    ('notes.txt', 'notes.txt is no picture that is read here'),
+  ],
+)
+def test_other_files_are_named(folder, name, words):
+  (folder / name).write_bytes(b'')
+  assert words in error_of(folder)
+
+
+def test_hidden_files_and_folders_are_left_alone(folder):
+  (folder / '.DS_Store').write_bytes(b'')
+  (folder / 'more').mkdir()
+  assert len(photos.read_photos(folder, SIZE).names) == 5
+
+
+@pytest.mark.parametrize(
+  'box', [[0, 0, 61, 10], [-1, 0, 5, 5], [9, 0, 9, 5], [9, 0, 3, 5]]
+)
+def test_a_box_outside_is_refused(folder, box):
+  message = error_of(folder, boxes={'0.png': box})
+  assert 'of 0.png is not inside its 60 x 48 pixels' in message
+  assert 'box for x.png' in error_of(folder, boxes={'x.png': [0, 0, 5, 5]})
+
+
+def test_boxes_are_read_from_json(tmp_path):
+  path = tmp_path / 'boxes.json'
+  path.write_text(json.dumps({'a.png': [1, 2, 3, 4]}))
+  assert photos.read_boxes(path) == {'a.png': [1, 2, 3, 4]}
+  for text in ('{"a": [1, 2, 3]}', '[1]', '{"a": [1, 2, 3, "4"]}'):
+    path.write_text(text)
+    with pytest.raises(ValueError, match='holds no boxes; expected'):
+      photos.read_boxes(path)
+  path.write_text('{')
+  with pytest.raises(ValueError, match='is no JSON'):
+    photos.read_boxes(path)
+  with pytest.raises(FileNotFoundError):
+    photos.read_boxes(tmp_path / 'nowhere.json')

@@ -1,0 +1,192 @@
+"""The command that makes a prior of one's own, on tiny weights."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from launchers import personal_pictures
+from launchers import personal_training
+from launchers import personalize
+from mmdist.data import heads
+from mmdist.priors import checks
+from mmdist.priors import pipeline as pipelines
+from tests.priors import tiny
+from tests.priors import tiny_families
+
+PROMPT = 'a [v] portrait of a man'
+
+
+@pytest.fixture(scope='module', name='prior')
+def fixture_prior(tmp_path_factory):
+  return tiny.write_pipeline(tmp_path_factory.mktemp('prior') / 'tiny')
+
+
+@pytest.fixture(scope='module', name='pictures')
+def fixture_pictures(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('pictures')
+  rng = np.random.default_rng(0)
+  for number in range(5):
+    pixels = rng.integers(0, 256, (40, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / f'{number}.png')
+  return folder
+
+
+@pytest.fixture(name='options')
+def fixture_options(prior, pictures, tmp_path):
+  return personalize.Options(
+    kind='photos',
+    out=str(tmp_path / 'me'),
+    prior=str(prior),
+    images=str(pictures),
+    prompt=PROMPT,
+    num_steps=4,
+    batch_size=2,
+    learning_rate=1e-3,
+    dtype='float32',
+    device='cpu',
+  )
+
+
+def weights_of(directory):
+  pipeline = pipelines.open_pipeline(directory, 'float32', 'cpu')
+  return pipeline.denoiser.state_dict()
+
+
+def test_pictures_become_a_prior_that_opens(options, prior, tmp_path, capsys):
+  personalize.personalize(options)
+  out = tmp_path / 'me'
+  checks.check_prior(out, [PROMPT])
+  before, after = weights_of(prior), weights_of(out)
+  assert any((before[name] != after[name]).any() for name in before)
+  for name in ('before.png', 'after.png', 'pictures.png', 'report.html'):
+    assert (out / name).stat().st_size > 0
+  card = (out / 'README.md').read_text()
+  assert '5 pictures of one subject' in card and PROMPT in card
+  assert 'sha256' in card and str(tmp_path) not in card
+  assert len((out / 'losses.csv').read_text().splitlines()) == 5
+  assert not (tmp_path / 'me.training').exists()
+  assert f'prior:  {out}' in capsys.readouterr().out
+
+
+def test_an_interrupted_one_goes_on_to_the_same_weights(options, tmp_path):
+  personalize.personalize(options)
+  other = dataclasses.replace(
+    options, out=str(tmp_path / 'again'), max_minutes=1e-9
+  )
+  for _ in range(3):
+    personalize.personalize(other)
+    assert not (tmp_path / 'again').exists()  # Nothing that looks whole.
+    assert (tmp_path / 'again.training').is_dir()
+  personalize.personalize(dataclasses.replace(other, max_minutes=0.0))
+  once, in_parts = (weights_of(tmp_path / n) for n in ('me', 'again'))
+  for name, weight in once.items():
+    np.testing.assert_array_equal(weight, in_parts[name])
+
+
+def test_another_setting_does_not_go_on(options, tmp_path):
+  stopped = dataclasses.replace(options, max_minutes=1e-9)
+  personalize.personalize(stopped)
+  with pytest.raises(ValueError, match='another learning_rate; give the same'):
+    personalize.personalize(dataclasses.replace(stopped, learning_rate=2e-3))
+  path = tmp_path / 'me.training' / personal_training.CHECKPOINT
+  path.write_bytes(path.read_bytes()[:100])
+  with pytest.raises(ValueError, match='is damaged.*delete it to start over'):
+    personalize.personalize(stopped)
+
+
+def test_a_lora_is_merged_and_kept_alone(options, prior, tmp_path):
+  personalize.personalize(dataclasses.replace(options, lora_rank=2))
+  out = tmp_path / 'me'
+  (lora,) = (out / 'lora').glob('*.safetensors')
+  # The base with that file is the merged prior, up to float16 on disk.
+  merged = pipelines.open_pipeline(out, 'float32', 'cpu').denoiser
+  own = pipelines.open_pipeline(prior, 'float32', 'cpu').denoiser
+  own.load_lora_adapter(
+    str(out / 'lora'),
+    weight_name=lora.name,
+    prefix=None,
+    use_safetensors=True,
+    adapter_name='x',
+  )
+  own.fuse_lora(adapter_names=['x'])
+  own.unload_lora()
+  for name, weight in own.state_dict().items():
+    np.testing.assert_allclose(merged.state_dict()[name], weight, atol=2e-3)
+
+
+def test_the_class_is_preserved_from_samples_of_the_prior(options, tmp_path):
+  personalize.personalize(
+    dataclasses.replace(
+      options, class_prompt='a man', class_weight=1.0, num_class_images=3
+    )
+  )
+  assert '"a man", weight 1' in (tmp_path / 'me' / 'README.md').read_text()
+
+
+@pytest.mark.parametrize('family', ['sd1', 'sdxl', 'if', 'sd3'])
+def test_every_family_is_personalised(options, family, tmp_path):
+  directory = tiny_families.write(family, tmp_path / 'source')
+  personalize.personalize(
+    dataclasses.replace(
+      options, prior=str(directory), prompt='a sks man', num_steps=2
+    )
+  )
+  out = tmp_path / 'me'
+  checks.check_prior(out, ['a sks man'])
+  assert weights_of(out)
+  index = json.loads((out / 'model_index.json').read_text())
+  source = json.loads((directory / 'model_index.json').read_text())
+  assert index['_class_name'] == source['_class_name']
+
+
+@pytest.mark.parametrize(
+  'changes, words',
+  [
+    ({'prompt': 'a portrait of a man'}, 'has no identifier token; expected on'),
+    ({'prompt': 'a [x] portrait of a man'}, "unknown words: '[x]'"),
+    ({'prompt': ''}, 'expected --prompt with the identifier token'),
+    ({'images': ''}, 'expected --images=FOLDER'),
+    ({'kind': 'avatar'}, 'expected --subject'),
+    ({'class_weight': 1.0}, 'class_weight without a class'),
+    ({'prior': 'colour'}, "did you mean 'color'"),
+  ],
+)
+def test_mistakes_are_told_before_a_weight_is_loaded(
+  options, changes, words, tmp_path, monkeypatch
+):
+  def refuse(*_, **__):
+    raise AssertionError('a weight was loaded')
+
+  monkeypatch.setattr(pipelines, 'open_pipeline', refuse)
+  with pytest.raises((ValueError, FileNotFoundError)) as caught:
+    personalize.personalize(dataclasses.replace(options, **changes))
+  assert words in str(caught.value)
+  assert not list(tmp_path.iterdir())
+
+
+def test_one_picture_is_too_few(options, pictures, tmp_path):
+  folder = tmp_path / 'one'
+  folder.mkdir()
+  shutil.copy(pictures / '0.png', folder)
+  with pytest.raises(ValueError, match='has 1 picture'):
+    personalize.personalize(dataclasses.replace(options, images=str(folder)))
+
+
+def test_a_procedural_head_is_rendered_from_three_orbits():
+  views = personal_pictures.render_views()
+  assert len(views) == 60
+  normals = personal_pictures.render('3:1', 16, normals=True)
+  colours = personal_pictures.render('3:1', 16, normals=False)
+  for pictures in (normals, colours):
+    assert pictures.shape == (60, 16, 16, 4) and pictures.dtype == np.uint8
+  assert np.all(normals[..., 3] == 255)
+  assert np.all(normals[0, 0, 0, :3] == 128)  # Mid-grey beside the head.
+  truth = heads.render_heads(
+    [heads.sample_head(3, 1)], views.take(np.array([7])), 16
+  )
+  shown = colours[7, ..., :3] / 255 * colours[7, ..., 3:] / 255
+  np.testing.assert_allclose(shown, truth.rgba[0, ..., :3], atol=0.01)
