@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import sys
 import traceback
+import warnings
 
 from absl import app
 from absl import flags
@@ -45,7 +46,14 @@ def run(main: Callable, argv: list[str] | None = None) -> None:
   argv = sys.argv if argv is None else argv
   # Orbax tells a dozen lines per checkpoint, across the progress bar.
   logging.set_verbosity(logging.WARNING)
+  warnings.showwarning = _show_warning
   sys.exit(call(lambda: app.run(main, argv, config_flag.parse_flags), argv))
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+  """Prints a warning as a line for the person, not as one about our code."""
+  del category, filename, lineno, file, line
+  print(f'warning: {" ".join(str(message).split())}', file=sys.stderr)
 
 
 def call(function: Callable, argv: list[str]) -> int | str | None:

@@ -3,9 +3,10 @@
 A misspelt word should be answered at once, not after minutes of loading.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import os
 import pathlib
+import warnings
 
 from mmdist.priors import adapters
 from mmdist.priors import directory as files
@@ -34,5 +35,15 @@ def check_prior(
     files.check_weights(family.directory, component)
   for folder in family.texts:
     tokenizer = files.load_tokenizer(family.directory, folder.tokenizer)
-    for text in dict.fromkeys(texts):
-      prompts.check_text(tokenizer, text, folder.length)
+    _check_texts(tokenizer, dict.fromkeys(texts), folder.length)
+
+
+def _check_texts(tokenizer, texts: Iterable[str], length: int) -> None:
+  """Checks texts; of several that are cut, only the first is warned of, since
+  they differ in their view words."""
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    for text in texts:
+      prompts.check_text(tokenizer, text, length)
+  for warning in caught[:1]:
+    warnings.warn(warning.message, stacklevel=3)

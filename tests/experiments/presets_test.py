@@ -2,6 +2,7 @@
 
 import pytest
 
+from experiments import edit
 from experiments import generate
 from experiments import mix
 from experiments import sds_versus_vsd
@@ -9,7 +10,7 @@ from experiments import smoke
 from mmdist.core import config_checks
 from mmdist.objectives import concept
 
-EXPERIMENTS = (generate, mix, sds_versus_vsd, smoke)
+EXPERIMENTS = (edit, generate, mix, sds_versus_vsd, smoke)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,16 @@ def test_sds_has_its_guidance_on_every_prior():
   run = sds_versus_vsd.get_config('sds100')
   assert {p.objective for p in run.priors.values()} == {'sds'}
   assert {p.guidance_scale for p in run.priors.values()} == {100.0}
+
+
+def test_an_edit_asks_the_subject_by_its_token_and_guides_both():
+  run = edit.get_config()
+  (term,) = concept.objective_from_config(run).of_prior('personal')
+  assert term.prompt == 'a [v] portrait of a man with green skin'
+  assert run.priors['personal'].proxy_guidance_scale == 2.0
+  assert concept.objective_from_config(run).priors == ('normal', 'personal')
+  blended = concept.objective_from_config(edit.get_config('blend'))
+  assert blended.priors == ('generic', 'normal', 'personal')
 
 
 def test_a_joker_is_pushed_away_from_green():

@@ -6,6 +6,7 @@ import pytest
 
 from mmdist.priors import checks
 from tests.priors import tiny
+from tests.priors import tiny_families
 
 HAPPY = 'a portrait of a happy man'
 
@@ -38,6 +39,15 @@ def test_a_latent_directory_passes(tmp_path):
 def test_words_are_checked(source):
   assert "'hapy' (nearest: 'happy')" in _error(source, (HAPPY, 'a hapy man'))
   assert 'at most 14 fit' in _error(source, ('a man ' * 20,))
+
+
+def test_of_texts_that_differ_in_view_words_one_cut_is_warned_of(tmp_path):
+  directory = tiny_families.write('sd1', tmp_path)
+  long = 'a man of many many words'
+  texts = (long, f'{long}, front view', f'{long}, back view')
+  with pytest.warns(UserWarning, match="cut off: 'words'") as caught:
+    checks.check_prior(directory, texts)
+  assert len(caught) == 1
 
 
 def test_files_are_checked(source, tmp_path):

@@ -1,0 +1,40 @@
+"""P2: your own head, changed by a sentence (method.md section 6).
+
+A personal colour prior knows one subject under its identifier token; it pulls
+together with the normal prior. Make it first, then optimise:
+
+  python -m launchers.personalize --kind=photos --images=PHOTOS \\
+    --prompt='a [v] portrait of a man' --out=runs/personal
+  python -m launchers.optimize --config=experiments/edit.py \\
+    --config.prompt='a portrait of a man with green skin' --workdir=runs/edit
+
+Presets:
+  default   the personal prior and the normal prior
+  blend     the generic prior pulls too, half as much, towards what the
+            sentence means in general (the paper's "Grinch", A.5)
+  normal    a normal prior of your own as well: runs/personal_normal, from
+            launchers.personalize --kind=normal
+"""
+
+from mmdist.core import config as config_lib
+from mmdist.core import names
+
+PRESETS = ('default', 'blend', 'normal')
+
+
+def get_config(preset: str = 'default') -> config_lib.RunConfig:
+  if preset not in PRESETS:
+    raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
+  run = config_lib.RunConfig(prompt='a portrait of a man with green skin')
+  generic, normal = run.priors['generic'], run.priors['normal']
+  run.priors['personal'] = config_lib.PriorConfig(
+    directory='runs/personal',
+    prompt_template='a [v] portrait of {target}',
+    guidance_scale=10.0,  # Editing takes 10 to 25 (O15),
+    proxy_guidance_scale=2.0,  # and a guided proxy (O14).
+  )
+  generic.enabled = preset == 'blend'
+  generic.weight = 0.5
+  if preset == 'normal':
+    normal.directory = 'runs/personal_normal'
+  return run
