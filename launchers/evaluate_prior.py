@@ -1,11 +1,16 @@
-"""Says in numbers how well a colour prior alone follows sentences.
+"""Says in numbers how well a prior alone follows sentences.
 
   python -m launchers.evaluate_prior color --num=64
+  python -m launchers.evaluate_prior normal --channel=normal --num=64
 
 Samples the prior with captions that name combinations of attributes that it
 was never trained on, and renders the very heads that the captions describe.
 The judge says how often the asked attributes are seen in the samples, and how
 often in the renders; the second is the most that the first can reach.
+
+Normals are lit like clay first, samples and renders alike, and only what
+shapes a head (hats, horns, glasses, beards) is asked about: the judge reads
+colours.
 """
 
 from collections.abc import Sequence
@@ -22,6 +27,8 @@ from mmdist.core import assets
 from mmdist.core import seeds
 from mmdist.data import captions
 from mmdist.data import head_attributes
+from mmdist.data import head_questions
+from mmdist.data import head_render
 from mmdist.data import heads
 from mmdist.evaluation import agreement
 from mmdist.evaluation import judge as judge_lib
@@ -30,6 +37,8 @@ from mmdist.priors import sample
 
 VIEW_WORDS = ('front', 'side')  # From where the held-out pairs can be seen.
 HEAD_FAMILY = 78  # Of no training.
+CLAY = np.float32([0.80, 0.57, 0.42])
+LIGHT = np.float32(head_render.LIGHT)  # As the training pictures are lit.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +62,14 @@ def define_flags() -> None:
   flags.DEFINE_integer('seed', 0, 'Of heads, captions and noise.')
   flags.DEFINE_float('guidance_scale', 4.0, 'Classifier-free guidance.')
   flags.DEFINE_integer('sampler_steps', 25, 'Passes of the UNet.', 1)
+  flags.DEFINE_enum('channel', 'rgb', ['rgb', 'normal'], 'What it draws.')
   flags.DEFINE_string('judge', 'judge', 'A judge, or its folder.')
   flags.DEFINE_string('sheet', '', 'PNG to write: samples above true renders.')
   flags.DEFINE_bool('json', False, 'Print an object for programs.')
 
 
-def make_questions(num: int, seed: int) -> Questions:
-  """Draws heads, views and captions."""
+def make_questions(num: int, seed: int, channel: str = 'rgb') -> Questions:
+  """Draws heads, views and captions, as a prior of that channel reads them."""
   combinations = head_attributes.HELD_OUT
   people, texts = [], []
   rng = seeds.generator(seed, 0, 'views of held-out captions')
@@ -71,6 +81,11 @@ def make_questions(num: int, seed: int) -> Questions:
     head = _head_that_shows(combination, seed, i)
     people.append(head)
     texts.append(_caption(head.attributes, word, combination, seed, i))
+  if channel == 'normal':
+    texts = [
+      text.replace(captions.COLOR_PREFIX, captions.NORMAL_PREFIX, 1)
+      for text in texts
+    ]
   return Questions(tuple(people), views, tuple(texts))
 
 
@@ -99,6 +114,7 @@ def evaluate(
   guidance_scale: float,
   sampler_steps: int,
   seed: int,
+  channel: str = 'rgb',
 ) -> tuple[dict[str, object], np.ndarray]:
   """Returns the numbers, and the pictures [2N, H, W, 3]: samples, then renders.
 
@@ -115,8 +131,17 @@ def evaluate(
     pipeline, questions.texts, guidance_scale, sampler_steps, seed
   )
   truth = heads.render_heads(questions.people, questions.views, size)
-  renders = truth.over(np.full(3, agreement.BACKGROUND))
   asked = [captions.parse(text) for text in questions.texts]
+  shown = np.concatenate([samples, truth.normals])
+  if channel == 'rgb':
+    renders = truth.over(np.full(3, agreement.BACKGROUND))
+    shown = np.concatenate([samples, renders])
+  else:
+    samples, renders = light(samples), light(truth.normals)
+    asked = [
+      {k: v for k, v in one.items() if k in head_questions.GEOMETRY}
+      for one in asked
+    ]
   of_samples, of_renders = (
     agreement.measure_each(judge, pictures, questions.views.words, asked)
     for pictures in (samples, renders)
@@ -129,7 +154,24 @@ def evaluate(
     'per_attribute': dict(of_samples.per_attribute),
     'true_per_attribute': dict(of_renders.per_attribute),
   }
-  return row, np.concatenate([samples, renders])
+  return row, shown
+
+
+def light(normals: np.ndarray) -> np.ndarray:
+  """Turns coloured normals into pictures of clay, lit from the upper left.
+
+  Args:
+    normals: [N, H, W, 3] in [0, 1]; mid-grey is background.
+
+  Returns:
+    [N, H, W, 3] in [0, 1].
+  """
+  directions = 2 * np.asarray(normals, np.float32) - 1
+  length = np.linalg.norm(directions, axis=-1, keepdims=True)
+  # Between the background, of no length, and a surface, of length 1.
+  surface = np.clip(2 * length - 0.5, 0, 1)
+  lit = 0.35 + 0.65 * np.clip(directions @ LIGHT, 0, 1)[..., None]
+  return surface * lit * CLAY + (1 - surface) * agreement.BACKGROUND
 
 
 def format_row(row) -> str:
@@ -168,7 +210,7 @@ def main(argv: Sequence[str]) -> None:
     )
   judge = judge_lib.load(assets.resolve(values.judge))
   pipeline = pipelines.open_pipeline(assets.resolve(argv[1]), 'float32', 'cpu')
-  questions = make_questions(values.num, values.seed)
+  questions = make_questions(values.num, values.seed, values.channel)
   row, pictures = evaluate(
     pipeline,
     judge,
@@ -176,6 +218,7 @@ def main(argv: Sequence[str]) -> None:
     values.guidance_scale,
     values.sampler_steps,
     values.seed,
+    values.channel,
   )
   if values.sheet:
     from mmdist.results import sheets

@@ -69,6 +69,35 @@ def test_a_prior_that_draws_the_truth_reaches_it(judge, monkeypatch):
   json.dumps(row)
 
 
+def test_clay_is_lit_by_its_normals_before_a_plain_background():
+  normals = np.full((1, 2, 2, 3), 0.5, np.float32)
+  normals[0, 0, 0] = evaluate_prior.LIGHT / 2 + 0.5  # Towards the light,
+  normals[0, 0, 1] = -evaluate_prior.LIGHT / 2 + 0.5  # and away from it.
+  picture = evaluate_prior.light(normals)[0]
+  np.testing.assert_allclose(picture[0, 0], evaluate_prior.CLAY, atol=1e-3)
+  np.testing.assert_allclose(
+    picture[0, 1], 0.35 * evaluate_prior.CLAY, atol=1e-3
+  )
+  np.testing.assert_allclose(picture[1], 0.75, atol=1e-6)
+
+
+def test_a_normal_prior_is_asked_in_its_own_words_about_shapes(
+  judge, monkeypatch
+):
+  def draw(pipeline, texts, guidance_scale, num_steps, seed):
+    assert all(text.startswith(captions.NORMAL_PREFIX) for text in texts)
+    return np.full((len(texts), 64, 64, 3), 0.5, np.float32)
+
+  monkeypatch.setattr(sample, 'sample', draw)
+  monkeypatch.setattr(heads, 'render_heads', fake_pictures.render_heads)
+  questions = evaluate_prior.make_questions(8, 0, 'normal')
+  row, pictures = evaluate_prior.evaluate(
+    Pipeline(), judge, questions, 3.0, 7, 5, 'normal'
+  )
+  assert set(row['per_attribute']) <= set(head_questions.GEOMETRY)
+  assert np.all(pictures[:8] == 0.5)  # Sheets show what it draws.
+
+
 def test_a_prior_of_other_pictures_is_refused(judge, tmp_path):
   pipeline = pipelines.open_pipeline(
     tiny.write_pipeline(tmp_path), device='cpu'
