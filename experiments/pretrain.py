@@ -2,6 +2,11 @@
 
   python -m launchers.pretrain --config=experiments/pretrain.py --out=runs/nerf
 
+With --data=FOLDER it learns from pictures instead, of the kind that
+`mmdist/data/multiview.py` describes; their number and size are then the
+folder's, and --config.num_unseen_subjects says how many subjects, the last by
+name, are kept aside.
+
 Presets: 'heads' (the default), 'one_subject' and 'few_subjects' (the ablation
 over the number of training subjects, section 7), 'preface' (the paper's size:
 needs accelerators and --data).

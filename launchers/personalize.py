@@ -131,6 +131,7 @@ def personalize(options: Options) -> None:
 
 
 def default_prompt(kind: str) -> str:
+  """Returns the paper's prompt of normals; others have none."""
   if kind == 'normal':
     return NORMAL_PROMPT
   raise ValueError(

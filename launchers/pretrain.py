@@ -4,12 +4,20 @@
 
 The same command goes on from the last checkpoint. `--out` becomes a directory
 that `--config.nerf_assets` of an optimisation takes.
+
+  python -m launchers.pretrain --data=DIR --out=runs/nerf \\
+    --config.num_unseen_subjects=0
+
+learns from pictures instead: a folder per subject in nerfstudio's or Blender's
+layout, in the world that `mmdist/data/multiview.py` describes. Row i of the
+codes is line i of `subjects.txt` in `--out`.
 """
 
 from collections.abc import Sequence
 import json
 import os
 import pathlib
+import sys
 import time
 
 from absl import flags
@@ -19,7 +27,6 @@ import numpy as np
 from launchers import config_flag
 from launchers import device_setup
 from launchers import terminal
-from mmdist.cameras import camera as camera_lib
 from mmdist.core import atomic
 from mmdist.core import config_io
 from mmdist.data import heads
@@ -37,9 +44,12 @@ _OUT = flags.DEFINE_string('out', None, 'Directory to make.', required=True)
 _DATA = flags.DEFINE_string(
   'data',
   None,
-  'Folder of subjects with a transforms.json each; procedural heads if none.',
+  'Folder of subjects with a transforms.json (nerfstudio) or '
+  'transforms_train.json (Blender) each; procedural heads if none.',
 )
 _LOG_EVERY = 100
+_NUM_MEASURED = 64  # Held-out pictures at the end,
+_NUM_GLANCES = 4  # and at every checkpoint.
 _CHECKPOINT_NAME = 'training.safetensors'
 
 
@@ -68,9 +78,23 @@ def load_set(
 ) -> multiview.MultiviewSet:
   """Reads the pictures, or takes them of procedural heads."""
   if data:
-    return multiview.read_transforms(data)
+    pictures = multiview.read_transforms(data)
+    for line in multiview.find_oddities(pictures):
+      print(f'warning: {line}', file=sys.stderr)
+    print(describe(pictures), flush=True)
+    return pictures
   return heads.multiview_set(
     config.seed, config.num_subjects, config.num_cameras, config.resolution
+  )
+
+
+def describe(pictures: multiview.MultiviewSet) -> str:
+  """Returns a line about what was read."""
+  lenses = 'ideal' if pictures.lenses is None else 'their own'
+  return (
+    f'{pictures.num_subjects} subject(s); pictures of {pictures.resolution} x '
+    f'{pictures.height}, {pictures.is_trained().sum()} to train on and '
+    f'{pictures.is_held_out().sum()} held out; {lenses} lenses'
   )
 
 
@@ -82,7 +106,8 @@ def split(
   if num_known < 1:
     raise ValueError(
       f'num_unseen_subjects={num_unseen} of {pictures.num_subjects} subjects '
-      'leave none to train on.'
+      'leave none to train on; give --config.num_unseen_subjects=0, or more '
+      'subjects.'
     )
   return (
     pictures.take(slice(0, num_known)),
@@ -93,19 +118,14 @@ def split(
 def make_stream(
   config: pretrain.PretrainConfig, pictures: multiview.MultiviewSet
 ) -> pixel_stream.PixelStream:
-  """Returns the batches of a set, one camera of each subject left out."""
+  """Returns the batches of a set, without its held-out pictures."""
   return pixel_stream.PixelStream(
     pictures,
     config.batch_size,
     config.seed,
     config.background,
-    held_out(pictures),
+    pictures.is_trained(),
   )
-
-
-def held_out(pictures: multiview.MultiviewSet) -> np.ndarray:
-  """Returns the camera of each subject that is kept from training."""
-  return multiview.held_out_cameras(pictures.num_subjects, pictures.num_cameras)
 
 
 def train(config, representation, known, out) -> pretrain.PretrainState:
@@ -119,6 +139,8 @@ def train(config, representation, known, out) -> pretrain.PretrainState:
     state, stream_state = pretrain_checkpoint.load(checkpoint, state, config)
     stream.set_state(stream_state)
     print(f'goes on from step {int(state.step)}')
+  if known.names:
+    atomic.write_text(out / 'subjects.txt', '\n'.join(known.names) + '\n')
   meter = Meter(config.batch_size)
   for step in range(int(state.step) + 1, config.num_steps + 1):
     state, metrics = pretraining.step(state, next(stream))
@@ -128,6 +150,10 @@ def train(config, representation, known, out) -> pretrain.PretrainState:
     if step % config.checkpoint_every == 0 or step == config.num_steps:
       pretrain_checkpoint.save(checkpoint, state, stream.get_state(), config)
       assets.save(out, config.nerf, *networks_and_codes(state.params))
+      psnr = held_out_psnr(
+        representation, state.params, state.params['codes'], known, _NUM_GLANCES
+      )
+      print(f'step {step} held-out psnr {psnr:.2f} dB', flush=True)
   return state
 
 
@@ -140,7 +166,9 @@ def networks_and_codes(params):
 def measure(config, representation, params, known, unseen) -> dict[str, float]:
   """Returns PSNRs on held-out cameras, in decibels."""
   results = {
-    'held_out_psnr': _psnr(representation, params, params['codes'], known)
+    'held_out_psnr': held_out_psnr(
+      representation, params, params['codes'], known
+    )
   }
   if unseen.num_subjects:
     codes = pretrain.fit_codes(
@@ -150,25 +178,30 @@ def measure(config, representation, params, known, unseen) -> dict[str, float]:
       unseen.num_subjects,
       make_stream(config, unseen),
     )
-    results['unseen_psnr'] = _psnr(representation, params, codes, unseen)
+    results['unseen_psnr'] = held_out_psnr(
+      representation, params, codes, unseen
+    )
   return results
 
 
-def _psnr(representation, params, codes, pictures) -> float:
-  """Mean over subjects, at most 64 of them, of their held-out pictures."""
-  subjects = np.unique(
-    np.linspace(0, pictures.num_subjects - 1, 64).astype(int)
-  )
-  cameras = held_out(pictures)[subjects]
+def held_out_psnr(
+  representation, params, codes, pictures, limit: int = _NUM_MEASURED
+) -> float:
+  """Mean over held-out pictures, at most `limit`, of all subjects alike."""
+  all_held_out = np.argwhere(pictures.is_held_out())
+  chosen = all_held_out[
+    np.unique(np.linspace(0, len(all_held_out) - 1, limit).astype(int))
+  ]
   psnr = pretrain.held_out_psnr(
     representation,
     params,
-    np.asarray(codes)[subjects],
-    camera_lib.Camera(
-      pictures.camera_to_world[subjects, cameras],
-      pictures.tan_half_fov[subjects, cameras],
+    np.asarray(codes)[chosen[:, 0]],
+    (
+      pixel_stream.read_picture(
+        pictures, subject, camera, pretrain.EVALUATION_BACKGROUND
+      )
+      for subject, camera in chosen
     ),
-    multiview.rgba8_to_premultiplied(pictures.images[subjects, cameras]),
   )
   return float(psnr.mean())
 

@@ -16,10 +16,11 @@ class PixelBatch:
     subject: [...] int32 number of the subject.
     camera_to_world: [..., 3, 4] pose of the camera.
     tan_half_fov: [...] of the camera.
-    coordinates: [..., 2] x to the right and y up, -1 to 1.
+    coordinates: [..., 2] x to the right and y up, in units of `tan_half_fov`:
+      -1 to 1 for an ideal lens.
     rgba: [..., 4] in [0, 1], premultiplied by alpha.
     background: [..., 3] colour to put behind the subject, in [0, 1].
-    resolution: of the pictures, H = W.
+    resolution: pixels across a picture, which `tan_half_fov` spans.
   """
 
   subject: jax.Array

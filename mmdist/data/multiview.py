@@ -1,53 +1,76 @@
 """Sets of subjects photographed by several cameras, and their files.
 
-Owns the set and the `transforms.json` layout of nerfstudio and of Blender's
-NeRF sets. Drawing pixels from a set belongs to `mmdist.data.pixel_stream`.
+Owns the set, and its folder in the layout of nerfstudio's `transforms.json`
+and of Blender's NeRF sets. Drawing pixels from a set belongs to
+`mmdist.data.pixel_stream`.
 
-A folder holds one folder per subject, in order of their names; each has a
-`transforms.json` and its pictures. The world must be the house's: +y up, the
-face along +z, head radius about 1.
+A folder holds one folder per subject, in order of their names; each has its
+pictures and a `transforms.json`, or Blender's `transforms_train.json` and
+`transforms_test.json`. A folder that has such a file itself is one subject.
+
+Poses are taken as they stand, neither centred nor scaled. The world must be
+the house's: +y up (Blender's and nerfstudio's own is +z), the face along +z,
+the head at the origin with a radius of about 1. What lies beyond the ball of
+`camera.SCENE_RADIUS` cannot be learned, so subjects must be cut out: by
+opacity, or by masks that are white where the subject is. (nerfstudio does not
+look where a mask is black; here, nothing is there.)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+import concurrent.futures
 import dataclasses
 import json
 import math
 import os
 import pathlib
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from mmdist.core import shapes
+from mmdist.data import frames as frames_lib
+from mmdist.data import lenses as lenses_lib
+from mmdist.data import picture_files
+from mmdist.data import scene
+from mmdist.data import transforms
 
-TRANSFORMS_NAME = 'transforms.json'
+TRANSFORMS_NAME = transforms.NAME
+# What a picture is for, in `MultiviewSet.split`.
+TRAINED, HELD_OUT, ABSENT = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
 class MultiviewSet:
-  """M subjects, each seen by K cameras.
+  """M subjects, each seen by K cameras or fewer.
 
   Attributes:
-    images: [M, K, H, W, 4] uint8 colour and opacity, H = W; the colour is not
+    images: [M, K, H, W, 4] uint8 colour and opacity; the colour is not
       multiplied by the opacity (as in PNG files).
     camera_to_world: [M, K, 3, 4] float32; see `mmdist.cameras.camera`.
-    tan_half_fov: [M, K] float32.
+    tan_half_fov: [M, K] float32, across the width.
+    lenses: [M, K]; None if all are ideal pinholes, and then H = W.
+    split: [M, K] uint8, TRAINED, HELD_OUT or, where a subject has fewer
+      pictures, ABSENT; None if nothing was decided and none is absent.
+    names: of the M subjects, or empty.
   """
 
   images: np.ndarray
   camera_to_world: np.ndarray
   tan_half_fov: np.ndarray
+  lenses: lenses_lib.Lenses | None = None
+  split: np.ndarray | None = None
+  names: tuple[str, ...] = ()
 
   def __post_init__(self):
-    shapes.check_shape('images', self.images, ('M', 'K', 'H', 'H', 4))
-    num_subjects, num_cameras = self.images.shape[:2]
-    shapes.check_shape(
-      'camera_to_world', self.camera_to_world, (num_subjects, num_cameras, 3, 4)
-    )
-    shapes.check_shape(
-      'tan_half_fov', self.tan_half_fov, (num_subjects, num_cameras)
-    )
+    width = 'W' if self.lenses else 'H'
+    shapes.check_shape('images', self.images, ('M', 'K', 'H', width, 4))
+    lead = self.images.shape[:2]
+    shapes.check_shape('camera_to_world', self.camera_to_world, (*lead, 3, 4))
+    shapes.check_shape('tan_half_fov', self.tan_half_fov, lead)
+    if self.lenses:
+      shapes.check_shape('lenses.focal', self.lenses.focal, (*lead, 2))
+    if self.split is not None:
+      shapes.check_shape('split', self.split, lead)
     if self.images.dtype != np.uint8:
       raise ValueError(f'images are {self.images.dtype}; expected uint8.')
 
@@ -60,16 +83,59 @@ class MultiviewSet:
     return self.images.shape[1]
 
   @property
-  def resolution(self) -> int:
+  def height(self) -> int:
     return self.images.shape[2]
 
-  def take(self, subjects) -> 'MultiviewSet':
-    """Returns the set of the given subjects, an index or slice."""
+  @property
+  def resolution(self) -> int:
+    """Returns the width, which is the height too for ideal lenses."""
+    return self.images.shape[3]
+
+  def take(self, subjects: slice) -> 'MultiviewSet':
+    """Returns the set of some subjects."""
     return MultiviewSet(
       self.images[subjects],
       self.camera_to_world[subjects],
       self.tan_half_fov[subjects],
+      self.lenses and self.lenses.take(subjects),
+      None if self.split is None else self.split[subjects],
+      self.names[subjects],
     )
+
+  def is_trained(self) -> np.ndarray:
+    """Returns [M, K], which pictures are there and not held out."""
+    return self._decided_split() == TRAINED
+
+  def is_held_out(self) -> np.ndarray:
+    """Returns [M, K]; without a split, `held_out_cameras` decides."""
+    return self._decided_split() == HELD_OUT
+
+  def coordinates(self, subject, camera, row, column) -> np.ndarray:
+    """Returns [..., 2] float32 where pixels are, in a `PixelBatch`'s terms.
+
+    Args:
+      subject: [...] number, as the others.
+      camera: of the subject.
+      row: from the top.
+      column: from the left.
+    """
+    if self.lenses is None:
+      size = self.resolution
+      x, y = 2 * (column + 0.5) / size - 1, 1 - 2 * (row + 0.5) / size
+      return np.stack(np.broadcast_arrays(x, y), -1).astype(np.float32)
+    lenses = self.lenses.take((subject, camera))
+    tangents = lenses_lib.pixels_to_tangents(lenses, column, row)
+    # `camera.pixel_rays` multiplies by it.
+    tan = self.tan_half_fov[subject, camera][..., None]
+    return (tangents / tan).astype(np.float32)
+
+  def _decided_split(self) -> np.ndarray:
+    if self.split is not None:
+      return self.split
+    split = np.full(self.images.shape[:2], TRAINED)
+    cameras = held_out_cameras(*split.shape)
+    split[np.arange(len(split)), cameras] = HELD_OUT
+    return split
 
 
 def premultiplied_to_rgba8(rgba) -> np.ndarray:
@@ -99,7 +165,15 @@ def held_out_cameras(num_subjects: int, num_cameras: int) -> np.ndarray:
 def write_transforms(
   folder: str | os.PathLike, multiview_set: MultiviewSet
 ) -> None:
-  """Writes a set as `read_transforms` reads it; overwrites what is there."""
+  """Writes a set as `read_transforms` reads it; overwrites what is there.
+
+  Raises:
+    ValueError: the set has lenses or a split, which are not written.
+  """
+  if multiview_set.lenses or multiview_set.split is not None:
+    raise ValueError(
+      'a set that was read from files is not written again; copy its folder.'
+    )
   for subject in range(multiview_set.num_subjects):
     place = pathlib.Path(folder) / f'{subject:05d}'
     (place / 'images').mkdir(parents=True, exist_ok=True)
@@ -134,78 +208,122 @@ def _frame(name: str, multiview_set: MultiviewSet, subject, camera):
 
 
 def read_transforms(folder: str | os.PathLike) -> MultiviewSet:
-  """Reads a folder of subjects, or of one subject.
+  """Reads a folder of subjects, or of one subject; checks all of it.
 
-  Pictures are square, of one size, and every subject has as many; pictures
-  without opacity count as opaque.
+  Pictures are of one size, 8-bit PNG or JPEG; those without opacity or mask
+  count as opaque. Lenses are pinholes, whose distortion k1, k2, p1, p2, k3 is
+  undone ray by ray. See `transforms.read_subject` for what is held out.
 
   Raises:
     FileNotFoundError: the folder, a `transforms.json` or a picture is missing.
-    ValueError: a file cannot be understood, or pictures do not fit together.
+    ValueError: a file cannot be understood or is not supported, pictures do
+      not fit together, or most of a subject's cameras do not see the scene.
   """
-  folder = pathlib.Path(folder)
-  places = [path.parent for path in sorted(folder.glob(f'*/{TRANSFORMS_NAME}'))]
-  if (folder / TRANSFORMS_NAME).is_file():
-    places = [folder]
-  if not places:
-    raise FileNotFoundError(
-      f'{folder} holds no subject; expected {folder}/*/{TRANSFORMS_NAME}.'
+  places = transforms.find_subjects(folder)
+  subjects = [
+    transforms.read_subject(place, number)
+    for number, place in enumerate(places)
+  ]
+  first = picture_files.read_picture(subjects[0][0].picture)
+  height, width = first.shape[:2]
+  shape = (len(subjects), max(map(len, subjects)))
+  images = np.zeros((*shape, height, width, 4), np.uint8)
+  poses = np.zeros((*shape, 3, 4), np.float32)
+  lenses = lenses_lib.ideal(shape, width, height)
+  split = np.full(shape, ABSENT, np.uint8)
+  for m, frames in enumerate(subjects):
+    for k, frame in enumerate(frames):
+      poses[m, k] = frame.camera_to_world
+      split[m, k] = HELD_OUT if frame.held_out else TRAINED
+    for k, (image, lens) in enumerate(_read_frames(frames)):
+      _check_size(frames[k], image.shape, subjects[0][0], first.shape)
+      images[m, k] = image
+      lenses.put((m, k), lens)
+    _check_scene(frames, poses[m], lenses.take(m), width, height)
+  tan = width / (2 * lenses.focal[..., 0])
+  return MultiviewSet(
+    images,
+    poses,
+    tan.astype(np.float32),
+    None if lenses_lib.is_ideal(lenses, width, height) else lenses,
+    split,
+    tuple(place.resolve().name for place in places),
+  )
+
+
+def find_oddities(multiview_set: MultiviewSet) -> list[str]:
+  """Returns a line for each thing that is allowed and probably not meant."""
+  is_there = multiview_set.is_trained() | multiview_set.is_held_out()
+  opaque, tilted = [], {}
+  for m, there in enumerate(is_there):
+    name = multiview_set.names[m] if multiview_set.names else str(m)
+    if multiview_set.images[m, there, ..., 3].min() == 255:
+      opaque.append(name)
+    up = scene.up_axis(multiview_set.camera_to_world[m, there])
+    if up not in ('', '+y'):
+      tilted.setdefault(up, []).append(name)
+  lines = [
+    f'the cameras of {_count(names)} have {up} up, but the world has +y up; '
+    'turn every transform_matrix'
+    + (
+      ' by -90 degrees about x (its rows y, z become z, -y).'
+      if up == '+z'
+      else '.'
     )
-  subjects = [_read_subject(place) for place in places]
-  first = subjects[0][0].shape
-  for place, (images, _, _) in zip(places, subjects):
-    if images.shape != first:
-      raise ValueError(
-        f'{place} has pictures {images.shape[:3]} [number, height, width], '
-        f'but {places[0]} has {first[:3]}; give every subject as many, of '
-        'one size.'
-      )
-  return MultiviewSet(*(np.stack(column) for column in zip(*subjects)))
+    for up, names in tilted.items()
+  ]
+  if opaque:
+    lines.append(
+      f'the pictures of {_count(opaque)} are opaque all over, so what is '
+      'behind the subject is learned as part of it; cut it out by opacity or '
+      'by mask_path.'
+    )
+  return lines
 
 
-def _read_subject(place: pathlib.Path):
-  """Returns [K, H, W, 4] images, [K, 3, 4] poses and [K] tangents."""
-  path = place / TRANSFORMS_NAME
+def _count(names: Sequence[str]) -> str:
+  if len(names) == 1:
+    return f"'{names[0]}'"
+  return f"{len(names)} subjects ('{names[0]}' is the first)"
+
+
+def _read_frames(
+  frames: Sequence[frames_lib.Frame],
+) -> Iterator[tuple[np.ndarray, lenses_lib.Lenses]]:
+  """Yields the picture, mask joined to its opacity, and the lens of each."""
+
+  def read(frame):
+    image = picture_files.read_picture(frame.picture)
+    if frame.mask:
+      mask = picture_files.read_mask(frame.mask, image.shape[:2])
+      image = image.copy()
+      image[..., 3] = np.round(image[..., 3] * (mask / 255))
+    return image, frames_lib.read_lens(frame, image.shape[1], image.shape[0])
+
+  num_threads = len(os.sched_getaffinity(0))
+  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+    yield from pool.map(read, frames)
+
+
+def _check_size(frame, shape, first, expected) -> None:
+  if shape != expected:
+    raise ValueError(
+      f'{frame.picture} has {shape[1]} x {shape[0]} pixels, but '
+      f'{first.picture} has {expected[1]} x {expected[0]}; give all pictures '
+      'of all subjects one size.'
+    )
+
+
+def _check_scene(frames, poses, lenses, width: int, height: int) -> None:
+  """Raises ValueError if most of a subject's cameras look elsewhere."""
+  column, row = np.meshgrid([-0.5, width - 0.5], [-0.5, height - 0.5])
+  corners = [
+    lenses_lib.pixels_to_tangents(lenses.take(k), column, row).reshape(4, 2)
+    for k in range(len(frames))
+  ]
   try:
-    data = json.loads(path.read_text())
-    frames = data['frames']
-    poses = np.array([f['transform_matrix'] for f in frames], np.float32)
-    images = [_read_image(place / f['file_path']) for f in frames]
-    tangents = [
-      _tan_half_fov({**data, **frame}, image.shape[1])
-      for frame, image in zip(frames, images)
-    ]
-    shapes.check_shape('transform_matrix', poses, (len(frames), 4, 4))
-    return _stack(images), poses[:, :3], np.array(tangents, np.float32)
-  except KeyError as error:
-    raise ValueError(
-      f'{path} has no {error}; is it of another kind?'
-    ) from error
-  except ValueError as error:  # Bad JSON is a ValueError too.
-    raise ValueError(f'{path}: {error}') from error
-
-
-def _stack(images: Sequence[np.ndarray]) -> np.ndarray:
-  sizes = {image.shape[:2] for image in images}
-  if len(sizes) != 1 or len(set(*sizes)) != 1:
-    raise ValueError(
-      f'pictures of sizes {sorted(sizes)}; expected square ones of one size.'
+    scene.check_cameras(
+      poses[: len(frames)], np.stack(corners), [f.name for f in frames]
     )
-  return np.stack(images)
-
-
-def _read_image(path: pathlib.Path) -> np.ndarray:
-  """Reads a picture as [H, W, 4] uint8; Blender leaves '.png' away."""
-  if not path.suffix:
-    path = path.with_suffix('.png')
-  if not path.is_file():
-    raise FileNotFoundError(f'the picture {path} is missing.')
-  with Image.open(path) as image:
-    return np.asarray(image.convert('RGBA'))
-
-
-def _tan_half_fov(camera: Mapping[str, Any], width: int) -> float:
-  """Returns the tangent of half the horizontal field of view."""
-  if 'fl_x' in camera:
-    return camera.get('w', width) / (2 * camera['fl_x'])
-  return math.tan(camera['camera_angle_x'] / 2)
+  except ValueError as error:
+    raise ValueError(f'{frames[0].source}: {error}') from error

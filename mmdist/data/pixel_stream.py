@@ -33,7 +33,7 @@ class PixelStream:
     batch_size: int,
     seed: int,
     background: tuple[float, float] = (0.35, 1.0),
-    held_out: np.ndarray | None = None,
+    trained: np.ndarray | None = None,
   ):
     """Builds the pipeline.
 
@@ -42,13 +42,13 @@ class PixelStream:
       batch_size: N.
       seed: decides every draw.
       background: range of the grey behind the subjects.
-      held_out: [M] one camera of each subject that is never drawn from.
+      trained: [M, K] which pictures to draw from; all if None.
     """
     self._set = multiview_set
     self._batch_size = batch_size
     self._seed = seed
     self._background = background
-    self._pictures = _trained_pictures(multiview_set, held_out)
+    self._pictures = _trained_pictures(multiview_set, trained)
     self._hash = self._hash_pipeline()
     # As many as an epoch can count: nobody will draw them all.
     dataset = grain.MapDataset.range(2**62).map(self.draw)
@@ -67,25 +67,13 @@ class PixelStream:
   def draw(self, number: int) -> photographs.PixelBatch:
     """Draws batch `number`, always the same."""
     rng = seeds.generator(self._seed, int(number), 'pixels')
-    size, resolution = self._batch_size, self._set.resolution
+    size = self._batch_size
     picture = self._pictures[rng.integers(len(self._pictures), size=size)]
     subject, camera = picture.T
-    row, column = rng.integers(resolution, size=(2, size))
+    row = rng.integers(self._set.height, size=size)
+    column = rng.integers(self._set.resolution, size=size)
     grey = rng.uniform(*self._background, (size, 1))
-    rgba8 = self._set.images[subject, camera, row, column]
-    coordinates = np.stack(
-      [2 * (column + 0.5) / resolution - 1, 1 - 2 * (row + 0.5) / resolution],
-      -1,
-    )
-    return photographs.PixelBatch(
-      subject=subject.astype(np.int32),
-      camera_to_world=self._set.camera_to_world[subject, camera],
-      tan_half_fov=self._set.tan_half_fov[subject, camera],
-      coordinates=coordinates.astype(np.float32),
-      rgba=multiview.rgba8_to_premultiplied(rgba8),
-      background=np.repeat(grey, 3, -1).astype(np.float32),
-      resolution=resolution,
-    )
+    return read_pixels(self._set, subject, camera, row, column, grey)
 
   def get_state(self) -> dict[str, Any]:
     """Returns where the stream is, as JSON can hold it."""
@@ -109,11 +97,13 @@ class PixelStream:
     digest = hashlib.sha256()
     settings = (self._batch_size, self._seed, tuple(self._background))
     digest.update(repr(settings).encode())
+    lenses = self._set.lenses
     arrays = (
       self._pictures,
       self._set.images,
       self._set.camera_to_world,
       self._set.tan_half_fov,
+      *((lenses.focal, lenses.center, lenses.distortion) if lenses else ()),
     )
     for array in arrays:
       digest.update(repr((array.shape, str(array.dtype))).encode())
@@ -121,15 +111,50 @@ class PixelStream:
     return digest.hexdigest()
 
 
-def _trained_pictures(multiview_set, held_out) -> np.ndarray:
-  """Returns [P, 2] (subject, camera) of every picture to draw from."""
-  subject, camera = np.divmod(
-    np.arange(multiview_set.num_subjects * multiview_set.num_cameras),
-    multiview_set.num_cameras,
+def read_pixels(
+  multiview_set: multiview.MultiviewSet, subject, camera, row, column, grey
+) -> photographs.PixelBatch:
+  """Returns pixels [...] of a set.
+
+  Args:
+    multiview_set: where pixels come from.
+    subject: [...] its number, as the others.
+    camera: of the subject.
+    row: from the top.
+    column: from the left.
+    grey: [..., 1] what to put behind the subject, in [0, 1].
+  """
+  rgba8 = multiview_set.images[subject, camera, row, column]
+  return photographs.PixelBatch(
+    subject=subject.astype(np.int32),
+    camera_to_world=multiview_set.camera_to_world[subject, camera],
+    tan_half_fov=multiview_set.tan_half_fov[subject, camera],
+    coordinates=multiview_set.coordinates(subject, camera, row, column),
+    rgba=multiview.rgba8_to_premultiplied(rgba8),
+    background=np.repeat(grey, 3, -1).astype(np.float32),
+    resolution=multiview_set.resolution,
   )
-  pictures = np.stack([subject, camera], -1)
-  if held_out is not None:
-    pictures = pictures[camera != np.asarray(held_out)[subject]]
+
+
+def read_picture(
+  multiview_set: multiview.MultiviewSet, subject: int, camera: int, grey: float
+) -> photographs.PixelBatch:
+  """Returns all pixels [H, W] of one picture over a grey in [0, 1]."""
+  row, column = np.indices((multiview_set.height, multiview_set.resolution))
+  return read_pixels(
+    multiview_set,
+    np.full_like(row, subject),
+    np.full_like(row, camera),
+    row,
+    column,
+    np.full((*row.shape, 1), grey),
+  )
+
+
+def _trained_pictures(multiview_set, trained) -> np.ndarray:
+  """Returns [P, 2] (subject, camera) of every picture to draw from."""
+  lead = multiview_set.images.shape[:2]
+  pictures = np.argwhere(np.ones(lead, bool) if trained is None else trained)
   if not len(pictures):
     raise ValueError(
       'every picture is held out; give each subject at least two cameras.'

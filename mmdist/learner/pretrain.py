@@ -5,8 +5,10 @@ cameras at once. Where pixels come from is the launcher's business: a step
 takes any `PixelBatch`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import dataclasses
+import functools
+import math
 from typing import Any
 
 from flax import struct
@@ -15,16 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import photographs
 from mmdist.core import config as config_lib
 from mmdist.core import seeds
 from mmdist.learner import mesh
 from mmdist.nerf import field
-from mmdist.nerf import images
 from mmdist.nerf import losses
 
-_EVALUATION_BACKGROUND = 0.7
+EVALUATION_BACKGROUND = 0.7
+_EVALUATION_CHUNK = 1024  # Rays at a time; bounds the memory.
 
 
 @dataclasses.dataclass
@@ -35,7 +36,8 @@ class PretrainConfig:
     default_factory=config_lib.NerfConfig
   )
   seed: int = 0
-  # The pictures; the first three are for procedural heads only.
+  # The pictures; the first three are for procedural heads only. Of real sets
+  # too, the last subjects of `num_unseen_subjects` are kept aside.
   num_subjects: int = 360
   num_cameras: int = 14  # 13 to train on (N7), and one held out.
   resolution: int = 64
@@ -155,8 +157,7 @@ def held_out_psnr(
   representation: field.Representation,
   params: Any,
   codes,
-  cameras: camera_lib.Camera,
-  rgba,
+  pictures: Iterable[photographs.PixelBatch],
 ) -> np.ndarray:
   """Measures pictures that were not trained on.
 
@@ -164,28 +165,47 @@ def held_out_psnr(
     representation: the conditional NeRF.
     params: holds the networks.
     codes: [I, C] code of the subject of each picture.
-    cameras: [I].
-    rgba: [I, H, W, 4] in [0, 1], premultiplied.
+    pictures: I pictures, all pixels [H, W] of each.
 
   Returns:
-    [I] PSNR in decibels over grey, the whole picture counting.
+    [I] PSNR in decibels over the pictures' backgrounds, the whole picture
+    counting.
   """
   networks = {name: params[name] for name in params if name != 'codes'}
-  background = np.full(3, _EVALUATION_BACKGROUND, np.float32)
+  render = _picture_renderer(representation.render)
   answers = []
-  for i, code in enumerate(codes):
-    renders = images.render_images(
-      representation,
-      {**networks, 'code': code},
-      cameras.take(slice(i, i + 1)),
-      rgba.shape[1],
-      background,
-      with_normals=False,
-    )
-    target = rgba[i, ..., :3] + (1 - rgba[i, ..., 3:]) * background
-    mse = np.mean((renders['rgb'][0] - target) ** 2)
+  for code, picture in zip(codes, pictures, strict=True):
+    rgb = jax.device_get(render({**networks, 'code': code}, picture))
+    mse = np.mean((rgb - picture.rgb()) ** 2)
     answers.append(losses.mse_to_psnr(mse))
   return np.array(answers)
+
+
+@functools.lru_cache(maxsize=16)
+def _picture_renderer(render):
+  """Returns the compiled function of one picture [H, W], without jitter."""
+
+  @jax.jit
+  def render_picture(params, picture: photographs.PixelBatch):
+    shape = picture.rgba.shape[:2]
+    num_pixels = math.prod(shape)
+    size = min(_EVALUATION_CHUNK, num_pixels)
+    missing = -num_pixels % size
+
+    def cut(leaf):
+      flat = leaf.reshape((num_pixels,) + leaf.shape[2:])
+      padding = [(0, missing)] + [(0, 0)] * (flat.ndim - 1)
+      flat = jnp.pad(flat, padding, mode='edge')
+      return flat.reshape((-1, size) + flat.shape[1:])
+
+    def render_chunk(chunk):
+      renders = render(params, chunk.rays(), None, with_normals=False)
+      return renders.rgb
+
+    chunks = jax.lax.map(render_chunk, jax.tree.map(cut, picture))
+    return chunks.reshape(-1, 3)[:num_pixels].reshape(*shape, 3)
+
+  return render_picture
 
 
 def _key(config: PretrainConfig, purpose: str, step: int = 0):

@@ -8,10 +8,12 @@ import pytest
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
+from mmdist.data import lenses
 from mmdist.data import multiview
 from mmdist.data import pixel_stream
 
 NUM_SUBJECTS, NUM_CAMERAS, RESOLUTION = 2, 3, 4
+WITHOUT_TWO = np.array([[False, True, True], [True, True, False]])
 
 
 def numbered_set():
@@ -28,9 +30,9 @@ def numbered_set():
   )
 
 
-def stream(seed=0, batch_size=64, held_out=None, pictures=None):
+def stream(seed=0, batch_size=64, trained=None, pictures=None):
   return pixel_stream.PixelStream(
-    pictures or numbered_set(), batch_size, seed, (0.35, 1.0), held_out
+    pictures or numbered_set(), batch_size, seed, (0.35, 1.0), trained
   )
 
 
@@ -64,6 +66,54 @@ def test_coordinates_are_those_of_the_cameras_rays():
     )
 
 
+def test_an_ideal_lens_may_be_spelled_out():
+  plain = numbered_set()
+  focal = RESOLUTION / (2 * plain.tan_half_fov)
+  spelled = lenses.ideal((NUM_SUBJECTS, NUM_CAMERAS), RESOLUTION, RESOLUTION)
+  spelled.focal[:] = focal[..., None]
+  batch = next(stream(pictures=changed_set(lenses=spelled)))
+  # To rounding: other formulae.
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+    batch,
+    next(stream()),
+  )
+
+
+def test_oblong_pictures_are_drawn_from_all_over():
+  whole = numbered_set()
+  cut = dataclasses.replace(
+    whole,
+    images=whole.images[:, :, :2],
+    lenses=lenses.ideal((NUM_SUBJECTS, NUM_CAMERAS), RESOLUTION, 2),
+  )
+  _, _, row, column = labels(next(stream(batch_size=500, pictures=cut)))
+  assert (set(row), set(column)) == ({0, 1}, {0, 1, 2, 3})
+
+
+def test_a_whole_picture_has_every_pixel_in_its_place():
+  picture = pixel_stream.read_picture(numbered_set(), 1, 2, 0.7)
+  assert picture.rgba.shape == (RESOLUTION, RESOLUTION, 4)
+  flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), picture)
+  subject, camera, row, column = labels(flat)
+  assert set(zip(subject, camera)) == {(1, 2)}
+  np.testing.assert_array_equal(
+    np.stack([row, column]), np.indices((4, 4)).reshape(2, -1)
+  )
+  np.testing.assert_array_equal(
+    picture.background, np.full((4, 4, 3), 0.7, 'f')
+  )
+  camera = camera_lib.Camera(
+    numbered_set().camera_to_world[1, 2], numbered_set().tan_half_fov[1, 2]
+  )
+  expected = camera_lib.camera_rays(camera, RESOLUTION, np.full(3, 0.7))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+    picture.rays(),
+    expected,
+  )
+
+
 def test_every_pixel_is_drawn_as_often():
   batch = next(stream(batch_size=60_000))
   cells = np.ravel_multi_index(labels(batch), (2, 3, RESOLUTION, RESOLUTION))
@@ -72,8 +122,8 @@ def test_every_pixel_is_drawn_as_often():
   assert np.all(np.abs(counts - 625) < 6 * 25)
 
 
-def test_a_held_out_camera_is_never_drawn():
-  batch = next(stream(batch_size=5000, held_out=np.array([0, 2])))
+def test_a_held_out_picture_is_never_drawn():
+  batch = next(stream(batch_size=5000, trained=WITHOUT_TWO))
   subject, camera, _, _ = labels(batch)
   assert set(zip(subject, camera)) == {(0, 1), (0, 2), (1, 0), (1, 1)}
 
@@ -85,7 +135,7 @@ def test_holding_out_everything_is_refused():
     numbered_set().tan_half_fov[:, :1],
   )
   with pytest.raises(ValueError, match='at least two cameras'):
-    stream(pictures=lonely, held_out=np.zeros(2, int))
+    stream(pictures=lonely, trained=lonely.is_trained())
 
 
 def test_backgrounds_are_greys_of_the_range():
@@ -122,11 +172,12 @@ def changed_set(**changes):
   [
     dict(seed=1),
     dict(batch_size=32),
-    dict(held_out=np.array([0, 2])),
+    dict(trained=WITHOUT_TWO),
     dict(pictures=changed_set(images=numbered_set().images[:, :, ::-1])),
     dict(pictures=changed_set(tan_half_fov=numbered_set().tan_half_fov * 2)),
+    dict(pictures=changed_set(lenses=lenses.ideal((2, 3), 4, 4))),
   ],
-  ids=['seed', 'batch_size', 'held_out', 'pictures', 'cameras'],
+  ids=['seed', 'batch_size', 'trained', 'pictures', 'cameras', 'lenses'],
 )
 def test_the_state_of_another_pipeline_is_refused(other):
   state = stream().get_state()

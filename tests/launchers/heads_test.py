@@ -15,6 +15,7 @@ from mmdist.data import head_shards
 from mmdist.data import head_siblings
 from mmdist.data import heads
 from mmdist.data import multiview
+from mmdist.data import photos
 from tests.data import fake_pictures
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -64,6 +65,8 @@ def test_the_flags_are_read(tmp_path, monkeypatch):
     shards='0:4:3',
     siblings='2:3',
     families=['hat'],
+    photos=0,
+    index=0,
     held_out=True,
     num=1,
     seed=5,
@@ -88,6 +91,14 @@ def test_the_flags_are_read(tmp_path, monkeypatch):
   text = (tmp_path / 'pictures' / 'captions.txt').read_text()
   head = heads.sample_head(5, 0, neutral=True)
   assert text == captions.describe(head.attributes) + '\n'
+
+
+def test_pictures_of_one_head_are_taken_as_by_a_friend(tmp_path, capsys):
+  launcher.write_photos(tmp_path / 'photos', 5, seed=3, index=1, resolution=32)
+  read = photos.read_photos(tmp_path / 'photos', 16)  # As personalize does,
+  assert read.names == tuple(f'photo-{i:02}.png' for i in range(5))
+  head = heads.sample_head(3, 1)
+  assert captions.describe(head.attributes) in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -6,13 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.cameras import photographs
 from mmdist.core import arrays
+from mmdist.data import multiview
+from mmdist.data import pixel_stream
 from mmdist.learner import pretrain
 from mmdist.learner import pretrain_checkpoint
 from mmdist.nerf import field
+from mmdist.nerf import images
 from tests.nerf import tiny_nerf
 
 CONFIG = pretrain.PretrainConfig(
@@ -172,16 +174,58 @@ def test_held_out_psnr_is_that_of_a_known_error():
     rest = rays.near[:, 0]
     return arrays.Renders(shade, shade, rest, rest, rest)
 
-  cameras = orbits.turntable(2).cameras()
+  def clear(height, width):
+    """A clear picture: it shows its background, from which renders are off."""
+    shape = (height, width)
+    camera = orbits.turntable(1).cameras()
+    return photographs.PixelBatch(
+      subject=np.zeros(shape, np.int32),
+      camera_to_world=np.tile(camera.camera_to_world, shape + (1, 1)),
+      tan_half_fov=np.tile(camera.tan_half_fov, shape),
+      coordinates=np.zeros(shape + (2,), np.float32),
+      rgba=np.zeros(shape + (4,), np.float32),
+      background=np.full(shape + (3,), 0.7, np.float32),
+      resolution=width,
+    )
+
   psnr = pretrain.held_out_psnr(
     field.Representation(None, render, None),
     {'nerf': {}, 'codes': np.zeros((5, 3))},
     np.float32([[0.1] * 3, [0.01] * 3]),
-    camera_lib.Camera(cameras.camera_to_world, cameras.tan_half_fov),
-    np.zeros((2, 8, 8, 4), np.float32),
+    # Of several sizes, the second in two chunks of which one is not full.
+    iter([clear(8, 8), clear(30, 50)]),
   )
-  # Clear pictures show the background, from which the renders are off.
   np.testing.assert_allclose(psnr, [20, 40], atol=1e-2)
+
+
+def test_held_out_psnr_is_that_of_the_rendered_pictures(trained):
+  params = trained[1][-1].params
+  cameras = orbits.turntable(2).cameras()
+  pictures = multiview.MultiviewSet(
+    np.random.default_rng(0).integers(0, 256, (2, 1, 12, 12, 4), np.uint8),
+    cameras.camera_to_world[:, None],
+    cameras.tan_half_fov[:, None],
+  )
+  psnr = pretrain.held_out_psnr(
+    unjittered(),
+    params,
+    params['codes'],
+    [pixel_stream.read_picture(pictures, i, 0, 0.7) for i in range(2)],
+  )
+  rgba = multiview.rgba8_to_premultiplied(pictures.images[:, 0])
+  target = rgba[..., :3] + (1 - rgba[..., 3:]) * 0.7
+  for i, code in enumerate(params['codes']):
+    networks = {name: params[name] for name in ('nerf', 'proposal')}
+    rendered = images.render_images(
+      unjittered(),
+      {**networks, 'code': code},
+      cameras.take(slice(i, i + 1)),
+      12,
+      np.full(3, 0.7),
+      with_normals=False,
+    )['rgb'][0]
+    expected = -10 * np.log10(np.mean((rendered - target[i]) ** 2))
+    assert psnr[i] == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_learning_rate_rises_then_falls_to_its_share():

@@ -1,0 +1,100 @@
+"""Picture files of photographed subjects: read, or refused in one line."""
+
+import pathlib
+
+import numpy as np
+from PIL import ExifTags
+from PIL import Image
+
+MIN_SIDE = 4
+_FORMATS = ('PNG', 'JPEG')
+_MODES = ('RGB', 'RGBA', 'L', 'LA', 'P')
+_MASK_MODES = ('1', 'L', 'RGB')
+_PNG_START = b'\x89PNG\r\n\x1a\n'
+_PNG_DEPTH_AT = 24  # Signature, length, 'IHDR', width, height, then the depth.
+
+
+def read_picture(path: pathlib.Path) -> np.ndarray:
+  """Reads a PNG or JPEG file as [H, W, 4] uint8, colour and opacity.
+
+  A picture without opacity is opaque; a grey one has three equal colours.
+
+  Raises:
+    ValueError: it cannot be read, is not of 8 bits, has a side below 4 pixels
+      or is turned by EXIF.
+  """
+  image = _open(path)
+  if _is_deep(path) or image.mode not in _MODES:
+    kind = '16 bits a channel' if _is_deep(path) else f"mode '{image.mode}'"
+    raise ValueError(
+      f'{path} has {kind}; expected 8-bit RGB or RGBA, so convert it.'
+    )
+  if min(image.size) < MIN_SIDE:
+    raise ValueError(
+      f'{path} has {image.width} x {image.height} pixels; expected at least '
+      f'{MIN_SIDE} a side.'
+    )
+  return np.asarray(image.convert('RGBA'))
+
+
+def read_mask(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray:
+  """Reads a mask, white where the subject is, as [H, W] uint8 opacity.
+
+  Args:
+    path: a PNG or JPEG file of one channel, or of three equal ones.
+    shape: H and W of the picture it belongs to.
+
+  Raises:
+    ValueError: it cannot be read, has another size, or is white nowhere.
+  """
+  image = _open(path)
+  if _is_deep(path) or image.mode not in _MASK_MODES:
+    raise ValueError(
+      f"{path} has mode '{image.mode}'; expected a mask of one 8-bit channel, "
+      'white where the subject is.'
+    )
+  mask = np.asarray(image.convert('L'))
+  if mask.shape != shape:
+    raise ValueError(
+      f'{path} has {mask.shape[1]} x {mask.shape[0]} pixels, but its picture '
+      f'{shape[1]} x {shape[0]}; expected a mask of the same size.'
+    )
+  if mask.max() < 128:
+    raise ValueError(
+      f'{path} is white nowhere (its highest value is {mask.max()}); expected '
+      '255 where the subject is. Mend it, or take its picture out of frames.'
+    )
+  return mask
+
+
+def _open(path: pathlib.Path) -> Image.Image:
+  """Opens and decodes a file; EXIF may say nothing of a turn."""
+  try:
+    with Image.open(path, formats=_FORMATS) as image:
+      image.load()
+      orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+  except (
+    OSError,
+    SyntaxError,  # Pillow's word for a broken PNG.
+    ValueError,
+    EOFError,
+    Image.DecompressionBombError,
+  ) as error:
+    raise ValueError(
+      f'{path} cannot be read as {" or ".join(_FORMATS)} ({error}); convert or '
+      'copy it again.'
+    ) from error
+  if orientation not in (0, 1):
+    # Whether a pose is that of the turned picture, nobody can tell.
+    raise ValueError(
+      f'{path} is to be turned by its EXIF orientation {orientation}; save it '
+      'as its poses see it, without that tag.'
+    )
+  return image
+
+
+def _is_deep(path: pathlib.Path) -> bool:
+  """Tells a PNG of 16 bits, which Pillow reads as if it were of 8."""
+  with open(path, 'rb') as file:
+    start = file.read(_PNG_DEPTH_AT + 1)
+  return start.startswith(_PNG_START) and start[_PNG_DEPTH_AT] == 16

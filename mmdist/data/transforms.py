@@ -1,0 +1,169 @@
+"""The JSON files of nerfstudio's and Blender's sets, checked.
+
+Owns what `transforms.json` says of one subject: which pictures there are, from
+where and through which lens they were taken, and which are kept for testing.
+Reading the pictures belongs to `mmdist.data.picture_files`.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+import os
+import pathlib
+import posixpath
+from typing import Any
+
+from mmdist.data import frames as frames_lib
+
+NAME = 'transforms.json'
+TRAIN_NAME = 'transforms_train.json'
+# What is measured: the first that a subject has.
+HELD_OUT_NAMES = ('transforms_test.json', 'transforms_val.json')
+HELD_OUT_KEYS = ('test_filenames', 'val_filenames')
+
+
+def find_subjects(folder: str | os.PathLike) -> list[pathlib.Path]:
+  """Returns the folders of subjects, by name; `folder` itself may be one.
+
+  Raises:
+    FileNotFoundError: there is none, or a folder beside subjects is none.
+    NotADirectoryError: `folder` is a file.
+  """
+  folder = pathlib.Path(folder)
+  if not folder.exists():
+    raise FileNotFoundError(f'{folder} does not exist; give a folder of sets.')
+  if not folder.is_dir():
+    raise NotADirectoryError(f'{folder} is a file; give the folder it is in.')
+  if _is_subject(folder):
+    return [folder]
+  places = [
+    path
+    for path in sorted(folder.iterdir())
+    if path.is_dir() and not path.name.startswith('.')
+  ]
+  others = [place for place in places if not _is_subject(place)]
+  if len(others) == len(places):
+    raise FileNotFoundError(
+      f'{folder} holds no subject; expected {folder}/*/{NAME}, or '
+      f"{TRAIN_NAME} as in Blender's sets."
+    )
+  if others:
+    raise FileNotFoundError(
+      f'{others[0]} has neither {NAME} nor {TRAIN_NAME}, unlike {folder}/'
+      f'{next(p for p in places if p not in others).name}; add it, or move the '
+      'folder away.'
+    )
+  return places
+
+
+def read_subject(
+  place: pathlib.Path, number: int = 0
+) -> list[frames_lib.Frame]:
+  """Reads which pictures one subject has.
+
+  `transforms.json` goes before Blender's files of splits. Held out are the
+  test pictures, or those of validation if there are none; with neither, a
+  tenth, see `held_out_share`.
+
+  Args:
+    place: the subject's folder.
+    number: which subject it is; decides the share that is held out.
+
+  Raises:
+    FileNotFoundError: a picture or a mask is missing.
+    ValueError: the file cannot be understood, or asks for what we cannot do.
+  """
+  if (place / NAME).is_file():
+    frames = _read_file(place / NAME)
+  else:
+    held_out = [place / n for n in HELD_OUT_NAMES if (place / n).is_file()][:1]
+    frames = _read_file(place / TRAIN_NAME)
+    frames += [
+      dataclasses.replace(frame, held_out=True)
+      for path in held_out
+      for frame in _read_file(path)
+    ]
+  if not any(frame.held_out for frame in frames):
+    share = held_out_share(len(frames), number)
+    frames = [
+      dataclasses.replace(frame, held_out=i in share)
+      for i, frame in enumerate(frames)
+    ]
+  _check_split(frames)
+  return frames
+
+
+def held_out_share(num_frames: int, number: int) -> set[int]:
+  """Returns a tenth of the frames, at least one, evenly spaced.
+
+  They begin with another frame for every subject, so that subjects of one rig
+  together leave out every place, as `multiview.held_out_cameras` does.
+  """
+  count = max(1, num_frames // 10)
+  return {(number + i * num_frames // count) % num_frames for i in range(count)}
+
+
+def _is_subject(place: pathlib.Path) -> bool:
+  return any((place / name).is_file() for name in (NAME, TRAIN_NAME))
+
+
+def _read_file(path: pathlib.Path) -> list[frames_lib.Frame]:
+  """Reads the frames of one file, those of no split left out."""
+  try:
+    data = json.loads(path.read_text(encoding='utf-8-sig'))
+    entries = data.get('frames') if isinstance(data, Mapping) else None
+    if not isinstance(entries, list) or not entries:
+      raise ValueError("has no 'frames'; is it of another kind?")
+    for number, entry in enumerate(entries):
+      if not isinstance(entry, Mapping) or not isinstance(
+        entry.get('file_path'), str
+      ):
+        raise ValueError(f"frame {number} has no 'file_path'.")
+    names = [entry['file_path'] for entry in entries]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+      raise ValueError(f"'{twice[0]}' is there twice; leave one out.")
+    splits = _read_splits(data, names)
+  except ValueError as error:  # Bad JSON is a ValueError too.
+    raise ValueError(f'{path}: {error}') from error
+  return [
+    frames_lib.read_frame(path, data, entry, split == 'held out')
+    for entry, split in zip(entries, splits)
+    if split
+  ]
+
+
+def _read_splits(data: Mapping[str, Any], names: list[str]) -> list[str]:
+  """Returns 'train', 'held out' or '' for every frame, as nerfstudio does."""
+  lists = {}
+  for key in ('train_filenames', *HELD_OUT_KEYS):
+    listed = data.get(key) or []
+    lists[key] = {posixpath.normpath(str(name)) for name in listed}
+  frames = [posixpath.normpath(name) for name in names]
+  for key, listed in lists.items():
+    unknown = sorted(listed - set(frames))
+    if unknown:
+      raise ValueError(
+        f"{key} names '{unknown[0]}', which no frame has as its file_path."
+      )
+  held_out = next((lists[key] for key in HELD_OUT_KEYS if lists[key]), set())
+  both = sorted(lists['train_filenames'] & held_out)
+  if both:
+    raise ValueError(
+      f"'{both[0]}' is to be trained on and to be held out; choose one."
+    )
+  rest = set(frames) - set.union(*(lists[key] for key in HELD_OUT_KEYS))
+  train = lists['train_filenames'] or rest
+  return [
+    'held out' if name in held_out else 'train' if name in train else ''
+    for name in frames
+  ]
+
+
+def _check_split(frames: list[frames_lib.Frame]) -> None:
+  num_held_out = sum(frame.held_out for frame in frames)
+  if num_held_out == len(frames):
+    raise ValueError(
+      f'{frames[0].source} has {len(frames)} picture(s) and leaves none to '
+      'train on; give at least two, one of them to hold out.'
+    )

@@ -1,0 +1,179 @@
+import json
+import shutil
+
+import pytest
+
+from mmdist.data import multiview
+from mmdist.data import transforms
+from tests.data import small_sets
+
+
+@pytest.fixture
+def folder(tmp_path):
+  return small_sets.write(tmp_path / 'set')
+
+
+@pytest.fixture
+def place(folder):
+  return folder / '00000'
+
+
+def edit(place, change, name='transforms.json'):
+  small_sets.edit(place / name, change)
+
+
+def held_out(place, number=0):
+  return [f.name for f in transforms.read_subject(place, number) if f.held_out]
+
+
+def trained(place):
+  return [f.name for f in transforms.read_subject(place) if not f.held_out]
+
+
+def names(*numbers):
+  return [f'images/{number:03d}.png' for number in numbers]
+
+
+def test_subjects_are_sorted_by_name(folder):
+  (folder / '00001').rename(folder / 'zoe')
+  (folder / '.hidden').mkdir()
+  (folder / 'README.txt').write_text('')
+  found = [place.name for place in transforms.find_subjects(folder)]
+  assert found == ['00000', '00002', 'zoe']
+
+
+def test_a_folder_with_a_file_of_its_own_is_one_subject(place):
+  assert transforms.find_subjects(place) == [place]
+  small_sets.as_blender(place)
+  assert transforms.find_subjects(place) == [place]
+
+
+def test_a_folder_that_is_no_set_says_what_is_expected(tmp_path):
+  with pytest.raises(FileNotFoundError, match='no subject; expected .*json'):
+    transforms.find_subjects(tmp_path)
+  with pytest.raises(FileNotFoundError, match='nowhere does not exist'):
+    transforms.find_subjects(tmp_path / 'nowhere')
+
+
+def test_a_file_is_no_folder(place):
+  with pytest.raises(NotADirectoryError, match='give the folder it is in'):
+    transforms.find_subjects(place / 'transforms.json')
+
+
+def test_a_folder_that_is_no_subject_is_not_passed_over(folder):
+  (folder / '00001' / 'transforms.json').unlink()
+  with pytest.raises(FileNotFoundError, match='00001 has neither .*00000; add'):
+    transforms.find_subjects(folder)
+
+
+def test_nerfstudios_lists_say_what_is_held_out(place):
+  lists = {
+    'train_filenames': names(0, 2),
+    'test_filenames': ['./' + names(1)[0]],
+  }
+  edit(place, lambda data: data.update(lists))
+  assert (trained(place), held_out(place)) == (names(0, 2), names(1))
+
+
+def test_validation_is_held_out_where_there_is_no_test(place):
+  edit(place, lambda data: data.update(val_filenames=names(3)))
+  assert (trained(place), held_out(place)) == (names(0, 1, 2), names(3))
+
+
+def test_with_a_test_the_validation_pictures_are_left_out(place):
+  lists = {'val_filenames': names(3), 'test_filenames': names(0)}
+  edit(place, lambda data: data.update(lists))
+  assert (trained(place), held_out(place)) == (names(1, 2), names(0))
+
+
+@pytest.mark.parametrize(
+  'lists, message',
+  [
+    ({'test_filenames': ['images/9.png']}, "names 'images/9.png', which no"),
+    (
+      {'train_filenames': names(0, 1), 'test_filenames': names(1)},
+      "'images/001.png' is to be trained on and to be held out",
+    ),
+  ],
+)
+def test_lists_that_make_no_sense_are_named(place, lists, message):
+  edit(place, lambda data: data.update(lists))
+  with pytest.raises(ValueError, match=f'00000/transforms.json: .*{message}'):
+    transforms.read_subject(place)
+
+
+def test_blenders_test_file_is_held_out(place):
+  small_sets.as_blender(place, num_test=2)
+  assert held_out(place) == ['./images/000', './images/001']
+  assert trained(place) == ['./images/002', './images/003']
+
+
+def test_blenders_validation_is_only_read_where_there_is_no_test(place):
+  small_sets.as_blender(place, num_test=2)
+  test, val = (place / f'transforms_{name}.json' for name in ('test', 'val'))
+  val.write_text('not looked at')
+  assert len(held_out(place)) == 2
+  test.rename(val)
+  assert held_out(place) == ['./images/000', './images/001']
+
+
+def test_transforms_json_goes_before_blenders_files(place, folder):
+  shutil.copytree(place, folder / 'both')
+  small_sets.as_blender(folder / 'both')
+  shutil.copy(place / 'transforms.json', folder / 'both')
+  assert trained(folder / 'both') == names(1, 2, 3)
+
+
+def test_a_tenth_is_held_out_where_nothing_is_said(place):
+  assert held_out(place) == names(0)
+  assert held_out(place, number=6) == names(2)
+  for num_frames in (2, 9, 10, 14, 57, 200):
+    share = sorted(transforms.held_out_share(num_frames, 5))
+    assert len(share) == max(1, num_frames // 10)
+    gaps = [b - a for a, b in zip(share, share[1:])]
+    assert not gaps or max(gaps) - min(gaps) <= 1
+    assert set(share) <= set(range(num_frames))
+
+
+def test_the_share_of_a_rig_is_that_of_procedural_heads():
+  expected = multiview.held_out_cameras(30, 14)
+  for number, camera in enumerate(expected):
+    assert transforms.held_out_share(14, number) == {camera}
+
+
+def test_one_picture_is_not_enough(place):
+  edit(place, lambda data: data.update(frames=data['frames'][:1]))
+  with pytest.raises(ValueError, match=r'has 1 picture\(s\) .* at least two'):
+    transforms.read_subject(place)
+
+
+@pytest.mark.parametrize(
+  'text, message',
+  [
+    ('{', 'Expecting property name'),
+    ('[]', "has no 'frames'"),
+    ('{"frames": []}', "has no 'frames'"),
+    ('{"frames": {}}', "has no 'frames'"),
+    ('{"frames": [3]}', "frame 0 has no 'file_path'"),
+    ('{"frames": [{"file_path": 3}]}', "frame 0 has no 'file_path'"),
+    (b'\xff\xfe\x00', 'decode'),
+  ],
+)
+def test_a_file_of_another_kind_is_named(place, text, message):
+  data = text if isinstance(text, bytes) else text.encode()
+  (place / 'transforms.json').write_bytes(data)
+  with pytest.raises(ValueError, match=f'00000/transforms.json: .*{message}'):
+    transforms.read_subject(place)
+
+
+def test_a_picture_that_is_there_twice_is_named(place):
+  edit(place, lambda data: data['frames'].append(data['frames'][1]))
+  with pytest.raises(ValueError, match="'images/001.png' is there twice"):
+    transforms.read_subject(place)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(place):
+  path = place / 'transforms.json'
+  data = json.loads(path.read_text())
+  path.write_text(json.dumps(data), encoding='utf-8-sig')
+  assert len(transforms.read_subject(place)) == 4
