@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image
 from PIL import ImageOps
 
+from mmdist.data import picture_files
+
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 MIN_PICTURES = 5  # As few as the paper gets by with (method.md section 5).
 MIN_SIDE = 32  # Pixels; below, there is nothing to learn from.
@@ -146,7 +148,7 @@ def _open(path: pathlib.Path) -> Image.Image:
       f'{path} cannot be read as a picture ({str(error).splitlines()[0]}); '
       'remove it, or save it again.'
     ) from error
-  if picture.mode.startswith(('I', 'F')) or _is_deep_png(path):
+  if picture.mode.startswith(('I', 'F')) or picture_files.is_deep(path):
     raise ValueError(
       f'{path} has more than 8 bits per channel; save it with 8.'
     )
@@ -156,13 +158,6 @@ def _open(path: pathlib.Path) -> Image.Image:
       f'{MIN_SIDE} or more along each side.'
     )
   return ImageOps.exif_transpose(picture).convert('RGBA')
-
-
-def _is_deep_png(path: pathlib.Path) -> bool:
-  """Says whether a PNG has 16 bits per channel, which Pillow would cut to 8."""
-  with open(path, 'rb') as file:
-    head = file.read(25)
-  return head.startswith(b'\x89PNG') and len(head) == 25 and head[24] == 16
 
 
 def _square(path, picture: Image.Image, box: Sequence[int] | None) -> Box:

@@ -24,8 +24,8 @@ def read_picture(path: pathlib.Path) -> np.ndarray:
       or is turned by EXIF.
   """
   image = _open(path)
-  if _is_deep(path) or image.mode not in _MODES:
-    kind = '16 bits a channel' if _is_deep(path) else f"mode '{image.mode}'"
+  if is_deep(path) or image.mode not in _MODES:
+    kind = '16 bits a channel' if is_deep(path) else f"mode '{image.mode}'"
     raise ValueError(
       f'{path} has {kind}; expected 8-bit RGB or RGBA, so convert it.'
     )
@@ -48,7 +48,7 @@ def read_mask(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray:
     ValueError: it cannot be read, has another size, or is white nowhere.
   """
   image = _open(path)
-  if _is_deep(path) or image.mode not in _MASK_MODES:
+  if is_deep(path) or image.mode not in _MASK_MODES:
     raise ValueError(
       f"{path} has mode '{image.mode}'; expected a mask of one 8-bit channel, "
       'white where the subject is.'
@@ -93,7 +93,7 @@ def _open(path: pathlib.Path) -> Image.Image:
   return image
 
 
-def _is_deep(path: pathlib.Path) -> bool:
+def is_deep(path: pathlib.Path) -> bool:
   """Tells a PNG of 16 bits, which Pillow reads as if it were of 8."""
   with open(path, 'rb') as file:
     start = file.read(_PNG_DEPTH_AT + 1)

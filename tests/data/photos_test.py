@@ -7,6 +7,7 @@ from PIL import Image
 import pytest
 
 from mmdist.data import photos
+from mmdist.data import picture_files
 
 SIZE = 16
 
@@ -125,7 +126,7 @@ def test_sixteen_bits_are_named(folder, mode):
     path.write_bytes(content)
     with pytest.raises(ValueError, match='3.png'):
       photos.read_photos(folder, SIZE)
-    assert photos._is_deep_png(path)
+    assert picture_files.is_deep(path)
     return
   Image.fromarray(np.zeros((48, 48), np.uint16)).save(path)
   assert '3.png has more than 8 bits per channel' in error_of(folder)
