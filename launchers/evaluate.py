@@ -1,10 +1,22 @@
 """Says in numbers how well runs follow their prompts.
 
-  python -m launchers.evaluate RUN [RUN ...] [--json] [--start]
+  python -m launchers.evaluate RUN [RUN ...] [--json] [--out=FILE] [--start]
 
 Every number is measured on the newest checkpoint, from the fixed views of
 `mmdist.evaluation.agreement`. `--start` measures the head that a run began
 from instead: what the prompt's score is worth is what it gains over that.
+`--out` writes the list that `--json` prints.
+
+With models that you have (folders as transformers writes them) and with a
+subject that is known, there are more numbers:
+
+  --clip=DIR       clip_score, 100 x cosine with the prompt, and r_precision:
+                   how often the prompt is nearer than those of the other runs,
+                   or of --prompts=FILE
+  --pickscore=DIR  pickscore; of further runs of the same prompt, too, how far
+                   they are preferred over the first one
+  --truth=5:2      psnr, ssim and normal_error_deg against procedural head 2 of
+                   family 5, for an edit of it or a NeRF that should show it
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +26,13 @@ import pathlib
 from absl import flags
 import numpy as np
 
+from launchers import asked_scores
 from launchers import finished_run
 from launchers import terminal
+from mmdist import workdir as workdir_lib
 from mmdist.cameras import orbits
 from mmdist.core import assets
+from mmdist.core import atomic
 from mmdist.core import config as config_lib
 from mmdist.data import captions
 from mmdist.data import head_attributes
@@ -47,6 +62,15 @@ def define_flags() -> None:
   flags.DEFINE_bool('json', False, 'Print a list for programs.')
   flags.DEFINE_string('judge', 'judge', 'A judge, or its folder.')
   flags.DEFINE_bool('start', False, 'Measure the head a run began from.')
+  flags.DEFINE_string('out', '', 'A JSON file to write as well.')
+  flags.DEFINE_string('clip', '', 'Folder of a CLIPModel: adds clip_score.')
+  flags.DEFINE_string('pickscore', '', 'Folder of PickScore: adds pickscore.')
+  flags.DEFINE_string(
+    'prompts', '', "Texts for r_precision, one a line; or all runs' prompts."
+  )
+  flags.DEFINE_string(
+    'truth', '', 'Procedural head FAMILY:INDEX: adds psnr, ssim, normal error.'
+  )
 
 
 def asked_attributes(prompt: str) -> dict[str, object]:
@@ -97,9 +121,18 @@ def geometry_agreement(per_attribute: Mapping[str, float]) -> float | None:
 
 
 def evaluate_run(
-  workdir: str, judge: judge_lib.Judge, start: bool = False
+  workdir: str,
+  judge: judge_lib.Judge,
+  start: bool = False,
+  asked: asked_scores.Asked = asked_scores.NOTHING,
 ) -> dict[str, object]:
   """Returns the row of one run.
+
+  Args:
+    workdir: its folder.
+    judge: who says what its pictures show.
+    start: measure the head that it began from.
+    asked: what to measure besides.
 
   Raises:
     FileNotFoundError, ValueError: in one line.
@@ -107,13 +140,13 @@ def evaluate_run(
   avatar = finished_run.open_run(workdir)
   params = finished_run.start_params(avatar) if start else avatar.params
   prompt = judged_prompt(avatar.run)
-  asked = asked_attributes(prompt)
+  attributes = asked_attributes(prompt)
   views = agreement.judging_views()
   background = np.full(3, agreement.BACKGROUND, np.float32)
   shown = nerf_images.render_images(
     avatar.representation, params, views, RESOLUTION, background
   )
-  verdict = agreement.measure(judge, shown['rgb'], views.words, asked)
+  verdict = agreement.measure(judge, shown['rgb'], views.words, attributes)
   around = orbits.turntable(16)
   orbit = nerf_images.render_images(
     avatar.representation, params, around, RESOLUTION, background
@@ -123,7 +156,7 @@ def evaluate_run(
     'prompt': prompt,
     'step': 0 if start else avatar.step,
     'prompt_agreement': verdict.overall,
-    'true_render_agreement': true_agreement(judge, views, asked),
+    'true_render_agreement': true_agreement(judge, views, attributes),
     'chance': verdict.chance,
     'expression_accuracy': verdict.per_attribute.get('expression'),
     'geometry_agreement': geometry_agreement(verdict.per_attribute),
@@ -136,18 +169,21 @@ def evaluate_run(
     'view_consistency': metrics.view_consistency(
       orbit['rgb'], orbit['depth'], orbit['acc'], around.cameras()
     ),
+    **asked_scores.measure(asked, avatar, params, prompt, shown),
   }
 
 
 def format_table(rows: Sequence[Mapping[str, object]]) -> str:
   """Returns the rows as an aligned table, with the mean if there are many."""
-  header = ['run', *COLUMNS]
+  columns = [*COLUMNS]
+  columns += [c for c in asked_scores.COLUMNS if any(c in row for row in rows)]
+  header = ['run', *columns]
   lines = [header]
   for row in rows:
     name = pathlib.Path(str(row['run'])).name
-    lines.append([name, *(_cell(row[column]) for column in COLUMNS)])
+    lines.append([name, *(_cell(row.get(column)) for column in columns)])
   if len(rows) > 1:
-    means = [_mean([row[column] for row in rows]) for column in COLUMNS]
+    means = [_mean([row.get(column) for row in rows]) for column in columns]
     lines.append(['mean', *map(_cell, means)])
   widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
   return '\n'.join(
@@ -171,9 +207,21 @@ def main(argv: Sequence[str]) -> None:
     raise ValueError(
       'expected the folders of runs: python -m launchers.evaluate RUN [RUN ...]'
     )
-  judge = judge_lib.load(assets.resolve(flags.FLAGS.judge))
-  rows = [evaluate_run(run, judge, flags.FLAGS.start) for run in argv[1:]]
-  print(json.dumps(rows, indent=2) if flags.FLAGS.json else format_table(rows))
+  options, runs = flags.FLAGS, argv[1:]
+  if options.out and not pathlib.Path(options.out).parent.is_dir():
+    raise FileNotFoundError(
+      f'--out={options.out} is in a folder that does not exist; make it first.'
+    )
+  judge = judge_lib.load(assets.resolve(options.judge))
+  prompts = [judged_prompt(workdir_lib.read_config(run)) for run in runs]
+  asked = asked_scores.open_asked(options, prompts, RESOLUTION)
+  rows = [evaluate_run(run, judge, options.start, asked) for run in runs]
+  if options.pickscore and len(rows) > 1:
+    asked_scores.add_preferences(rows)
+  text = json.dumps(rows, indent=2)
+  if options.out:
+    atomic.write_text(options.out, text + '\n')
+  print(text if options.json else format_table(rows))
 
 
 if __name__ == '__main__':

@@ -55,6 +55,17 @@ def judging_views() -> orbits.Views:
   )
 
 
+def portrait_views() -> orbits.Views:
+  """Returns the judging views of a face: the whole head, not from behind.
+
+  From these a picture can be compared with a sentence by a network that knows
+  nothing of views.
+  """
+  views = judging_views()
+  seen = [i for i, word in enumerate(views.words) if word in ('front', 'side')]
+  return views.take(seen)
+
+
 def measure(
   judge: judge_lib.Judge,
   images: np.ndarray,

@@ -120,3 +120,11 @@ def test_what_a_view_cannot_show_is_not_held_against_a_picture():
 def test_sentences_that_ask_for_nothing_are_refused():
   with pytest.raises(ValueError, match='nothing that was asked'):
     measure_each([{}, {'view': 'front'}, {}, {'nose': 'long'}])
+
+
+def test_portraits_are_the_judging_views_that_show_a_whole_face():
+  views, judged = agreement.portrait_views(), agreement.judging_views()
+  assert len(views) == 5 and np.abs(views.azimuth).max() < np.pi / 2
+  half_heights = views.distance * views.tan_half_fov
+  np.testing.assert_allclose(half_heights, orbits.HEAD_HALF_HEIGHT)
+  assert set(views.azimuth) <= set(judged.azimuth)

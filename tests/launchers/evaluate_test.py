@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from launchers import asked_scores
 from launchers import evaluate
 from launchers import finished_run
 from mmdist import checkpointing
@@ -19,6 +20,7 @@ from mmdist.learner import distill
 from mmdist.nerf import assets as nerf_assets
 from mmdist.nerf import field
 from tests.data import fake_pictures
+from tests.evaluation import tiny_clip
 
 NERF = config_lib.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8)
 PROMPT = 'a portrait of a happy man with green skin and a red hat'
@@ -46,22 +48,27 @@ def judge():
   return train_judge.init_judge(questions, 0)
 
 
+def write_run(folder, name, seed):
+  """Writes a run of one step, whose weights are of a seed."""
+  run = config_lib.RunConfig(
+    prompt=PROMPT, num_steps=1, nerf=NERF, nerf_assets=str(folder / 'nerf')
+  )
+  workdir_lib.claim(folder / name, run)
+  params = field.conditional_nerf(NERF).init(jax.random.key(seed))
+  state = distill.TrainState(jax.numpy.int32(1), params, {})
+  with checkpointing.CheckpointStore(folder / name, run) as store:
+    store.maybe_save(state, NoProxies())
+  return folder / name
+
+
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
-  """A run of one step, beside the pretrained NeRF that it began from."""
+  """A run, beside the pretrained NeRF that it began from."""
   folder = tmp_path_factory.mktemp('runs')
   pretrained = field.conditional_nerf(NERF).init(jax.random.key(0))
   codes = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
   nerf_assets.save(folder / 'nerf', NERF, pretrained, codes)
-  run = config_lib.RunConfig(
-    prompt=PROMPT, num_steps=1, nerf=NERF, nerf_assets=str(folder / 'nerf')
-  )
-  workdir_lib.claim(folder / 'run', run)
-  params = field.conditional_nerf(NERF).init(jax.random.key(1))
-  state = distill.TrainState(jax.numpy.int32(1), params, {})
-  with checkpointing.CheckpointStore(folder / 'run', run) as store:
-    store.maybe_save(state, NoProxies())
-  return folder / 'run'
+  return write_run(folder, 'run', 1)
 
 
 def test_a_run_began_from_the_pretrained_weights_and_a_code(workdir):
@@ -96,24 +103,84 @@ def test_the_start_is_measured_instead_of_the_result(workdir, judge):
   assert shown[True] != shown[False] and shown[True][1] == 0
 
 
-def test_main_prints_a_table_or_a_list(judge, tmp_path, monkeypatch, capsys):
-  judge_lib.save(judge, tmp_path)
-  asked = []
+def options(**changes):
+  """The flags of main, with their defaults."""
+  values = {'judge': 'judge', 'json': False, 'start': False, 'out': ''}
+  values |= {'clip': '', 'pickscore': '', 'prompts': '', 'truth': ''}
+  return types.SimpleNamespace(**(values | changes))
 
-  def evaluate_run(run, judge, start):
-    asked.append((run, len(judge.questions), start))
+
+def test_main_prints_a_table_or_a_list(
+  workdir, judge, tmp_path, monkeypatch, capsys
+):
+  judge_lib.save(judge, tmp_path)
+  seen = []
+
+  def evaluate_run(run, judge, start, asked):
+    seen.append((run, len(judge.questions), start, asked.clip))
     return dict.fromkeys(evaluate.COLUMNS, 0.5) | {'run': run}
 
   monkeypatch.setattr(evaluate, 'evaluate_run', evaluate_run)
-  values = types.SimpleNamespace(judge=str(tmp_path), json=False, start=False)
-  monkeypatch.setattr(flags, 'FLAGS', values)
-  evaluate.main(['evaluate', 'runs/a', 'runs/b'])
+  monkeypatch.setattr(flags, 'FLAGS', options(judge=str(tmp_path)))
+  run = str(workdir)
+  evaluate.main(['evaluate', run, run])
   assert capsys.readouterr().out.startswith('run   prompt_agreement')
-  values.json = True
-  evaluate.main(['evaluate', 'runs/a'])
+  flags.FLAGS.json = True
+  evaluate.main(['evaluate', run])
   rows = json.loads(capsys.readouterr().out)
-  assert [row['run'] for row in rows] == ['runs/a']
-  assert asked[0] == ('runs/a', len(judge.questions), False)
+  assert [row['run'] for row in rows] == [run]
+  assert seen[0] == (run, len(judge.questions), False, None)
+
+
+@pytest.fixture
+def clips(tmp_path):
+  """Two tiny models: one for CLIP's numbers, one for PickScore's."""
+  folders = tmp_path / 'clip', tmp_path / 'pickscore'
+  for seed, folder in enumerate(folders):
+    tiny_clip.write_clip(folder, seed)
+  return folders
+
+
+def test_all_that_can_be_asked_of_two_runs_is_written(
+  workdir, judge, clips, tmp_path, monkeypatch, capsys
+):
+  other = write_run(workdir.parent, 'other', 2)
+  judge_lib.save(judge, tmp_path / 'judge')
+  (tmp_path / 'texts').write_text(f'a sad woman\n\n{PROMPT}\n')
+  flag_values = options(
+    judge=str(tmp_path / 'judge'),
+    out=str(tmp_path / 'scores.json'),
+    clip=str(clips[0]),
+    pickscore=str(clips[1]),
+    prompts=str(tmp_path / 'texts'),
+    truth='5:2',
+  )
+  monkeypatch.setattr(flags, 'FLAGS', flag_values)
+  evaluate.main(['evaluate', str(workdir), str(other)])
+  rows = json.loads((tmp_path / 'scores.json').read_text())
+  assert [row['run'] for row in rows] == [str(workdir), str(other)]
+  for row in rows:
+    assert 0 <= row['clip_score'] <= 100 and 0 <= row['r_precision'] <= 1
+    assert row['psnr'] > 0 and -1 <= row['ssim'] <= 1
+    assert len(row['pickscore_per_view']) == 5
+  first, second = rows
+  assert first['preferred_over'] is first['preference_rate'] is None
+  assert second['preferred_over'] == str(workdir)
+  a, b = (np.exp(row['pickscore_per_view']) for row in (first, second))
+  assert second['preference_rate'] == pytest.approx(np.mean(b / (a + b)))
+  assert second['preferred_share'] == pytest.approx(np.mean(b > a))
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[0].split()[1:] == [*evaluate.COLUMNS, *asked_scores.COLUMNS]
+  assert [line.split()[0] for line in lines[1:]] == ['run', 'other', 'mean']
+
+
+def test_a_file_that_could_not_be_written_is_refused_at_once(
+  workdir, tmp_path, monkeypatch
+):
+  out = str(tmp_path / 'nowhere' / 'scores.json')
+  monkeypatch.setattr(flags, 'FLAGS', options(out=out))
+  with pytest.raises(FileNotFoundError, match='folder that does not exist'):
+    evaluate.main(['evaluate', str(workdir)])
 
 
 def test_no_run_is_answered_with_the_usage():
