@@ -132,12 +132,13 @@ def evaluate(
   )
   truth = heads.render_heads(questions.people, questions.views, size)
   asked = [captions.parse(text) for text in questions.texts]
-  shown = np.concatenate([samples, truth.normals])
-  if channel == 'rgb':
-    renders = truth.over(np.full(3, agreement.BACKGROUND))
-    shown = np.concatenate([samples, renders])
-  else:
-    samples, renders = light(samples), light(truth.normals)
+  normal = channel == 'normal'
+  renders = (
+    truth.normals if normal else truth.over(np.full(3, agreement.BACKGROUND))
+  )
+  shown = np.concatenate([samples, renders])
+  if normal:
+    samples, renders = light(samples), light(renders)
     asked = [
       {k: v for k, v in one.items() if k in head_questions.GEOMETRY}
       for one in asked

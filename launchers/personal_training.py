@@ -13,6 +13,7 @@ import safetensors.torch
 import tqdm
 
 from launchers import device_setup
+from mmdist import reporting
 from mmdist.core import atomic
 from mmdist.data import concept_images
 from mmdist.priors import adapters
@@ -90,7 +91,7 @@ class PersonalTraining:
       total=self._num_steps,
       initial=self.step,
       unit='step',
-      mininterval=0.5 if sys.stderr.isatty() else 15.0,
+      mininterval=0.5 if sys.stderr.isatty() else reporting.LOG_EVERY_S,
     )
     with bar:
       while self.step < self._num_steps:

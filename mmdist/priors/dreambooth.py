@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 
 import numpy as np
-import peft
 import torch
 
 from mmdist.core import seeds
@@ -197,15 +196,9 @@ class FineTuner:
 
 def add_lora(denoiser, rank: int, seed: int) -> None:
   """Adds a LoRA to the layers that a proxy moves too, with weights by seed."""
-  config = peft.LoraConfig(
-    r=rank,
-    lora_alpha=rank,
-    init_lora_weights='gaussian',
-    target_modules=list(proxies.TARGETS),
-  )
   with torch.random.fork_rng(devices=[]):
     torch.manual_seed(seeds.derive_seed(seed, 0, 'dreambooth') % (1 << 32))
-    denoiser.add_adapter(config, adapters.NAME)
+    denoiser.add_adapter(proxies.lora_config(rank), adapters.NAME)
 
 
 def finetune(

@@ -38,6 +38,16 @@ _BASE = '__base__'  # As PEFT calls no adapter.
 _MOMENTS = ('exp_avg', 'exp_avg_sq')
 
 
+def lora_config(rank: int) -> peft.LoraConfig:
+  """Returns PEFT's configuration of a LoRA on `TARGETS`."""
+  return peft.LoraConfig(
+    r=rank,
+    lora_alpha=rank,
+    init_lora_weights='gaussian',
+    target_modules=list(TARGETS),
+  )
+
+
 class Proxy:
   """The adapters of one UNet and the Adam that moves them.
 
@@ -54,16 +64,10 @@ class Proxy:
       rank: of every adapter (O17).
       seed: decides A; B is zero.
     """
-    config = peft.LoraConfig(
-      r=rank,
-      lora_alpha=rank,
-      init_lora_weights='gaussian',
-      target_modules=list(TARGETS),
-    )
     # PEFT draws from the global generator, which is put back afterwards.
     with torch.random.fork_rng(devices=[]):
       torch.manual_seed(seeds.derive_seed(seed, 0, 'proxy') % (1 << 32))
-      unet.add_adapter(config, _ADAPTER)
+      unet.add_adapter(lora_config(rank), _ADAPTER)
     self.parameters = {
       name: weight
       for name, weight in unet.named_parameters()
