@@ -28,7 +28,8 @@ from mmdist.results import sheets
 
 CHECKPOINT = 'training.safetensors'
 _STEPS = {'photos': 400, 'avatar': 400, 'normal': 800}  # method.md section 5.
-# The embedded priors' own, measured; the paper's is for a large model (A.2).
+# The embedded priors' is a prototype's, not yet measured with these weights;
+# the other is the paper's, for a large model (A.2).
 _RATES = {True: 2e-4, False: 3e-6}
 _SAMPLES_PER_PROMPT = 4
 _SAMPLER_STEPS = 25
