@@ -1,21 +1,22 @@
 """What launchers.evaluate measures only when it is asked to.
 
-By a CLIP model or by PickScore, from directories the user has, and against a
-procedural head that a run should have become.
+By a CLIP model or by PickScore, from directories the user has, against a
+procedural head that a run should have become, or against the one it edits.
 """
 
 from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
-import re
 from typing import Any
 
 import numpy as np
 
 from launchers import finished_run
+from launchers import known_heads
 from mmdist.data import heads
 from mmdist.evaluation import agreement
 from mmdist.evaluation import clip as clip_lib
+from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import pickscore
 from mmdist.evaluation import truth as truth_lib
 from mmdist.nerf import images as nerf_images
@@ -29,8 +30,10 @@ COLUMNS = (
   'psnr',
   'ssim',
   'normal_error_deg',
+  'identity_agreement',
+  'true_identity_agreement',
+  'identity_chance',
 )
-_HEAD = re.compile(r'(\d+):(\d+)(:neutral)?')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +46,14 @@ class Asked:
     prompts: what r_precision has to tell a run's own prompt from.
     truth: the subject's pictures from the judging views, as
       `evaluation.truth` takes them; give psnr, ssim and normal_error_deg.
+    subject: whom the runs edit; gives identity_agreement.
   """
 
   clip: clip_lib.Clip | None = None
   pickscore: clip_lib.Clip | None = None
   prompts: tuple[str, ...] = ()
   truth: Mapping[str, np.ndarray] | None = None
+  subject: heads.Head | None = None
 
 
 NOTHING = Asked()
@@ -67,14 +72,22 @@ def open_asked(options, prompts: Sequence[str], resolution: int) -> Asked:
   """
   if options.prompts and not options.clip:
     raise ValueError('--prompts are for r_precision; expected --clip=DIR too.')
-  head = read_head(options.truth) if options.truth else None
+  truth, subject = (
+    known_heads.read_head(getattr(options, flag), flag)
+    if getattr(options, flag)
+    else None
+    for flag in ('truth', 'subject')
+  )
   if options.prompts:
     prompts = read_prompts(options.prompts)
   return Asked(
     clip_lib.load(options.clip) if options.clip else None,
     clip_lib.load(options.pickscore) if options.pickscore else None,
     tuple(dict.fromkeys(prompts)),
-    render_truth(head, resolution) if head else None,
+    known_heads.render(truth, agreement.judging_views(), resolution)
+    if truth
+    else None,
+    subject,
   )
 
 
@@ -96,39 +109,9 @@ def read_prompts(path: str) -> tuple[str, ...]:
   return texts
 
 
-def read_head(text: str) -> heads.Head:
-  """Returns the procedural head that FAMILY:INDEX[:neutral] names.
-
-  The first form is what `launchers.heads --photos` and `launchers.personalize`
-  know a head by, so an edit can be held to its subject; the second is what the
-  NeRF is pretrained on (N7).
-
-  Raises:
-    ValueError: it is something else.
-  """
-  numbers = _HEAD.fullmatch(text)
-  if not numbers:
-    raise ValueError(
-      f"--truth is '{text}'; expected FAMILY:INDEX of a procedural head, as in "
-      '--truth=5:2, or FAMILY:INDEX:neutral.'
-    )
-  family, index, neutral = numbers.groups()
-  return heads.sample_head(int(family), int(index), bool(neutral))
-
-
-def render_truth(head: heads.Head, resolution: int) -> dict[str, np.ndarray]:
-  """Renders a procedural head from the judging views, over their background."""
-  views = agreement.judging_views()
-  pictures = heads.render_heads([head] * len(views), views, resolution)
-  return {
-    'rgb': pictures.over(np.full(3, agreement.BACKGROUND)),
-    'normals': pictures.normals,
-    'acc': pictures.rgba[..., 3],
-  }
-
-
 def measure(
   asked: Asked,
+  judge: judge_lib.Judge,
   avatar: finished_run.Avatar,
   params: Any,
   prompt: str,
@@ -138,6 +121,7 @@ def measure(
 
   Args:
     asked: what to measure.
+    judge: who looks for the subject.
     avatar: the run.
     params: of the head that is measured.
     prompt: what it should show.
@@ -159,6 +143,10 @@ def measure(
     row['pickscore_per_view'] = scores.tolist()
   if asked.truth:
     row |= truth_lib.compare(shown, asked.truth)
+  if asked.subject:
+    row |= known_heads.identity(
+      judge, agreement.judging_views(), shown['rgb'], asked.subject, prompt
+    )
   return row
 
 

@@ -16,7 +16,9 @@ subject that is known, there are more numbers:
   --pickscore=DIR  pickscore; of further runs of the same prompt, too, how far
                    they are preferred over the first one
   --truth=5:2      psnr, ssim and normal_error_deg against procedural head 2 of
-                   family 5, for an edit of it or a NeRF that should show it
+                   family 5, for a NeRF that should show it
+  --subject=5:2    identity_agreement, for an edit of that head: how far the
+                   judge still sees in it what the sentence does not change
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,23 +30,20 @@ import numpy as np
 
 from launchers import asked_scores
 from launchers import finished_run
+from launchers import known_heads
 from launchers import terminal
 from mmdist import workdir as workdir_lib
 from mmdist.cameras import orbits
 from mmdist.core import assets
 from mmdist.core import atomic
 from mmdist.core import config as config_lib
-from mmdist.data import captions
-from mmdist.data import head_attributes
 from mmdist.data import head_questions
-from mmdist.data import heads
 from mmdist.evaluation import agreement
 from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import metrics
 from mmdist.nerf import images as nerf_images
 
 RESOLUTION = 64  # The judge's; other metrics are of the same pictures.
-NUM_TRUE_HEADS = 6
 COLUMNS = (
   'prompt_agreement',
   'true_render_agreement',
@@ -71,30 +70,9 @@ def define_flags() -> None:
   flags.DEFINE_string(
     'truth', '', 'Procedural head FAMILY:INDEX: adds psnr, ssim, normal error.'
   )
-
-
-def asked_attributes(prompt: str) -> dict[str, object]:
-  """Returns what a prompt asks of a head; a view is no attribute."""
-  asked = dict(captions.parse(prompt))
-  asked.pop('view', None)
-  return asked
-
-
-def true_agreement(
-  judge: judge_lib.Judge, views: orbits.Views, asked: Mapping
-) -> float:
-  """Returns what procedural heads that really have the attributes score."""
-  fixed = {
-    key: value for key, value in asked.items() if key in head_attributes.CHOICES
-  }
-  scores = []
-  for index in range(NUM_TRUE_HEADS):
-    head = heads.sample_head(77, index, fixed=fixed)
-    truth = heads.render_heads([head] * len(views), views, RESOLUTION)
-    pictures = truth.over(np.full(3, agreement.BACKGROUND))
-    verdict = agreement.measure(judge, pictures, views.words, asked)
-    scores.append(verdict.overall)
-  return float(np.mean(scores))
+  flags.DEFINE_string(
+    'subject', '', 'Procedural head FAMILY:INDEX, edited: adds its identity.'
+  )
 
 
 def judged_prompt(run: config_lib.RunConfig) -> str:
@@ -140,7 +118,7 @@ def evaluate_run(
   avatar = finished_run.open_run(workdir)
   params = finished_run.start_params(avatar) if start else avatar.params
   prompt = judged_prompt(avatar.run)
-  attributes = asked_attributes(prompt)
+  attributes = known_heads.asked_attributes(prompt)
   views = agreement.judging_views()
   background = np.full(3, agreement.BACKGROUND, np.float32)
   shown = nerf_images.render_images(
@@ -156,7 +134,9 @@ def evaluate_run(
     'prompt': prompt,
     'step': 0 if start else avatar.step,
     'prompt_agreement': verdict.overall,
-    'true_render_agreement': true_agreement(judge, views, attributes),
+    'true_render_agreement': known_heads.true_agreement(
+      judge, views, attributes, attributes, RESOLUTION
+    ),
     'chance': verdict.chance,
     'expression_accuracy': verdict.per_attribute.get('expression'),
     'geometry_agreement': geometry_agreement(verdict.per_attribute),
@@ -169,7 +149,7 @@ def evaluate_run(
     'view_consistency': metrics.view_consistency(
       orbit['rgb'], orbit['depth'], orbit['acc'], around.cameras()
     ),
-    **asked_scores.measure(asked, avatar, params, prompt, shown),
+    **asked_scores.measure(asked, judge, avatar, params, prompt, shown),
   }
 
 

@@ -1,10 +1,9 @@
 """Where the pictures of a personalisation come from, by its kind."""
 
-import re
-
 import numpy as np
 
 from launchers import finished_run
+from launchers import known_heads
 from mmdist.cameras import orbits
 from mmdist.data import heads
 from mmdist.data import multiview
@@ -13,7 +12,6 @@ from mmdist.nerf import images as nerf_images
 
 NUM_RENDERS = 60  # On 3 orbits (A.2 of the paper).
 _ELEVATIONS = (-0.2, 0.1, 0.5)  # Radians.
-_HEAD = re.compile(r'(\d+):(\d+)')
 
 
 def read(options, size: int, prompt: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -63,10 +61,8 @@ def render(subject: str, size: int, normals: bool) -> np.ndarray:
   Normals lie on mid-grey, as the learner renders them, and are opaque.
   """
   views = render_views()
-  head = _HEAD.fullmatch(subject)
-  if head:
-    family, index = map(int, head.groups())
-    person = heads.sample_head(family, index)
+  if known_heads.is_named(subject):
+    person = known_heads.read_head(subject, 'subject')
     pictures = heads.render_heads([person] * len(views), views, size)
     rgba, coloured = pictures.rgba, pictures.normals
   else:

@@ -34,12 +34,14 @@ def avatar():
 
 
 def options(**changes):
-  values = dict.fromkeys(('clip', 'pickscore', 'prompts', 'truth'), '')
+  values = dict.fromkeys(
+    ('clip', 'pickscore', 'prompts', 'truth', 'subject'), ''
+  )
   return types.SimpleNamespace(**(values | changes))
 
 
 def measure(asked, avatar, shown=None):
-  return asked_scores.measure(asked, avatar, avatar.params, PROMPT, shown)
+  return asked_scores.measure(asked, None, avatar, avatar.params, PROMPT, shown)
 
 
 def expected_cosines(folder, avatar, texts):
@@ -104,21 +106,6 @@ def test_prompts_that_cannot_be_read_are_refused(folder, tmp_path):
   (tmp_path / 'empty').write_text('\n')
   with pytest.raises(ValueError, match='is empty; expected a text a line'):
     asked_scores.read_prompts(str(tmp_path / 'empty'))
-
-
-@pytest.mark.parametrize('text', ['5', '5:', 'a:b', '5:2:smiling', '-1:2'])
-def test_what_names_no_head_is_refused(text):
-  with pytest.raises(ValueError, match=f"'{text}'; expected FAMILY:INDEX of a"):
-    asked_scores.read_head(text)
-
-
-def test_a_head_is_the_one_that_other_commands_know_by_the_name():
-  assert (
-    asked_scores.read_head('5:2').attributes
-    == heads.sample_head(5, 2).attributes
-  )
-  plain = heads.sample_head(5, 2, neutral=True).attributes
-  assert asked_scores.read_head('5:2:neutral').attributes == plain
 
 
 def test_a_run_that_is_the_truth_has_no_error(avatar, monkeypatch):

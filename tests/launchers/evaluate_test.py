@@ -9,6 +9,7 @@ import pytest
 from launchers import asked_scores
 from launchers import evaluate
 from launchers import finished_run
+from launchers import known_heads
 from mmdist import checkpointing
 from mmdist import workdir as workdir_lib
 from mmdist.core import config as config_lib
@@ -36,7 +37,7 @@ class NoProxies:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
   monkeypatch.setattr(evaluate, 'RESOLUTION', 16)
-  monkeypatch.setattr(evaluate, 'NUM_TRUE_HEADS', 2)
+  monkeypatch.setattr(known_heads, 'NUM_TRUE_HEADS', 2)
   monkeypatch.setattr(heads, 'render_heads', fake_pictures.render_heads)
 
 
@@ -107,6 +108,7 @@ def options(**changes):
   """The flags of main, with their defaults."""
   values = {'judge': 'judge', 'json': False, 'start': False, 'out': ''}
   values |= {'clip': '', 'pickscore': '', 'prompts': '', 'truth': ''}
+  values['subject'] = ''
   return types.SimpleNamespace(**(values | changes))
 
 
@@ -154,6 +156,7 @@ def test_all_that_can_be_asked_of_two_runs_is_written(
     pickscore=str(clips[1]),
     prompts=str(tmp_path / 'texts'),
     truth='5:2',
+    subject='5:2',
   )
   monkeypatch.setattr(flags, 'FLAGS', flag_values)
   evaluate.main(['evaluate', str(workdir), str(other)])
@@ -163,6 +166,7 @@ def test_all_that_can_be_asked_of_two_runs_is_written(
     assert 0 <= row['clip_score'] <= 100 and 0 <= row['r_precision'] <= 1
     assert row['psnr'] > 0 and -1 <= row['ssim'] <= 1
     assert len(row['pickscore_per_view']) == 5
+    assert 0 <= row['identity_agreement'] <= 1
   first, second = rows
   assert first['preferred_over'] is first['preference_rate'] is None
   assert second['preferred_over'] == str(workdir)
@@ -186,11 +190,6 @@ def test_a_file_that_could_not_be_written_is_refused_at_once(
 def test_no_run_is_answered_with_the_usage():
   with pytest.raises(ValueError, match=r'evaluate RUN \[RUN'):
     evaluate.main(['evaluate'])
-
-
-def test_a_view_is_no_attribute():
-  asked = evaluate.asked_attributes('a happy man, mouth view')
-  assert asked == {'kind': 'man', 'expression': 'happy'}
 
 
 def concepts(*weights):

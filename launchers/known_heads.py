@@ -1,0 +1,136 @@
+"""Procedural heads that a result is held to, as flags name them.
+
+Owns FAMILY:INDEX, the pictures of such a head from where results are judged,
+and what heads that really have some attributes score.
+"""
+
+from collections.abc import Mapping
+import re
+
+import numpy as np
+
+from mmdist.cameras import orbits
+from mmdist.data import captions
+from mmdist.data import head_attributes
+from mmdist.data import heads
+from mmdist.evaluation import agreement
+from mmdist.evaluation import judge as judge_lib
+
+NUM_TRUE_HEADS = 6
+_FAMILY = 77  # Of no training.
+_NAME = re.compile(r'(\d+):(\d+)(:neutral)?')
+
+
+def is_named(text: str) -> bool:
+  """Tells whether a flag names a procedural head."""
+  return bool(_NAME.fullmatch(text))
+
+
+def read_head(text: str, flag: str) -> heads.Head:
+  """Returns the procedural head that FAMILY:INDEX[:neutral] names.
+
+  The first form is what `launchers.heads` knows a head by, the second is what
+  the NeRF is pretrained on (N7).
+
+  Args:
+    text: the name.
+    flag: where it was given, for the error.
+
+  Raises:
+    ValueError: it is something else.
+  """
+  numbers = _NAME.fullmatch(text)
+  if not numbers:
+    raise ValueError(
+      f"--{flag} is '{text}'; expected FAMILY:INDEX of a procedural head, as "
+      f'in --{flag}=5:2, or FAMILY:INDEX:neutral.'
+    )
+  family, index, neutral = numbers.groups()
+  return heads.sample_head(int(family), int(index), bool(neutral))
+
+
+def render(
+  head: heads.Head, views: orbits.Views, resolution: int
+) -> dict[str, np.ndarray]:
+  """Renders a head over the judging background.
+
+  Returns:
+    'rgb' and coloured 'normals' [V, H, W, 3], 'acc' [V, H, W].
+  """
+  pictures = heads.render_heads([head] * len(views), views, resolution)
+  return {
+    'rgb': pictures.over(np.full(3, agreement.BACKGROUND)),
+    'normals': pictures.normals,
+    'acc': pictures.rgba[..., 3],
+  }
+
+
+def asked_attributes(prompt: str) -> dict[str, object]:
+  """Returns what a prompt asks of a head; a view is no attribute."""
+  asked = dict(captions.parse(prompt))
+  asked.pop('view', None)
+  return asked
+
+
+def true_agreement(
+  judge: judge_lib.Judge,
+  views: orbits.Views,
+  shown: Mapping[str, object],
+  asked: Mapping[str, object],
+  resolution: int,
+) -> float:
+  """Returns what true renders score: the most that a result can be asked for.
+
+  Args:
+    judge: who looks.
+    views: from where.
+    shown: attributes that the heads have; the others are drawn.
+    asked: attributes that they are judged by.
+    resolution: H = W of the pictures.
+  """
+  fixed = {k: v for k, v in shown.items() if k in head_attributes.CHOICES}
+  scores = []
+  for index in range(NUM_TRUE_HEADS):
+    head = heads.sample_head(_FAMILY, index, fixed=fixed)
+    pictures = render(head, views, resolution)['rgb']
+    scores.append(agreement.measure(judge, pictures, views.words, asked))
+  return float(np.mean([score.overall for score in scores]))
+
+
+def identity(
+  judge: judge_lib.Judge,
+  views: orbits.Views,
+  pictures: np.ndarray,
+  subject: heads.Head,
+  prompt: str,
+) -> dict[str, float]:
+  """Says how far an edit still shows its subject.
+
+  What counts is every visible attribute of the subject that the sentence does
+  not change.
+
+  Args:
+    judge: who looks.
+    views: V views.
+    pictures: [V, H, H, 3] in [0, 1], of the edit.
+    subject: whom it began from.
+    prompt: the edit.
+
+  Returns:
+    'identity_agreement', the share of views with what was kept;
+    'true_identity_agreement', what heads that have both the kept and the asked
+    attributes score; 'identity_chance', what heads score that have the asked
+    ones only, i.e. that follow the sentence and are anybody.
+  """
+  asked = asked_attributes(prompt)
+  own = head_attributes.visible(subject.attributes)
+  kept = {name: value for name, value in own.items() if name not in asked}
+  size = pictures.shape[1]
+  verdict = agreement.measure(judge, pictures, views.words, kept)
+  return {
+    'identity_agreement': verdict.overall,
+    'true_identity_agreement': true_agreement(
+      judge, views, kept | asked, kept, size
+    ),
+    'identity_chance': true_agreement(judge, views, asked, kept, size),
+  }
