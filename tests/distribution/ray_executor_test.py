@@ -2,13 +2,12 @@
 
 import os
 import signal
-import socket
-import stat
 
 import numpy as np
 import pytest
 import ray
 
+from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import faults
 from mmdist.distribution import ray_executor
@@ -18,7 +17,7 @@ from tests.distribution import fake_prior
 @pytest.fixture(scope='module')
 def cluster():
   """A Ray with room for every test's actors, also those not yet gone."""
-  started = ray_executor.Cluster(None, {'all': {'num_cpus': 64, 'num_gpus': 0}})
+  started = cluster_lib.Cluster(None, {'all': {'num_cpus': 64, 'num_gpus': 0}})
   yield started
   started.close()
 
@@ -162,11 +161,6 @@ def test_closing_twice_is_harmless_and_leaves_others_running(cluster):
   assert ray.is_initialized()
 
 
-def test_the_folder_of_a_local_ray_is_private(cluster):
-  mode = os.stat(cluster.directory).st_mode
-  assert stat.S_IMODE(mode) == 0o700
-
-
 def test_a_process_without_a_prior_says_so():
   actor = ray_executor.PriorActor()
   with pytest.raises(ray_executor.EmptyActor, match='has lost its proxy'):
@@ -182,43 +176,3 @@ def test_options_set_threads_before_the_libraries_load():
   assert options['num_gpus'] == 0.5
   # A replayed call would meet a fresh proxy: silent loss of state.
   assert options['max_task_retries'] == 0
-
-
-def test_a_ray_that_cannot_start_is_one_line(monkeypatch, cluster):
-  def refuse(**settings):
-    raise ConnectionError('nobody\nthere')
-
-  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
-  monkeypatch.setattr(ray, 'init', refuse)
-  with pytest.raises(faults.ClusterUnavailable) as error:
-    on_ray(fake_prior.recipe('generic'))
-  assert str(error.value) == (
-    'Ray could not start: ConnectionError: nobody there; --executor=inline '
-    'works without it.'
-  )
-  with pytest.raises(faults.ClusterUnavailable, match="reached at 'auto'"):
-    on_ray(fake_prior.recipe('generic'), address='auto')
-
-
-@pytest.mark.parametrize('scheme', ['', 'ray://'])
-def test_an_address_where_nobody_listens_is_one_line(
-  monkeypatch, cluster, scheme
-):
-  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
-  with socket.socket() as taken:
-    taken.bind(('127.0.0.1', 0))  # And does not listen.
-    address = f'{scheme}127.0.0.1:{taken.getsockname()[1]}'
-    with pytest.raises(faults.ClusterUnavailable, match='nobody answers at'):
-      on_ray(fake_prior.recipe('generic'), address=address)
-
-
-def test_an_address_where_somebody_listens_is_left_to_ray(monkeypatch, cluster):
-  asked = {}
-  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
-  monkeypatch.setattr(ray, 'init', lambda **settings: asked.update(settings))
-  with socket.create_server(('127.0.0.1', 0)) as server:
-    address = f'127.0.0.1:{server.getsockname()[1]}'
-    monkeypatch.setattr(ray_executor, '_check_room', lambda options: None)
-    started = ray_executor.Cluster(address, {})
-  started.close()
-  assert asked['address'] == address
