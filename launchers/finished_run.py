@@ -49,7 +49,8 @@ def open_run(workdir: str | os.PathLike) -> Avatar:
     )
   representation = field.conditional_nerf(run.nerf)
   structure = representation.init(jax.random.key(0))
-  with checkpointing.CheckpointStore(workdir, run) as checkpoints:
+  store = checkpointing.CheckpointStore(workdir, run, read_only=True)
+  with store as checkpoints:
     step, params = checkpoints.read_params(structure)
   return Avatar(workdir, run, representation, params, step)
 

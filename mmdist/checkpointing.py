@@ -2,16 +2,20 @@
 
 One checkpoint is the learner's state, every proxy with its optimiser, and the
 run's identity. Orbax writes a step completely or not at all, but restores a
-flipped bit without a word; so a hash over all arrays is kept beside them, and
-a step that does not answer to it is moved aside for the one before.
+flipped bit without a word; so a hash over everything is kept beside it, and a
+step that does not answer to it is passed over for the one before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import dataclasses
+import errno
 import hashlib
 import importlib.metadata
+import json
 import logging
 import os
 import pathlib
+import platform
 from typing import Any
 
 import jax
@@ -24,7 +28,37 @@ from mmdist.core import config as config_lib
 from mmdist.core import config_io
 from mmdist.core import messages
 
+# 1: hash over the arrays only, no learner/rejected. 2: hash over everything.
+SCHEMA = 2
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'torch', 'peft')
+# What a damaged file raises depends on which file it is and where it is hurt.
+_DAMAGE = (
+  OSError,
+  ValueError,
+  KeyError,
+  TypeError,
+  AttributeError,
+  RuntimeError,
+  MemoryError,
+  EOFError,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+  """Everything that one step has changed.
+
+  Attributes:
+    state: the learner's `TrainState`.
+    proxies: by prior, of the same step.
+  """
+
+  state: Any
+  proxies: Mapping[str, messages.ProxyState]
+
+  @property
+  def step(self) -> int:
+    return int(self.state.step)
 
 
 class CheckpointStore:
@@ -33,12 +67,22 @@ class CheckpointStore:
   Args:
     workdir: the run's folder, claimed.
     run: its configuration.
+    weights: the sha256 of the priors' weights, kept in the run's identity.
+    read_only: of a run that may be going on elsewhere: changes nothing.
   """
 
-  def __init__(self, workdir: str | os.PathLike, run: config_lib.RunConfig):
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    run: config_lib.RunConfig,
+    weights: Mapping[str, Any] | None = None,
+    *,
+    read_only: bool = False,
+  ):
     self._run = run
+    self._weights = dict(weights or {})
     self._directory = pathlib.Path(workdir).resolve() / 'checkpoints'
-    keep = checkpoint_managers.LatestN(run.checkpoints.keep)
+    self._last_asked = 0  # The newest step that was given to Orbax.
     self._manager = ocp.CheckpointManager(
       self._directory,
       # Named here, or Orbax warns of each before it has met them.
@@ -46,7 +90,12 @@ class CheckpointStore:
         'arrays': ocp.StandardCheckpointHandler(),
         'identity': ocp.JsonCheckpointHandler(),
       },
-      options=ocp.CheckpointManagerOptions(preservation_policy=keep),
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=_policy(run.checkpoints),
+        # What a process left that was killed while it saved.
+        cleanup_tmp_directories=not read_only,
+        read_only=read_only,
+      ),
     )
 
   def __enter__(self) -> 'CheckpointStore':
@@ -57,27 +106,40 @@ class CheckpointStore:
 
   def close(self) -> None:
     """Waits until the last save is on the disk."""
-    self._manager.close()
+    with _full_disk_said(self._directory):
+      self._manager.close()
 
   def restore_or_init(self, state, executor):
     """Returns the newest sound checkpoint's state, or `state` if none is.
 
-    The executor's proxies are set to the same step. A checkpoint that is not
-    sound is moved to `workdir/checkpoints.damaged/`.
+    The executor's proxies are set to the same step. Damaged checkpoints that
+    are newer are moved to `workdir/checkpoints.damaged/`.
 
     Args:
       state: the state at step 0; says structure, shapes and placement.
       executor: has `restore_proxies`.
 
     Raises:
-      ValueError: the checkpoint is sound but of other parameters.
+      ValueError: the checkpoint is sound but of other parameters, or of a
+        newer mmdist; or there are checkpoints, and none is sound.
     """
+    damaged = []
     for step, arrays in self._newest_first():
       if arrays is None:
-        self._move_aside(step)
+        damaged.append(step)
         continue
+      restored = _restore_tree(arrays, state, 'learner', step)
       executor.restore_proxies(_proxies_from(arrays))
-      return _restore_tree(arrays, state, 'learner', step)
+      for number in damaged:
+        self._move_aside(number)
+      self._last_asked = step
+      return restored
+    if damaged or self._damaged_folder.exists():
+      raise ValueError(
+        f'every checkpoint in {self._directory} is damaged (steps '
+        f'{", ".join(map(str, damaged)) or "moved aside before"}); nothing was '
+        'changed. Put a copy back, or start again in a new --workdir.'
+      )
     return state
 
   def read_params(self, params) -> tuple[int, Any]:
@@ -90,40 +152,81 @@ class CheckpointStore:
       FileNotFoundError: there is no sound checkpoint.
       ValueError: it is of other parameters.
     """
-    for step, arrays in self._newest_first():
-      if arrays is not None:
-        return step, _restore_tree(arrays, params, 'learner/params', step)
-    raise FileNotFoundError(
-      f'{self._directory} holds no checkpoint that can be read.'
-    )
+    step, arrays = self._newest_sound()
+    return step, _restore_tree(arrays, params, 'learner/params', step)
 
-  def maybe_save(self, state, executor) -> bool:
-    """Saves every `checkpoints.every` steps and at the end of the run.
+  def digest(self) -> tuple[int, str]:
+    """Returns the newest sound step and a sha256 over all of it.
 
-    Writing goes on in the background. Returns whether it saved.
+    That is: learner parameters, optimiser, step, and every proxy with its
+    optimiser and version. Two runs that made the same have the same.
+
+    Raises:
+      FileNotFoundError: there is no sound checkpoint.
     """
-    step, every = int(state.step), self._run.checkpoints.every
-    if step != self._run.num_steps and (not every or step % every):
-      return False
-    arrays = _flatten_state(state) | _flatten_proxies(executor.save_proxies())
-    saved = self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        arrays=ocp.args.StandardSave(arrays),
-        identity=ocp.args.JsonSave(_identity(self._run)),
-      ),
-      custom_metadata={'sha256': hash_arrays(arrays)},
+    step, arrays = self._newest_sound()
+    return step, hash_arrays(arrays)
+
+  def last_safe_step(self) -> int:
+    """Returns the newest step that is on the disk; 0 if none is."""
+    return max(_steps_in(self._directory), default=0)
+
+  def is_due(self, step: int) -> bool:
+    """Says whether a step is to be saved: every so often, and the last."""
+    every = self._run.checkpoints.every
+    return step == self._run.num_steps or bool(every and step % every == 0)
+
+  def save(self, snapshot: Snapshot) -> None:
+    """Saves a step; writing goes on in the background.
+
+    A step that was saved already is left alone.
+
+    Raises:
+      ValueError: learner and proxies are not of the same step.
+      OSError: the disk is full, now or when the step before was written.
+    """
+    step = snapshot.step
+    if step == self._last_asked:
+      return
+    _check_complete(snapshot)
+    arrays = _flatten(snapshot.state, 'learner') | _flatten_proxies(
+      snapshot.proxies
     )
+    identity = _identity(self._run, self._weights)
+    with _full_disk_said(self._directory):
+      saved = self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          arrays=ocp.args.StandardSave(arrays),
+          identity=ocp.args.JsonSave(identity),
+        ),
+        custom_metadata={
+          'schema': SCHEMA,
+          'sha256': _seal(arrays, identity),
+        },
+      )
     if not saved:  # Orbax says no more than False.
       raise RuntimeError(
         f'step {step} was not saved in {self._directory}, which holds'
         f' {sorted(self._manager.all_steps())}; was another run started there?'
       )
-    return True
+    self._last_asked = step
 
-  def _newest_first(self):
+  @property
+  def _damaged_folder(self) -> pathlib.Path:
+    return self._directory.with_name('checkpoints.damaged')
+
+  def _newest_sound(self) -> tuple[int, dict[str, np.ndarray]]:
+    for step, arrays in self._newest_first():
+      if arrays is not None:
+        return step, arrays
+    raise FileNotFoundError(
+      f'{self._directory} holds no checkpoint that can be read.'
+    )
+
+  def _newest_first(self) -> Iterator[tuple[int, dict | None]]:
     """Yields (step, arrays), or (step, None) for a damaged checkpoint."""
-    for step in sorted(self._manager.all_steps(), reverse=True):
+    for step in sorted(_steps_in(self._directory), reverse=True):
       yield step, self._read(step)
 
   def _read(self, step: int) -> dict[str, np.ndarray] | None:
@@ -132,21 +235,34 @@ class CheckpointStore:
       arrays=ocp.args.StandardRestore(), identity=ocp.args.JsonRestore()
     )
     try:
-      expected = self._manager.metadata(step).custom_metadata['sha256']
-      restored = self._manager.restore(step, args=args)
-    # What a damaged file raises depends on which file and where.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-      reason = str(error).strip().splitlines()[:1]
-      logging.warning('checkpoint %d cannot be read: %s', step, *reason)
+      seal = self._manager.metadata(step).custom_metadata
+      schema = int(seal.get('schema', 1))
+      if schema <= SCHEMA:
+        restored = self._manager.restore(step, args=args)
+        arrays, identity = dict(restored.arrays), restored.identity
+        sound = seal['sha256'] == (
+          hash_arrays(arrays) if schema == 1 else _seal(arrays, identity)
+        )
+    except _DAMAGE as error:
+      reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+      logging.warning('checkpoint %d cannot be read: %s', step, reason)
       return None
-    if hash_arrays(restored.arrays) != expected:
+    if schema > SCHEMA:
+      raise ValueError(
+        f'checkpoint {step} in {self._directory} is of schema {schema}, this '
+        f'mmdist ({mmdist.__version__}) reads up to {SCHEMA}; install the '
+        'newer one that wrote it.'
+      )
+    if not sound:
       logging.warning('checkpoint %d does not answer to its hash', step)
       return None
-    _warn_of_versions(restored.identity)
-    return restored.arrays
+    if schema == 1:
+      arrays.setdefault('learner/rejected', np.zeros((), np.int32))
+    _warn_of_changes(identity, step)
+    return arrays
 
   def _move_aside(self, step: int) -> None:
-    damaged = self._directory.with_name('checkpoints.damaged')
+    damaged = self._damaged_folder
     damaged.mkdir(exist_ok=True)
     name = str(step)
     while (damaged / name).exists():
@@ -154,6 +270,66 @@ class CheckpointStore:
     # Else Orbax would count it as newer than what the run saves next.
     os.rename(self._directory / str(step), damaged / name)
     self._manager.reload()
+
+
+def _policy(config: config_lib.CheckpointConfig):
+  """Keeps the last ones, and every so many for good."""
+  policies = [checkpoint_managers.LatestN(config.keep)]
+  if config.keep_every:
+    policies.append(checkpoint_managers.EveryNSteps(config.keep_every))
+  return checkpoint_managers.AnyPreservationPolicy(policies)
+
+
+def _steps_in(directory: pathlib.Path) -> list[int]:
+  """Returns the steps that have a folder, whatever is left in it."""
+  return [
+    int(path.name)
+    for path in directory.iterdir()
+    if path.name.isdecimal() and path.is_dir()
+  ]
+
+
+class _full_disk_said:
+  """Turns what Orbax raises of a full disk into one line about it."""
+
+  def __init__(self, directory: pathlib.Path):
+    self._directory = directory
+
+  def __enter__(self) -> None:
+    pass
+
+  def __exit__(self, kind, error, trace) -> None:
+    if error is None or not _is_full_disk(error):
+      return
+    raise OSError(
+      errno.ENOSPC,
+      f'the disk of {self._directory} is full, so this step was not saved; '
+      'the checkpoints before are whole. Make room and give the same command',
+    ) from error
+
+
+def _is_full_disk(error: BaseException) -> bool:
+  while error is not None:
+    text = str(error)
+    if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):
+      return True
+    # TensorStore tells errors of its threads in words only.
+    if 'No space left' in text or 'RESOURCE_EXHAUSTED' in text:
+      return True
+    error = error.__cause__ or error.__context__
+  return False
+
+
+def _check_complete(snapshot: Snapshot) -> None:
+  """Raises ValueError unless every proxy is of the learner's step."""
+  fits = snapshot.step - int(snapshot.state.rejected)
+  behind = {n: p.step for n, p in snapshot.proxies.items() if p.step != fits}
+  if behind:
+    raise ValueError(
+      f'step {snapshot.step} has {fits} fits behind every proxy, but '
+      f'{", ".join(f"{name} has {n}" for name, n in behind.items())}; a '
+      'checkpoint is of one step.'
+    )
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
@@ -166,9 +342,15 @@ def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
   return digest.hexdigest()
 
 
-def _flatten_state(state) -> dict[str, np.ndarray]:
-  leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
-  return {_name(path, 'learner'): np.asarray(leaf) for path, leaf in leaves}
+def _seal(arrays: Mapping[str, np.ndarray], identity: Mapping) -> str:
+  """Returns one sha256 over the arrays and the run's identity."""
+  known = json.dumps(identity, sort_keys=True)
+  return hashlib.sha256((hash_arrays(arrays) + known).encode()).hexdigest()
+
+
+def _flatten(tree, prefix: str) -> dict[str, np.ndarray]:
+  leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
+  return {_name(path, prefix): np.asarray(leaf) for path, leaf in leaves}
 
 
 def _name(path, prefix: str) -> str:
@@ -221,25 +403,49 @@ def _proxies_from(
   }
 
 
-def _identity(run: config_lib.RunConfig) -> dict:
-  return {'config': config_io.to_dict(run), 'versions': _versions()}
+def _identity(run: config_lib.RunConfig, weights: Mapping[str, Any]) -> dict:
+  """Returns what decides the bits of a run, as JSON can hold it."""
+  return {
+    'config': config_io.to_dict(run),
+    'fingerprint': fingerprint(),
+    'weights': dict(weights),
+  }
 
 
-def _versions() -> dict[str, str]:
-  """Returns the versions of what decides the bits."""
-  versions = {'mmdist': mmdist.__version__}
+def fingerprint() -> dict[str, str]:
+  """Returns the versions and the machine that decide the last bits.
+
+  A run resumes bit for bit where all of this is the same: the number of cores
+  and devices changes the order of sums.
+  """
+  devices = jax.local_devices()
+  known = {
+    'mmdist': mmdist.__version__,
+    'python': platform.python_version(),
+    'machine': platform.machine(),
+    'cores': str(len(os.sched_getaffinity(0))),
+    'threads': os.environ.get('OMP_NUM_THREADS', 'unset'),
+    'xla_flags': os.environ.get('XLA_FLAGS', ''),
+    'devices': f'{len(devices)} x {devices[0].device_kind}',
+    'processes': str(jax.process_count()),
+  }
   for name in _PACKAGES:
     try:
-      versions[name] = importlib.metadata.version(name)
+      known[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-      versions[name] = 'absent'
-  return versions
+      known[name] = 'absent'
+  return known
 
 
-def _warn_of_versions(identity: Mapping) -> None:
-  """Says which versions changed: then the last bits may, too."""
-  now = config_io.differences(identity['versions'], _versions())
-  if now:
+def _warn_of_changes(identity: Mapping, step: int) -> None:
+  """Says what changed that decides the bits; going on is right, not equal."""
+  before = identity.get('fingerprint') or identity.get('versions') or {}
+  now = {name: value for name, value in fingerprint().items() if name in before}
+  changed = config_io.differences(before, now)
+  if changed:
     logging.warning(
-      'resuming with other versions, so not bit for bit: %s', '; '.join(now)
+      'checkpoint %d was made elsewhere, so what follows is not bit for bit '
+      'what it would have been there: %s',
+      step,
+      '; '.join(changed),
     )

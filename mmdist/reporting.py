@@ -51,17 +51,22 @@ class Reporter:
     self._representation = representation
     self._bar = self._lines = self._board = None
     self._last_s = 0.0
+    self._safe = 0
 
   def __enter__(self) -> 'Reporter':
     return self
 
   def __exit__(self, *_) -> None:
+    self._close()
+
+  def _close(self) -> None:
     for channel in (self._bar, self._lines, self._board):
       if channel is not None:
         channel.close()
 
   def begin(self, step: int) -> None:
     """Opens the files at the first step to come; forgets those after it."""
+    self._close()
     path = self._workdir / METRICS_NAME
     drop_steps(path, step)
     self._lines = path.open('a', buffering=1)
@@ -78,6 +83,10 @@ class Reporter:
     )
     self._last_s = time.monotonic()
 
+  def tell_safe(self, step: int) -> None:
+    """Notes the newest step that is on the disk, for the lines to come."""
+    self._safe = step
+
   def step(self, step: int, params, metrics: Mapping[str, float]) -> None:
     """Reports one finished step.
 
@@ -93,7 +102,8 @@ class Reporter:
     for name, value in row.items():
       if name != 'step':
         self._board.add_scalar(name, value, step)
-    self._bar.set_postfix_str(summary(metrics), refresh=False)
+    shown = [summary(metrics)] + [f'safe {self._safe}'] * bool(self._safe)
+    self._bar.set_postfix_str(', '.join(filter(None, shown)), refresh=False)
     self._bar.update()
     every = self._run.results.preview_every
     if every and ((step + 1) % every == 0 or step + 1 == self._run.num_steps):

@@ -38,15 +38,20 @@ def make_state(step: int):
   )
 
 
-def make_run(**fields) -> config_lib.RunConfig:
-  checkpoints = config_lib.CheckpointConfig(every=2, keep=3)
-  return config_lib.RunConfig(num_steps=7, checkpoints=checkpoints, **fields)
+def make_run(**checkpoints) -> config_lib.RunConfig:
+  config = config_lib.CheckpointConfig(**{'every': 2, 'keep': 3} | checkpoints)
+  return config_lib.RunConfig(num_steps=7, checkpoints=config)
+
+
+def make_snapshot(step: int) -> checkpointing.Snapshot:
+  proxies = FakeExecutor(step).save_proxies()
+  return checkpointing.Snapshot(make_state(step), proxies)
 
 
 def save_steps(workdir, steps, run=None) -> None:
   with checkpointing.CheckpointStore(workdir, run or make_run()) as store:
     for step in steps:
-      store.maybe_save(make_state(step), FakeExecutor(step))
+      store.save(make_snapshot(step))
 
 
 def restore(workdir, run=None):
@@ -80,20 +85,24 @@ def test_learner_and_proxies_come_back_bit_for_bit(tmp_path):
   assert executor.proxies['sds'] == messages.ProxyState(4, {})
 
 
-def test_steps_are_saved_every_so_often_and_at_the_end(tmp_path):
+def test_steps_are_due_every_so_often_and_at_the_end(tmp_path):
   with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
-    saved = [
-      step
-      for step in range(1, 8)
-      if store.maybe_save(make_state(step), FakeExecutor(step))
-    ]
-  assert saved == [2, 4, 6, 7]
+    due = [step for step in range(1, 8) if store.is_due(step)]
+  assert due == [2, 4, 6, 7]
+  with checkpointing.CheckpointStore(tmp_path, make_run(every=0)) as store:
+    assert [step for step in range(1, 8) if store.is_due(step)] == [7]
 
 
 def test_only_the_last_ones_are_kept(tmp_path):
   save_steps(tmp_path, [2, 4, 6, 7])
   kept = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
   assert kept == {'4', '6', '7'}
+
+
+def test_every_so_many_are_kept_for_good(tmp_path):
+  save_steps(tmp_path, range(2, 8), make_run(keep=1, keep_every=3))
+  kept = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
+  assert kept == {'3', '6', '7'}
 
 
 def test_a_flipped_bit_falls_back_to_the_step_before(tmp_path, caplog):
@@ -130,18 +139,99 @@ def test_a_missing_file_falls_back_and_the_run_goes_on(tmp_path):
   run = make_run()
   with checkpointing.CheckpointStore(tmp_path, run) as store:
     assert int(store.restore_or_init(make_state(0), FakeExecutor()).step) == 2
-    assert store.maybe_save(make_state(4), FakeExecutor(4))
+    store.save(make_snapshot(4))
   assert int(restore(tmp_path)[0].step) == 4
 
 
-def test_with_every_checkpoint_damaged_the_run_starts_over(tmp_path):
-  for _ in range(2):
-    save_steps(tmp_path, [4])
-    for path in array_files(tmp_path, 4):
+def test_with_every_checkpoint_damaged_nothing_begins_anew(tmp_path):
+  save_steps(tmp_path, [2, 4])
+  for step in (2, 4):
+    for path in array_files(tmp_path, step):
       path.unlink()
-    assert int(restore(tmp_path)[0].step) == 0
-  names = {path.name for path in (tmp_path / 'checkpoints.damaged').iterdir()}
-  assert names == {'4', '4+'}
+  for _ in range(2):  # Nothing is moved, so it is said again.
+    with pytest.raises(
+      ValueError, match=r'damaged \(steps 4, 2\); nothing was'
+    ):
+      restore(tmp_path)
+  # Nor when what is damaged has been moved aside and the rest is gone.
+  (tmp_path / 'checkpoints').rename(tmp_path / 'checkpoints.damaged')
+  with pytest.raises(ValueError, match='steps moved aside before'):
+    restore(tmp_path)
+
+
+def test_a_checkpoint_is_of_one_step(tmp_path):
+  late = checkpointing.Snapshot(make_state(4), FakeExecutor(3).proxies)
+  with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
+    with pytest.raises(ValueError, match='4 fits behind every proxy, but gene'):
+      store.save(late)
+  assert not checkpointing._steps_in(tmp_path / 'checkpoints')
+
+
+def test_steps_that_were_left_out_fit_no_proxy(tmp_path):
+  state = make_state(4).replace(rejected=jnp.int32(1))
+  with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
+    store.save(checkpointing.Snapshot(state, FakeExecutor(3).proxies))
+  state, executor = restore(tmp_path)
+  assert (int(state.step), int(state.rejected)) == (4, 1)
+  assert executor.proxies['generic'].step == 3
+
+
+def test_a_changed_identity_is_damage(tmp_path):
+  save_steps(tmp_path, [2, 4])
+  path = next((tmp_path / 'checkpoints' / '4' / 'identity').glob('[!_]*'))
+  text = path.read_text()
+  assert '"num_steps": 7' in text
+  path.write_text(text.replace('"num_steps": 7', '"num_steps": 8'))
+  assert int(restore(tmp_path)[0].step) == 2
+
+
+def test_a_newer_schema_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(checkpointing, 'SCHEMA', 3)
+  save_steps(tmp_path, [2])
+  monkeypatch.undo()
+  with pytest.raises(
+    ValueError, match='is of schema 3, this mmdist .* up to 2'
+  ):
+    restore(tmp_path)
+
+
+def test_equal_runs_have_equal_digests(tmp_path):
+  digests = []
+  for name, step in (('a', 2), ('b', 2), ('c', 4)):
+    save_steps(tmp_path / name, [step])
+    store = checkpointing.CheckpointStore(
+      tmp_path / name, make_run(), read_only=True
+    )
+    digests.append(store.digest())
+    store.close()
+  assert digests[0] == digests[1] != digests[2]
+  assert digests[0][0] == 2 and len(digests[0][1]) == 64
+
+
+def test_what_a_killed_save_left_is_cleaned_up(tmp_path):
+  save_steps(tmp_path, [2])
+  left = tmp_path / 'checkpoints' / '4.orbax-checkpoint-tmp'
+  left.mkdir()
+  (left / 'arrays').write_text('half')
+  reader = checkpointing.CheckpointStore(tmp_path, make_run(), read_only=True)
+  assert reader.read_params(make_state(0).params)[0] == 2
+  reader.close()
+  assert left.exists()  # A reader may look at a run that is going on.
+  assert int(restore(tmp_path)[0].step) == 2
+  assert not left.exists()
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+  save_steps(tmp_path, [2])
+  with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
+
+    def full(*_, **__):
+      raise ValueError('RESOURCE_EXHAUSTED: No space left on device [...]')
+
+    monkeypatch.setattr(store._manager, 'save', full)
+    with pytest.raises(OSError, match='is full, so this step was not saved'):
+      store.save(make_snapshot(4))
+  assert int(restore(tmp_path)[0].step) == 2
 
 
 def test_a_checkpoint_of_other_parameters_is_refused_by_name(tmp_path):
@@ -172,18 +262,20 @@ def test_params_of_a_run_without_checkpoints_are_not_found(tmp_path):
       store.read_params(make_state(0).params)
 
 
-def test_other_versions_are_said(tmp_path, caplog, monkeypatch):
+def test_another_machine_is_said(tmp_path, caplog, monkeypatch):
   save_steps(tmp_path, [2])
-  monkeypatch.setattr(checkpointing, '_PACKAGES', ('jax', 'no-such-package'))
   restore(tmp_path)
-  assert "no-such-package: absent -> 'absent'" in caplog.text
+  assert not caplog.text
+  monkeypatch.setattr(checkpointing.platform, 'machine', lambda: 'vax')
+  restore(tmp_path)
+  assert 'not bit for bit' in caplog.text and "-> 'vax'" in caplog.text
 
 
 def test_an_older_step_cannot_be_saved_silently(tmp_path):
   with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
-    store.maybe_save(make_state(4), FakeExecutor(4))
+    store.save(make_snapshot(4))
     with pytest.raises(RuntimeError, match='step 2 was not saved'):
-      store.maybe_save(make_state(2), FakeExecutor(2))
+      store.save(make_snapshot(2))
 
 
 def test_the_hash_sees_name_shape_dtype_and_bytes():

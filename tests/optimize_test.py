@@ -9,11 +9,15 @@ import pytest
 
 from mmdist import checkpointing
 from mmdist import optimize
+from mmdist import rejecting
+from mmdist import stopping
 from mmdist.core import config as config_lib
 from mmdist.core import messages
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import faults
 from mmdist.learner import distill
+from mmdist.objectives import scores
+from tests.chaos import injection
 from tests.distribution import fake_prior
 from tests.learner import tiny_field
 
@@ -80,11 +84,11 @@ def make_run(num_steps: int, **priors) -> config_lib.RunConfig:
   return run
 
 
-def run_loop(run, workdir, recipes):
+def run_loop(run, workdir, recipes, **options):
   params = tiny_field.init(jax.random.key(0))
   field = tiny_field.tiny_field()
   with executor_lib.InlineExecutor(recipes) as executor:
-    state = optimize.optimize(run, workdir, executor, field, params)
+    state = optimize.optimize(run, workdir, executor, field, params, **options)
     return state, executor.save_proxies()
 
 
@@ -197,20 +201,138 @@ def test_a_prior_that_fails_is_named_with_its_step(tmp_path):
     run_loop(make_run(3, normal=True), tmp_path, recipes)
 
 
+def faulty(folder, *faults) -> list[messages.PriorRecipe]:
+  return [injection.with_faults(recipe, faults, folder) for recipe in fakes()]
+
+
+@pytest.mark.parametrize(
+  'point, kind',
+  [('score:after', 'nan'), ('score:after', 'inf'), ('fit:before', 'raise')],
+)
+def test_what_is_not_finite_is_left_out_and_moves_nothing(
+  tmp_path, point, kind
+):
+  run = make_run(6, normal=True)
+  run.faults.on_nonfinite = 'reject'
+  run.checkpoints.snapshot_every = 4
+  always = injection.Fault('normal', 3, point, kind, times=0)
+  for name in ('marks', 'run'):
+    (tmp_path / name).mkdir()
+  recipes = faulty(tmp_path / 'marks', always)
+  state, proxies = run_loop(run, tmp_path / 'run', recipes)
+  injection.assert_fired([always], tmp_path / 'marks')
+  assert (int(state.step), int(state.rejected)) == (6, 1)
+  assert {proxy.step for proxy in proxies.values()} == {5}
+  rows = (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
+  assert [json.loads(row)['step'] for row in rows] == list(range(6))
+  assert json.loads(rows[3])['rejected'] == 1
+  # The same as a run that never took that step.
+  assert_same((state, proxies), run_without(tmp_path / 'other', run, 3))
+
+
+def run_without(workdir, run, step):
+  """Runs with one step skipped from the start."""
+
+  class Skips(rejecting.Rejections):
+    def has(self, number):
+      return number == step
+
+  workdir.mkdir()
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(rejecting, 'Rejections', Skips)
+    return run_loop(run, workdir, fakes())
+
+
+def test_by_default_what_is_not_finite_stops_the_run(tmp_path):
+  fault = injection.Fault('normal', 3, 'score:after', 'nan')
+  (tmp_path / 'run').mkdir()
+  with pytest.raises(scores.NonFiniteAnswer, match="'normal' answered step 3"):
+    run_loop(
+      make_run(6, normal=True), tmp_path / 'run', faulty(tmp_path, fault)
+    )
+
+
+def test_too_many_in_a_row_stop_the_run(tmp_path):
+  run = make_run(6, normal=True)
+  run.faults.on_nonfinite, run.faults.max_rejected = 'reject', 2
+  always = injection.Fault('normal', -1, 'score:after', 'nan', times=0)
+  (tmp_path / 'run').mkdir()
+  with pytest.raises(FloatingPointError, match='3 steps in a row were not fin'):
+    run_loop(run, tmp_path / 'run', faulty(tmp_path, always))
+
+
+class StopsAfter(stopping.Stopper):
+  """Is asked to stop in a certain step."""
+
+  def __init__(self, step, error=None):
+    super().__init__()
+    self._left, self._error = step, error
+    self.number = 0
+
+  @property
+  def asked(self):
+    self.number += 1
+    if self.number > self._left and self._error:
+      error, self._error = self._error, None
+      raise error
+    return self.number > self._left
+
+  @asked.setter
+  def asked(self, value):
+    pass
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(tmp_path):
+  run = make_run(6, normal=True)
+  whole = run_loop(run, tmp_path / 'whole', fakes())
+  parts = tmp_path / 'parts'
+  state, _ = run_loop(run, parts, fakes(), stop=StopsAfter(3))
+  assert int(state.step) == 3
+  # Not a multiple of checkpoints.every: saved because of the signal.
+  assert (parts / 'checkpoints' / '3').is_dir()
+  assert_same(run_loop(run, parts, fakes()), whole)
+
+
+def test_a_step_that_never_ends_costs_no_more_than_a_snapshot(tmp_path):
+  run = make_run(6, normal=True)
+  run.checkpoints.every, run.checkpoints.snapshot_every = 0, 2
+  stop = StopsAfter(3, stopping.Overdue())
+  state, _ = run_loop(run, tmp_path, fakes(), stop=stop)
+  assert int(state.step) == 2
+  assert (tmp_path / 'checkpoints' / '2').is_dir()
+
+
+def test_a_prior_lost_for_good_costs_no_more_than_a_snapshot(tmp_path):
+  class Lost(fake_prior.FakePrior):
+    def score(self, request):
+      if request.step == 3:
+        raise faults.PriorLost('normal', 3, 'its process died')
+      return super().score(request)
+
+  run = make_run(6, normal=True)
+  run.checkpoints.every, run.checkpoints.snapshot_every = 0, 2
+  recipes = [fakes()[0], dataclasses.replace(fakes()[1], build=Lost)]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(executor_lib, 'call', lambda name, step, call, *a: call(*a))
+    with pytest.raises(faults.PriorLost, match="'normal' was lost at step 3"):
+      run_loop(run, tmp_path, recipes)
+  assert (tmp_path / 'checkpoints' / '2').is_dir()
+
+
 def test_requests_carry_words_rates_and_fits():
   run = make_run(10)
   batch = distill.sample_batch(run.views, run.seed, 4)
   images = np.zeros((2, 8, 8, 3), np.float32)
   renders = distill.ViewRenders(images, images, images[..., 0])
   objective = optimize.concept.objective_from_config(run)
-  request = optimize.requests_for(objective, run, batch, renders)['generic']
+  request = optimize.requests_for(objective, run, batch, renders, 3)['generic']
   words = batch.views.words
   assert [p.split(' , ')[1] for p in request.prompts[0]] == [
     f'{word} view' for word in words
   ]
-  assert request.proxy_step == 4
+  assert request.proxy_step == 3
   # Twice the learner's (O17), decayed by 0.2 ** 0.4.
   assert request.proxy_learning_rate == pytest.approx(0.1 * 0.2**0.4)
   run.views.use_view_words = False
-  plain = optimize.requests_for(objective, run, batch, renders)['generic']
+  plain = optimize.requests_for(objective, run, batch, renders, 3)['generic']
   assert plain.prompts[0] == (run.prompt, run.prompt)

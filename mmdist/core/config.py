@@ -129,10 +129,23 @@ class LearnerConfig:
 
 @dataclasses.dataclass
 class CheckpointConfig:
-  """What survives a run."""
+  """What survives a run, and what a lost prior is made again from."""
 
   every: int = 50
   keep: int = 3
+  keep_every: int = 0  # Steps that are kept for good; 0: only the last ones.
+  snapshot_every: int = 10  # In memory: what a lost prior replays, at most.
+
+
+@dataclasses.dataclass
+class FaultsConfig:
+  """What a run puts up with before it stops."""
+
+  on_nonfinite: str = 'stop'  # Or 'reject': leave the step out (O23).
+  max_rejected: int = 5  # In a row.
+  deadline_s: float = 1800.0  # For any answer; only this finds a hung prior.
+  max_losses: int = 5  # Of one prior within the window.
+  window_s: float = 3600.0
 
 
 @dataclasses.dataclass
@@ -176,4 +189,5 @@ class RunConfig:
   checkpoints: CheckpointConfig = dataclasses.field(
     default_factory=CheckpointConfig
   )
+  faults: FaultsConfig = dataclasses.field(default_factory=FaultsConfig)
   results: ResultsConfig = dataclasses.field(default_factory=ResultsConfig)

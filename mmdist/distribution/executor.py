@@ -21,16 +21,17 @@ class Pending(Protocol):
     """Returns ALL answers, by prior in sorted order; never a subset.
 
     Raises:
-      PriorFailed: a prior raised, now or in the fit before.
-      PriorLost: a prior's process is gone or silent.
+      PriorFailed: a prior raised, now or in the fit before; PriorNotFinite
+        if that was about NaN or infinity.
+      PriorLost: a prior's process is gone or silent, once too often.
     """
 
 
 class Executor(Protocol):
   """Runs one prior per recipe; nobody else can tell where.
 
-  A context manager that closes itself. A fault leaves it fit only for
-  `close()`.
+  A context manager that closes itself. After PriorFailed, `restore_proxies`
+  makes it whole again; after PriorLost there is only `close()`.
   """
 
   def wait_until_ready(self) -> None:
@@ -49,7 +50,11 @@ class Executor(Protocol):
     """Returns every proxy's state, all submitted fits included."""
 
   def restore_proxies(self, states: Mapping[str, messages.ProxyState]) -> None:
-    """Puts back every proxy; ValueError unless all are given."""
+    """Puts back every proxy, as if nothing had been submitted since.
+
+    Raises:
+      ValueError: not all are given.
+    """
 
   def close(self) -> None:
     """Lets all priors go; closing twice is harmless."""
@@ -90,6 +95,8 @@ def call(prior: str, step: int | None, function: Callable, *arguments):
   """Returns function(*arguments); PriorFailed in place of what it raises."""
   try:
     return function(*arguments)
+  except FloatingPointError as error:
+    raise faults.PriorNotFinite(prior, step, faults.describe(error)) from error
   except Exception as error:
     raise faults.PriorFailed(prior, step, faults.describe(error)) from error
 
@@ -160,7 +167,7 @@ class InlineExecutor:
 
   def restore_proxies(self, states: Mapping[str, messages.ProxyState]) -> None:
     check_complete(states, self._priors)
-    self._fit()
+    self._unfitted, self._fit_metrics = {}, {}
     for name, prior in self._priors.items():
       call(name, None, prior.restore_proxy, states[name])
 

@@ -1,8 +1,12 @@
-"""What can be lost between the learner and its priors, and how it is told.
+"""What can be lost between the learner and its priors, how often, how told.
 
 Every fault is one line for the person at the terminal, and survives pickling,
 since it may be raised in one process and read in another.
 """
+
+import collections
+from collections.abc import Callable
+import time
 
 
 class DistributionError(RuntimeError):
@@ -41,13 +45,52 @@ class PriorFailed(PriorFault):
   verb = 'failed'
 
 
+class PriorNotFinite(PriorFailed):
+  """A prior's answer, or its fit, holds NaN or infinity (method.md O23)."""
+
+
 class PriorLost(PriorFault):
   """A prior's process is gone or silent, and its proxy with it.
 
-  With the last `save_proxies` a new process could go on from there.
+  An executor raises it when it has given up bringing the prior back.
   """
 
   verb = 'was lost'
+
+
+class Budget:
+  """How often a prior may be brought back before that is the problem.
+
+  Args:
+    max_losses: within the window; one more is one too many.
+    window_s: seconds.
+    clock: tells the time, in seconds.
+  """
+
+  def __init__(
+    self,
+    max_losses: int,
+    window_s: float,
+    clock: Callable[[], float] = time.monotonic,
+  ):
+    self._max_losses = max_losses
+    self._window_s = window_s
+    self._clock = clock
+    self._losses: collections.deque[float] = collections.deque()
+
+  def spend(self, fault: PriorLost) -> None:
+    """Counts a loss; raises PriorLost with its cause if it was one too many."""
+    now = self._clock()
+    while self._losses and now - self._losses[0] > self._window_s:
+      self._losses.popleft()
+    self._losses.append(now)
+    if len(self._losses) > self._max_losses:
+      raise PriorLost(
+        fault.prior,
+        fault.step,
+        f'{fault.cause}; that is loss number {len(self._losses)} within '
+        f'{self._window_s:g} s, and {self._max_losses} are allowed',
+      ) from fault
 
 
 def one_line(cause: str) -> str:

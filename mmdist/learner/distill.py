@@ -33,11 +33,13 @@ class TrainState:
     step: [] int32 updates behind it.
     params: the representation's parameters.
     opt_state: the optimiser's.
+    rejected: [] int32 of those steps, how many changed nothing (O23).
   """
 
   step: jax.Array
   params: object
   opt_state: object
+  rejected: jax.Array = struct.field(default_factory=lambda: jnp.int32(0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +85,14 @@ class Learner:
     apply_cotangents: (state, batch, {channel: [V, H, W, 3]}) -> (state,
       statistics). Raises ValueError for a cotangent of the wrong shape or
       channel, FloatingPointError for numbers that are not finite (O23).
+    skip: state -> state after a step that changed nothing.
   """
 
   init: Callable
   warm_up: Callable
   render_views: Callable
   apply_cotangents: Callable
+  skip: Callable
 
 
 def sample_batch(
@@ -133,10 +137,15 @@ def make_learner(
       gradient, state.opt_state, state.params
     )
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, opt_state)
+    return TrainState(state.step + 1, params, opt_state, state.rejected)
+
+  def skip(state: TrainState) -> TrainState:
+    return state.replace(step=state.step + 1, rejected=state.rejected + 1)
 
   def init(params) -> TrainState:
-    state = TrainState(jnp.int32(0), params, optimizer.init(params))
+    state = TrainState(
+      jnp.int32(0), params, optimizer.init(params), jnp.int32(0)
+    )
     # By way of the host: a weakly typed leaf would compile every step twice.
     return layout.replicate(jax.device_get(state))
 
@@ -163,7 +172,7 @@ def make_learner(
     render_views(state, batch)
     apply_cotangents(state, batch, {})
 
-  return Learner(init, warm_up, render_views, apply_cotangents)
+  return Learner(init, warm_up, render_views, apply_cotangents, skip)
 
 
 def _inputs(batch: ViewBatch):

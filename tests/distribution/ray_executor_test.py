@@ -1,7 +1,6 @@
 """One local Ray for the whole module: starting it takes seconds."""
 
 import os
-import signal
 
 import numpy as np
 import pytest
@@ -82,40 +81,6 @@ def test_requests_may_overlap(cluster):
     np.testing.assert_array_equal(ours.cotangent, theirs.cotangent)
 
 
-def test_an_actor_that_dies_is_a_lost_prior(cluster):
-  recipes = [
-    fake_prior.recipe('generic'),
-    fake_prior.recipe('normal', 'die_score'),
-  ]
-  with on_ray(*recipes) as running:
-    running.wait_until_ready()
-    with pytest.raises(faults.PriorLost, match="prior 'normal' was lost") as e:
-      running.submit(fake_prior.requests(0, 'generic', 'normal')).result()
-    assert (e.value.prior, e.value.step) == ('normal', 0)
-    assert '\n' not in str(e.value)
-
-
-def test_a_restarted_actor_never_answers_as_if_nothing_was_lost(cluster):
-  with on_ray(fake_prior.recipe('generic')) as running:
-    answer = running.submit(fake_prior.requests(0, 'generic')).result()
-    running.save_proxies()
-    os.kill(int(answer['generic'].metrics['process']), signal.SIGKILL)
-    for _ in range(2):  # While it is down, and when Ray has restarted it.
-      with pytest.raises(faults.PriorLost, match="'generic' was lost"):
-        running.submit(fake_prior.requests(0, 'generic')).result()
-      with pytest.raises(faults.PriorLost, match="'generic' was lost"):
-        running.save_proxies()
-
-
-def test_a_silent_prior_is_lost_after_the_deadline(cluster):
-  recipe = fake_prior.recipe('generic', 'sleep_score')
-  with on_ray(recipe, deadline_s=20.0) as running:
-    running.wait_until_ready()
-    running._deadline_s = 0.2
-    with pytest.raises(faults.PriorLost, match='no answer within 0.2 s'):
-      running.submit(fake_prior.requests(0, 'generic')).result()
-
-
 def test_a_prior_that_raises_is_named_with_its_step(cluster):
   with on_ray(fake_prior.recipe('normal', 'raise_score')) as running:
     with pytest.raises(faults.PriorFailed) as error:
@@ -159,14 +124,6 @@ def test_closing_twice_is_harmless_and_leaves_others_running(cluster):
   running.close()
   running.close()
   assert ray.is_initialized()
-
-
-def test_a_process_without_a_prior_says_so():
-  actor = ray_executor.PriorActor()
-  with pytest.raises(ray_executor.EmptyActor, match='has lost its proxy'):
-    actor.call('save_proxy')
-  actor.build(fake_prior.recipe('generic'))
-  assert actor.call('save_proxy').step == 0
 
 
 def test_options_set_threads_before_the_libraries_load():

@@ -27,13 +27,6 @@ NERF = config_lib.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8)
 PROMPT = 'a portrait of a happy man with green skin and a red hat'
 
 
-class NoProxies:
-  """An executor without a prior."""
-
-  def save_proxies(self):
-    return {}
-
-
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
   monkeypatch.setattr(evaluate, 'RESOLUTION', 16)
@@ -58,7 +51,7 @@ def write_run(folder, name, seed):
   params = field.conditional_nerf(NERF).init(jax.random.key(seed))
   state = distill.TrainState(jax.numpy.int32(1), params, {})
   with checkpointing.CheckpointStore(folder / name, run) as store:
-    store.maybe_save(state, NoProxies())
+    store.save(checkpointing.Snapshot(state, {}))
   return folder / name
 
 

@@ -15,16 +15,6 @@ from mmdist.learner import distill
 from mmdist.nerf import field
 
 
-class NoProxies:
-  """An executor without a prior."""
-
-  def save_proxies(self):
-    return {}
-
-  def restore_proxies(self, states):
-    pass
-
-
 def tiny_run():
   return config_lib.RunConfig(
     num_steps=1,
@@ -42,7 +32,7 @@ def workdir(tmp_path_factory):
   params = field.conditional_nerf(run.nerf).init(jax.random.key(1))
   state = distill.TrainState(jax.numpy.int32(1), params, {})
   with checkpointing.CheckpointStore(workdir, run) as store:
-    store.maybe_save(state, NoProxies())
+    store.save(checkpointing.Snapshot(state, {}))
   return workdir
 
 

@@ -1,0 +1,103 @@
+"""What runs in a prior's own process: each call has its effect exactly once.
+
+The learner may ask again whenever an answer did not reach it. Which fits are
+behind the proxy is counted here, so a call that was handled before is answered
+from memory, and one that comes too early or too late is refused.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import os
+
+import ray
+
+from mmdist.core import messages
+
+
+class OutOfStep(RuntimeError):
+  """This process cannot answer: its proxy is not the one asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Birth:
+  """Who answers: what is needed to end a process that no longer does.
+
+  Attributes:
+    pid: of the process.
+    node: Ray's id of its machine.
+  """
+
+  pid: int
+  node: str
+
+
+class PriorActor:
+  """Hosts one prior in a process of its own."""
+
+  def __init__(self):
+    self._prior: messages.Prior | None = None
+    self._version = 0  # Fits behind the proxy.
+    self._reply: messages.ScoreGradient | None = None
+    self._last_fit: Mapping[str, float] = {}
+
+  def build(self, recipe: messages.PriorRecipe) -> Birth:
+    """Builds the prior, once; says where."""
+    if self._prior is None:
+      self._prior = recipe.build(recipe.spec)
+    return Birth(os.getpid(), ray.get_runtime_context().get_node_id())
+
+  def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
+    """Answers a request; one that was answered already, from memory."""
+    prior = self._built()
+    reply = self._reply
+    if reply and (reply.step, reply.proxy_step) == _key(request):
+      return reply
+    self._check(request.proxy_step, f'step {request.step}')
+    self._reply = prior.score(request)
+    return self._reply
+
+  def fit(self, request_step: int, proxy_step: int) -> Mapping[str, float]:
+    """Fits the proxy on the renders of one request; a second call does not.
+
+    Args:
+      request_step: step of the request.
+      proxy_step: fits that the request found behind the proxy.
+    """
+    prior = self._built()
+    reply = self._reply
+    if reply is None or (reply.step, reply.proxy_step) != (
+      request_step,
+      proxy_step,
+    ):
+      raise OutOfStep(f'step {request_step} was not scored, so nothing fits it')
+    if self._version == proxy_step + 1:
+      return self._last_fit
+    self._check(proxy_step, f'the fit of step {request_step}')
+    self._last_fit = dict(prior.fit())
+    self._version += 1
+    return self._last_fit
+
+  def save_proxy(self) -> messages.ProxyState:
+    return self._built().save_proxy()
+
+  def restore_proxy(self, state: messages.ProxyState) -> None:
+    self._built().restore_proxy(state)
+    self._version = state.step
+    # What was answered with another proxy is no answer of this one.
+    self._reply, self._last_fit = None, {}
+
+  def _built(self) -> messages.Prior:
+    if self._prior is None:
+      raise OutOfStep('its process was restarted and has lost its proxy')
+    return self._prior
+
+  def _check(self, proxy_step: int, what: str) -> None:
+    if proxy_step != self._version:
+      raise OutOfStep(
+        f'{what} wants a proxy with {proxy_step} fits behind it, this one has '
+        f'{self._version}'
+      )
+
+
+def _key(request: messages.ScoreRequest) -> tuple[int, int]:
+  return request.step, request.proxy_step

@@ -1,0 +1,63 @@
+"""What a lost proxy is made again from: a snapshot, and all asked since.
+
+Replaying the same requests on the same snapshot gives the same proxy, bit for
+bit, because a request carries every random choice. What was answered before is
+kept as a hash, so that a replay which goes another way is noticed.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from mmdist.core import messages
+
+
+@dataclasses.dataclass
+class Entry:
+  """One request, with what is known of its answer.
+
+  Attributes:
+    request: what was asked.
+    digest: of the answer, once one has arrived.
+    reply: an answer that nobody has collected yet, got by a replay.
+    fit: what the fit after it reported, once known.
+  """
+
+  request: messages.ScoreRequest
+  digest: str = ''
+  reply: messages.ScoreGradient | None = None
+  fit: Mapping[str, float] | None = None
+
+
+class Journal:
+  """The requests of one prior since its last snapshot.
+
+  Attributes:
+    state: the snapshot; None stands for the proxy as it was built.
+    entries: what was asked since, each followed by one fit.
+  """
+
+  def __init__(self):
+    self.state: messages.ProxyState | None = None
+    self.entries: list[Entry] = []
+
+  def ask(self, request: messages.ScoreRequest) -> Entry:
+    """Notes a request before it is sent."""
+    entry = Entry(request)
+    self.entries.append(entry)
+    return entry
+
+  def reset(self, state: messages.ProxyState) -> None:
+    """Begins anew from a snapshot that has all entries behind it."""
+    self.state = state
+    self.entries = []
+
+
+def digest(reply: messages.ScoreGradient) -> str:
+  """Returns a sha256 of what an answer does to the learner."""
+  array = np.ascontiguousarray(reply.cotangent)
+  known = (reply.step, reply.proxy_step, reply.channel, array.shape)
+  content = repr((*known, array.dtype.str)).encode() + array.tobytes()
+  return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,197 @@
+"""A lost prior comes back as it was, to the last bit, or the run ends."""
+
+import os
+
+import numpy as np
+import pytest
+import ray
+
+from mmdist.distribution import cluster as cluster_lib
+from mmdist.distribution import executor
+from mmdist.distribution import faults
+from mmdist.distribution import ray_executor
+from tests.chaos import injection
+from tests.distribution import fake_prior
+
+NAMES = ('generic', 'normal')
+NUM_STEPS = 5
+
+
+@pytest.fixture(scope='module')
+def cluster():
+  started = cluster_lib.Cluster(None, {'all': {'num_cpus': 64, 'num_gpus': 0}})
+  yield started
+  started.close()
+
+
+@pytest.fixture(scope='module')
+def expected():
+  """Answers, fits and proxies of a run in which nothing goes wrong."""
+  with executor.InlineExecutor(list(map(fake_prior.recipe, NAMES))) as running:
+    return run_steps(running)
+
+
+def run_steps(running):
+  answers = []
+  for step in range(NUM_STEPS):
+    replies = running.submit(fake_prior.requests(step, *NAMES)).result()
+    answers.append({n: np.array(r.cotangent) for n, r in replies.items()})
+    answers[-1]['fits'] = running.fit_metrics()
+    if step == 1:
+      running.save_proxies()
+  return answers, running.save_proxies()
+
+
+def assert_same(found, expected):
+  (answers, proxies), (other_answers, others) = found, expected
+  for answer, other in zip(answers, other_answers, strict=True):
+    assert answer['fits'] == other['fits']
+    for name in NAMES:
+      np.testing.assert_array_equal(answer[name], other[name])
+  for name in NAMES:
+    assert proxies[name].step == others[name].step == NUM_STEPS
+    np.testing.assert_array_equal(
+      proxies[name].arrays['lora/target'], others[name].arrays['lora/target']
+    )
+
+
+def faulty(plan, folder, **limits) -> ray_executor.RayExecutor:
+  recipes = [
+    injection.with_faults(fake_prior.recipe(name), plan, folder)
+    for name in NAMES
+  ]
+  return ray_executor.RayExecutor(recipes, limits=ray_executor.Limits(**limits))
+
+
+PLANS = {
+  'before its first score': [('normal', 0, 'score:before')],
+  'after a score, not sent': [('normal', 2, 'score:after')],
+  'before a fit': [('normal', 3, 'fit:before')],
+  'after a fit, not told': [('normal', 2, 'fit:after')],
+  'in the last step': [('normal', NUM_STEPS - 1, 'score:after')],
+  'in the last fit': [('normal', NUM_STEPS - 1, 'fit:after')],
+  'while its proxy is saved': [('normal', 1, 'save:before')],
+  'two at once': [('normal', 2, 'score:before'), ('generic', 2, 'score:after')],
+  'and again as it comes back': [
+    ('normal', 3, 'score:before'),
+    ('normal', -1, 'restore:after'),
+  ],
+}
+
+
+@pytest.mark.parametrize('name', PLANS)
+def test_a_prior_that_dies_comes_back_as_it_was(
+  name, cluster, expected, tmp_path
+):
+  plan = [injection.Fault(*fault) for fault in PLANS[name]]
+  with faulty(plan, tmp_path) as running:
+    assert_same(run_steps(running), expected)
+  injection.assert_fired(plan, tmp_path)
+
+
+def test_a_prior_that_hangs_is_found_by_the_deadline(
+  cluster, expected, tmp_path
+):
+  plan = [injection.Fault('normal', 2, 'score:before', 'stop')]
+  with faulty(plan, tmp_path) as running:
+    running.wait_until_ready()
+    for host in running.hosts.values():
+      host.limits = ray_executor.Limits(deadline_s=2.0)
+    stopped = running.hosts['normal']._birth.pid
+    assert_same(run_steps(running), expected)
+    assert running.hosts['normal']._birth.pid != stopped
+  injection.assert_fired(plan, tmp_path)
+  with pytest.raises(ProcessLookupError):
+    os.kill(stopped, 0)
+
+
+def test_a_prior_that_always_dies_ends_the_run(cluster, tmp_path):
+  plan = [injection.Fault('normal', 1, 'score:before', times=0)]
+  with faulty(plan, tmp_path, max_losses=2) as running:
+    with pytest.raises(faults.PriorLost) as error:
+      run_steps(running)
+  assert (error.value.prior, error.value.step) == ('normal', 1)
+  assert 'its process died' in str(error.value)
+  assert 'loss number 3 within 3600 s, and 2 are allowed' in str(error.value)
+  assert len(list(tmp_path.iterdir())) == 3
+
+
+class Lossy(ray_executor.Host):
+  """Loses a reply on its way, once, though the actor has answered."""
+
+  lost = ''
+
+  def receive(self, step, reference, deadline_s=0.0):
+    reply = super().receive(step, reference, deadline_s)
+    if step == 2 and not self.lost:
+      self.lost = type(reply).__name__
+      raise faults.PriorLost(self.name, step, 'its reply was lost')
+    return reply
+
+
+def test_a_lost_reply_is_asked_for_again(
+  cluster, expected, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(ray_executor, 'Host', Lossy)
+  with faulty([], tmp_path) as running:
+    assert_same(run_steps(running), expected)
+    assert {h.lost for h in running.hosts.values()} == {'ScoreGradient'}
+
+
+class Stutterer(ray_executor.Host):
+  """Sends everything twice, as a network might."""
+
+  def _send(self, entry):
+    super()._send(entry)
+    return super()._send(entry)
+
+
+def test_what_arrives_twice_is_done_once(
+  cluster, expected, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(ray_executor, 'Host', Stutterer)
+  with faulty([], tmp_path) as running:
+    assert_same(run_steps(running), expected)
+
+
+def test_the_journal_is_bounded(cluster, monkeypatch, tmp_path):
+  monkeypatch.setattr(ray_executor, 'MAX_JOURNAL', 3)
+  with faulty([], tmp_path) as running:
+    lengths = []
+    for step in range(8):
+      running.submit(fake_prior.requests(step, *NAMES)).result()
+      lengths.append(len(running.hosts['normal'].journal.entries))
+  assert lengths == [1, 2, 3, 1, 2, 3, 1, 2]
+
+
+def test_a_replay_that_answers_otherwise_is_an_error(cluster, tmp_path):
+  plan = [injection.Fault('normal', 2, 'score:before')]
+  with faulty(plan, tmp_path) as running:
+    for step in range(2):
+      running.submit(fake_prior.requests(step, *NAMES)).result()
+    running.hosts['normal'].journal.entries[0].digest = 'another'
+    with pytest.raises(faults.PriorFailed, match='answers otherwise than'):
+      running.submit(fake_prior.requests(2, *NAMES)).result()
+
+
+def test_restoring_undoes_what_was_submitted(cluster, expected, tmp_path):
+  plan = [injection.Fault('normal', 2, 'score:after', 'raise')]
+  with faulty(plan, tmp_path) as running:
+    safe = running.save_proxies()
+    for step in range(2):
+      running.submit(fake_prior.requests(step, *NAMES)).result()
+    with pytest.raises(faults.PriorNotFinite, match='at step 2: Floating'):
+      running.submit(fake_prior.requests(2, *NAMES)).result()
+    running.restore_proxies(safe)
+    assert_same(run_steps(running), expected)
+
+
+def test_no_process_is_left(cluster, tmp_path):
+  with faulty([], tmp_path) as running:
+    running.wait_until_ready()
+    pids = [host._birth.pid for host in running.hosts.values()]
+  for pid in pids:
+    with pytest.raises(ProcessLookupError):
+      while True:  # The kernel takes a moment; pytest's timeout, for ever.
+        os.kill(pid, 0)
+  assert ray.is_initialized()

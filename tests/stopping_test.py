@@ -1,0 +1,67 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from mmdist import stopping
+
+
+def test_the_first_signal_asks(capsys):
+  before = signal.getsignal(signal.SIGTERM)
+  with stopping.Stopper() as stop:
+    assert not stop.asked
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.asked
+  assert 'SIGTERM: saving after this step' in capsys.readouterr().err
+  assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_step_that_takes_too_long_is_broken_off():
+  with stopping.Stopper(grace_s=0.05) as stop:
+    os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(stopping.Overdue):
+      time.sleep(30)
+    assert stop.asked
+
+
+def test_nothing_breaks_off_what_has_settled():
+  with stopping.Stopper(grace_s=0.05) as stop:
+    os.kill(os.getpid(), signal.SIGINT)
+    stop.settle()
+    time.sleep(0.2)
+  # Nor after it is closed.
+  with stopping.Stopper(grace_s=0.05):
+    os.kill(os.getpid(), signal.SIGINT)
+  time.sleep(0.2)
+
+
+def test_a_second_signal_ends_at_once():
+  program = (
+    'import os, signal\n'
+    'from mmdist import stopping\n'
+    'with stopping.Stopper():\n'
+    '  os.kill(os.getpid(), signal.SIGTERM)\n'
+    '  os.kill(os.getpid(), signal.SIGINT)\n'
+    '  print("still here")\n'
+  )
+  run = subprocess.run([sys.executable, '-c', program], capture_output=True)
+  assert run.returncode == 128 + signal.SIGINT
+  assert not run.stdout
+
+
+def test_a_thread_hears_nothing():
+  before = signal.getsignal(signal.SIGTERM)
+  seen = []
+
+  def work():
+    with stopping.Stopper() as stop:
+      seen.append((stop.asked, signal.getsignal(signal.SIGTERM)))
+
+  thread = threading.Thread(target=work)
+  thread.start()
+  thread.join()
+  assert seen == [(False, before)]
