@@ -62,6 +62,9 @@ class StudyRun:
   experiment: str = 'experiments/generate.py'
   overrides: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
+  def __post_init__(self):
+    names.check_file_name('a run of a study', self.name)
+
 
 def _sentences(prefix, prompts, experiment='experiments/generate.py'):
   return tuple(

@@ -6,7 +6,7 @@ flipped bit without a word; so a hash over everything is kept beside it, and a
 step that does not answer to it is passed over for the one before.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import errno
 import hashlib
@@ -83,19 +83,53 @@ class CheckpointStore:
     self._weights = dict(weights or {})
     self._directory = pathlib.Path(workdir).resolve() / 'checkpoints'
     self._last_asked = 0  # The newest step that was given to Orbax.
-    self._manager = ocp.CheckpointManager(
+    self._manager = None
+    if not read_only:
+      self._manager = self._open_manager()
+    self._reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+
+  def _open_manager(self) -> ocp.CheckpointManager:
+    """Opens Orbax, which refuses a folder with one damaged file of its own."""
+    try:
+      return self._make_manager()
+    except _DAMAGE as error:
+      bad = [s for s in _steps_in(self._directory) if not self._is_listed(s)]
+      if not bad or len(bad) == len(_steps_in(self._directory)):
+        raise self._all_damaged(bad) from error
+      for step in bad:
+        logging.warning('checkpoint %d is damaged and moved aside', step)
+        self._move_aside(step)
+      return self._make_manager()
+
+  def _make_manager(self) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
       self._directory,
       # Named here, or Orbax warns of each before it has met them.
       item_handlers={
         'arrays': ocp.StandardCheckpointHandler(),
         'identity': ocp.JsonCheckpointHandler(),
+        'seal': ocp.JsonCheckpointHandler(),
       },
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=_policy(run.checkpoints),
+        preservation_policy=_policy(self._run.checkpoints),
         # What a process left that was killed while it saved.
-        cleanup_tmp_directories=not read_only,
-        read_only=read_only,
+        cleanup_tmp_directories=True,
       ),
+    )
+
+  def _is_listed(self, step: int) -> bool:
+    """Says whether Orbax can read what it notes of a step."""
+    names = ocp.path.step.standard_name_format()
+    try:
+      return bool(names.find_step(self._directory, step).commit_timestamp)
+    except _DAMAGE:
+      return False
+
+  def _all_damaged(self, steps: Sequence[int]) -> ValueError:
+    return ValueError(
+      f'every checkpoint in {self._directory} is damaged (steps '
+      f'{", ".join(map(str, steps)) or "moved aside before"}); nothing was '
+      'changed. Put a copy back, or start again in a new --workdir.'
     )
 
   def __enter__(self) -> 'CheckpointStore':
@@ -106,8 +140,10 @@ class CheckpointStore:
 
   def close(self) -> None:
     """Waits until the last save is on the disk."""
-    with _full_disk_said(self._directory):
-      self._manager.close()
+    if self._manager is not None:
+      with _full_disk_said(self._directory):
+        self._manager.close()
+    self._reader.close()
 
   def restore_or_init(self, state, executor):
     """Returns the newest sound checkpoint's state, or `state` if none is.
@@ -135,11 +171,7 @@ class CheckpointStore:
       self._last_asked = step
       return restored
     if damaged or self._damaged_folder.exists():
-      raise ValueError(
-        f'every checkpoint in {self._directory} is damaged (steps '
-        f'{", ".join(map(str, damaged)) or "moved aside before"}); nothing was '
-        'changed. Put a copy back, or start again in a new --workdir.'
-      )
+      raise self._all_damaged(damaged)
     return state
 
   def read_params(self, params) -> tuple[int, Any]:
@@ -199,11 +231,10 @@ class CheckpointStore:
         args=ocp.args.Composite(
           arrays=ocp.args.StandardSave(arrays),
           identity=ocp.args.JsonSave(identity),
+          seal=ocp.args.JsonSave(
+            {'schema': SCHEMA, 'sha256': _seal(arrays, identity)}
+          ),
         ),
-        custom_metadata={
-          'schema': SCHEMA,
-          'sha256': _seal(arrays, identity),
-        },
       )
     if not saved:  # Orbax says no more than False.
       raise RuntimeError(
@@ -231,14 +262,17 @@ class CheckpointStore:
 
   def _read(self, step: int) -> dict[str, np.ndarray] | None:
     """Returns the arrays of a step, or None if they are damaged."""
-    args = ocp.args.Composite(
-      arrays=ocp.args.StandardRestore(), identity=ocp.args.JsonRestore()
-    )
+    folder = self._directory / str(step)
     try:
-      seal = self._manager.metadata(step).custom_metadata
-      schema = int(seal.get('schema', 1))
+      seal = self._read_seal(folder)
+      schema = int(seal['schema'])
       if schema <= SCHEMA:
-        restored = self._manager.restore(step, args=args)
+        restored = self._reader.restore(
+          folder,
+          args=ocp.args.Composite(
+            arrays=ocp.args.StandardRestore(), identity=ocp.args.JsonRestore()
+          ),
+        )
         arrays, identity = dict(restored.arrays), restored.identity
         sound = seal['sha256'] == (
           hash_arrays(arrays) if schema == 1 else _seal(arrays, identity)
@@ -261,6 +295,14 @@ class CheckpointStore:
     _warn_of_changes(identity, step)
     return arrays
 
+  def _read_seal(self, folder: pathlib.Path) -> Mapping:
+    if (folder / 'seal').exists():
+      args = ocp.args.Composite(seal=ocp.args.JsonRestore())
+      return self._reader.restore(folder, args=args).seal
+    # Schema 1 kept it in Orbax's own notes.
+    notes = json.loads((folder / '_CHECKPOINT_METADATA').read_text())
+    return {'schema': 1, 'sha256': notes['custom_metadata']['sha256']}
+
   def _move_aside(self, step: int) -> None:
     damaged = self._damaged_folder
     damaged.mkdir(exist_ok=True)
@@ -269,7 +311,8 @@ class CheckpointStore:
       name += '+'
     # Else Orbax would count it as newer than what the run saves next.
     os.rename(self._directory / str(step), damaged / name)
-    self._manager.reload()
+    if self._manager is not None:
+      self._manager.reload()
 
 
 def _policy(config: config_lib.CheckpointConfig):

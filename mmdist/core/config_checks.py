@@ -22,6 +22,7 @@ CHOICES = {
   r'priors\.\w+\.objective': ('vsd', 'sds'),
   r'priors\.\w+\.weighting': ('sigma2', 'uniform', 'x0', 'fantasia'),
   r'priors\.\w+\.proxy_noise': ('own', 'shared'),
+  r'faults\.on_nonfinite': ('stop', 'reject'),
   r'priors\.\w+\.dtype': ('float32', 'bfloat16', 'float16'),
   r'priors\.\w+\.memory\.text_dtype': ('float32', 'bfloat16', 'float16'),
 }
@@ -49,6 +50,10 @@ RANGES = {
   r'learner\.num_devices': (0, math.inf),
   r'checkpoints\.every': (0, math.inf),
   r'checkpoints\.keep': (1, math.inf),
+  r'checkpoints\.keep_every': (0, math.inf),
+  r'checkpoints\.snapshot_every': (1, 64),
+  r'faults\.max_\w+': (0, math.inf),
+  r'faults\.(deadline|window)_s': (1, math.inf),
   r'results\.preview_every': (0, math.inf),
   r'results\.(turntable_views|resolution)': (1, math.inf),
   r'results\.mesh_resolution': (8, math.inf),
@@ -90,10 +95,14 @@ def _check_range(path, value, low, high) -> None:
 
 def _check_prior_name(name) -> None:
   # The command line addresses priors as --config.priors.NAME.weight.
-  if not re.fullmatch(r'[A-Za-z]\w*', name) or hasattr(dict, name):
+  # Checkpoints and metrics are named after it: no path, and no other script.
+  if not re.fullmatch(r'[A-Za-z]\w{0,63}', name, re.ASCII) or hasattr(
+    dict, name
+  ):
     raise ValueError(
-      f"a prior is called '{name}'; expected letters, digits and _, and none "
-      f'of {", ".join(n for n in dir(dict) if n[0] != "_")}.'
+      f"a prior is called '{name}'; expected up to 64 of A-Z, a-z, 0-9 and _, "
+      'a letter first, and none of '
+      f'{", ".join(n for n in dir(dict) if n[0] != "_")}.'
     )
 
 

@@ -67,7 +67,8 @@ def from_json(text: str, source: str = 'config.json') -> config_lib.RunConfig:
   """Reads `to_json`'s text; ValueError in one line that names `source`."""
   try:
     return from_dict(json.loads(text))
-  except ValueError as error:  # Bad JSON is a ValueError too.
+  # Bad JSON is a ValueError too; a thousand brackets are a RecursionError.
+  except (ValueError, RecursionError) as error:
     raise ValueError(f'{source} is no configuration: {error}') from error
 
 

@@ -1,7 +1,11 @@
-"""What to say when a name is not one of those that are known."""
+"""Which names there may be, and what to say of those that are not known."""
 
 from collections.abc import Iterable
 import difflib
+import re
+
+# What is safe as the name of a file on every system, in a shell, in a page.
+_FILE_NAME = re.compile(r'[A-Za-z0-9._-]{1,64}')
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -33,6 +37,15 @@ def check_choice(what: str, name: str, known: Iterable[str]) -> None:
     hint = did_you_mean(name, known) or '.'
     raise ValueError(
       f"{what} is '{name}'{hint} Expected one of: {', '.join(known)}."
+    )
+
+
+def check_file_name(what: str, name: str) -> None:
+  """Raises ValueError unless `name` can name a file and never be a path."""
+  if not _FILE_NAME.fullmatch(name) or name in ('.', '..'):
+    raise ValueError(
+      f'{what} is called {name!r}; expected up to 64 of A-Z, a-z, 0-9, ".", '
+      '"_" and "-", and neither "." nor "..".'
     )
 
 

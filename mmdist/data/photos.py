@@ -18,6 +18,7 @@ from PIL import ImageOps
 from mmdist.data import picture_files
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+_FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP')
 MIN_PICTURES = 5  # As few as the paper gets by with (method.md section 5).
 MIN_SIDE = 32  # Pixels; below, there is nothing to learn from.
 _MARGIN = 0.12  # Around the subject, as a share of its larger side.
@@ -141,9 +142,15 @@ def _check_ending(path: pathlib.Path) -> None:
 def _open(path: pathlib.Path) -> Image.Image:
   """Opens a picture as RGBA of 8 bits, upright as its camera was held."""
   try:
-    with Image.open(path) as picture:
+    # No other formats: some run programs, such as Ghostscript for EPS.
+    with Image.open(path, formats=_FORMATS) as picture:
       picture.load()
-  except (OSError, ValueError, SyntaxError) as error:
+  except (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+  ) as error:
     raise ValueError(
       f'{path} cannot be read as a picture ({str(error).splitlines()[0]}); '
       'remove it, or save it again.'

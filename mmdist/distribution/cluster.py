@@ -1,11 +1,14 @@
 """The Ray that the priors run in: joined, or started here for one run.
 
 Owns everything of Ray that is not an actor: its folder, its settings, whether
-it has room, and what is said when it cannot be had.
+it has room, and what is said when it cannot be had. SECURITY.md says what its
+defaults keep out, and what they do not.
 """
 
 from collections.abc import Mapping
+import contextlib
 import os
+import pathlib
 import shutil
 import socket
 import tempfile
@@ -14,24 +17,48 @@ import warnings
 import ray
 
 from mmdist.distribution import faults
+from mmdist.distribution import tokens
 
 CONNECT_WITHIN_S = 10.0
+_PREFIX = 'mmdist-'
+_OWNER = 'owner'  # File of a private folder: whose it is.
 
 
 class Cluster:
-  """Ray, joined or started here; stops on close only what it started."""
+  """Ray, joined or started here; stops on close only what it started.
 
-  def __init__(self, address: str | None, options: Mapping[str, dict]):
+  Attributes:
+    directory: the private folder of a Ray started here; else None.
+  """
+
+  def __init__(
+    self,
+    address: str | None,
+    options: Mapping[str, dict],
+    dashboard: bool = False,
+  ):
+    """Joins Ray or starts it; in a process that has joined one, neither.
+
+    Args:
+      address: of a running cluster; None starts one on this machine.
+      options: actor -> Ray's options, for the room that it will need.
+      dashboard: whether a Ray started here serves its dashboard, to browsers
+        of this machine only; it asks for the token.
+
+    Raises:
+      ClusterUnavailable: Ray cannot be had, or has no room for an actor.
+    """
     self._started = not ray.is_initialized()
     self.directory = None
-    if self._started and address is None:
+    if self._started and not address:
       # Private, and Ray one level down: it opens its own folder to everyone.
-      self.directory = tempfile.mkdtemp(prefix='mmdist-')
+      _sweep_up()
+      self.directory = _private_folder()
     try:
       if self._started:
-        _start(address, self.directory and f'{self.directory}/ray', options)
+        _start(address, self.directory, options, dashboard)
       _check_room(options)
-    except faults.ClusterUnavailable:
+    except BaseException:  # Whatever it is, the folder goes.
       self.close()
       raise
 
@@ -43,34 +70,68 @@ class Cluster:
       self.directory = None
 
 
-def _start(address, directory, options) -> None:
-  settings = (
-    {'address': address}
-    if address
-    else {
-      'include_dashboard': False,
-      # On one machine threads may outnumber cores; waiting for room would hang.
-      'num_cpus': max(
-        os.cpu_count() or 1, sum(o['num_cpus'] for o in options.values())
-      ),
-      '_temp_dir': directory,
-    }
-  )
+def _private_folder() -> str:
+  directory = tempfile.mkdtemp(prefix=_PREFIX)
+  pathlib.Path(directory, _OWNER).write_text(_owner(os.getpid()))
+  return directory
+
+
+def _owner(pid: int) -> str:
+  return f'{socket.gethostname()} {pid}'
+
+
+def _sweep_up() -> None:
+  """Removes the folders of processes that were killed, and could not."""
+  for folder in pathlib.Path(tempfile.gettempdir()).glob(_PREFIX + '*'):
+    with contextlib.suppress(OSError, ValueError):
+      owner = (folder / _OWNER).read_text()
+      pid = int(owner.split()[-1])
+      # A machine that shares the folder of temporary files knows its own.
+      if owner != _owner(pid) or folder.stat().st_uid != os.getuid():
+        continue
+      try:
+        os.kill(pid, 0)
+      except ProcessLookupError:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(address, directory, options, dashboard) -> None:
   if address:
     _check_listening(address)
+    # Whether it asks for a token, and where that is, is between Ray and them.
+    settings, token = {'address': address}, contextlib.nullcontext()
+  else:
+    settings = _local_settings(directory, options, dashboard)
+    token = tokens.provided(directory)
   # Nothing of a run is anybody else's business, and there may be no network.
   os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+  # Answers that nobody waits for any more, of a prior that was brought back.
+  os.environ.setdefault('RAY_IGNORE_UNHANDLED_ERRORS', '1')
   try:
-    with warnings.catch_warnings():
+    with token, warnings.catch_warnings():
       # JAX warns of Ray's forks, which do nothing but start other programs.
       warnings.filterwarnings('ignore', r'os\.fork\(\) was called')
       ray.init(log_to_driver=False, logging_level='ERROR', **settings)
   except Exception as error:
     where = f"be reached at '{address}'" if address else 'start'
+    remedy = '--executor=inline works without it.'
+    if settings.get('include_dashboard'):
+      remedy = f"its dashboard needs pip install 'ray[default]'; {remedy}"
     raise faults.ClusterUnavailable(
-      f'Ray could not {where}: {faults.describe(error)[:300]}; '
-      '--executor=inline works without it.'
+      f'Ray could not {where}: {faults.describe(error)[:300]}; {remedy}'
     ) from error
+
+
+def _local_settings(directory, options, dashboard) -> dict:
+  return {
+    'include_dashboard': dashboard,
+    'dashboard_host': '127.0.0.1',
+    # On one machine threads may outnumber cores; waiting for room would hang.
+    'num_cpus': max(
+      os.cpu_count() or 1, sum(o['num_cpus'] for o in options.values())
+    ),
+    '_temp_dir': f'{directory}/ray',
+  }
 
 
 def _check_listening(address: str) -> None:

@@ -13,6 +13,7 @@ import json
 import mimetypes
 import os
 import pathlib
+from urllib import parse
 
 from mmdist.core import atomic
 from mmdist.results import curves
@@ -107,7 +108,8 @@ def _downloads(downloads: Mapping[str, pathlib.Path]) -> str:
   if not downloads:
     return ''
   links = [
-    f'<a href="{html.escape(path.name)}">{html.escape(name)}</a>'
+    # Quoted: a name with a colon or a slash would be an address.
+    f'<a href="{parse.quote(path.name, safe="")}">{html.escape(name)}</a>'
     for name, path in downloads.items()
   ]
   return f'<p>Beside this page: {", ".join(links)}.</p>'

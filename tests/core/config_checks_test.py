@@ -48,12 +48,20 @@ def test_the_defaults_are_valid():
     ('seed', -1, 'seed is -1'),
     ('priors', {'items': {}}, "a prior is called 'items'"),
     ('priors', {'my prior': {}}, "a prior is called 'my prior'"),
+    ('priors', {'../up': {}}, "a prior is called '../up'; expected up to 64"),
+    ('priors', {'größe': {}}, "a prior is called 'größe'"),
+    ('priors', {'<b>': {}}, "a prior is called '<b>'"),
+    ('priors', {'a' * 65: {}}, f"a prior is called '{'a' * 65}'"),
   ],
 )
 def test_a_value_that_cannot_be_run_is_one_line(path, value, message):
   with pytest.raises(ValueError, match=re.escape(message)) as error:
     config_checks.validate(changed(path, value))
   assert '\n' not in str(error.value)
+
+
+def test_a_prior_may_have_a_name_of_64_characters():
+  config_checks.validate(changed('priors', {'a' * 64: {}}))
 
 
 def test_a_subject_may_be_the_start():

@@ -56,6 +56,8 @@ def test_a_wrong_tree_is_one_line(data, message):
 def test_the_file_is_named_when_its_text_is_bad():
   with pytest.raises(ValueError, match='runs/a.json is no configuration'):
     config_io.from_json('{"seed": ', 'runs/a.json')
+  with pytest.raises(ValueError, match='runs/a.json is no configuration'):
+    config_io.from_json('[' * 100_000, 'runs/a.json')
 
 
 def test_json_holds_nothing_that_only_python_knows():

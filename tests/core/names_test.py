@@ -28,3 +28,16 @@ def test_an_unknown_preset_lists_the_presets():
     "unknown preset 'happy'; did you mean 'happy_sad'? "
     'Presets: happy_sad, green.'
   )
+
+
+@pytest.mark.parametrize('name', ['held-out-3', 'a_b.c', 'x' * 64, '...', '-'])
+def test_a_name_that_can_be_a_file_is_let_through(name):
+  names.check_file_name('a run', name)
+
+
+@pytest.mark.parametrize(
+  'name', ['', '.', '..', 'a/b', '../a', 'a b', 'ä', 'a\n', 'x' * 65, 'a\0']
+)
+def test_a_name_that_could_be_a_path_is_refused(name):
+  with pytest.raises(ValueError, match="a run is called '.*'; expected up to"):
+    names.check_file_name('a run', name)

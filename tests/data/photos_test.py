@@ -112,6 +112,9 @@ def test_corrupt_and_tiny_pictures_are_named(folder):
   assert '2.png cannot be read as a picture' in error_of(folder)
   path.write_bytes(b'hello')
   assert '2.png cannot be read as a picture' in error_of(folder)
+  # A program for Ghostscript, whatever it is called.
+  path.write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\nquit\n')
+  assert 'cannot identify image file' in error_of(folder)
   save(path, (40, 20), subject=(1, 1, 5, 5))
   assert '2.png is 40 x 20 pixels; expected 32 or more' in error_of(folder)
 

@@ -1,6 +1,10 @@
+import json
 import os
+import pathlib
 import socket
 import stat
+import subprocess
+import sys
 
 import pytest
 import ray
@@ -8,6 +12,7 @@ import ray
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import faults
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 ROOM = {'all': {'num_cpus': 64, 'num_gpus': 0}}
 
 
@@ -35,6 +40,8 @@ def test_a_ray_that_cannot_start_is_one_line(monkeypatch, cluster):
     'Ray could not start: ConnectionError: nobody there; --executor=inline '
     'works without it.'
   )
+  with pytest.raises(faults.ClusterUnavailable, match=r"ray\[default\]'; --ex"):
+    cluster_lib.Cluster(None, ROOM, dashboard=True)
   with pytest.raises(faults.ClusterUnavailable, match="reached at 'auto'"):
     cluster_lib.Cluster('auto', ROOM)
 
@@ -61,3 +68,139 @@ def test_an_address_where_somebody_listens_is_left_to_ray(monkeypatch, cluster):
     started = cluster_lib.Cluster(address, {})
   started.close()
   assert asked['address'] == address
+
+
+@pytest.mark.parametrize('asked', [False, True])
+def test_a_dashboard_is_off_unless_asked_and_then_this_machines(
+  monkeypatch, cluster, asked
+):
+  settings = {}
+  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
+  monkeypatch.setattr(ray, 'init', lambda **given: settings.update(given))
+  monkeypatch.setattr(cluster_lib, '_check_room', lambda options: None)
+  more = {'dashboard': True} if asked else {}
+  cluster_lib.Cluster(None, ROOM, **more).close()
+  assert settings['include_dashboard'] is asked
+  assert settings['dashboard_host'] == '127.0.0.1'
+
+
+def test_a_start_that_is_interrupted_leaves_no_folder(
+  monkeypatch, cluster, tmp_path
+):
+  def interrupt(**settings):
+    assert list(tmp_path.iterdir())
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
+  monkeypatch.setattr(ray, 'init', interrupt)
+  monkeypatch.setattr(cluster_lib.tempfile, 'tempdir', str(tmp_path))
+  with pytest.raises(KeyboardInterrupt):
+    cluster_lib.Cluster(None, ROOM)
+  assert not list(tmp_path.iterdir())
+
+
+# In processes of their own: Ray reads a token once, whatever HOME becomes.
+RAYS = """
+import json, os, stat, subprocess, sys
+import ray
+from mmdist.distribution import cluster
+from mmdist.distribution import tokens
+
+@ray.remote(num_cpus=1)
+class Reader:
+  def read(self):
+    path = os.environ.get(tokens.TOKEN_PATH)
+    return os.environ[tokens.MODE], path and stat.S_IMODE(os.stat(path).st_mode)
+
+def may_join(address, token):
+  code = f'import ray; ray.init({address!r}, logging_level=50)'
+  variables = {tokens.TOKEN: token, tokens.MODE: 'token'} if token else {}
+  variables['RAY_NUM_REDIS_GET_RETRIES'] = '2'
+  command = [sys.executable, '-c', code]
+  return not subprocess.call(
+    command, env=os.environ | variables, stderr=subprocess.DEVNULL
+  )
+
+found = []
+before = dict(os.environ)
+for number in range(int(sys.argv[1])):
+  ours = cluster.Cluster(None, {})
+  changed = {k for k in before.keys() | os.environ.keys()
+             if before.get(k) != os.environ.get(k)}
+  read = ray.get(Reader.remote().read.remote())
+  joined = []
+  if number == 0:
+    address = ray.get_runtime_context().gcs_address
+    guesses = None, 'ab' * 32, ''.join(tokens._made)
+    joined = [may_join(address, guess) for guess in guesses]
+  secret = b'not-for-anybody' in b''.join(
+    open(os.path.join(folder, name), 'rb').read()
+    for folder, _, names in os.walk(ours.directory)
+    for name in names
+    if os.path.isfile(os.path.join(folder, name))
+  )
+  folder = ours.directory
+  ours.close()
+  found.append([sorted(changed), read, joined, secret, os.path.exists(folder)])
+print(json.dumps(found))
+"""
+
+
+def run_rays(home: pathlib.Path, count: int) -> list:
+  variables = {k: v for k, v in os.environ.items() if 'RAY_' not in k}
+  variables |= {'HOME': str(home), 'PYTHONPATH': str(ROOT)}
+  variables['HF_TOKEN'] = 'not-for-anybody'
+  finished = subprocess.run(
+    [sys.executable, '-c', RAYS, str(count)],
+    env=variables,
+    stdout=subprocess.PIPE,
+    text=True,
+    check=True,
+  )
+  return json.loads(finished.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_a_ray_started_here_asks_for_a_token_that_is_ours_alone(tmp_path):
+  first, second = run_rays(tmp_path, count=2)
+  changed, read, joined, secret, left = first
+  assert joined == [False, False, True]  # Without, with another, with ours.
+  assert read == second[1] == ['token', 0o600]
+  assert set(changed) <= {
+    'RAY_CLIENT_MODE',
+    'RAY_IGNORE_UNHANDLED_ERRORS',
+    'RAY_USAGE_STATS_ENABLED',
+  }
+  assert not secret and not left and not second[-1]
+  assert not list(tmp_path.iterdir())  # Nothing of ours stays at home.
+
+
+@pytest.mark.slow
+def test_a_ray_started_here_asks_for_the_persons_token(tmp_path):
+  theirs = tmp_path / '.ray' / 'auth_token'
+  theirs.parent.mkdir()
+  theirs.write_text('ab' * 32)
+  ((_, read, joined, _, _),) = run_rays(tmp_path, count=1)
+  assert read == ['token', None]  # No file of ours.
+  assert joined == [False, True, False]  # The second is theirs.
+  assert theirs.read_text() == 'ab' * 32
+  assert stat.S_IMODE(os.stat(theirs).st_mode) == 0o600
+
+
+def test_folders_of_killed_processes_are_swept_up(monkeypatch, tmp_path):
+  monkeypatch.setattr(cluster_lib.tempfile, 'gettempdir', lambda: str(tmp_path))
+  gone = subprocess.Popen(['true'])
+  gone.wait()
+  owners = {
+    'mmdist-dead': cluster_lib._owner(gone.pid),
+    'mmdist-alive': cluster_lib._owner(os.getpid()),
+    'mmdist-elsewhere': f'another-machine {gone.pid}',
+    'someone-else': cluster_lib._owner(gone.pid),
+  }
+  for name, owner in owners.items():
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'owner').write_text(owner)
+  (tmp_path / 'mmdist-unknown').mkdir()
+  cluster_lib._sweep_up()
+  left = {path.name for path in tmp_path.iterdir()}
+  assert left == {*owners, 'mmdist-unknown'} - {'mmdist-dead'}

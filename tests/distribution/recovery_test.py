@@ -79,7 +79,15 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize('name', PLANS)
+QUICK = ('after a fit, not told', 'two at once')
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    p if p in QUICK else pytest.param(p, marks=pytest.mark.chaos) for p in PLANS
+  ],
+)
 def test_a_prior_that_dies_comes_back_as_it_was(
   name, cluster, expected, tmp_path
 ):

@@ -51,3 +51,9 @@ def test_each_expression_is_asked_as_often():
 def test_an_unknown_study_is_named_with_those_that_exist():
   with pytest.raises(ValueError, match="unknown study 'all'.*Studies: "):
     studies.get_study('all')
+
+
+@pytest.mark.parametrize('name', ['../up', 'a portrait of a man', '..'])
+def test_the_name_of_a_run_is_never_a_path(name):
+  with pytest.raises(ValueError, match='a run of a study is called'):
+    studies.StudyRun(name)

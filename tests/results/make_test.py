@@ -1,3 +1,4 @@
+import json
 import logging
 
 import imageio_ffmpeg
@@ -9,6 +10,16 @@ from mmdist.core import config as config_lib
 from mmdist.core import config_io
 from mmdist.results import make
 from tests.results import sphere_field
+
+EVIL = '</pre></svg><script>alert("x")</script>'
+
+
+def evil_config():
+  return small_config(
+    prompt='a <b>bold</b> head',
+    concepts=[config_lib.ConceptConfig(EVIL, priors=(EVIL,))],
+    priors={EVIL: config_lib.PriorConfig(directory=EVIL, lora=EVIL)},
+  )
 
 
 def small_config(**fields):
@@ -22,12 +33,13 @@ def small_config(**fields):
 def made(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('run')
   metrics = workdir / 'metrics.jsonl'
-  metrics.write_text('{"step": 0, "pull/generic": 1.5}\n')
+  rows = {'step': 0, f'pull/{EVIL}': 1.5, EVIL: 1.5, 'text': EVIL}
+  metrics.write_text(json.dumps(rows) + '\n')
   return make.make_all(
     workdir / 'new',
     sphere_field.representation(),
     sphere_field.params_of(),
-    small_config(prompt='a <b>bold</b> head'),
+    evil_config(),
     metrics,
   )
 
@@ -65,13 +77,20 @@ def test_the_mesh_is_closed(made):
 
 def test_the_configuration_comes_back(made):
   restored = config_io.from_json(made['config'].read_text())
-  assert restored == small_config(prompt='a <b>bold</b> head')
+  assert restored == evil_config()
 
 
 def test_the_report_shows_curves_and_an_escaped_prompt(made):
   text = made['report'].read_text()
   assert '<svg' in text
   assert '<b>bold' not in text and '&lt;b&gt;bold' in text
+
+
+def test_nothing_of_a_configuration_is_a_tag_of_the_report(made):
+  text = made['report'].read_text()
+  assert '<script' not in text
+  assert text.count('</pre>') == 1
+  assert text.count('<svg') == text.count('</svg>') == 2
 
 
 def test_an_avatar_without_a_surface_gets_a_report_that_says_so(

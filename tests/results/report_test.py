@@ -8,7 +8,7 @@ import pytest
 
 from mmdist.results import report
 
-EVIL = '<script>alert("x")</script>'
+EVIL = '<script>alert("x")</script><!--'
 TAGS_WITHOUT_END = {'img', 'meta', 'link', 'br'}
 
 
@@ -43,9 +43,12 @@ def evil_report(tmp_path):
     title=EVIL,
     facts={EVIL: EVIL},
     pictures={EVIL: picture},
-    downloads={'video': tmp_path / 'turntable.mp4'},
-    metrics=[{'step': 0, f'pull/{EVIL}': 1.0}, {'step': 1, 'loss': 2.0}],
-    config={'prompt': EVIL, 'text': 'grüne Haut'},
+    downloads={
+      EVIL: tmp_path / 'turntable.mp4',
+      'mesh': tmp_path / 'javascript:alert(1)"><script>.glb',
+    },
+    metrics=[{'step': 0, f'pull/{EVIL}': 1.0}, {'step': 1, '<script>': 2.0}],
+    config={'prompt': EVIL, 'text': 'grüne Haut', EVIL: [EVIL]},
   )
 
 
@@ -53,7 +56,31 @@ def test_a_strangers_text_is_never_a_tag(evil_report):
   page = Page(report.to_html(evil_report))
   assert not page.open
   assert 'script' not in {tag for tag, _ in page.tags}
-  assert EVIL in page.text  # It is there, as text.
+  # It is there, as text: title, heading, a fact and its name, a caption, a
+  # download and a curve.
+  assert page.text.count(EVIL) == 7
+  assert '<script>' in page.text  # A chart's title.
+
+
+def test_no_attribute_is_a_strangers(evil_report):
+  page = Page(report.to_html(evil_report))
+  for _, attributes in page.tags:
+    assert not [name for name in attributes if name.startswith('on')]
+  assert [a['alt'] for tag, a in page.tags if tag == 'img'] == [EVIL]
+
+
+def test_a_browser_is_told_to_run_and_to_fetch_nothing(evil_report):
+  page = Page(report.to_html(evil_report))
+  (policy,) = [
+    attributes['content']
+    for _, attributes in page.tags
+    if attributes.get('http-equiv') == 'Content-Security-Policy'
+  ]
+  assert policy.split('; ') == [
+    "default-src 'none'",
+    'img-src data:',
+    "style-src 'unsafe-inline'",
+  ]
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(evil_report):
@@ -76,7 +103,10 @@ def test_a_picture_is_embedded_byte_for_byte(evil_report):
 def test_downloads_are_links_to_files_beside_the_page(evil_report):
   page = Page(report.to_html(evil_report))
   links = [attrs['href'] for tag, attrs in page.tags if tag == 'a']
-  assert links == ['turntable.mp4']
+  assert links == [
+    'turntable.mp4',
+    'javascript%3Aalert%281%29%22%3E%3Cscript%3E.glb',
+  ]
 
 
 def test_there_is_a_chart_per_metric_and_the_whole_configuration(evil_report):

@@ -1,0 +1,95 @@
+"""The token that a Ray started here asks for, kept from other people.
+
+Ray would make one itself, in a file that everybody may read. So it is made
+here, unless the person has one: theirs is used and never replaced. Whoever has
+switched tokens off is told what that means, and not overruled.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import os
+import pathlib
+import secrets
+import warnings
+
+MODE = 'RAY_AUTH_MODE'  # Ray itself sets it to 'token', if it is not set.
+TOKEN = 'RAY_AUTH_TOKEN'
+TOKEN_PATH = 'RAY_AUTH_TOKEN_PATH'
+_DEFAULT_PATH = '~/.ray/auth_token'  # Where Ray looks last.
+_FILE_NAME = 'token'
+
+# At most one. Ray keeps the first that it reads for as long as the process
+# lives, so a second Ray of this process must ask for the same.
+_made: list[str] = []
+
+
+@contextlib.contextmanager
+def provided(directory: str | os.PathLike) -> Iterator[None]:
+  """Has a token in the environment, for a Ray that is started inside.
+
+  Ray's processes keep what they were started with. Afterwards the variables
+  are as before: a later Ray or child would look for a file that is gone.
+
+  Args:
+    directory: private; the token's file is made in it if the person has none.
+  """
+  before = {name: os.environ.get(name) for name in (MODE, TOKEN, TOKEN_PATH)}
+  try:
+    if _is_wanted() and not _has_token():
+      os.environ[TOKEN_PATH] = str(_write(pathlib.Path(directory)))
+    yield
+  finally:
+    for name, value in before.items():
+      if value is None:
+        os.environ.pop(name, None)
+      else:
+        os.environ[name] = value
+
+
+def _is_wanted() -> bool:
+  mode = os.environ.get(MODE)
+  if mode is None or mode.lower() == 'token':
+    return True
+  warnings.warn(
+    f"{MODE} is '{mode}', so whoever reaches this machine's ports can run code "
+    'in this Ray; unset it, and Ray will ask for a token.',
+    stacklevel=2,
+  )
+  return False
+
+
+def _has_token() -> bool:
+  """Says whether the person has a token; what they name goes first."""
+  if os.environ.get(TOKEN):
+    return True
+  if os.environ.get(TOKEN_PATH):
+    _check_private(os.environ[TOKEN_PATH])
+    return True
+  path = os.path.expanduser(_DEFAULT_PATH)
+  if _made or not os.path.isfile(path) or not os.path.getsize(path):
+    return False
+  # Nobody chose that others may read it: Ray wrote it so.
+  with contextlib.suppress(OSError):
+    os.chmod(path, 0o600)
+  _check_private(path)
+  return True
+
+
+def _check_private(path: str) -> None:
+  """Warns of a token that others may read."""
+  if os.path.isfile(path) and os.stat(path).st_mode & 0o077:
+    warnings.warn(
+      f"{path} holds Ray's token and others may read it; expected a file of "
+      f'its owner alone: chmod 600 {path}',
+      stacklevel=2,
+    )
+
+
+def _write(directory: pathlib.Path) -> pathlib.Path:
+  if not _made:
+    _made.append(secrets.token_hex(32))
+  path = directory / _FILE_NAME
+  flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+  with open(os.open(path, flags, 0o600), 'w') as file:
+    file.write(_made[0])
+  return path

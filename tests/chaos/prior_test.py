@@ -1,0 +1,221 @@
+"""Priors die, hang and answer nonsense under the whole loop, through Ray."""
+
+import jax
+import numpy as np
+import pytest
+
+from mmdist import optimize
+from mmdist.distribution import cluster as cluster_lib
+from mmdist.distribution import executor as executor_lib
+from mmdist.distribution import faults
+from mmdist.distribution import ray_executor
+from mmdist.objectives import scores
+from tests.chaos import injection
+from tests.chaos import victim
+from tests.distribution import fake_prior
+from tests.learner import tiny_field
+
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
+STEPS, EVERY = 8, 3
+LAST = STEPS - 1
+CASES = {
+  'first step, before scoring': [('normal', 0, 'score:before')],
+  'first step, while scoring': [('normal', 0, 'score:after')],
+  'first step, after fitting': [('normal', 0, 'fit:after')],
+  'middle, before scoring': [('generic', 4, 'score:before')],
+  'middle, while scoring': [('generic', 4, 'score:after')],
+  'middle, before fitting': [('generic', 4, 'fit:before')],
+  'middle, after fitting': [('generic', 4, 'fit:after')],
+  'checkpoint step, before scoring': [('normal', 2, 'score:before')],
+  'checkpoint step, after fitting': [('normal', 2, 'fit:after')],
+  'checkpoint step, while saving': [('normal', 2, 'save:before')],
+  'last step, before scoring': [('normal', LAST, 'score:before')],
+  'last step, while scoring': [('normal', LAST, 'score:after')],
+  'last step, after fitting': [('normal', LAST, 'fit:after')],
+  'two at once': [('normal', 4, 'score:before'), ('generic', 4, 'score:after')],
+  'two at once, fitting': [
+    ('normal', 5, 'fit:after'),
+    ('generic', 5, 'fit:before'),
+  ],
+  'again while it comes back': [
+    ('normal', 5, 'score:before'),
+    ('normal', -1, 'restore:after'),
+  ],
+  'while it is built': [('normal', -1, 'build')],
+  'hung while scoring': [('normal', 4, 'score:before', 'stop')],
+  'hung while fitting': [('generic', 3, 'fit:before', 'stop')],
+}
+
+
+@pytest.fixture(scope='module')
+def cluster():
+  started = cluster_lib.Cluster(None, {'all': {'num_cpus': 64, 'num_gpus': 0}})
+  yield started
+  started.close()
+
+
+def make_run(**fault_fields):
+  run = victim.make_run(STEPS, EVERY)
+  for name, value in fault_fields.items():
+    setattr(run.faults, name, value)
+  return run
+
+
+def run_loop(run, workdir, executor):
+  workdir.mkdir(exist_ok=True)
+  params = tiny_field.init(jax.random.key(0))
+  with executor:
+    executor.wait_until_ready()
+    for host in getattr(executor, 'hosts', {}).values():
+      # Not before: a process takes longer to start than to answer.
+      host.limits = ray_executor.Limits(deadline_s=3.0)
+    state = optimize.optimize(
+      run, workdir, executor, tiny_field.tiny_field(), params
+    )
+    return state, executor.save_proxies()
+
+
+def inline():
+  return executor_lib.InlineExecutor(
+    [fake_prior.recipe(name) for name in victim.NAMES]
+  )
+
+
+def on_ray(plan, marks, **limits):
+  marks.mkdir()
+  recipes = [
+    injection.with_faults(fake_prior.recipe(name), plan, marks)
+    for name in victim.NAMES
+  ]
+  return ray_executor.RayExecutor(recipes, limits=ray_executor.Limits(**limits))
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  return run_loop(make_run(), tmp_path_factory.mktemp('whole'), inline())
+
+
+def assert_same(one, two):
+  (state, proxies), (other, others) = one, two
+  jax.tree.map(np.testing.assert_array_equal, state, other)
+  for name, proxy in proxies.items():
+    assert proxy.step == others[name].step
+    np.testing.assert_array_equal(
+      proxy.arrays['lora/target'], others[name].arrays['lora/target']
+    )
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_learner_and_proxies_end_as_if_nothing_had_happened(
+  case, cluster, whole, tmp_path
+):
+  plan = [injection.Fault(*fault) for fault in CASES[case]]
+  running = on_ray(plan, tmp_path / 'marks')
+  assert_same(run_loop(make_run(), tmp_path / 'run', running), whole)
+  injection.assert_fired(plan, tmp_path / 'marks')
+
+
+class Lossy(ray_executor.Host):
+  """Loses one reply on its way, though the actor has answered."""
+
+  step, lost = 0, 0
+
+  def receive(self, step, reference, deadline_s=0.0):
+    reply = super().receive(step, reference, deadline_s)
+    if step == self.step and not self.lost:
+      self.lost += 1
+      raise faults.PriorLost(self.name, step, 'its reply was lost')
+    return reply
+
+
+class Stutterer(ray_executor.Host):
+  """Sends one request and its fit twice, as a network might."""
+
+  step, sent = 0, 0
+
+  def _send(self, entry):
+    if entry.request.step == self.step:
+      self.sent += 1
+      super()._send(entry)
+    return super()._send(entry)
+
+
+@pytest.mark.parametrize('step', [0, 4, LAST])
+@pytest.mark.parametrize('kind', [Lossy, Stutterer])
+def test_a_reply_lost_or_doubled_counts_once(
+  kind, step, cluster, whole, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(kind, 'step', step)
+  monkeypatch.setattr(ray_executor, 'Host', kind)
+  running = on_ray([], tmp_path / 'marks')
+  hosts = dict(running.hosts)
+  assert_same(run_loop(make_run(), tmp_path / 'run', running), whole)
+  for host in hosts.values():
+    assert (host.lost if kind is Lossy else host.sent) == 1
+
+
+def test_a_prior_that_always_dies_ends_the_run_after_saving(cluster, tmp_path):
+  plan = [injection.Fault('normal', 5, 'score:before', times=0)]
+  running = on_ray(plan, tmp_path / 'marks', max_losses=3)
+  run = make_run()
+  run.checkpoints.snapshot_every = 5
+  with pytest.raises(
+    faults.PriorLost, match="'normal' was lost at step 5: its"
+  ):
+    run_loop(run, tmp_path / 'run', running)
+  assert len(list((tmp_path / 'marks').iterdir())) == 4
+  assert (tmp_path / 'run' / 'checkpoints' / '5').is_dir()
+
+
+@pytest.mark.parametrize('kind', ['nan', 'inf'])
+@pytest.mark.parametrize('policy', ['stop', 'reject'])
+def test_what_is_not_finite_does_as_configured(kind, policy, cluster, tmp_path):
+  plan = [injection.Fault('normal', 4, 'score:after', kind, times=0)]
+  running = on_ray(plan, tmp_path / 'marks')
+  run = make_run(on_nonfinite=policy)
+  if policy == 'stop':
+    with pytest.raises(
+      scores.NonFiniteAnswer, match="'normal' answered step 4"
+    ):
+      run_loop(run, tmp_path / 'run', running)
+    return
+  state, proxies = run_loop(run, tmp_path / 'run', running)
+  assert (int(state.step), int(state.rejected)) == (STEPS, 1)
+  assert {proxy.step for proxy in proxies.values()} == {STEPS - 1}
+  # Inline it is left out alike.
+  (tmp_path / 'again').mkdir()
+  recipes = [
+    injection.with_faults(fake_prior.recipe(name), plan, tmp_path / 'again')
+    for name in victim.NAMES
+  ]
+  other = run_loop(
+    run, tmp_path / 'inline', executor_lib.InlineExecutor(recipes)
+  )
+  assert_same((state, proxies), other)
+
+
+class Greedy(fake_prior.FakePrior):
+  """Wants more memory than its process may have."""
+
+  def score(self, request):
+    import resource
+
+    if request.step == 4:
+      resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+      np.ones(2**32, np.float64)
+    return super().score(request)
+
+
+def test_a_prior_out_of_memory_is_named_and_the_checkpoint_is_good(
+  cluster, whole, tmp_path
+):
+  import dataclasses
+
+  recipes = [fake_prior.recipe(name) for name in victim.NAMES]
+  greedy = [recipes[0], dataclasses.replace(recipes[1], build=Greedy)]
+  with pytest.raises(
+    faults.PriorFailed, match="'normal' failed at step 4.*llo"
+  ):
+    run_loop(make_run(), tmp_path / 'run', ray_executor.RayExecutor(greedy))
+  again = ray_executor.RayExecutor(recipes)
+  assert_same(run_loop(make_run(), tmp_path / 'run', again), whole)
