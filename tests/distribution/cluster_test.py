@@ -167,6 +167,7 @@ def test_a_ray_started_here_asks_for_a_token_that_is_ours_alone(tmp_path):
   assert joined == [False, False, True]  # Without, with another, with ours.
   assert read == second[1] == ['token', 0o600]
   assert set(changed) <= {
+    'PYTHONBREAKPOINT',  # Ray's own debugger.
     'RAY_CLIENT_MODE',
     'RAY_IGNORE_UNHANDLED_ERRORS',
     'RAY_USAGE_STATS_ENABLED',
