@@ -1,11 +1,15 @@
 """Says in numbers how well runs follow their prompts.
 
   python -m launchers.evaluate RUN [RUN ...] [--json] [--out=FILE] [--start]
+  python -m launchers.evaluate RUN [RUN ...] --digest
 
 Every number is measured on the newest checkpoint, from the fixed views of
 `mmdist.evaluation.agreement`. `--start` measures the head that a run began
 from instead: what the prompt's score is worth is what it gains over that.
-`--out` writes the list that `--json` prints.
+`--out` writes the list that `--json` prints. `--digest` judges nothing: it
+prints one sha256 over everything in the newest checkpoint (learner, optimiser,
+step, every proxy with its optimiser and version), so that two runs can be
+compared by anyone.
 
 With models that you have (folders as transformers writes them) and with a
 subject that is known, there are more numbers:
@@ -61,6 +65,7 @@ def define_flags() -> None:
   flags.DEFINE_bool('json', False, 'Print a list for programs.')
   flags.DEFINE_string('judge', 'judge', 'A judge, or its folder.')
   flags.DEFINE_bool('start', False, 'Measure the head a run began from.')
+  flags.DEFINE_bool('digest', False, 'Print sha256, step and folder instead.')
   flags.DEFINE_string('out', '', 'A JSON file to write as well.')
   flags.DEFINE_string('clip', '', 'Folder of a CLIPModel: adds clip_score.')
   flags.DEFINE_string('pickscore', '', 'Folder of PickScore: adds pickscore.')
@@ -188,6 +193,11 @@ def main(argv: Sequence[str]) -> None:
       'expected the folders of runs: python -m launchers.evaluate RUN [RUN ...]'
     )
   options, runs = flags.FLAGS, argv[1:]
+  if options.digest:
+    for run in runs:
+      step, digest = finished_run.digest(run)
+      print(f'{digest}  {step}  {run}')
+    return
   if options.out and not pathlib.Path(options.out).parent.is_dir():
     raise FileNotFoundError(
       f'--out={options.out} is in a folder that does not exist; make it first.'

@@ -41,18 +41,42 @@ def open_run(workdir: str | os.PathLike) -> Avatar:
     ValueError: its configuration cannot be read.
   """
   workdir = pathlib.Path(workdir)
-  run = workdir_lib.read_config(workdir)
-  if not (workdir / 'checkpoints').is_dir():  # Else one would be made.
-    raise FileNotFoundError(
-      f'{workdir} has no checkpoint yet; its first comes after '
-      'checkpoints.every steps.'
-    )
+  run = read_run(workdir)
   representation = field.conditional_nerf(run.nerf)
   structure = representation.init(jax.random.key(0))
   store = checkpointing.CheckpointStore(workdir, run, read_only=True)
   with store as checkpoints:
     step, params = checkpoints.read_params(structure)
   return Avatar(workdir, run, representation, params, step)
+
+
+def read_run(workdir: str | os.PathLike) -> config_lib.RunConfig:
+  """Returns the configuration of a run that has a checkpoint.
+
+  Raises:
+    FileNotFoundError: the folder holds no run, or no checkpoint yet.
+    ValueError: its configuration cannot be read.
+  """
+  run = workdir_lib.read_config(workdir)
+  if not (pathlib.Path(workdir) / 'checkpoints').is_dir():
+    raise FileNotFoundError(
+      f'{workdir} has no checkpoint yet; its first comes after '
+      'checkpoints.every steps.'
+    )
+  return run
+
+
+def digest(workdir: str | os.PathLike) -> tuple[int, str]:
+  """Returns the newest sound step of a run, and a sha256 over all of it.
+
+  Raises:
+    FileNotFoundError, ValueError: see `open_run`.
+  """
+  store = checkpointing.CheckpointStore(
+    workdir, read_run(workdir), read_only=True
+  )
+  with store as checkpoints:
+    return checkpoints.digest()
 
 
 def newest_step(workdir: str | os.PathLike) -> int:

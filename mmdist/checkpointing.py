@@ -7,30 +7,24 @@ step that does not answer to it is passed over for the one before.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-import dataclasses
 import errno
-import hashlib
-import importlib.metadata
 import json
 import logging
 import os
 import pathlib
-import platform
 from typing import Any
 
-import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 import mmdist
+from mmdist import snapshots
 from mmdist.core import config as config_lib
 from mmdist.core import config_io
-from mmdist.core import messages
 
 # 1: hash over the arrays only, no learner/rejected. 2: hash over everything.
 SCHEMA = 2
-_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'torch', 'peft')
 # What a damaged file raises depends on which file it is and where it is hurt.
 _DAMAGE = (
   OSError,
@@ -42,23 +36,6 @@ _DAMAGE = (
   MemoryError,
   EOFError,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Snapshot:
-  """Everything that one step has changed.
-
-  Attributes:
-    state: the learner's `TrainState`.
-    proxies: by prior, of the same step.
-  """
-
-  state: Any
-  proxies: Mapping[str, messages.ProxyState]
-
-  @property
-  def step(self) -> int:
-    return int(self.state.step)
 
 
 class CheckpointStore:
@@ -164,8 +141,8 @@ class CheckpointStore:
       if arrays is None:
         damaged.append(step)
         continue
-      restored = _restore_tree(arrays, state, 'learner', step)
-      executor.restore_proxies(_proxies_from(arrays))
+      restored = snapshots.restore_tree(arrays, state, 'learner', step)
+      executor.restore_proxies(snapshots.proxies_from(arrays))
       for number in damaged:
         self._move_aside(number)
       self._last_asked = step
@@ -185,7 +162,7 @@ class CheckpointStore:
       ValueError: it is of other parameters.
     """
     step, arrays = self._newest_sound()
-    return step, _restore_tree(arrays, params, 'learner/params', step)
+    return step, snapshots.restore_tree(arrays, params, 'learner/params', step)
 
   def digest(self) -> tuple[int, str]:
     """Returns the newest sound step and a sha256 over all of it.
@@ -197,7 +174,7 @@ class CheckpointStore:
       FileNotFoundError: there is no sound checkpoint.
     """
     step, arrays = self._newest_sound()
-    return step, hash_arrays(arrays)
+    return step, snapshots.hash_arrays(arrays)
 
   def last_safe_step(self) -> int:
     """Returns the newest step that is on the disk; 0 if none is."""
@@ -208,7 +185,7 @@ class CheckpointStore:
     every = self._run.checkpoints.every
     return step == self._run.num_steps or bool(every and step % every == 0)
 
-  def save(self, snapshot: Snapshot) -> None:
+  def save(self, snapshot: snapshots.Snapshot) -> None:
     """Saves a step; writing goes on in the background.
 
     A step that was saved already is left alone.
@@ -220,10 +197,10 @@ class CheckpointStore:
     step = snapshot.step
     if step == self._last_asked:
       return
-    _check_complete(snapshot)
-    arrays = _flatten(snapshot.state, 'learner') | _flatten_proxies(
-      snapshot.proxies
-    )
+    snapshots.check_complete(snapshot)
+    arrays = snapshots.flatten_tree(
+      snapshot.state, 'learner'
+    ) | snapshots.flatten_proxies(snapshot.proxies)
     identity = _identity(self._run, self._weights)
     with _full_disk_said(self._directory):
       saved = self._manager.save(
@@ -232,7 +209,7 @@ class CheckpointStore:
           arrays=ocp.args.StandardSave(arrays),
           identity=ocp.args.JsonSave(identity),
           seal=ocp.args.JsonSave(
-            {'schema': SCHEMA, 'sha256': _seal(arrays, identity)}
+            {'schema': SCHEMA, 'sha256': snapshots.seal_of(arrays, identity)}
           ),
         ),
       )
@@ -275,7 +252,9 @@ class CheckpointStore:
         )
         arrays, identity = dict(restored.arrays), restored.identity
         sound = seal['sha256'] == (
-          hash_arrays(arrays) if schema == 1 else _seal(arrays, identity)
+          snapshots.hash_arrays(arrays)
+          if schema == 1
+          else snapshots.seal_of(arrays, identity)
         )
     except _DAMAGE as error:
       reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -363,127 +342,20 @@ def _is_full_disk(error: BaseException) -> bool:
   return False
 
 
-def _check_complete(snapshot: Snapshot) -> None:
-  """Raises ValueError unless every proxy is of the learner's step."""
-  fits = snapshot.step - int(snapshot.state.rejected)
-  behind = {n: p.step for n, p in snapshot.proxies.items() if p.step != fits}
-  if behind:
-    raise ValueError(
-      f'step {snapshot.step} has {fits} fits behind every proxy, but '
-      f'{", ".join(f"{name} has {n}" for name, n in behind.items())}; a '
-      'checkpoint is of one step.'
-    )
-
-
-def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
-  """Returns a sha256 over names, shapes, dtypes and bytes."""
-  digest = hashlib.sha256()
-  for name in sorted(arrays):
-    array = np.asarray(arrays[name])
-    digest.update(repr((name, array.shape, array.dtype.str)).encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
-  return digest.hexdigest()
-
-
-def _seal(arrays: Mapping[str, np.ndarray], identity: Mapping) -> str:
-  """Returns one sha256 over the arrays and the run's identity."""
-  known = json.dumps(identity, sort_keys=True)
-  return hashlib.sha256((hash_arrays(arrays) + known).encode()).hexdigest()
-
-
-def _flatten(tree, prefix: str) -> dict[str, np.ndarray]:
-  leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
-  return {_name(path, prefix): np.asarray(leaf) for path, leaf in leaves}
-
-
-def _name(path, prefix: str) -> str:
-  return f'{prefix}/{jax.tree_util.keystr(path, simple=True, separator="/")}'
-
-
-def _restore_tree(arrays, tree, prefix: str, step: int):
-  """Puts restored arrays in the structure and on the devices of `tree`."""
-
-  def place(path, leaf):
-    name = _name(path, prefix)
-    array = arrays.get(name)
-    found = 'nothing' if array is None else f'{array.dtype} {array.shape}'
-    if found != f'{leaf.dtype} {leaf.shape}':
-      raise ValueError(
-        f'checkpoint {step} has {found} for {name}; expected {leaf.dtype}'
-        f' {leaf.shape}. Were the NeRF assets replaced? Start again in a new'
-        ' --workdir.'
-      )
-    return jax.device_put(array, leaf.sharding)
-
-  return jax.tree_util.tree_map_with_path(place, tree)
-
-
-def _flatten_proxies(
-  proxies: Mapping[str, messages.ProxyState],
-) -> dict[str, np.ndarray]:
-  arrays = {}
-  for name, proxy in proxies.items():
-    # A 0-d array: Orbax saves a numpy scalar but cannot restore it.
-    arrays[f'proxies/{name}/step'] = np.asarray(proxy.step)
-    for key, array in proxy.arrays.items():
-      arrays[f'proxies/{name}/arrays/{key}'] = np.asarray(array)
-  return arrays
-
-
-def _proxies_from(
-  arrays: Mapping[str, np.ndarray],
-) -> dict[str, messages.ProxyState]:
-  steps, contents = {}, {}
-  for path, array in arrays.items():
-    room, name, *rest = path.split('/', 3)
-    if room == 'proxies' and rest[0] == 'step':
-      steps[name] = int(array)
-    elif room == 'proxies':
-      contents.setdefault(name, {})[rest[1]] = array
-  return {
-    name: messages.ProxyState(step, contents.get(name, {}))
-    for name, step in steps.items()
-  }
-
-
 def _identity(run: config_lib.RunConfig, weights: Mapping[str, Any]) -> dict:
   """Returns what decides the bits of a run, as JSON can hold it."""
   return {
     'config': config_io.to_dict(run),
-    'fingerprint': fingerprint(),
+    'fingerprint': snapshots.fingerprint(),
     'weights': dict(weights),
   }
-
-
-def fingerprint() -> dict[str, str]:
-  """Returns the versions and the machine that decide the last bits.
-
-  A run resumes bit for bit where all of this is the same: the number of cores
-  and devices changes the order of sums.
-  """
-  devices = jax.local_devices()
-  known = {
-    'mmdist': mmdist.__version__,
-    'python': platform.python_version(),
-    'machine': platform.machine(),
-    'cores': str(len(os.sched_getaffinity(0))),
-    'threads': os.environ.get('OMP_NUM_THREADS', 'unset'),
-    'xla_flags': os.environ.get('XLA_FLAGS', ''),
-    'devices': f'{len(devices)} x {devices[0].device_kind}',
-    'processes': str(jax.process_count()),
-  }
-  for name in _PACKAGES:
-    try:
-      known[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-      known[name] = 'absent'
-  return known
 
 
 def _warn_of_changes(identity: Mapping, step: int) -> None:
   """Says what changed that decides the bits; going on is right, not equal."""
   before = identity.get('fingerprint') or identity.get('versions') or {}
-  now = {name: value for name, value in fingerprint().items() if name in before}
+  now = snapshots.fingerprint()
+  now = {name: now[name] for name in now if name in before}
   changed = config_io.differences(before, now)
   if changed:
     logging.warning(

@@ -20,6 +20,7 @@ import os
 from mmdist import checkpointing
 from mmdist import rejecting
 from mmdist import reporting
+from mmdist import snapshots
 from mmdist import stopping
 from mmdist.core import config as config_lib
 from mmdist.core import messages
@@ -78,7 +79,7 @@ def optimize(
     state = checkpoints.restore_or_init(learner.init(params), executor)
     rejections = rejecting.Rejections(run.faults)
     # What a prior that is lost for good, or a step left out, goes back to.
-    safe = checkpointing.Snapshot(state, executor.save_proxies())
+    safe = snapshots.Snapshot(state, executor.save_proxies())
     report.begin(safe.step)
     try:
       while int(state.step) < run.num_steps and not stop.asked:
@@ -92,7 +93,7 @@ def optimize(
           step = int(state.step)
           report.step(step - 1, state.params, metrics)
           if checkpoints.is_due(step) or _is_snapshot_due(run, step):
-            safe = checkpointing.Snapshot(state, executor.save_proxies())
+            safe = snapshots.Snapshot(state, executor.save_proxies())
         except rejecting.NOT_FINITE as error:
           rejections.reject(error, int(state.step))
           executor.restore_proxies(safe.proxies)
@@ -103,7 +104,7 @@ def optimize(
           checkpoints.save(safe)
         report.tell_safe(checkpoints.last_safe_step())
       if stop.asked:
-        safe = checkpointing.Snapshot(state, executor.save_proxies())
+        safe = snapshots.Snapshot(state, executor.save_proxies())
     except stopping.Overdue:
       state = safe.state
     except faults.PriorLost:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmdist import checkpointing
+from mmdist import snapshots
 from mmdist.core import config as config_lib
 from mmdist.core import messages
 from mmdist.learner import distill
@@ -43,9 +44,9 @@ def make_run(**checkpoints) -> config_lib.RunConfig:
   return config_lib.RunConfig(num_steps=7, checkpoints=config)
 
 
-def make_snapshot(step: int) -> checkpointing.Snapshot:
+def make_snapshot(step: int) -> snapshots.Snapshot:
   proxies = FakeExecutor(step).save_proxies()
-  return checkpointing.Snapshot(make_state(step), proxies)
+  return snapshots.Snapshot(make_state(step), proxies)
 
 
 def save_steps(workdir, steps, run=None) -> None:
@@ -160,7 +161,7 @@ def test_with_every_checkpoint_damaged_nothing_begins_anew(tmp_path):
 
 
 def test_a_checkpoint_is_of_one_step(tmp_path):
-  late = checkpointing.Snapshot(make_state(4), FakeExecutor(3).proxies)
+  late = snapshots.Snapshot(make_state(4), FakeExecutor(3).proxies)
   with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
     with pytest.raises(ValueError, match='4 fits behind every proxy, but gene'):
       store.save(late)
@@ -170,7 +171,7 @@ def test_a_checkpoint_is_of_one_step(tmp_path):
 def test_steps_that_were_left_out_fit_no_proxy(tmp_path):
   state = make_state(4).replace(rejected=jnp.int32(1))
   with checkpointing.CheckpointStore(tmp_path, make_run()) as store:
-    store.save(checkpointing.Snapshot(state, FakeExecutor(3).proxies))
+    store.save(snapshots.Snapshot(state, FakeExecutor(3).proxies))
   state, executor = restore(tmp_path)
   assert (int(state.step), int(state.rejected)) == (4, 1)
   assert executor.proxies['generic'].step == 3
@@ -266,7 +267,7 @@ def test_another_machine_is_said(tmp_path, caplog, monkeypatch):
   save_steps(tmp_path, [2])
   restore(tmp_path)
   assert not caplog.text
-  monkeypatch.setattr(checkpointing.platform, 'machine', lambda: 'vax')
+  monkeypatch.setattr(snapshots.platform, 'machine', lambda: 'vax')
   restore(tmp_path)
   assert 'not bit for bit' in caplog.text and "-> 'vax'" in caplog.text
 
@@ -288,4 +289,4 @@ def test_the_hash_sees_name_shape_dtype_and_bytes():
     {'a': array + 1},
     {'a': array, 'b': array},
   ]
-  assert len({checkpointing.hash_arrays(v) for v in variants}) == len(variants)
+  assert len({snapshots.hash_arrays(v) for v in variants}) == len(variants)

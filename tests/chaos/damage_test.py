@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmdist import checkpointing
+from mmdist import snapshots
 from tests.chaos import saver
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
@@ -48,7 +49,7 @@ def saved(tmp_path_factory):
   with checkpointing.CheckpointStore(folder, saver.make_run()) as store:
     for step in STEPS:
       proxies = saver.Proxies(step).proxies
-      store.save(checkpointing.Snapshot(saver.make_state(step), proxies))
+      store.save(snapshots.Snapshot(saver.make_state(step), proxies))
   return folder
 
 

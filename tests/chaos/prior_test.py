@@ -8,6 +8,7 @@ from mmdist import optimize
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import faults
+from mmdist.distribution import host as host_lib
 from mmdist.distribution import ray_executor
 from mmdist.objectives import scores
 from tests.chaos import injection
@@ -68,7 +69,7 @@ def run_loop(run, workdir, executor):
     executor.wait_until_ready()
     for host in getattr(executor, 'hosts', {}).values():
       # Not before: a process takes longer to start than to answer.
-      host.limits = ray_executor.Limits(deadline_s=3.0)
+      host.limits = host_lib.Limits(deadline_s=3.0)
     state = optimize.optimize(
       run, workdir, executor, tiny_field.tiny_field(), params
     )
@@ -87,7 +88,7 @@ def on_ray(plan, marks, **limits):
     injection.with_faults(fake_prior.recipe(name), plan, marks)
     for name in victim.NAMES
   ]
-  return ray_executor.RayExecutor(recipes, limits=ray_executor.Limits(**limits))
+  return ray_executor.RayExecutor(recipes, limits=host_lib.Limits(**limits))
 
 
 @pytest.fixture(scope='module')
@@ -115,7 +116,7 @@ def test_learner_and_proxies_end_as_if_nothing_had_happened(
   injection.assert_fired(plan, tmp_path / 'marks')
 
 
-class Lossy(ray_executor.Host):
+class Lossy(host_lib.Host):
   """Loses one reply on its way, though the actor has answered."""
 
   step, lost = 0, 0
@@ -128,7 +129,7 @@ class Lossy(ray_executor.Host):
     return reply
 
 
-class Stutterer(ray_executor.Host):
+class Stutterer(host_lib.Host):
   """Sends one request and its fit twice, as a network might."""
 
   step, sent = 0, 0
@@ -146,7 +147,7 @@ def test_a_reply_lost_or_doubled_counts_once(
   kind, step, cluster, whole, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(kind, 'step', step)
-  monkeypatch.setattr(ray_executor, 'Host', kind)
+  monkeypatch.setattr(host_lib, 'Host', kind)
   running = on_ray([], tmp_path / 'marks')
   hosts = dict(running.hosts)
   assert_same(run_loop(make_run(), tmp_path / 'run', running), whole)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmdist import checkpointing
+from mmdist import snapshots
 from mmdist.core import config as config_lib
 from mmdist.core import messages
 from mmdist.learner import distill
@@ -45,7 +46,7 @@ def main() -> None:
   with checkpointing.CheckpointStore(sys.argv[1], make_run()) as store:
     for step in range(1, 10**6):
       proxies = Proxies(step).proxies
-      store.save(checkpointing.Snapshot(make_state(step), proxies))
+      store.save(snapshots.Snapshot(make_state(step), proxies))
       print(step, flush=True)
 
 

@@ -9,6 +9,7 @@ import ray
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import faults
+from mmdist.distribution import host as host_lib
 from mmdist.distribution import ray_executor
 from tests.chaos import injection
 from tests.distribution import fake_prior
@@ -60,7 +61,7 @@ def faulty(plan, folder, **limits) -> ray_executor.RayExecutor:
     injection.with_faults(fake_prior.recipe(name), plan, folder)
     for name in NAMES
   ]
-  return ray_executor.RayExecutor(recipes, limits=ray_executor.Limits(**limits))
+  return ray_executor.RayExecutor(recipes, limits=host_lib.Limits(**limits))
 
 
 PLANS = {
@@ -104,7 +105,7 @@ def test_a_prior_that_hangs_is_found_by_the_deadline(
   with faulty(plan, tmp_path) as running:
     running.wait_until_ready()
     for host in running.hosts.values():
-      host.limits = ray_executor.Limits(deadline_s=2.0)
+      host.limits = host_lib.Limits(deadline_s=2.0)
     stopped = running.hosts['normal']._birth.pid
     assert_same(run_steps(running), expected)
     assert running.hosts['normal']._birth.pid != stopped
@@ -124,7 +125,7 @@ def test_a_prior_that_always_dies_ends_the_run(cluster, tmp_path):
   assert len(list(tmp_path.iterdir())) == 3
 
 
-class Lossy(ray_executor.Host):
+class Lossy(host_lib.Host):
   """Loses a reply on its way, once, though the actor has answered."""
 
   lost = ''
@@ -140,13 +141,13 @@ class Lossy(ray_executor.Host):
 def test_a_lost_reply_is_asked_for_again(
   cluster, expected, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(ray_executor, 'Host', Lossy)
+  monkeypatch.setattr(host_lib, 'Host', Lossy)
   with faulty([], tmp_path) as running:
     assert_same(run_steps(running), expected)
     assert {h.lost for h in running.hosts.values()} == {'ScoreGradient'}
 
 
-class Stutterer(ray_executor.Host):
+class Stutterer(host_lib.Host):
   """Sends everything twice, as a network might."""
 
   def _send(self, entry):
@@ -157,7 +158,7 @@ class Stutterer(ray_executor.Host):
 def test_what_arrives_twice_is_done_once(
   cluster, expected, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(ray_executor, 'Host', Stutterer)
+  monkeypatch.setattr(host_lib, 'Host', Stutterer)
   with faulty([], tmp_path) as running:
     assert_same(run_steps(running), expected)
 

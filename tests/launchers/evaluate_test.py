@@ -11,6 +11,7 @@ from launchers import evaluate
 from launchers import finished_run
 from launchers import known_heads
 from mmdist import checkpointing
+from mmdist import snapshots
 from mmdist import workdir as workdir_lib
 from mmdist.core import config as config_lib
 from mmdist.data import head_questions
@@ -51,7 +52,7 @@ def write_run(folder, name, seed):
   params = field.conditional_nerf(NERF).init(jax.random.key(seed))
   state = distill.TrainState(jax.numpy.int32(1), params, {})
   with checkpointing.CheckpointStore(folder / name, run) as store:
-    store.save(checkpointing.Snapshot(state, {}))
+    store.save(snapshots.Snapshot(state, {}))
   return folder / name
 
 
@@ -100,6 +101,7 @@ def test_the_start_is_measured_instead_of_the_result(workdir, judge):
 def options(**changes):
   """The flags of main, with their defaults."""
   values = {'judge': 'judge', 'json': False, 'start': False, 'out': ''}
+  values['digest'] = False
   values |= {'clip': '', 'pickscore': '', 'prompts': '', 'truth': ''}
   values['subject'] = ''
   return types.SimpleNamespace(**(values | changes))
@@ -178,6 +180,19 @@ def test_a_file_that_could_not_be_written_is_refused_at_once(
   monkeypatch.setattr(flags, 'FLAGS', options(out=out))
   with pytest.raises(FileNotFoundError, match='folder that does not exist'):
     evaluate.main(['evaluate', str(workdir)])
+
+
+def test_a_digest_is_a_line_per_run(workdir, monkeypatch, capsys):
+  twin = write_run(workdir.parent, 'twin', 1)
+  other = write_run(workdir.parent, 'another', 3)
+  monkeypatch.setattr(flags, 'FLAGS', options(digest=True))
+  evaluate.main(['evaluate', str(workdir), str(twin), str(other)])
+  lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+  assert [line[1:] for line in lines] == [
+    ['1', str(run)] for run in (workdir, twin, other)
+  ]
+  digests = [line[0] for line in lines]
+  assert digests[0] == digests[1] != digests[2]
 
 
 def test_no_run_is_answered_with_the_usage():

@@ -9,6 +9,7 @@ import trimesh
 from launchers import finished_run
 from launchers import view
 from mmdist import checkpointing
+from mmdist import snapshots
 from mmdist import workdir as workdir_lib
 from mmdist.core import config as config_lib
 from mmdist.learner import distill
@@ -32,7 +33,7 @@ def workdir(tmp_path_factory):
   params = field.conditional_nerf(run.nerf).init(jax.random.key(1))
   state = distill.TrainState(jax.numpy.int32(1), params, {})
   with checkpointing.CheckpointStore(workdir, run) as store:
-    store.save(checkpointing.Snapshot(state, {}))
+    store.save(snapshots.Snapshot(state, {}))
   return workdir
 
 

@@ -1,0 +1,147 @@
+"""One step of everything, as arrays with names, and what vouches for them.
+
+Owns the names that arrays have in a checkpoint, the hashes over them, and the
+fingerprint of what decides their last bits. Files are `checkpointing`'s.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from typing import Any
+
+import jax
+import numpy as np
+
+import mmdist
+from mmdist.core import messages
+
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'torch', 'peft')
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+  """Everything that one step has changed.
+
+  Attributes:
+    state: the learner's `TrainState`.
+    proxies: by prior, of the same step.
+  """
+
+  state: Any
+  proxies: Mapping[str, messages.ProxyState]
+
+  @property
+  def step(self) -> int:
+    return int(self.state.step)
+
+
+def check_complete(snapshot: Snapshot) -> None:
+  """Raises ValueError unless every proxy is of the learner's step."""
+  fits = snapshot.step - int(snapshot.state.rejected)
+  behind = {n: p.step for n, p in snapshot.proxies.items() if p.step != fits}
+  if behind:
+    raise ValueError(
+      f'step {snapshot.step} has {fits} fits behind every proxy, but '
+      f'{", ".join(f"{name} has {n}" for name, n in behind.items())}; a '
+      'checkpoint is of one step.'
+    )
+
+
+def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
+  """Returns a sha256 over names, shapes, dtypes and bytes."""
+  digest = hashlib.sha256()
+  for name in sorted(arrays):
+    array = np.asarray(arrays[name])
+    digest.update(repr((name, array.shape, array.dtype.str)).encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+  return digest.hexdigest()
+
+
+def seal_of(arrays: Mapping[str, np.ndarray], identity: Mapping) -> str:
+  """Returns one sha256 over the arrays and the run's identity."""
+  known = json.dumps(identity, sort_keys=True)
+  return hashlib.sha256((hash_arrays(arrays) + known).encode()).hexdigest()
+
+
+def flatten_tree(tree, prefix: str) -> dict[str, np.ndarray]:
+  leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
+  return {_name(path, prefix): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _name(path, prefix: str) -> str:
+  return f'{prefix}/{jax.tree_util.keystr(path, simple=True, separator="/")}'
+
+
+def restore_tree(arrays, tree, prefix: str, step: int):
+  """Puts restored arrays in the structure and on the devices of `tree`."""
+
+  def place(path, leaf):
+    name = _name(path, prefix)
+    array = arrays.get(name)
+    found = 'nothing' if array is None else f'{array.dtype} {array.shape}'
+    if found != f'{leaf.dtype} {leaf.shape}':
+      raise ValueError(
+        f'checkpoint {step} has {found} for {name}; expected {leaf.dtype}'
+        f' {leaf.shape}. Were the NeRF assets replaced? Start again in a new'
+        ' --workdir.'
+      )
+    return jax.device_put(array, leaf.sharding)
+
+  return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def flatten_proxies(
+  proxies: Mapping[str, messages.ProxyState],
+) -> dict[str, np.ndarray]:
+  arrays = {}
+  for name, proxy in proxies.items():
+    # A 0-d array: Orbax saves a numpy scalar but cannot restore it.
+    arrays[f'proxies/{name}/step'] = np.asarray(proxy.step)
+    for key, array in proxy.arrays.items():
+      arrays[f'proxies/{name}/arrays/{key}'] = np.asarray(array)
+  return arrays
+
+
+def proxies_from(
+  arrays: Mapping[str, np.ndarray],
+) -> dict[str, messages.ProxyState]:
+  steps, contents = {}, {}
+  for path, array in arrays.items():
+    room, name, *rest = path.split('/', 3)
+    if room == 'proxies' and rest[0] == 'step':
+      steps[name] = int(array)
+    elif room == 'proxies':
+      contents.setdefault(name, {})[rest[1]] = array
+  return {
+    name: messages.ProxyState(step, contents.get(name, {}))
+    for name, step in steps.items()
+  }
+
+
+def fingerprint() -> dict[str, str]:
+  """Returns the versions and the machine that decide the last bits.
+
+  A run resumes bit for bit where all of this is the same: the number of cores
+  and devices changes the order of sums.
+  """
+  devices = jax.local_devices()
+  known = {
+    'mmdist': mmdist.__version__,
+    'python': platform.python_version(),
+    'machine': platform.machine(),
+    'cores': str(len(os.sched_getaffinity(0))),
+    'threads': os.environ.get('OMP_NUM_THREADS', 'unset'),
+    'xla_flags': os.environ.get('XLA_FLAGS', ''),
+    'devices': f'{len(devices)} x {devices[0].device_kind}',
+    'processes': str(jax.process_count()),
+  }
+  for name in _PACKAGES:
+    try:
+      known[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      known[name] = 'absent'
+  return known
