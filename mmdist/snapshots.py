@@ -36,6 +36,7 @@ class Snapshot:
 
   @property
   def step(self) -> int:
+    """The learner's step."""
     return int(self.state.step)
 
 
@@ -68,6 +69,7 @@ def seal_of(arrays: Mapping[str, np.ndarray], identity: Mapping) -> str:
 
 
 def flatten_tree(tree, prefix: str) -> dict[str, np.ndarray]:
+  """Returns a tree's leaves as 'prefix/path' -> array."""
   leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
   return {_name(path, prefix): np.asarray(leaf) for path, leaf in leaves}
 
@@ -97,6 +99,7 @@ def restore_tree(arrays, tree, prefix: str, step: int):
 def flatten_proxies(
   proxies: Mapping[str, messages.ProxyState],
 ) -> dict[str, np.ndarray]:
+  """Returns every proxy's arrays as 'proxies/NAME/...' -> array."""
   arrays = {}
   for name, proxy in proxies.items():
     # A 0-d array: Orbax saves a numpy scalar but cannot restore it.
@@ -109,6 +112,7 @@ def flatten_proxies(
 def proxies_from(
   arrays: Mapping[str, np.ndarray],
 ) -> dict[str, messages.ProxyState]:
+  """Undoes `flatten_proxies`; what is not of a proxy is left out."""
   steps, contents = {}, {}
   for path, array in arrays.items():
     room, name, *rest = path.split('/', 3)

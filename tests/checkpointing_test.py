@@ -1,5 +1,8 @@
 """Checkpoints come back bit for bit, or not at all."""
 
+import pathlib
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -290,3 +293,26 @@ def test_the_hash_sees_name_shape_dtype_and_bytes():
     {'a': array, 'b': array},
   ]
   assert len({snapshots.hash_arrays(v) for v in variants}) == len(variants)
+
+
+@pytest.mark.parametrize('schema', range(1, checkpointing.SCHEMA + 1))
+def test_checkpoints_of_every_schema_are_restored(schema, tmp_path):
+  folder = pathlib.Path(__file__).parent / 'fixtures' / f'schema{schema}'
+  shutil.copytree(folder, tmp_path / 'run')
+  state, executor = restore(tmp_path / 'run')
+  jax.tree.map(np.testing.assert_array_equal, state, make_state(2))
+  assert int(state.rejected) == 0
+  assert executor.proxies['generic'].step == 2
+  # And the run goes on from there.
+  save_steps(tmp_path / 'run', [4])
+  assert int(restore(tmp_path / 'run')[0].step) == 4
+
+
+def test_a_damaged_note_of_orbax_is_passed_over(tmp_path):
+  save_steps(tmp_path, [2, 4])
+  note = tmp_path / 'checkpoints' / '4' / '_CHECKPOINT_METADATA'
+  note.write_text(note.read_text().replace('performance', 'pdrformance'))
+  state, _ = restore(tmp_path)
+  jax.tree.map(
+    np.testing.assert_array_equal, state, make_state(int(state.step))
+  )
