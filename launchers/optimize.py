@@ -4,13 +4,13 @@
     --config.prompt='a portrait of a happy man with green skin and a red hat' \\
     --workdir=runs/green
 
-The same command resumes a run. Everything that can be wrong with it is checked
+The same command resumes a run; --resume_with_changes=FIELD,... lets it go on
+with another configuration. Everything that can be wrong with it is checked
 before anything slow begins, and nothing is written before that.
 """
 
 from collections.abc import Sequence
 import dataclasses
-import json
 import pathlib
 import sys
 
@@ -20,17 +20,19 @@ import jax
 from launchers import config_flag
 from launchers import device_setup
 from launchers import finished_run
+from launchers import resuming
 from launchers import terminal
 from mmdist import optimize
 from mmdist import reporting
+from mmdist import stopping
 from mmdist import workdir as workdir_lib
 from mmdist.cameras import orbits
 from mmdist.core import assets
-from mmdist.core import atomic
 from mmdist.core import config as config_lib
 from mmdist.core import config_io
 from mmdist.core import messages
 from mmdist.distribution import executor as executor_lib
+from mmdist.distribution import host
 from mmdist.distribution import ray_executor
 from mmdist.learner import start
 from mmdist.nerf import field
@@ -51,15 +53,26 @@ _EXECUTOR = flags.DEFINE_enum(
 _RAY_ADDRESS = flags.DEFINE_string(
   'ray_address', None, 'A running Ray cluster; else Ray starts here.'
 )
-WEIGHTS_NAME = 'priors.json'  # sha256 of every weight file, by prior.
+_GRACE_S = flags.DEFINE_float(
+  'grace_s',
+  60.0,
+  'After SIGTERM or Ctrl-C, how long the running step may take.',
+  0.1,
+)
+_RESUME_WITH_CHANGES = flags.DEFINE_list(
+  'resume_with_changes',
+  [],
+  'Fields that may differ from those that a run began with, such as '
+  "num_steps,learner; 'weights' for the files of the priors.",
+)
 
 
 def main(_: Sequence[str]) -> None:
   run = config_flag.load(_CONFIG)
   workdir = pathlib.Path(_WORKDIR.value)
-  workdir_lib.check(workdir, run)
+  may_change = tuple(_RESUME_WITH_CHANGES.value)
+  workdir_lib.check(workdir, run, may_change)
   objective = concept.objective_from_config(run)
-  in_actors = _EXECUTOR.value == 'ray'
   threads = device_setup.share_cores(len(objective.priors))
   device_setup.set_up_jax(threads.learner)
   for line in concept.balance_warnings(objective):
@@ -70,16 +83,68 @@ def main(_: Sequence[str]) -> None:
   recipes = make_recipes(run, objective, threads.prior)
   for line in preflight(recipes, run.views.num_views):
     print(line)
+  with workdir_lib.locked(workdir):
+    params = make_avatar(
+      workdir, run, recipes, representation, params, may_change
+    )
+    if params is not None:
+      make_results(workdir, run, representation, params)
+
+
+def make_avatar(
+  workdir: pathlib.Path,
+  run: config_lib.RunConfig,
+  recipes: Sequence[messages.PriorRecipe],
+  representation: field.Representation,
+  params: dict,
+  may_change: Sequence[str],
+) -> dict | None:
+  """Runs or resumes a run, or opens a finished one; returns its parameters.
+
+  None if a signal ended it before its last step.
+
+  Args:
+    workdir: its folder, locked.
+    run: the checked configuration.
+    recipes: of the priors that it asks.
+    representation, params: what it starts from.
+    may_change: see `mmdist.workdir`.
+
+  Raises:
+    ValueError: in one line; it cannot go on with what has changed.
+  """
+  # Again: another run may have begun here before the folder was locked.
+  changes = workdir_lib.check(workdir, run, may_change)
+  resuming.check_can_follow(workdir, run, changes)
   if is_finished(workdir, run):
+    resuming.check_unchanged(workdir, changes)
+    workdir_lib.claim(workdir, run, may_change)
     print(f'{workdir} is finished: {run.num_steps} of {run.num_steps} steps.')
-    params = finished_run.open_run(workdir).params
-  else:
-    with make_executor(recipes, run, in_actors) as executor:
-      workdir_lib.claim(workdir, run)
-      record_weights(workdir, recipes)
-      state = optimize.optimize(run, workdir, executor, representation, params)
-    params = jax.device_get(state.params)
-  make_results(workdir, run, representation, params)
+    return finished_run.open_run(workdir).params
+  # Before any prior is loaded; they are then read from the system's cache.
+  weights = resuming.weight_digests(recipes)
+  changes += workdir_lib.check_weights(workdir, weights, may_change)
+  with make_executor(recipes, run, _EXECUTOR.value == 'ray') as executor:
+    workdir_lib.claim(workdir, run, may_change, weights)
+    for change in changes:
+      print(f'changed: {change}', file=sys.stderr)
+    with stopping.Stopper(_GRACE_S.value) as stop:
+      state = optimize.optimize(
+        run,
+        workdir,
+        executor,
+        representation,
+        params,
+        stop=stop,
+        weights=weights,
+      )
+  if int(state.step) < run.num_steps:
+    print(
+      f'stopped and saved after step {int(state.step)} of {run.num_steps}; the '
+      'same command goes on.'
+    )
+    return None
+  return jax.device_get(state.params)
 
 
 def is_finished(workdir: pathlib.Path, run: config_lib.RunConfig) -> bool:
@@ -123,22 +188,6 @@ def preflight(
       for recipe in recipes
     }
   )
-
-
-def record_weights(
-  workdir: pathlib.Path, recipes: Sequence[messages.PriorRecipe]
-) -> None:
-  """Writes which weights the run is made with, by sha256."""
-  from mmdist.priors import digest
-
-  digests = {
-    recipe.spec.name: digest.weight_digests(
-      recipe.spec.directory, recipe.spec.lora
-    )
-    for recipe in recipes
-  }
-  text = json.dumps(digests, indent=2, sort_keys=True)
-  atomic.write_text(workdir / WEIGHTS_NAME, text + '\n')
 
 
 def plain_prompts(
@@ -225,6 +274,11 @@ def make_executor(
     recipes,
     address=_RAY_ADDRESS.value,
     num_gpus={name: prior.num_gpus for name, prior in run.priors.items()},
+    limits=host.Limits(
+      deadline_s=run.faults.deadline_s,
+      max_losses=run.faults.max_losses,
+      window_s=run.faults.window_s,
+    ),
   )
 
 

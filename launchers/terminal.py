@@ -1,6 +1,8 @@
 """What runs every launcher's `main`: flags, one-line errors, exit codes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import errno
+import os
 import sys
 import traceback
 import warnings
@@ -28,6 +30,9 @@ EXPECTED = (
   faults.DistributionError,
   scores.NonFiniteAnswer,
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What is left of an error that has crossed C++, a process or a log.
+_FULL_TEXTS = tuple(os.strerror(code) for code in _FULL)
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show the traceback of any error.')
@@ -66,12 +71,51 @@ def call(function: Callable, argv: list[str]) -> int | str | None:
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
     return INTERRUPTED
-  except EXPECTED as error:
+  except Exception as error:
+    line = explain(error)
+    if line is None:
+      raise
     if '--debug' in argv:
       traceback.print_exc()
-    print(one_line(error), file=sys.stderr)
+    print(line, file=sys.stderr)
     return 1
   return 0
+
+
+def explain(error: Exception) -> str | None:
+  """Returns the line for a person; None if the error is our mistake."""
+  if isinstance(error, OSError) and _says_more(error):
+    return one_line(error)
+  if any(is_disk_full(cause) for cause in _causes(error)):
+    return (
+      f'{one_line(error)}: the disk is full. What was saved before is sound, '
+      'the last checkpoint too; free some space and give the same command '
+      'again, which goes on from there.'
+    )
+  if isinstance(error, OSError) and error.errno == errno.EROFS:
+    return f'{one_line(error)}; make it writable, or give another folder.'
+  return one_line(error) if isinstance(error, EXPECTED) else None
+
+
+def _says_more(error: OSError) -> bool:
+  """Says whether somebody has put an error in words, as checkpointing does."""
+  if isinstance(error, EXPECTED):
+    return True
+  return error.errno in _FULL and error.strerror not in _FULL_TEXTS
+
+
+def is_disk_full(error: BaseException) -> bool:
+  """Says whether an error is of a full disk, or a quota that is used up."""
+  if isinstance(error, OSError) and error.errno in _FULL:
+    return True
+  return any(text in str(error) for text in _FULL_TEXTS)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+  """Yields an error and those that led to it, the newest first."""
+  while error is not None:
+    yield error
+    error = error.__cause__ or error.__context__
 
 
 def one_line(error: BaseException) -> str:

@@ -6,6 +6,7 @@ it repeats appear once. Results of a finished run are `mmdist.results`'.
 """
 
 from collections.abc import Mapping
+import errno
 import json
 import os
 import pathlib
@@ -60,6 +61,8 @@ class Reporter:
     self._close()
 
   def _close(self) -> None:
+    if self._board is not None and not _is_writing(self._board):
+      self._board = None
     for channel in (self._bar, self._lines, self._board):
       if channel is not None:
         channel.close()
@@ -99,6 +102,9 @@ class Reporter:
     row = {'step': step, 'step_seconds': now - self._last_s, **metrics}
     self._last_s = now
     self._lines.write(json.dumps(row) + '\n')
+    if not _is_writing(self._board):
+      folder = self._workdir / 'tensorboard'
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     for name, value in row.items():
       if name != 'step':
         self._board.add_scalar(name, value, step)
@@ -114,6 +120,14 @@ class Reporter:
       )
       write_picture(self._workdir / PREVIEW_NAME, picture)
       self._board.add_image('preview', picture, step, dataformats='HWC')
+
+
+def _is_writing(board: tensorboardX.SummaryWriter) -> bool:
+  """Says whether TensorBoard's thread lives; a full disk is what it dies of.
+
+  Whoever hands it something afterwards waits for ever.
+  """
+  return board.file_writer.event_writer._worker.is_alive()
 
 
 def summary(metrics: Mapping[str, float]) -> str:

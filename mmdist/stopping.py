@@ -19,6 +19,8 @@ class Overdue(Exception):
 class Stopper:
   """Hears signals while it is open; a context manager of the main thread.
 
+  Ray takes the same signals when it starts, so open this one after it.
+
   Args:
     grace_s: how long the running step may take once it was asked to stop;
       after that `Overdue` is raised wherever the main thread is.

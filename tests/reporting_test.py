@@ -61,6 +61,20 @@ def test_tensorboard_has_events(tmp_path):
   assert events and events[0].stat().st_size > 0
 
 
+def test_a_dead_tensorboard_does_not_hang_the_run(tmp_path):
+  params = tiny_field.init(jax.random.key(0))
+  with pytest.raises(OSError, match='No space left on device.*tensorboard'):
+    with reporting.Reporter(
+      tmp_path, make_run(), tiny_field.tiny_field()
+    ) as report:
+      report.begin(0)
+      writer = report._board.file_writer.event_writer
+      writer._worker.stop()
+      writer._worker.join()
+      for step in range(20):  # Its queue holds ten numbers.
+        report.step(step, params, {'loss': 1.0})
+
+
 def test_the_preview_is_refreshed_every_so_often_and_at_the_end(
   tmp_path, monkeypatch
 ):

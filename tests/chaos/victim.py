@@ -172,8 +172,8 @@ def main() -> None:
     'ray': ray_executor.RayExecutor,
   }[options.executor]
   with (
-    stopping.Stopper(grace_s=3.0) as stop,
     executor_class(recipes) as running,
+    stopping.Stopper(grace_s=3.0) as stop,  # Ray has handlers of its own.
   ):
     params = tiny_field.init(jax.random.key(0))
     field = tiny_field.tiny_field()

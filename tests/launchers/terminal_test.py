@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 
@@ -37,6 +39,78 @@ def test_debug_shows_where_it_came_from(capsys):
 def test_our_own_mistakes_keep_their_traceback():
   with pytest.raises(KeyError):
     terminal.call(raising(KeyError('x')), [])
+
+
+def write_to_full_disk():
+  with open('/dev/full', 'w') as file:
+    file.write('x')
+
+
+def lose_a_prior_to_a_full_disk():
+  try:
+    write_to_full_disk()
+  except OSError as error:
+    raise faults.PriorFailed('normal', 3, 'see above') from error
+
+
+def lose_a_prior_to_what_was_put_in_words():
+  full = OSError(errno.ENOSPC, 'checkpoint 3 was not saved')
+  raise faults.PriorFailed('normal', 3, 'see above') from full
+
+
+def forget_a_key_on_a_full_disk():
+  try:
+    write_to_full_disk()
+  finally:
+    raise KeyError('x')
+
+
+@pytest.mark.parametrize(
+  'function',
+  [
+    write_to_full_disk,
+    lose_a_prior_to_a_full_disk,
+    lose_a_prior_to_what_was_put_in_words,
+    forget_a_key_on_a_full_disk,
+    raising(OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), 'a.png')),
+    # As TensorStore and safetensors put it.
+    raising(RuntimeError('RESOURCE_EXHAUSTED:\nNo space left on device')),
+  ],
+)
+def test_a_full_disk_is_one_line_with_what_to_do(capsys, function):
+  if not os.path.exists('/dev/full'):
+    pytest.skip('needs /dev/full of Linux')
+  assert terminal.call(function, []) == 1
+  written = capsys.readouterr().err
+  assert written.startswith('error: ') and written.count('\n') == 1
+  assert 'the disk is full. What was saved before is sound' in written
+  assert 'free some space and give the same command again' in written
+
+
+@pytest.mark.parametrize(
+  'error',
+  [
+    OSError(errno.ENOSPC, 'checkpoint 3 was not saved'),
+    PermissionError('run cannot be written (No space left on device)'),
+  ],
+)
+def test_a_full_disk_that_was_put_in_words_keeps_them(capsys, error):
+  assert terminal.call(raising(error), []) == 1
+  assert capsys.readouterr().err == f'error: {error}\n'
+
+
+def test_a_disk_that_became_read_only_is_one_line(capsys):
+  error = OSError(errno.EROFS, os.strerror(errno.EROFS), 'runs/a/preview.png')
+  assert terminal.call(raising(error), []) == 1
+  written = capsys.readouterr().err
+  assert 'Read-only file system' in written and written.count('\n') == 1
+  assert 'runs/a/preview.png' in written and 'another folder' in written
+
+
+def test_other_errors_of_the_system_keep_their_traceback():
+  for error in (OSError('x'), OSError(errno.EBADF, os.strerror(errno.EBADF))):
+    with pytest.raises(OSError):
+      terminal.call(raising(error), [])
 
 
 def test_interruption_and_exit_have_their_codes(capsys):
