@@ -124,11 +124,13 @@ def make_avatar(
   # Before any prior is loaded; they are then read from the system's cache.
   weights = resuming.weight_digests(recipes)
   changes += workdir_lib.check_weights(workdir, weights, may_change)
-  with make_executor(recipes, run, _EXECUTOR.value == 'ray') as executor:
+  stop = stopping.Stopper(_GRACE_S.value)
+  in_actors = _EXECUTOR.value == 'ray'
+  with make_executor(recipes, run, in_actors, stop) as executor:
     workdir_lib.claim(workdir, run, may_change, weights)
     for change in changes:
       print(f'changed: {change}', file=sys.stderr)
-    with stopping.Stopper(_GRACE_S.value) as stop:
+    with stop:
       state = optimize.optimize(
         run,
         workdir,
@@ -266,6 +268,7 @@ def make_executor(
   recipes: Sequence[messages.PriorRecipe],
   run: config_lib.RunConfig,
   in_actors: bool,
+  stop: stopping.Stopper,
 ) -> executor_lib.Executor:
   """Returns the executor; with actors, their priors load meanwhile."""
   if not in_actors:
@@ -279,6 +282,7 @@ def make_executor(
       max_losses=run.faults.max_losses,
       window_s=run.faults.window_s,
     ),
+    heed=stop.heed,
   )
 
 

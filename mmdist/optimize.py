@@ -111,7 +111,6 @@ def optimize(
       checkpoints.save(safe)
       raise
     if stop.asked:
-      stop.settle()
       checkpoints.save(safe)
   return state
 

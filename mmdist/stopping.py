@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
@@ -22,8 +23,7 @@ class Stopper:
   Ray takes the same signals when it starts, so open this one after it.
 
   Args:
-    grace_s: how long the running step may take once it was asked to stop;
-      after that `Overdue` is raised wherever the main thread is.
+    grace_s: how long the running step may take once it was asked to stop.
 
   Attributes:
     asked: whether to stop after this step.
@@ -32,29 +32,30 @@ class Stopper:
   def __init__(self, grace_s: float = 60.0):
     self.asked = False
     self._grace_s = grace_s
+    self._until = float('inf')
     self._before = {}
 
   def __enter__(self) -> 'Stopper':
     # Python lets only the main thread hear; elsewhere nothing is heard.
     if threading.current_thread() is threading.main_thread():
-      handlers = dict.fromkeys(_NUMBERS, self._on_signal)
-      handlers[signal.SIGALRM] = self._on_alarm
       self._before = {
-        number: signal.signal(number, handler)
-        for number, handler in handlers.items()
+        number: signal.signal(number, self._on_signal) for number in _NUMBERS
       }
     return self
 
   def __exit__(self, *_) -> None:
-    self.settle()
     for number, handler in self._before.items():
       signal.signal(number, handler)
     self._before = {}
 
-  def settle(self) -> None:
-    """Takes the alarm back: from here on nothing interrupts."""
-    if self._before:
-      signal.setitimer(signal.ITIMER_REAL, 0)
+  def heed(self) -> None:
+    """Raises Overdue if the step in which it was asked takes too long.
+
+    For whoever waits: an error out of the handler itself would break whatever
+    C++ is waiting.
+    """
+    if time.monotonic() > self._until:
+      raise Overdue
 
   def _on_signal(self, number, frame) -> None:
     del frame
@@ -62,14 +63,10 @@ class Stopper:
       # At once: not even what is open is closed. What was saved stays whole.
       os._exit(128 + number)
     self.asked = True
+    self._until = time.monotonic() + self._grace_s
     name = signal.Signals(number).name
-    print(
-      f'\n{name}: saving after this step; once more ends at once.',
-      file=sys.stderr,
-      flush=True,
+    # Not print: it is not safe where the signal has interrupted a print.
+    os.write(
+      sys.stderr.fileno(),
+      f'\n{name}: saving after this step; once more ends at once.\n'.encode(),
     )
-    signal.setitimer(signal.ITIMER_REAL, self._grace_s)
-
-  def _on_alarm(self, number, frame) -> None:
-    del number, frame
-    raise Overdue

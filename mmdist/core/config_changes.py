@@ -15,7 +15,13 @@ from mmdist.core import config_io
 
 WEIGHTS = 'weights'
 # These decide nothing about the avatar, so they need no permission.
-FREE = ('results', 'checkpoints')
+FREE = (
+  'results',
+  'checkpoints',
+  'faults.deadline_s',
+  'faults.max_losses',
+  'faults.window_s',
+)
 _ONE_SET_OF_PRIORS = 'all checkpoints of a run hold the same proxies'
 # What a checkpoint could not be restored into, and why.
 _FIXED = {

@@ -21,6 +21,7 @@ from mmdist.distribution import faults
 from mmdist.distribution import journal as journal_lib
 
 _POLL_S = 0.2
+_SLICE_S = 0.5
 _KILL_WITHIN_S = 30.0
 
 
@@ -58,14 +59,20 @@ class Host:
     recipe: what the actor builds.
     options: Ray's.
     limits: of its silence and of its losses.
+    heed: called now and then while it waits; may raise.
   """
 
   def __init__(
-    self, recipe: messages.PriorRecipe, options: Mapping, limits: Limits
+    self,
+    recipe: messages.PriorRecipe,
+    options: Mapping,
+    limits: Limits,
+    heed: Callable[[], None] = lambda: None,
   ):
     self.name = recipe.spec.name
     self.limits = limits
     self.journal = journal_lib.Journal()
+    self._heed = heed
     self._recipe = recipe
     self._options = dict(options)
     self._budget = faults.Budget(limits.max_losses, limits.window_s)
@@ -158,7 +165,7 @@ class Host:
     """Returns what a reference stands for, or raises the prior's fault."""
     deadline_s = deadline_s or self.limits.deadline_s
     try:
-      return ray.get(reference, timeout=deadline_s)
+      return self._get(reference, deadline_s)
     except ray.exceptions.RayTaskError as error:
       cause = error.cause if error.cause is not None else error
       kind = faults.PriorFailed
@@ -173,6 +180,18 @@ class Host:
     except ray.exceptions.RayError as error:
       cause = f'its process died ({type(error).__name__})'
       raise faults.PriorLost(self.name, step, cause) from error
+
+  def _get(self, reference, deadline_s: float):
+    """As ray.get, but in slices: while it waits, Python hears no signal."""
+    until = time.monotonic() + deadline_s
+    while True:
+      self._heed()
+      left = until - time.monotonic()
+      try:
+        return ray.get(reference, timeout=min(max(left, 0), _SLICE_S))
+      except ray.exceptions.GetTimeoutError:
+        if left <= _SLICE_S:
+          raise
 
   def _insist(self, step: int | None, attempt: Callable, afterwards: Callable):
     """Returns attempt(), or after a loss that was made good, afterwards().

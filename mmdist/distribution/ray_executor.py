@@ -7,7 +7,7 @@ instead, from a snapshot and a journal, and checks the answers against those it
 had.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mmdist.core import messages
 from mmdist.distribution import cluster as cluster_lib
@@ -74,6 +74,7 @@ class RayExecutor:
     address: str | None = None,
     num_gpus: Mapping[str, float] | None = None,
     limits: host_lib.Limits | None = None,
+    heed: Callable[[], None] = lambda: None,
   ):
     """Starts the actors; their priors load while the caller goes on.
 
@@ -84,6 +85,7 @@ class RayExecutor:
       num_gpus: by prior, the GPUs (or share of one) that its actor reserves.
         Without a reservation it shares those of its machine.
       limits: of the priors' silence and losses; None has the defaults.
+      heed: called now and then while an answer is waited for; may raise.
 
     Raises:
       ClusterUnavailable: Ray cannot be had, or has no room for a prior.
@@ -98,7 +100,9 @@ class RayExecutor:
     self.hosts: dict[str, host_lib.Host] = {}
     self._cluster = cluster_lib.Cluster(address, options)
     self.hosts = {
-      name: host_lib.Host(recipe, options[name], limits or host_lib.Limits())
+      name: host_lib.Host(
+        recipe, options[name], limits or host_lib.Limits(), heed
+      )
       for name, recipe in recipes.items()
     }
 

@@ -28,10 +28,13 @@ def end(way: str, tmp_path, cache):
   process = processes.start(*arguments, cache=cache)
   if way != 'finish':
     processes.wait_for_steps(workdir, 4, process)
+  if way == 'hang':
+    processes.wait_for_file(tmp_path / 'marks', process)
+  if way != 'finish':
     assert processes.survivors(process.mark)
     process.send_signal(signal.SIGKILL if way == 'kill' else signal.SIGTERM)
   if way == 'twice':
-    time.sleep(0.05)
+    time.sleep(1.5)
     process.send_signal(signal.SIGTERM)
   processes.finish(process)
   return process

@@ -128,14 +128,12 @@ def test_a_second_signal_ends_at_once(tmp_path, cache):
     '--steps=50',
     cache=cache,
   )
-  processes.wait_for_steps(tmp_path / 'run', 4, process)
+  processes.wait_for_file(marks, process)
   process.send_signal(signal.SIGTERM)
-  time.sleep(0.5)
+  time.sleep(1.5)  # Two signals of one kind that are not heard are one.
   process.send_signal(signal.SIGTERM)
-  started = time.monotonic()
-  code, _, errors = processes.finish(process)
-  assert code == 128 + signal.SIGTERM, errors
-  assert time.monotonic() - started < 5
+  # Its pipes stay open for a minute, in the hands of Ray's agents.
+  assert process.wait(timeout=5) == 128 + signal.SIGTERM
 
 
 def test_a_signal_while_a_prior_hangs_saves_the_last_snapshot(tmp_path, cache):
@@ -144,12 +142,11 @@ def test_a_signal_while_a_prior_hangs_saves_the_last_snapshot(tmp_path, cache):
   process = processes.start(
     tmp_path / 'run', '--executor=ray', f'--hang={marks}', cache=cache
   )
-  processes.wait_for_steps(tmp_path / 'run', 4, process)
+  processes.wait_for_file(marks, process)
   process.send_signal(signal.SIGTERM)
   code, _, errors = processes.finish(process)
   assert code == 0, errors
   assert 'SIGTERM: saving after this step' in errors
-  assert list(marks.iterdir())
   assert committed(tmp_path / 'run')[-1] == EVERY
 
 

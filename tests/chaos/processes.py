@@ -62,6 +62,16 @@ def wait_for_steps(workdir: pathlib.Path, count: int, process) -> None:
   raise AssertionError(process.communicate()[1])
 
 
+def wait_for_file(folder: pathlib.Path, process) -> None:
+  """Returns when there is anything in a folder, such as a fault's mark."""
+  until = time.monotonic() + 120
+  while time.monotonic() < until and process.poll() is None:
+    if any(folder.iterdir()):
+      return
+    time.sleep(0.02)
+  raise AssertionError(process.communicate()[1])
+
+
 def survivors(mark: str) -> list[str]:
   """Returns the command lines of the processes that carry a mark."""
   found = []

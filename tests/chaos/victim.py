@@ -167,14 +167,12 @@ def main() -> None:
       injection.with_faults(recipe, plan, pathlib.Path(options.hang))
       for recipe in recipes
     ]
-  executor_class = {
-    'inline': executor_lib.InlineExecutor,
-    'ray': ray_executor.RayExecutor,
-  }[options.executor]
-  with (
-    executor_class(recipes) as running,
-    stopping.Stopper(grace_s=3.0) as stop,  # Ray has handlers of its own.
-  ):
+  stop = stopping.Stopper(grace_s=3.0)
+  if options.executor == 'ray':
+    running = ray_executor.RayExecutor(recipes, heed=stop.heed)
+  else:
+    running = executor_lib.InlineExecutor(recipes)
+  with running, stop:
     params = tiny_field.init(jax.random.key(0))
     field = tiny_field.tiny_field()
     state = optimize.optimize(

@@ -1,11 +1,14 @@
 """A lost prior comes back as it was, to the last bit, or the run ends."""
 
 import os
+import signal
+import threading
 
 import numpy as np
 import pytest
 import ray
 
+from mmdist import stopping
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import faults
@@ -56,12 +59,15 @@ def assert_same(found, expected):
     )
 
 
-def faulty(plan, folder, **limits) -> ray_executor.RayExecutor:
+def faulty(plan, folder, heed=None, **limits) -> ray_executor.RayExecutor:
   recipes = [
     injection.with_faults(fake_prior.recipe(name), plan, folder)
     for name in NAMES
   ]
-  return ray_executor.RayExecutor(recipes, limits=host_lib.Limits(**limits))
+  options = {'heed': heed} if heed else {}
+  return ray_executor.RayExecutor(
+    recipes, limits=host_lib.Limits(**limits), **options
+  )
 
 
 PLANS = {
@@ -112,6 +118,17 @@ def test_a_prior_that_hangs_is_found_by_the_deadline(
   injection.assert_fired(plan, tmp_path)
   with pytest.raises(ProcessLookupError):
     os.kill(stopped, 0)
+
+
+def test_a_signal_is_heard_while_a_prior_hangs(cluster, tmp_path):
+  plan = [injection.Fault('normal', 1, 'score:before', 'stop')]
+  stop = stopping.Stopper(1.0)
+  with faulty(plan, tmp_path, heed=stop.heed) as running, stop:
+    running.wait_until_ready()
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(stopping.Overdue):
+      run_steps(running)
+  injection.assert_fired(plan, tmp_path)
 
 
 def test_a_prior_that_always_dies_ends_the_run(cluster, tmp_path):
