@@ -33,6 +33,11 @@ def test_a_view_is_no_attribute():
   assert asked == {'kind': 'man', 'expression': 'happy'}
 
 
+@pytest.fixture(autouse=True)
+def _few(monkeypatch):
+  monkeypatch.setattr(known_heads, 'NUM_TRUE_HEADS', 2)
+
+
 @pytest.fixture(scope='module')
 def judge():
   return judge_lib.load(assets.resolve('judge'))
