@@ -59,6 +59,7 @@ class CheckpointStore:
     self._run = run
     self._weights = dict(weights or {})
     self._directory = pathlib.Path(workdir).resolve() / 'checkpoints'
+    self._identities: dict[int, Mapping] = {}  # Of the steps that were read.
     self._last_asked = 0  # The newest step that was given to Orbax.
     self._manager = None
     if not read_only:
@@ -146,6 +147,7 @@ class CheckpointStore:
       for number in damaged:
         self._move_aside(number)
       self._last_asked = step
+      _warn_of_changes(self._identities[step], step)
       return restored
     if damaged or self._damaged_folder.exists():
       raise self._all_damaged(damaged)
@@ -271,7 +273,7 @@ class CheckpointStore:
       return None
     if schema == 1:
       arrays.setdefault('learner/rejected', np.zeros((), np.int32))
-    _warn_of_changes(identity, step)
+    self._identities[step] = identity
     return arrays
 
   def _read_seal(self, folder: pathlib.Path) -> Mapping:
