@@ -59,7 +59,7 @@ test-fast: venv ## Runs the tests that take a second or less.
 	@$(IN_VENV) -m pytest -m 'not slow and not chaos' $(PARALLEL) $(PYTEST_FLAGS)
 
 chaos: venv ## Runs the whole matrix of faults; CHAOS_TABLE=FILE writes a table.
-	@$(IN_VENV) -m pytest tests -m chaos -v -p no:xdist --tb=short \
+	@$(IN_VENV) -m pytest tests -m chaos -v -p tests.chaos.table --tb=short \
 	  --chaos-table='$(CHAOS_TABLE)' $(PYTEST_FLAGS)
 
 lint: venv ## Checks style without changing a file.

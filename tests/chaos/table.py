@@ -1,4 +1,7 @@
-"""`--chaos-table=FILE` writes a line of Markdown per case; see `make chaos`."""
+"""A plugin of pytest: `--chaos-table=FILE` writes a line of Markdown per case.
+
+`make chaos` has it.
+"""
 
 import datetime
 import pathlib
