@@ -81,8 +81,7 @@ def digest(workdir: str | os.PathLike) -> tuple[int, str]:
 
 def newest_step(workdir: str | os.PathLike) -> int:
   """Returns the step of the newest checkpoint without opening it; or 0."""
-  steps = (pathlib.Path(workdir) / 'checkpoints').glob('[0-9]*')
-  return max((int(s.name) for s in steps if s.name.isdigit()), default=0)
+  return checkpointing.newest_step(pathlib.Path(workdir) / 'checkpoints')
 
 
 def start_params(avatar: Avatar) -> Any:

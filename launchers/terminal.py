@@ -1,8 +1,7 @@
 """What runs every launcher's `main`: flags, one-line errors, exit codes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import errno
-import os
 import sys
 import traceback
 import warnings
@@ -12,6 +11,7 @@ from absl import flags
 from absl import logging
 
 from launchers import config_flag
+from mmdist.core import full_disk
 from mmdist.distribution import faults
 from mmdist.objectives import scores
 
@@ -30,9 +30,6 @@ EXPECTED = (
   faults.DistributionError,
   scores.NonFiniteAnswer,
 )
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-# What is left of an error that has crossed C++, a process or a log.
-_FULL_TEXTS = tuple(os.strerror(code) for code in _FULL)
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show the traceback of any error.')
@@ -86,7 +83,7 @@ def explain(error: Exception) -> str | None:
   """Returns the line for a person; None if the error is our mistake."""
   if isinstance(error, OSError) and _says_more(error):
     return one_line(error)
-  if any(is_disk_full(cause) for cause in _causes(error)):
+  if full_disk.is_meant(error):
     return (
       f'{one_line(error)}: the disk is full. What was saved before is sound, '
       'the last checkpoint too; free some space and give the same command '
@@ -101,21 +98,9 @@ def _says_more(error: OSError) -> bool:
   """Says whether somebody has put an error in words, as checkpointing does."""
   if isinstance(error, EXPECTED):
     return True
-  return error.errno in _FULL and error.strerror not in _FULL_TEXTS
-
-
-def is_disk_full(error: BaseException) -> bool:
-  """Says whether an error is of a full disk, or a quota that is used up."""
-  if isinstance(error, OSError) and error.errno in _FULL:
-    return True
-  return any(text in str(error) for text in _FULL_TEXTS)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-  """Yields an error and those that led to it, the newest first."""
-  while error is not None:
-    yield error
-    error = error.__cause__ or error.__context__
+  return (
+    error.errno in full_disk.ERRNOS and error.strerror not in full_disk.TEXTS
+  )
 
 
 def one_line(error: BaseException) -> str:

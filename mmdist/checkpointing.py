@@ -7,6 +7,7 @@ step that does not answer to it is passed over for the one before.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 import errno
 import json
 import logging
@@ -22,6 +23,7 @@ import mmdist
 from mmdist import snapshots
 from mmdist.core import config as config_lib
 from mmdist.core import config_io
+from mmdist.core import full_disk
 
 # 1: hash over the arrays only, no learner/rejected. 2: hash over everything.
 SCHEMA = 2
@@ -180,7 +182,7 @@ class CheckpointStore:
 
   def last_safe_step(self) -> int:
     """Returns the newest step that is on the disk; 0 if none is."""
-    return max(_steps_in(self._directory), default=0)
+    return newest_step(self._directory)
 
   def is_due(self, step: int) -> bool:
     """Says whether a step is to be saved: every so often, and the last."""
@@ -304,6 +306,11 @@ def _policy(config: config_lib.CheckpointConfig):
   return checkpoint_managers.AnyPreservationPolicy(policies)
 
 
+def newest_step(directory: pathlib.Path) -> int:
+  """Returns the newest step in a folder of checkpoints, unread; 0: none."""
+  return max(_steps_in(directory), default=0) if directory.is_dir() else 0
+
+
 def _steps_in(directory: pathlib.Path) -> list[int]:
   """Returns the steps that have a folder, whatever is left in it."""
   return [
@@ -313,35 +320,19 @@ def _steps_in(directory: pathlib.Path) -> list[int]:
   ]
 
 
-class _full_disk_said:
+@contextlib.contextmanager
+def _full_disk_said(directory: pathlib.Path) -> Iterator[None]:
   """Turns what Orbax raises of a full disk into one line about it."""
-
-  def __init__(self, directory: pathlib.Path):
-    self._directory = directory
-
-  def __enter__(self) -> None:
-    pass
-
-  def __exit__(self, kind, error, trace) -> None:
-    if error is None or not _is_full_disk(error):
-      return
+  try:
+    yield
+  except Exception as error:
+    if not full_disk.is_meant(error):
+      raise
     raise OSError(
       errno.ENOSPC,
-      f'the disk of {self._directory} is full, so this step was not saved; '
-      'the checkpoints before are whole. Make room and give the same command',
+      f'the disk of {directory} is full, so this step was not saved; the '
+      'checkpoints before are whole. Make room and give the same command',
     ) from error
-
-
-def _is_full_disk(error: BaseException) -> bool:
-  while error is not None:
-    text = str(error)
-    if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):
-      return True
-    # TensorStore tells errors of its threads in words only.
-    if 'No space left' in text or 'RESOURCE_EXHAUSTED' in text:
-      return True
-    error = error.__cause__ or error.__context__
-  return False
 
 
 def _identity(run: config_lib.RunConfig, weights: Mapping[str, Any]) -> dict:

@@ -6,7 +6,6 @@ it repeats appear once. Results of a finished run are `mmdist.results`'.
 """
 
 from collections.abc import Mapping
-import errno
 import json
 import os
 import pathlib
@@ -22,6 +21,7 @@ import tqdm
 from mmdist.cameras import orbits
 from mmdist.core import atomic
 from mmdist.core import config as config_lib
+from mmdist.core import full_disk
 from mmdist.nerf import images
 
 METRICS_NAME = 'metrics.jsonl'
@@ -103,8 +103,7 @@ class Reporter:
     self._last_s = now
     self._lines.write(json.dumps(row) + '\n')
     if not _is_writing(self._board):
-      folder = self._workdir / 'tensorboard'
-      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+      raise full_disk.error_at(self._workdir / 'tensorboard')
     for name, value in row.items():
       if name != 'step':
         self._board.add_scalar(name, value, step)

@@ -92,12 +92,12 @@ class Host:
   def _await_build(self) -> None:
     self._birth = self.receive(None, self._build, self.limits.build_deadline_s)
 
-  def ask(self, request: messages.ScoreRequest) -> 'Asked':
+  def ask(self, request: messages.ScoreRequest) -> Asked:
     """Sends a request and the fit after it; waits for neither."""
     entry = self.journal.ask(request)
     return self._send(entry)
 
-  def _send(self, entry: journal_lib.Entry) -> 'Asked':
+  def _send(self, entry: journal_lib.Entry) -> Asked:
     request = entry.request
     return Asked(
       entry,
@@ -105,7 +105,7 @@ class Host:
       self._actor.fit.remote(request.step, request.proxy_step),
     )
 
-  def answer(self, asked: 'Asked') -> messages.ScoreGradient:
+  def answer(self, asked: Asked) -> messages.ScoreGradient:
     """Returns the answer to a request, whatever it takes."""
     entry = asked.entry
 
@@ -129,7 +129,7 @@ class Host:
       return replayed()
     return self._insist(entry.request.step, get, replayed)
 
-  def fitted(self, asked: 'Asked') -> Mapping[str, float]:
+  def fitted(self, asked: Asked) -> Mapping[str, float]:
     """Returns what the fit after a request reported."""
     entry = asked.entry
 

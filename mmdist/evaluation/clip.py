@@ -12,18 +12,16 @@ run code, and code in a directory is never run.
 """
 
 from collections.abc import Sequence
-import json
 import math
 import os
 import pathlib
-from typing import Any
 
 import numpy as np
-import safetensors
 import torch
 from torch.nn import functional
 import transformers
 
+from mmdist.core import model_files
 from mmdist.evaluation import clip_images
 
 _WEIGHTS = 'model.safetensors'
@@ -31,7 +29,6 @@ _WEIGHTS = 'model.safetensors'
 # has them in an entry of its own.
 _IMAGE_SETTINGS = ('preprocessor_config.json', 'processor_config.json')
 _TOKENIZERS = (('tokenizer.json',), ('vocab.json', 'merges.txt'))
-_PICKLES = ('.bin', '.ckpt', '.pt', '.pth', '.pkl')
 _REMEDY = (
   'a CLIP directory is what save_pretrained of CLIPModel and CLIPProcessor '
   'write'
@@ -111,7 +108,9 @@ def _check_kind(folder: pathlib.Path) -> None:
     raise ValueError(
       f'{folder / "model_index.json"} declares a diffusers pipeline; {_REMEDY}.'
     )
-  kind = _read_json(folder / 'config.json').get('model_type')
+  kind = model_files.read_json(folder / 'config.json', _REMEDY).get(
+    'model_type'
+  )
   if kind != 'clip':
     raise ValueError(
       f"{folder / 'config.json'} declares '{kind or 'no model_type'}', which "
@@ -119,42 +118,21 @@ def _check_kind(folder: pathlib.Path) -> None:
     )
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-  if not path.is_file():
-    raise FileNotFoundError(f'{path} is missing; {_REMEDY}.')
-  try:
-    content = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is corrupt: {error}.') from error
-  if not isinstance(content, dict):
-    raise ValueError(f'{path} is corrupt: it holds no JSON object.')
-  return content
-
-
 def _check_weights(folder: pathlib.Path) -> None:
-  """Raises unless all weights are whole safetensors.
-
-  Much as `mmdist.priors.directory` checks a pipeline's, which this room may
-  not import.
-  """
+  """Raises unless all weights are whole safetensors."""
   names = [_WEIGHTS]
   index = folder / f'{_WEIGHTS}.index.json'
   if index.is_file() and not (folder / _WEIGHTS).is_file():
-    names = sorted(set(_read_json(index).get('weight_map', {}).values()))
+    weight_map = model_files.read_json(index, _REMEDY).get('weight_map', {})
+    names = sorted(set(weight_map.values()))
   for path in (folder / name for name in names):
     if not path.is_file():
       raise _missing_weights(path)
-    try:
-      with safetensors.safe_open(path, 'pt'):
-        pass
-    except (safetensors.SafetensorError, OSError) as error:
-      raise ValueError(
-        f'{path} is corrupt ({_first_line(error)}); copy it again.'
-      ) from error
+    model_files.check_safetensors(path)
 
 
 def _missing_weights(path: pathlib.Path) -> Exception:
-  pickled = sorted(p for p in path.parent.iterdir() if p.suffix in _PICKLES)
+  pickled = model_files.find_pickles(path.parent)
   if not pickled:
     return FileNotFoundError(f'{path} is missing; {_REMEDY}.')
   return ValueError(
@@ -166,14 +144,15 @@ def _missing_weights(path: pathlib.Path) -> Exception:
 def _load_image_settings(folder: pathlib.Path) -> clip_images.ImageSettings:
   own, shared = (folder / name for name in _IMAGE_SETTINGS)
   path = own if own.is_file() or not shared.is_file() else shared
-  config = _read_json(path)
+  config = model_files.read_json(path, _REMEDY)
   try:
     if path == shared:
       config = config['image_processor']
     return clip_images.read_settings(config)
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise ValueError(
-      f'{path} is not of a CLIP image processor: {_first_line(error)}'
+      f'{path} is not of a CLIP image processor: '
+      f'{model_files.first_line(error)}'
     ) from error
 
 
@@ -193,7 +172,8 @@ def _load_tokenizer(folder: pathlib.Path):
   # tokenizers raises bare Exception for a tokenizer.json it cannot parse.
   except Exception as error:
     raise ValueError(
-      f'the tokenizer in {folder} cannot be opened: {_first_line(error)}'
+      f'the tokenizer in {folder} cannot be opened: '
+      f'{model_files.first_line(error)}'
     ) from error
 
 
@@ -209,7 +189,7 @@ def _load_model(folder: pathlib.Path) -> transformers.CLIPModel:
     )
   except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
     raise ValueError(
-      f'{folder} does not fit CLIPModel: {_first_line(error)}'
+      f'{folder} does not fit CLIPModel: {model_files.first_line(error)}'
     ) from error
   if info['missing_keys']:
     raise ValueError(
@@ -237,8 +217,3 @@ def _check_fit(folder, model, tokenizer, settings) -> None:
 
 def _unit(vectors: torch.Tensor) -> np.ndarray:
   return functional.normalize(vectors.float(), dim=-1).numpy()
-
-
-def _first_line(error: Exception) -> str:
-  line = (str(error).strip() or type(error).__name__).splitlines()[0]
-  return line if len(line) <= 200 else f'{line[:197]}...'

@@ -15,7 +15,7 @@ from diffusers import utils
 import peft
 import torch
 
-from mmdist.priors import directory as files
+from mmdist.core import model_files
 from mmdist.priors import prompts
 
 NAME = 'own'  # Of the one adapter that is merged.
@@ -37,7 +37,7 @@ def check_lora(path: str | os.PathLike) -> pathlib.Path:
       f'LoRA {path} is not .safetensors; a pickled file could run code, so '
       'convert it (safetensors.torch.save_file).'
     )
-  files.check_safetensors(path)
+  model_files.check_safetensors(path)
   return path
 
 
@@ -76,7 +76,7 @@ def merge_lora(
         merged += merge(module, scale)
   except (RuntimeError, KeyError, TypeError) as error:
     raise ValueError(
-      f'LoRA {path} does not fit the model: {files.first_line(error)}'
+      f'LoRA {path} does not fit the model: {model_files.first_line(error)}'
     ) from error
   if not merged:
     raise ValueError(

@@ -11,13 +11,13 @@ code in a directory is never run. What diffusers has no word for lies in
 """
 
 from collections.abc import Mapping
-import json
 import os
 import pathlib
 from typing import Any
 
-import safetensors
 import transformers
+
+from mmdist.core import model_files
 
 # The name, without its ending, of each component's weights.
 WEIGHTS = {
@@ -30,23 +30,15 @@ WEIGHTS = {
 }
 SETTINGS_FILE = 'mmdist.json'
 _VARIANT = 'fp16'  # What hubs call files of half the size.
-_PICKLES = ('.bin', '.ckpt', '.pt', '.pth', '.pkl')
+_REMEDY = (
+  'a prior is a diffusers directory (unet/, scheduler/, text_encoder/, '
+  'tokenizer/, and vae/ if it is latent)'
+)
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
   """Reads a JSON object; one-line errors say which file is wrong."""
-  if not path.is_file():
-    raise FileNotFoundError(
-      f'{path} is missing; a prior is a diffusers directory (unet/, '
-      'scheduler/, text_encoder/, tokenizer/, and vae/ if it is latent).'
-    )
-  try:
-    content = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is corrupt: {error}.') from error
-  if not isinstance(content, dict):
-    raise ValueError(f'{path} is corrupt: it holds no JSON object.')
-  return content
+  return model_files.read_json(path, _REMEDY)
 
 
 def read_settings(directory: pathlib.Path) -> dict[str, Any]:
@@ -85,7 +77,7 @@ def check_is_pipeline(directory: pathlib.Path) -> None:
   single = [
     path
     for path in sorted(directory.iterdir())
-    if path.suffix in ('.safetensors', *_PICKLES)
+    if path.suffix in ('.safetensors', *model_files.PICKLES)
   ]
   if (directory / 'config.json').is_file():
     kind = read_json(directory / 'config.json')
@@ -142,28 +134,15 @@ def check_weights(directory: pathlib.Path, component: str) -> None:
   for path in weight_files(directory, component)[0]:
     if not path.is_file():
       raise _missing(path)
-    check_safetensors(path)
-
-
-def check_safetensors(path: pathlib.Path) -> None:
-  """Raises ValueError unless a file is whole safetensors."""
-  try:
-    with safetensors.safe_open(path, 'pt'):
-      pass
-  except (safetensors.SafetensorError, OSError) as error:
-    raise ValueError(
-      f'{path} is corrupt ({first_line(error)}); copy it again.'
-    ) from error
+    model_files.check_safetensors(path)
 
 
 def _missing(path: pathlib.Path) -> Exception:
-  folder = path.parent
-  names = sorted(os.listdir(folder)) if folder.is_dir() else []
-  pickled = [name for name in names if name.endswith(_PICKLES)]
+  pickled = model_files.find_pickles(path.parent)
   if pickled:
     return ValueError(
-      f'{folder / pickled[0]} is pickled and could run code; convert it to '
-      f'{path.name} (save_pretrained with safe_serialization=True).'
+      f'{pickled[0]} is pickled and could run code; convert it to {path.name} '
+      '(save_pretrained with safe_serialization=True).'
     )
   return FileNotFoundError(f'{path} is missing.')
 
@@ -195,7 +174,7 @@ def load_component(cls, directory: pathlib.Path, component: str, **kwargs):
   except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
     raise ValueError(
       f'{directory / component} does not fit {cls.__name__}: '
-      f'{first_line(error)}'
+      f'{model_files.first_line(error)}'
     ) from error
   if info['missing_keys']:
     raise ValueError(
@@ -218,11 +197,5 @@ def load_tokenizer(directory: str | os.PathLike, component: str = 'tokenizer'):
   # tokenizers raises bare Exception for a tokenizer.json it cannot parse.
   except Exception as error:
     raise ValueError(
-      f'{folder} cannot be opened: {first_line(error)}'
+      f'{folder} cannot be opened: {model_files.first_line(error)}'
     ) from error
-
-
-def first_line(error: Exception) -> str:
-  """Returns the first line of an error, at most 200 characters."""
-  line = (str(error).strip() or type(error).__name__).splitlines()[0]
-  return line if len(line) <= 200 else f'{line[:197]}...'

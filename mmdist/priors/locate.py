@@ -12,7 +12,7 @@ import huggingface_hub
 import huggingface_hub.errors
 
 from mmdist.core import assets
-from mmdist.priors import directory as files
+from mmdist.core import model_files
 
 _PINNED = re.compile(r'([\w.-]+/[\w.-]+)@([0-9a-f]{40})')
 _HUB_LIKE = re.compile(r'[\w.-]+/[\w.-]+(@.*)?')
@@ -62,6 +62,6 @@ def _fetch(name: str, repository: str, revision: str) -> str:
     huggingface_hub.errors.HfHubHTTPError,
   ) as error:
     raise FileNotFoundError(
-      f'{name} cannot be fetched ({files.first_line(error)}); give a local '
-      'diffusers directory instead.'
+      f'{name} cannot be fetched ({model_files.first_line(error)}); give a '
+      'local diffusers directory instead.'
     ) from error
