@@ -1,5 +1,8 @@
 """Priors die, hang and answer nonsense under the whole loop, through Ray."""
 
+import dataclasses
+import resource
+
 import jax
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from mmdist.distribution import host as host_lib
 from mmdist.distribution import ray_executor
 from mmdist.objectives import scores
 from tests.chaos import injection
+from tests.chaos import network
 from tests.chaos import victim
 from tests.distribution import fake_prior
 from tests.learner import tiny_field
@@ -116,33 +120,8 @@ def test_learner_and_proxies_end_as_if_nothing_had_happened(
   injection.assert_fired(plan, tmp_path / 'marks')
 
 
-class Lossy(host_lib.Host):
-  """Loses one reply on its way, though the actor has answered."""
-
-  step, lost = 0, 0
-
-  def receive(self, step, reference, deadline_s=0.0):
-    reply = super().receive(step, reference, deadline_s)
-    if step == self.step and not self.lost:
-      self.lost += 1
-      raise faults.PriorLost(self.name, step, 'its reply was lost')
-    return reply
-
-
-class Stutterer(host_lib.Host):
-  """Sends one request and its fit twice, as a network might."""
-
-  step, sent = 0, 0
-
-  def _send(self, entry):
-    if entry.request.step == self.step:
-      self.sent += 1
-      super()._send(entry)
-    return super()._send(entry)
-
-
 @pytest.mark.parametrize('step', [0, 4, LAST])
-@pytest.mark.parametrize('kind', [Lossy, Stutterer])
+@pytest.mark.parametrize('kind', [network.Lossy, network.Stutterer])
 def test_a_reply_lost_or_doubled_counts_once(
   kind, step, cluster, whole, tmp_path, monkeypatch
 ):
@@ -152,7 +131,7 @@ def test_a_reply_lost_or_doubled_counts_once(
   hosts = dict(running.hosts)
   assert_same(run_loop(make_run(), tmp_path / 'run', running), whole)
   for host in hosts.values():
-    assert (host.lost if kind is Lossy else host.sent) == 1
+    assert (len(host.lost) if kind is network.Lossy else host.sent) == 1
 
 
 def test_a_prior_that_always_dies_ends_the_run_after_saving(cluster, tmp_path):
@@ -199,8 +178,6 @@ class Greedy(fake_prior.FakePrior):
   """Wants more memory than its process may have."""
 
   def score(self, request):
-    import resource
-
     if request.step == 4:
       resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
       np.ones(2**32, np.float64)
@@ -210,8 +187,6 @@ class Greedy(fake_prior.FakePrior):
 def test_a_prior_out_of_memory_is_named_and_the_checkpoint_is_good(
   cluster, whole, tmp_path
 ):
-  import dataclasses
-
   recipes = [fake_prior.recipe(name) for name in victim.NAMES]
   greedy = [recipes[0], dataclasses.replace(recipes[1], build=Greedy)]
   with pytest.raises(
