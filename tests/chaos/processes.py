@@ -11,7 +11,11 @@ ROOT = pathlib.Path(__file__).parents[2]
 MARK = 'MMDIST_CHAOS'
 
 
-def start(*arguments, cache: pathlib.Path | None = None) -> subprocess.Popen:
+def start(
+  *arguments,
+  cache: pathlib.Path | None = None,
+  module: str = 'tests.chaos.victim',
+) -> subprocess.Popen:
   """Starts a victim; all that it starts carries its mark."""
   environment = {
     **os.environ,
@@ -23,7 +27,7 @@ def start(*arguments, cache: pathlib.Path | None = None) -> subprocess.Popen:
     environment['JAX_COMPILATION_CACHE_DIR'] = str(cache)
     environment['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
   process = subprocess.Popen(
-    [sys.executable, '-m', 'tests.chaos.victim', *map(str, arguments)],
+    [sys.executable, '-m', module, *map(str, arguments)],
     cwd=ROOT,
     env=environment,
     stdout=subprocess.PIPE,
