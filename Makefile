@@ -21,7 +21,7 @@ IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/installed
 PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help venv demo test test-fast chaos lint format clean
+.PHONY: help venv demo test test-fast chaos guards lint format clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' \
@@ -56,11 +56,14 @@ test: venv ## Runs every test; fails under 90 % coverage of mmdist/.
 	  --cov-fail-under=90 --durations=10 $(PARALLEL) $(PYTEST_FLAGS)
 
 test-fast: venv ## Runs the tests that take a second or less.
-	@$(IN_VENV) -m pytest -m 'not slow and not chaos' $(PARALLEL) $(PYTEST_FLAGS)
+	@$(IN_VENV) -m pytest -m 'not slow and not chaos and not guards' $(PARALLEL) $(PYTEST_FLAGS)
 
 chaos: venv ## Runs the whole matrix of faults; CHAOS_TABLE=FILE writes a table.
 	@$(IN_VENV) -m pytest tests -m chaos -v -p tests.chaos.table --tb=short \
 	  --chaos-table='$(CHAOS_TABLE)' $(PYTEST_FLAGS)
+
+guards: venv ## Takes each guard away, in a copy, and sees its test fail.
+	@$(IN_VENV) -m pytest tests/guards -m guards -v --tb=short $(PYTEST_FLAGS)
 
 lint: venv ## Checks style without changing a file.
 	@$(IN_VENV) -m ruff check .

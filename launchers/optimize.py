@@ -53,6 +53,12 @@ _EXECUTOR = flags.DEFINE_enum(
 _RAY_ADDRESS = flags.DEFINE_string(
   'ray_address', None, 'A running Ray cluster; else Ray starts here.'
 )
+_RAY_DASHBOARD = flags.DEFINE_bool(
+  'ray_dashboard',
+  False,
+  "Whether a Ray that starts here serves its dashboard, to this machine's "
+  "browsers only; needs pip install 'ray[default]'.",
+)
 _GRACE_S = flags.DEFINE_float(
   'grace_s',
   60.0,
@@ -276,6 +282,7 @@ def make_executor(
   return ray_executor.RayExecutor(
     recipes,
     address=_RAY_ADDRESS.value,
+    dashboard=_RAY_DASHBOARD.value,
     num_gpus={name: prior.num_gpus for name, prior in run.priors.items()},
     limits=host.Limits(
       deadline_s=run.faults.deadline_s,

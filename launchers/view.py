@@ -17,6 +17,7 @@ from absl import flags
 from launchers import finished_run
 from launchers import terminal
 from mmdist import reporting
+from mmdist import workdir as workdir_lib
 from mmdist.core import names
 from mmdist.nerf import field
 from mmdist.results import make
@@ -67,13 +68,15 @@ def view(
     quality: whether to render with more samples than the run (N5).
 
   Raises:
-    ValueError: `what` is unknown, or there is no surface to mesh.
+    ValueError: `what` is unknown, there is no surface to mesh, or a link in
+      the folder leads out of it.
     FileNotFoundError: there is no such run, or no checkpoint yet.
   """
   if what not in MAKERS:
     known = (*MAKERS, LIVE)
     raise ValueError(names.unknown('result', what, known, 'Results'))
   avatar = finished_run.open_run(workdir)
+  workdir_lib.check_links(workdir)
   run = copy.deepcopy(avatar.run)
   if resolution:
     run.results.resolution = run.results.mesh_resolution = resolution

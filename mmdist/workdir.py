@@ -71,7 +71,7 @@ def check(
   """
   workdir = pathlib.Path(workdir)
   _check_writable(workdir)
-  links.check_inside(workdir, OUTPUTS)
+  check_links(workdir)
   before = _read_held_run(workdir)
   if before is None:
     config_changes.check_names(may_change, run)
@@ -90,6 +90,15 @@ def check(
   if refused:
     raise ValueError(_refusal(workdir, refused))
   return changes
+
+
+def check_links(workdir: str | os.PathLike) -> None:
+  """Checks that what is written in a run's folder stays there.
+
+  Raises:
+    ValueError: in one line; a link in its place leads out of the folder.
+  """
+  links.check_inside(workdir, OUTPUTS)
 
 
 def _refusal(

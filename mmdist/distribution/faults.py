@@ -58,6 +58,10 @@ class PriorLost(PriorFault):
   verb = 'was lost'
 
 
+class ReplyLost(PriorLost):
+  """An answer was lost on its way; its process may be well."""
+
+
 class Budget:
   """How often a prior may be brought back before that is the problem.
 

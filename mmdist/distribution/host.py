@@ -87,10 +87,14 @@ class Host:
   def wait_until_ready(self) -> None:
     """Returns when the prior is built; a loss meanwhile is made good."""
     if self._birth is None:
-      self._insist(None, self._await_build, lambda: None)
+      self._insist(None, self._await_build, self._build_again, lambda: None)
 
   def _await_build(self) -> None:
     self._birth = self.receive(None, self._build, self.limits.build_deadline_s)
+
+  def _build_again(self) -> None:
+    self._build = self._actor.build.remote(self._recipe)
+    self._await_build()
 
   def ask(self, request: messages.ScoreRequest) -> Asked:
     """Sends a request and the fit after it; waits for neither."""
@@ -110,9 +114,10 @@ class Host:
     entry = asked.entry
 
     def get():
-      reply = self.receive(entry.request.step, asked.score)
-      entry.digest = journal_lib.digest(reply)
-      return reply
+      return self._answered(entry, asked.score)
+
+    def again():
+      return self._answered(entry, self._send(entry).score)
 
     def replayed():
       reply, entry.reply = entry.reply, None
@@ -127,19 +132,29 @@ class Host:
 
     if entry.reply is not None:  # A replay for someone else brought it.
       return replayed()
-    return self._insist(entry.request.step, get, replayed)
+    return self._insist(entry.request.step, get, again, replayed)
+
+  def _answered(self, entry: journal_lib.Entry, reference):
+    reply = self.receive(entry.request.step, reference)
+    entry.digest = journal_lib.digest(reply)
+    return reply
 
   def fitted(self, asked: Asked) -> Mapping[str, float]:
     """Returns what the fit after a request reported."""
     entry = asked.entry
 
-    def get():
-      entry.fit = dict(self.receive(entry.request.step, asked.fit))
+    def get(reference):
+      entry.fit = dict(self.receive(entry.request.step, reference))
       return entry.fit
 
     if entry.fit is not None:
       return entry.fit
-    return self._insist(entry.request.step, get, lambda: entry.fit)
+    return self._insist(
+      entry.request.step,
+      lambda: get(asked.fit),
+      lambda: get(self._send(entry).fit),
+      lambda: entry.fit,
+    )
 
   def save(self) -> messages.ProxyState:
     """Returns the proxy with every fit sent so far; the journal begins anew."""
@@ -148,7 +163,10 @@ class Host:
     def again():
       return self.receive(None, self._actor.save_proxy.remote())
 
-    state = self._insist(None, lambda: self.receive(None, reference), again)
+    def first():
+      return self.receive(None, reference)
+
+    state = self._insist(None, first, again, again)
     self.journal.reset(state)
     return state
 
@@ -156,7 +174,11 @@ class Host:
     """Puts a proxy back; what was sent before has had no effect."""
     # First: should the process be lost now, this is what it is made from.
     self.journal.reset(state)
-    self._insist(None, lambda: self._restore(state), lambda: None)
+
+    def restore():
+      self._restore(state)
+
+    self._insist(None, restore, restore, lambda: None)
 
   def _restore(self, state: messages.ProxyState) -> None:
     self.receive(None, self._actor.restore_proxy.remote(state))
@@ -177,6 +199,9 @@ class Host:
     except ray.exceptions.GetTimeoutError as error:
       cause = f'no answer within {deadline_s:g} s'
       raise faults.PriorLost(self.name, step, cause) from error
+    except ray.exceptions.ObjectLostError as error:
+      cause = f'its answer was lost on the way ({type(error).__name__})'
+      raise faults.ReplyLost(self.name, step, cause) from error
     except ray.exceptions.RayError as error:
       cause = f'its process died ({type(error).__name__})'
       raise faults.PriorLost(self.name, step, cause) from error
@@ -193,8 +218,21 @@ class Host:
         if left <= _SLICE_S:
           raise
 
-  def _insist(self, step: int | None, attempt: Callable, afterwards: Callable):
-    """Returns attempt(), or after a loss that was made good, afterwards().
+  def _insist(
+    self,
+    step: int | None,
+    attempt: Callable,
+    again: Callable,
+    afterwards: Callable,
+  ):
+    """Returns what an attempt gives, whatever it takes.
+
+    Args:
+      step: for messages.
+      attempt: waits for what is under way.
+      again: asks a process once more that may be well; it answers from memory
+        what it has answered.
+      afterwards: gives the same once the prior was made again.
 
     Raises:
       PriorLost: the budget of losses is spent.
@@ -205,8 +243,11 @@ class Host:
       loss = fault
     while True:
       self._budget.spend(loss)
-      logging.warning('%s; bringing it back', loss)
       try:
+        if isinstance(loss, faults.ReplyLost):
+          logging.warning('%s; asking again', loss)
+          return again()
+        logging.warning('%s; bringing it back', loss)
         self._bring_back(step)
         return afterwards()
       except faults.PriorLost as fault:

@@ -72,6 +72,7 @@ class RayExecutor:
     recipes: Sequence[messages.PriorRecipe],
     *,
     address: str | None = None,
+    dashboard: bool = False,
     num_gpus: Mapping[str, float] | None = None,
     limits: host_lib.Limits | None = None,
     heed: Callable[[], None] = lambda: None,
@@ -82,6 +83,8 @@ class RayExecutor:
       recipes: one per prior.
       address: of a running cluster; None joins the Ray that this process has
         already joined, or else starts one on this machine.
+      dashboard: whether a Ray that is started here serves its dashboard, see
+        `cluster.Cluster`.
       num_gpus: by prior, the GPUs (or share of one) that its actor reserves.
         Without a reservation it shares those of its machine.
       limits: of the priors' silence and losses; None has the defaults.
@@ -98,7 +101,7 @@ class RayExecutor:
     self._fits: dict[str, host_lib.Asked] = {}
     self._fit_metrics: dict[str, dict[str, float]] = {}
     self.hosts: dict[str, host_lib.Host] = {}
-    self._cluster = cluster_lib.Cluster(address, options)
+    self._cluster = cluster_lib.Cluster(address, options, dashboard)
     self.hosts = {
       name: host_lib.Host(
         recipe, options[name], limits or host_lib.Limits(), heed

@@ -9,10 +9,12 @@ class Lossy(host_lib.Host):
 
   Attributes:
     step: of the answer.
+    fault: what its receiver takes it for.
     lost: what was lost, by the names of its types.
   """
 
   step = 2
+  fault = faults.ReplyLost
 
   def __init__(self, *arguments, **options):
     super().__init__(*arguments, **options)
@@ -22,8 +24,35 @@ class Lossy(host_lib.Host):
     reply = super().receive(step, reference, deadline_s)
     if step == self.step and not self.lost:
       self.lost.append(type(reply).__name__)
-      raise faults.PriorLost(self.name, step, 'its reply was lost')
+      raise self.fault(self.name, step, 'its reply was lost')
     return reply
+
+
+class Silent(Lossy):
+  """As `Lossy`, but there is no telling that the process is well."""
+
+  fault = faults.PriorLost
+
+
+class Echo(host_lib.Host):
+  """Sends each request once more when the next one is behind it.
+
+  Attributes:
+    late: references to what should have no answer.
+  """
+
+  def __init__(self, *arguments, **options):
+    super().__init__(*arguments, **options)
+    self.late: list = []
+    self._before = None
+
+  def _send(self, entry):
+    asked = super()._send(entry)
+    if self._before is not None:
+      late = super()._send(self._before)
+      self.late += [late.score, late.fit]
+    self._before = entry
+    return asked
 
 
 class Stutterer(host_lib.Host):

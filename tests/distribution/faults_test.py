@@ -24,3 +24,16 @@ def test_a_fault_is_one_line_with_prior_and_step():
 def test_an_error_without_words_is_named():
   assert faults.describe(KeyError()) == 'KeyError'
   assert faults.describe(ValueError('a\nb')) == 'ValueError: a b'
+
+
+def test_a_budget_forgives_what_was_long_ago():
+  now = [0.0]
+  budget = faults.Budget(2, 10.0, clock=lambda: now[0])
+  lost = faults.PriorLost('normal', 3, 'its process died')
+  for now[0] in (0.0, 6.0, 12.0, 18.0):
+    budget.spend(lost)
+  now[0] = 20.0
+  with pytest.raises(faults.PriorLost) as error:
+    budget.spend(lost)
+  assert (error.value.prior, error.value.step) == ('normal', 3)
+  assert 'loss number 3 within 10 s, and 2 are allowed' in str(error.value)

@@ -126,6 +126,21 @@ def test_closing_twice_is_harmless_and_leaves_others_running(cluster):
   assert ray.is_initialized()
 
 
+@pytest.mark.parametrize('asked', [False, True])
+def test_a_dashboard_is_off_unless_asked(asked, monkeypatch):
+  settings = {'dashboard': True} if asked else {}
+  wanted = []
+
+  def start(address, options, dashboard=False):
+    wanted.append(dashboard)
+    raise faults.ClusterUnavailable('no Ray in this test')
+
+  monkeypatch.setattr(ray_executor.cluster_lib, 'Cluster', start)
+  with pytest.raises(faults.ClusterUnavailable):
+    on_ray(fake_prior.recipe('generic'), **settings)
+  assert wanted == [asked]
+
+
 def test_options_set_threads_before_the_libraries_load():
   spec = fake_prior.recipe('generic').spec
   options = ray_executor.actor_options(spec, 0.5)

@@ -9,6 +9,7 @@ import pytest
 import ray
 
 from mmdist import stopping
+from mmdist.core import messages
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import faults
@@ -143,14 +144,55 @@ def test_a_prior_that_always_dies_ends_the_run(cluster, tmp_path):
   assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.parametrize('kind', [network.Lossy, network.Silent])
 def test_a_lost_reply_is_asked_for_again(
+  kind, cluster, expected, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(host_lib, 'Host', kind)
+  with faulty([], tmp_path) as running:
+    running.wait_until_ready()
+    hosts = running.hosts.values()
+    before = [host._birth.pid for host in hosts]
+    assert_same(run_steps(running), expected)
+    # Answered from memory, by the process that is well; else by a new one.
+    same = [h._birth.pid == pid for h, pid in zip(hosts, before, strict=True)]
+    assert same == [kind is network.Lossy] * 2
+    for host in hosts:
+      assert host.lost == ['ScoreGradient']
+
+
+def test_a_reply_that_ray_lost_is_told_from_a_process_that_died(
   cluster, expected, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(host_lib, 'Host', network.Lossy)
+  get, lost = ray.get, []
+
+  def lose(reference, **options):
+    value = get(reference, **options)
+    if isinstance(value, messages.ScoreGradient) and not lost:
+      lost.append(value.prior)
+      raise ray.exceptions.ObjectLostError(reference.hex(), None, '')
+    return value
+
+  with faulty([], tmp_path) as running:
+    running.wait_until_ready()
+    before = {name: host._birth for name, host in running.hosts.items()}
+    monkeypatch.setattr(host_lib.ray, 'get', lose)
+    assert_same(run_steps(running), expected)
+    assert lost == ['generic']
+    assert before == {n: host._birth for n, host in running.hosts.items()}
+
+
+def test_what_arrives_too_late_has_no_effect(
+  cluster, expected, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(host_lib, 'Host', network.Echo)
   with faulty([], tmp_path) as running:
     assert_same(run_steps(running), expected)
-    for host in running.hosts.values():
-      assert host.lost == ['ScoreGradient']
+    late = [x for host in running.hosts.values() for x in host.late]
+    assert len(late) == 2 * len(NAMES) * (NUM_STEPS - 1)
+    for reference in late:
+      with pytest.raises(ray.exceptions.RayTaskError, match='OutOfStep'):
+        ray.get(reference)
 
 
 def test_what_arrives_twice_is_done_once(
@@ -191,6 +233,20 @@ def test_restoring_undoes_what_was_submitted(cluster, expected, tmp_path):
       running.submit(fake_prior.requests(2, *NAMES)).result()
     running.restore_proxies(safe)
     assert_same(run_steps(running), expected)
+
+
+def test_a_prior_lost_after_a_restore_is_made_from_it(
+  cluster, expected, tmp_path
+):
+  plan = [injection.Fault('normal', -1, 'restore:after')]
+  with faulty(plan, tmp_path) as running:
+    safe = running.save_proxies()
+    for step in range(2):
+      running.submit(fake_prior.requests(step, *NAMES)).result()
+    # Dies as soon as it is restored; what was asked before is not replayed.
+    running.restore_proxies(safe)
+    assert_same(run_steps(running), expected)
+  injection.assert_fired(plan, tmp_path)
 
 
 def test_no_process_is_left(cluster, tmp_path):

@@ -70,6 +70,19 @@ def test_a_mesh_is_made_again_at_another_resolution(workdir, monkeypatch):
   assert trimesh.load_mesh(path).is_watertight
 
 
+def test_nothing_is_written_outside_of_the_folder(workdir, tmp_path):
+  outside = tmp_path / 'precious.png'
+  outside.write_text('precious')
+  (workdir / 'sheet.png').unlink(missing_ok=True)
+  (workdir / 'sheet.png').symlink_to(outside)
+  try:
+    with pytest.raises(ValueError, match='sheet.png is a link to'):
+      view.view('sheet', str(workdir))
+  finally:
+    (workdir / 'sheet.png').unlink()
+  assert outside.read_text() == 'precious'
+
+
 def test_quality_sees_more_along_each_ray(workdir):
   (path,) = view.view('sheet', str(workdir)).values()
   rough = path.read_bytes()
