@@ -106,6 +106,29 @@ def test_a_prior_that_dies_comes_back_as_it_was(
   injection.assert_fired(plan, tmp_path)
 
 
+def test_a_prior_that_dies_between_two_calls_comes_back(
+  cluster, expected, tmp_path
+):
+  with faulty([], tmp_path) as running:
+    running.wait_until_ready()
+    host = running.hosts['normal']
+    os.kill(host._birth.pid, signal.SIGKILL)
+    wait_until_restarted(host._actor)
+    # Ray's new process answers, but has no prior yet.
+    assert_same(run_steps(running), expected)
+
+
+def wait_until_restarted(actor):
+  while True:
+    try:
+      ray.get(actor.save_proxy.remote())
+    except ray.exceptions.RayTaskError as error:
+      assert 'its process was restarted' in str(error)
+      return
+    except ray.exceptions.RayActorError:
+      continue
+
+
 def test_a_prior_that_hangs_is_found_by_the_deadline(
   cluster, expected, tmp_path
 ):
