@@ -7,6 +7,7 @@ that the user has trained.
 
 import os
 import pathlib
+import re
 from typing import Any
 
 import diffusers
@@ -61,18 +62,19 @@ def merge_lora(
   path = check_lora(path)
   mixin, prefix = _loader(denoiser, text)
   try:
-    state, alphas, metadata = _read(mixin, path, denoiser)
+    state, metadata = _read(mixin, path, denoiser)
     targets = {prefix: denoiser}
     for number, encoder in enumerate(text.modules, 1):
       targets[f'text_encoder_{number}' if number > 1 else 'text_encoder'] = (
         encoder
       )
+    state = _in_todays_names(state, targets)
     _check_known(path, state, targets)
     merged = 0
     for name, module in targets.items():
       part = {k: v for k, v in state.items() if k.startswith(f'{name}.')}
       if part:
-        _load(mixin, module, part, alphas, metadata, name)
+        _load(mixin, module, part, metadata, name)
         merged += merge(module, scale)
   except (RuntimeError, KeyError, TypeError) as error:
     raise ValueError(
@@ -95,7 +97,7 @@ def _loader(denoiser, text):
 
 
 def _read(mixin, path, denoiser):
-  """Returns the state dict in diffusers' naming, its alphas, its metadata."""
+  """Returns the state dict in diffusers' naming, and its metadata."""
   more = (
     {'unet_config': denoiser.config}
     if mixin is loaders.StableDiffusionXLLoraLoaderMixin
@@ -110,7 +112,39 @@ def _read(mixin, path, denoiser):
     **more,
   )
   state, *alphas, metadata = read
-  return state, alphas[0] if alphas else None, metadata
+  _fold_alphas(state, alphas[0] if alphas else None)
+  return state, metadata
+
+
+def _fold_alphas(state, alphas) -> None:
+  """Multiplies Kohya's alphas into the weights, in place.
+
+  diffusers would lose those of text encoders that differ from the rest.
+  """
+  for key, down in list(state.items()):
+    alpha = (alphas or {}).get(f'{key.split(".lora.")[0]}.alpha')
+    if alpha is not None and '.down.' in key:
+      up = key.replace('.down.', '.up.')
+      state[up] = state[up] * (alpha / down.shape[0])
+
+
+def _in_todays_names(state, targets):
+  """Names a text encoder's layers as this transformers does.
+
+  Files in the wild have `text_model.` before them, and diffusers' first
+  format, into which it turns Kohya's, has names of its own for attention.
+  """
+  renamed = {}
+  for key, weight in state.items():
+    name, _, layer = key.partition('.')
+    if name.startswith('text_encoder') and name in targets:
+      if 'text_model' not in dict(targets[name].named_children()):
+        layer = layer.removeprefix('text_model.')
+      layer = re.sub(
+        r'\.to_(q|k|v|out)_lora\.', r'.\1_proj.lora_linear_layer.', layer
+      )
+    renamed[f'{name}.{layer}'] = weight
+  return renamed
 
 
 def _check_known(path, state, targets) -> None:
@@ -131,10 +165,10 @@ def _is_old_attention(layer: str) -> bool:
   return '.processor' in layer
 
 
-def _load(mixin, module, state, alphas, metadata, prefix) -> None:
+def _load(mixin, module, state, metadata, prefix) -> None:
   # Of another part alone it would be taken for an empty one of this.
   own = {k: v for k, v in (metadata or {}).items() if k.startswith(prefix)}
-  settings = {'network_alphas': alphas, 'metadata': own or None}
+  settings = {'network_alphas': None, 'metadata': own or None}
   if prefix.startswith('text_encoder'):
     mixin.load_lora_into_text_encoder(
       state, text_encoder=module, prefix=prefix, adapter_name=NAME, **settings

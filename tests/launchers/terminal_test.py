@@ -143,3 +143,16 @@ def test_a_launcher_ends_with_its_exit_code(tmp_path):
   assert bad.returncode == 1
   assert bad.stderr.startswith("error: no field 'sed'; did you mean 'seed'?")
   assert bad.stderr.count('\n') == 1
+
+
+def test_a_warning_is_a_line_and_not_one_about_our_code():
+  program = (
+    'import warnings\n'
+    'from launchers import terminal\n'
+    "terminal.run(lambda argv: warnings.warn('mind\\nthe gap'), ['x'])\n"
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', program], capture_output=True, text=True, check=True
+  )
+  assert result.stderr.splitlines()[-1] == 'warning: mind the gap'
+  assert 'UserWarning' not in result.stderr

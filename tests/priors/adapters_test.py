@@ -1,5 +1,7 @@
 """A user's own LoRA: merged as diffusers would apply it, or refused."""
 
+import re
+
 import diffusers
 import numpy as np
 import peft
@@ -112,6 +114,54 @@ def test_the_text_encoders_part_is_merged_too(directories, tmp_path):
   plain = pipelines.open_pipeline(directory, 'float32', 'cpu')
   assert (ours - plain.text.encode([PROMPT]).sequence).abs().max() > 1e-3
   torch.testing.assert_close(ours, theirs, rtol=0, atol=3e-5)
+
+
+def as_kohya(path, out):
+  """Writes a LoRA of diffusers with Kohya's names and alphas."""
+  rooms = {'unet': 'lora_unet', 'text_encoder': 'lora_te'}
+  kohya = {}
+  for key, weight in safetensors.torch.load_file(path).items():
+    name, layer, part = re.fullmatch(
+      r'(\w+?)\.(.+)\.(lora_A|lora_B|lora_linear_layer\.\w+)\.weight', key
+    ).groups()
+    if name == 'text_encoder':  # As transformers had it until lately.
+      layer = f'text_model.{layer}'
+    layer = f'{rooms[name]}_{layer.replace(".", "_")}'
+    is_down = part in ('lora_A', 'lora_linear_layer.down')
+    kohya[f'{layer}.{"lora_down" if is_down else "lora_up"}.weight'] = weight
+    # As `trained_lora` has them.
+    alpha = 4.0 if name == 'unet' else 2.0
+    kohya[f'{layer}.alpha'] = torch.tensor(alpha)
+  safetensors.torch.save_file(kohya, out)
+  return out
+
+
+def test_a_lora_of_kohya_is_the_same(directories, tmp_path):
+  trained_lora('sd1', directories['sd1'], tmp_path, with_text=True)
+  path = tmp_path / 'pytorch_lora_weights.safetensors'
+  kohya = as_kohya(path, tmp_path / 'kohya.safetensors')
+  expected = predict(open_with(directories['sd1'], path))
+  found = predict(open_with(directories['sd1'], kohya))
+  plain = predict(pipelines.open_pipeline(directories['sd1'], 'float32', 'cpu'))
+  torch.testing.assert_close(found, expected)
+  assert (found - plain).abs().max() > 1e-3
+
+
+def test_names_of_an_older_transformers_are_read(directories, tmp_path):
+  trained_lora('sd1', directories['sd1'], tmp_path, with_text=True)
+  path = tmp_path / 'pytorch_lora_weights.safetensors'
+  with safetensors.safe_open(path, 'pt') as file:
+    metadata = file.metadata()
+  weights = {
+    re.sub('^text_encoder.', 'text_encoder.text_model.', key): weight
+    for key, weight in safetensors.torch.load_file(path).items()
+  }
+  older = tmp_path / 'older.safetensors'
+  safetensors.torch.save_file(weights, older, metadata)
+  torch.testing.assert_close(
+    predict(open_with(directories['sd1'], older)),
+    predict(open_with(directories['sd1'], path)),
+  )
 
 
 def test_the_scale_counts_and_zero_is_nothing(directories, tmp_path):
