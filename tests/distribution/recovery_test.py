@@ -118,6 +118,15 @@ def test_a_prior_that_dies_between_two_calls_comes_back(
     assert_same(run_steps(running), expected)
 
 
+def test_an_actor_that_ray_has_given_up_is_started_anew(
+  cluster, expected, tmp_path
+):
+  with faulty([], tmp_path) as running:
+    running.wait_until_ready()
+    ray.kill(running.hosts['normal']._actor, no_restart=True)
+    assert_same(run_steps(running), expected)
+
+
 def wait_until_restarted(actor):
   while True:
     try:
@@ -276,6 +285,7 @@ def test_no_process_is_left(cluster, tmp_path):
   with faulty([], tmp_path) as running:
     running.wait_until_ready()
     pids = [host._birth.pid for host in running.hosts.values()]
+    os.kill(pids[0], signal.SIGSTOP)  # Hears no wish of Ray's.
   for pid in pids:
     with pytest.raises(ProcessLookupError):
       while True:  # The kernel takes a moment; pytest's timeout, for ever.
