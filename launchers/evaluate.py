@@ -56,6 +56,7 @@ COLUMNS = (
   'saturation',
   'detail',
   'normal_noise_deg',
+  'true_normal_noise_deg',
   'view_consistency',
 )
 
@@ -150,6 +151,9 @@ def evaluate_run(
     'detail': metrics.detail(orbit['rgb'], orbit['acc']),
     'normal_noise_deg': metrics.normal_noise_deg(
       orbit['normals'], orbit['acc']
+    ),
+    'true_normal_noise_deg': known_heads.true_normal_noise_deg(
+      around, attributes, RESOLUTION
     ),
     'view_consistency': metrics.view_consistency(
       orbit['rgb'], orbit['depth'], orbit['acc'], around.cameras()

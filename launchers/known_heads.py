@@ -4,7 +4,7 @@ Owns FAMILY:INDEX, the pictures of such a head from where results are judged,
 and what heads that really have some attributes score.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import re
 
 import numpy as np
@@ -15,6 +15,7 @@ from mmdist.data import head_attributes
 from mmdist.data import heads
 from mmdist.evaluation import agreement
 from mmdist.evaluation import judge as judge_lib
+from mmdist.evaluation import metrics
 
 NUM_TRUE_HEADS = 6
 _FAMILY = 77  # Of no training.
@@ -88,13 +89,38 @@ def true_agreement(
     asked: attributes that they are judged by.
     resolution: H = W of the pictures.
   """
+  return float(
+    np.mean(
+      [
+        agreement.measure(judge, pictures['rgb'], views.words, asked).overall
+        for pictures in _true_pictures(views, shown, resolution)
+      ]
+    )
+  )
+
+
+def true_normal_noise_deg(
+  views: orbits.Views, shown: Mapping[str, object], resolution: int
+) -> float:
+  """Returns the normal noise of heads that have all of `shown`.
+
+  Hair and brims are no noise, but are not smooth either.
+  """
+  return float(
+    np.mean(
+      [
+        metrics.normal_noise_deg(pictures['normals'], pictures['acc'])
+        for pictures in _true_pictures(views, shown, resolution)
+      ]
+    )
+  )
+
+
+def _true_pictures(views, shown, resolution) -> Iterator[dict[str, np.ndarray]]:
   fixed = {k: v for k, v in shown.items() if k in head_attributes.CHOICES}
-  scores = []
   for index in range(NUM_TRUE_HEADS):
     head = heads.sample_head(_FAMILY, index, fixed=fixed)
-    pictures = render(head, views, resolution)['rgb']
-    scores.append(agreement.measure(judge, pictures, views.words, asked))
-  return float(np.mean([score.overall for score in scores]))
+    yield render(head, views, resolution)
 
 
 def identity(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from launchers import known_heads
+from mmdist.cameras import orbits
 from mmdist.core import assets
 from mmdist.data import heads
 from mmdist.evaluation import agreement
@@ -81,3 +82,12 @@ def test_what_the_sentence_changes_does_not_count(judge, subject):
   assert kept['identity_agreement'] == pytest.approx(
     whole['identity_agreement'], abs=0.1
   )
+
+
+def test_a_head_with_a_crown_is_less_smooth_than_a_bald_one():
+  views = orbits.turntable(4)
+  bald, crowned = (
+    known_heads.true_normal_noise_deg(views, shown, 64)
+    for shown in ({'hair_style': 'bald', 'hat': ''}, {'hat': 'crown'})
+  )
+  assert 2 < bald < crowned - 2
