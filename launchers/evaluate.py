@@ -33,6 +33,7 @@ from absl import flags
 import numpy as np
 
 from launchers import asked_scores
+from launchers import clay
 from launchers import finished_run
 from launchers import known_heads
 from launchers import terminal
@@ -53,6 +54,8 @@ COLUMNS = (
   'true_render_agreement',
   'expression_accuracy',
   'geometry_agreement',
+  'clay_agreement',
+  'true_clay_agreement',
   'saturation',
   'detail',
   'normal_noise_deg',
@@ -104,6 +107,36 @@ def geometry_agreement(per_attribute: Mapping[str, float]) -> float | None:
   return float(np.mean(shares)) if shares else None
 
 
+def clay_agreement(
+  judge: judge_lib.Judge,
+  views: orbits.Views,
+  normals: np.ndarray,
+  attributes: Mapping[str, object],
+) -> dict[str, float | None]:
+  """Says whether the shape alone has what was asked of it.
+
+  Returns:
+    'clay_agreement' of normals lit as clay, over hats, horns and the like, and
+    'true_clay_agreement' of heads that have them; None if none was asked.
+  """
+  asked = {
+    name: value
+    for name, value in attributes.items()
+    if name in head_questions.GEOMETRY and value
+  }
+  if not asked:
+    return {'clay_agreement': None, 'true_clay_agreement': None}
+  pictures = clay.light(normals)
+  return {
+    'clay_agreement': agreement.measure(
+      judge, pictures, views.words, asked
+    ).overall,
+    'true_clay_agreement': known_heads.true_agreement(
+      judge, views, attributes, asked, RESOLUTION, as_clay=True
+    ),
+  }
+
+
 def evaluate_run(
   workdir: str,
   judge: judge_lib.Judge,
@@ -146,6 +179,7 @@ def evaluate_run(
     'chance': verdict.chance,
     'expression_accuracy': verdict.per_attribute.get('expression'),
     'geometry_agreement': geometry_agreement(verdict.per_attribute),
+    **clay_agreement(judge, views, shown['normals'], attributes),
     'per_attribute': dict(verdict.per_attribute),
     'saturation': metrics.saturation(orbit['rgb'], orbit['acc']),
     'detail': metrics.detail(orbit['rgb'], orbit['acc']),

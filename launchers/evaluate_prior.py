@@ -21,6 +21,7 @@ import json
 from absl import flags
 import numpy as np
 
+from launchers import clay
 from launchers import terminal
 from mmdist.cameras import orbits
 from mmdist.core import assets
@@ -28,7 +29,6 @@ from mmdist.core import seeds
 from mmdist.data import captions
 from mmdist.data import head_attributes
 from mmdist.data import head_questions
-from mmdist.data import head_render
 from mmdist.data import heads
 from mmdist.evaluation import agreement
 from mmdist.evaluation import judge as judge_lib
@@ -37,8 +37,6 @@ from mmdist.priors import sample
 
 VIEW_WORDS = ('front', 'side')  # From where the held-out pairs can be seen.
 HEAD_FAMILY = 78  # Of no training.
-CLAY = np.float32([0.80, 0.57, 0.42])
-LIGHT = np.float32(head_render.LIGHT)  # As the training pictures are lit.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +136,7 @@ def evaluate(
   )
   shown = np.concatenate([samples, renders])
   if normal:
-    samples, renders = light(samples), light(renders)
+    samples, renders = clay.light(samples), clay.light(renders)
     asked = [
       {k: v for k, v in one.items() if k in head_questions.GEOMETRY}
       for one in asked
@@ -156,23 +154,6 @@ def evaluate(
     'true_per_attribute': dict(of_renders.per_attribute),
   }
   return row, shown
-
-
-def light(normals: np.ndarray) -> np.ndarray:
-  """Turns coloured normals into pictures of clay, lit from the upper left.
-
-  Args:
-    normals: [N, H, W, 3] in [0, 1]; mid-grey is background.
-
-  Returns:
-    [N, H, W, 3] in [0, 1].
-  """
-  directions = 2 * np.asarray(normals, np.float32) - 1
-  length = np.linalg.norm(directions, axis=-1, keepdims=True)
-  # Between the background, of no length, and a surface, of length 1.
-  surface = np.clip(2 * length - 0.5, 0, 1)
-  lit = 0.35 + 0.65 * np.clip(directions @ LIGHT, 0, 1)[..., None]
-  return surface * lit * CLAY + (1 - surface) * agreement.BACKGROUND
 
 
 def format_row(row) -> str:

@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 
+from launchers import clay
 from mmdist.cameras import orbits
 from mmdist.data import captions
 from mmdist.data import head_attributes
@@ -79,6 +80,7 @@ def true_agreement(
   shown: Mapping[str, object],
   asked: Mapping[str, object],
   resolution: int,
+  as_clay: bool = False,
 ) -> float:
   """Returns what true renders score: the most that a result can be asked for.
 
@@ -88,15 +90,13 @@ def true_agreement(
     shown: attributes that the heads have; the others are drawn.
     asked: attributes that they are judged by.
     resolution: H = W of the pictures.
+    as_clay: show their normals alone, as clay.
   """
-  return float(
-    np.mean(
-      [
-        agreement.measure(judge, pictures['rgb'], views.words, asked).overall
-        for pictures in _true_pictures(views, shown, resolution)
-      ]
-    )
-  )
+  scores = []
+  for pictures in _true_pictures(views, shown, resolution):
+    seen = clay.light(pictures['normals']) if as_clay else pictures['rgb']
+    scores.append(agreement.measure(judge, seen, views.words, asked).overall)
+  return float(np.mean(scores))
 
 
 def true_normal_noise_deg(

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from launchers import clay
 from launchers import evaluate_prior
 from mmdist.core import assets
 from mmdist.data import captions
@@ -71,13 +72,11 @@ def test_a_prior_that_draws_the_truth_reaches_it(judge, monkeypatch):
 
 def test_clay_is_lit_by_its_normals_before_a_plain_background():
   normals = np.full((1, 2, 2, 3), 0.5, np.float32)
-  normals[0, 0, 0] = evaluate_prior.LIGHT / 2 + 0.5  # Towards the light,
-  normals[0, 0, 1] = -evaluate_prior.LIGHT / 2 + 0.5  # and away from it.
-  picture = evaluate_prior.light(normals)[0]
-  np.testing.assert_allclose(picture[0, 0], evaluate_prior.CLAY, atol=1e-3)
-  np.testing.assert_allclose(
-    picture[0, 1], 0.35 * evaluate_prior.CLAY, atol=1e-3
-  )
+  normals[0, 0, 0] = clay.LIGHT / 2 + 0.5  # Towards the light,
+  normals[0, 0, 1] = -clay.LIGHT / 2 + 0.5  # and away from it.
+  picture = clay.light(normals)[0]
+  np.testing.assert_allclose(picture[0, 0], clay.COLOR, atol=1e-3)
+  np.testing.assert_allclose(picture[0, 1], 0.35 * clay.COLOR, atol=1e-3)
   np.testing.assert_allclose(picture[1], 0.75, atol=1e-6)
 
 

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from launchers import evaluate
 from launchers import known_heads
 from mmdist.cameras import orbits
 from mmdist.core import assets
@@ -91,3 +92,18 @@ def test_a_head_with_a_crown_is_less_smooth_than_a_bald_one():
     for shown in ({'hair_style': 'bald', 'hat': ''}, {'hat': 'crown'})
   )
   assert 2 < bald < crowned - 2
+
+
+def test_clay_shows_a_hat_and_asks_of_nothing_else(judge):
+  views = agreement.judging_views()
+  asked = {'skin': 'green', 'hat': 'hat'}
+  scores = {}
+  for hat in ('hat', ''):
+    head = heads.sample_head(78, 3, fixed={'hat': hat, 'hair_style': 'short'})
+    normals = known_heads.render(head, views, 64)['normals']
+    row = evaluate.clay_agreement(judge, views, normals, asked)
+    scores[hat] = row['clay_agreement']
+  assert scores['hat'] > 0.7 and scores[''] < 0.3
+  assert row['true_clay_agreement'] > 0.7
+  nothing = evaluate.clay_agreement(judge, views, normals, {'skin': 'green'})
+  assert set(nothing.values()) == {None}
