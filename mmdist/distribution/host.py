@@ -82,7 +82,10 @@ class Host:
   def _start(self) -> None:
     actor_class = ray.remote(actor_lib.PriorActor).options(**self._options)
     self._actor = actor_class.remote()
-    self._build = self._actor.build.remote(self._recipe)
+    self._build = self._ask_to_build()
+
+  def _ask_to_build(self) -> ray.ObjectRef:
+    return self._actor.build.remote(self._recipe)
 
   def wait_until_ready(self) -> None:
     """Returns when the prior is built; a loss meanwhile is made good."""
@@ -93,7 +96,7 @@ class Host:
     self._birth = self.receive(None, self._build, self.limits.build_deadline_s)
 
   def _build_again(self) -> None:
-    self._build = self._actor.build.remote(self._recipe)
+    self._build = self._ask_to_build()
     self._await_build()
 
   def ask(self, request: messages.ScoreRequest) -> Asked:
@@ -158,15 +161,11 @@ class Host:
 
   def save(self) -> messages.ProxyState:
     """Returns the proxy with every fit sent so far; the journal begins anew."""
-    reference = self._actor.save_proxy.remote()
 
-    def again():
+    def save_proxy():
       return self.receive(None, self._actor.save_proxy.remote())
 
-    def first():
-      return self.receive(None, reference)
-
-    state = self._insist(None, first, again, again)
+    state = self._insist(None, save_proxy, save_proxy, save_proxy)
     self.journal.reset(state)
     return state
 
@@ -268,7 +267,7 @@ class Host:
     until = time.monotonic() + self.limits.build_deadline_s
     while True:
       left = until - time.monotonic()
-      build = self._actor.build.remote(self._recipe)
+      build = self._ask_to_build()
       try:
         self._birth = self.receive(step, build, max(left, _POLL_S))
         return
