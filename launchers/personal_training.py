@@ -1,6 +1,8 @@
 """The training behind `launchers.personalize`: steps, samples, checkpoints."""
 
 import csv
+import hashlib
+import itertools
 import json
 import pathlib
 import shutil
@@ -62,7 +64,7 @@ class PersonalTraining:
       directory, options.dtype, options.device, train=True
     )
     self._losses: list[float] = []
-    of_class = self._sample_class() if options.class_weight else None
+    of_class = self._sample_class() if options.class_prompt else None
     self._sample_sheet('before')
     self._stream = concept_images.ConceptStream(
       concept, options.batch_size, options.seed, of_class=of_class
@@ -80,7 +82,7 @@ class PersonalTraining:
       num_steps=self._num_steps,
       learning_rate=self._rate,
       train_text_encoder=options.train_text_encoder,
-      class_weight=options.class_weight,
+      class_weight=options.class_weight if options.class_prompt else 0.0,
       lora_rank=options.lora_rank,
       seed=options.seed,
     )
@@ -139,8 +141,13 @@ class PersonalTraining:
   def _sample_class(self) -> concept_images.ConceptSet:
     """Draws pictures of the class from the prior as it is, once."""
     options = self._options
-    path = self._work / 'class.npy'
-    prompts = (options.class_prompt,) * options.num_class_images
+    texts = itertools.cycle(options.class_prompt)
+    prompts = tuple(itertools.islice(texts, options.num_class_images))
+    # Named by what they are of: the same command may come with another class
+    # before there is a checkpoint.
+    made_from = [prompts, options.seed, digest.weight_digests(self._directory)]
+    name = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
+    path = self._work / f'class-{name}.npy'
     if not path.is_file():
       images = sample.sample(
         self._pipeline, prompts, _GUIDANCE, _SAMPLER_STEPS, options.seed
@@ -246,8 +253,9 @@ class PersonalTraining:
     text = ' and the text encoder' if options.train_text_encoder else ''
     preserved = (
       f' Prior preservation: {options.num_class_images} samples of '
-      f'"{options.class_prompt}", weight {options.class_weight:g}.'
-      if options.class_weight
+      f'{", ".join(map(json.dumps, options.class_prompt))}, weight '
+      f'{options.class_weight:g}.'
+      if options.class_prompt
       else ''
     )
     digests = '\n'.join(

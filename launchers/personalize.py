@@ -48,8 +48,8 @@ class Options:
   batch_size: int = 4
   lora_rank: int = 0
   train_text_encoder: bool = False
-  class_prompt: str = ''
-  class_weight: float = 0.0
+  class_prompt: Sequence[str] = ()
+  class_weight: float = 1.0
   num_class_images: int = 32
   dtype: str = 'bfloat16'
   device: str = 'auto'
@@ -80,10 +80,13 @@ def define_flags() -> None:
   flags.DEFINE_integer('batch_size', 4, 'Pictures of the subject a step.', 1)
   flags.DEFINE_integer('lora_rank', 0, 'Move a LoRA only; 0: all weights.', 0)
   flags.DEFINE_bool('train_text_encoder', False, 'Move the text encoder too.')
-  flags.DEFINE_string('class_prompt', '', "Prior preservation: 'a man'.")
-  flags.DEFINE_float(
-    'class_weight', 0.0, 'Of the class-prior loss; the paper has none.', 0.0
+  flags.DEFINE_multi_string(
+    'class_prompt',
+    [],
+    'Prior preservation, which the paper has not: texts that shall go on to '
+    "mean what they mean, such as 'a portrait of a man'. May be repeated.",
   )
+  flags.DEFINE_float('class_weight', 1.0, 'Of the class-prior loss.', 0.0)
   flags.DEFINE_integer('num_class_images', 32, 'Sampled from the prior.', 1)
   flags.DEFINE_enum(
     'dtype', 'bfloat16', ['float32', 'bfloat16', 'float16'], 'To compute in.'
@@ -117,12 +120,8 @@ def personalize(options: Options) -> None:
   directory = locate.locate(options.prior)
   family = families.read_family(pathlib.Path(directory))
   prompt = options.prompt or default_prompt(options.kind)
-  checks.check_prior(directory, [prompt, options.class_prompt])
+  checks.check_prior(directory, [prompt, *options.class_prompt])
   check_identifier(prompt, family.settings.get('identifier_tokens', {}))
-  if options.class_weight and not options.class_prompt:
-    raise ValueError(
-      'class_weight without a class: expected --class_prompt, such as "a man".'
-    )
   # Before any weight is loaded: what is wrong with a picture is told at once.
   concept = concept_images.ConceptSet(
     *personal_pictures.read(options, family.image_size, prompt)

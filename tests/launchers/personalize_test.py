@@ -119,12 +119,26 @@ def test_a_lora_is_merged_and_kept_alone(options, prior, tmp_path):
 
 
 def test_the_class_is_preserved_from_samples_of_the_prior(options, tmp_path):
-  personalize.personalize(
-    dataclasses.replace(
-      options, class_prompt='a man', class_weight=1.0, num_class_images=3
-    )
+  of_class = dataclasses.replace(
+    options, class_prompt=('a man', ''), num_class_images=3
   )
-  assert '"a man", weight 1' in (tmp_path / 'me' / 'README.md').read_text()
+  personalize.personalize(of_class)
+  card = (tmp_path / 'me' / 'README.md').read_text()
+  assert '3 samples of "a man", "", weight 1.' in card
+
+
+def test_another_class_gets_pictures_of_its_own(options, tmp_path):
+  stopped = dataclasses.replace(
+    options, class_prompt=('a man',), num_class_images=2, max_minutes=1e-9
+  )
+  personalize.personalize(stopped)
+  work = tmp_path / 'me.training'
+  (work / personal_training.CHECKPOINT).unlink()
+  personalize.personalize(
+    dataclasses.replace(stopped, class_prompt=('a woman',))
+  )
+  one, other = (np.load(path) for path in work.glob('class-*.npy'))
+  assert (one != other).any()
 
 
 @pytest.mark.parametrize('family', ['sd1', 'sdxl', 'if', 'sd3'])
@@ -151,7 +165,7 @@ def test_every_family_is_personalised(options, family, tmp_path):
     ({'prompt': ''}, 'expected --prompt with the identifier token'),
     ({'images': ''}, 'expected --images=FOLDER'),
     ({'kind': 'avatar'}, 'expected --subject'),
-    ({'class_weight': 1.0}, 'class_weight without a class'),
+    ({'class_prompt': ('a [x] man',)}, "unknown words: '[x]'"),
     ({'prior': 'colour'}, "did you mean 'color'"),
   ],
 )
