@@ -210,7 +210,7 @@ class PersonalTraining:
       'learning_rate': self._rate,
       'lora_rank': self._options.lora_rank,
       'train_text_encoder': self._options.train_text_encoder,
-      'class_weight': self._options.class_weight,
+      'class_weight': self._tuning().class_weight,
       'dtype': self._options.dtype,
       'seed': self._options.seed,
     }
