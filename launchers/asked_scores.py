@@ -33,6 +33,7 @@ COLUMNS = (
   'identity_agreement',
   'true_identity_agreement',
   'identity_chance',
+  'identity_rank',
 )
 
 

@@ -22,7 +22,8 @@ subject that is known, there are more numbers:
   --truth=5:2      psnr, ssim and normal_error_deg against procedural head 2 of
                    family 5, for a NeRF that should show it
   --subject=5:2    identity_agreement, for an edit of that head: how far the
-                   judge still sees in it what the sentence does not change
+                   judge still sees in it what the sentence does not change,
+                   and identity_rank, its place among 99 strangers
 """
 
 from collections.abc import Mapping, Sequence
@@ -221,6 +222,8 @@ def _mean(values) -> float | None:
 
 
 def _cell(value) -> str:
+  if isinstance(value, int):
+    return str(value)
   return '-' if value is None else f'{value:.3f}'
 
 

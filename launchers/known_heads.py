@@ -19,7 +19,9 @@ from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import metrics
 
 NUM_TRUE_HEADS = 6
-_FAMILY = 77  # Of no training.
+NUM_STRANGERS = 99  # Whom an edit could be taken for.
+_FAMILY = 77  # Of no training, as
+_STRANGERS = 79  # this one.
 _NAME = re.compile(r'(\d+):(\d+)(:neutral)?')
 
 
@@ -129,7 +131,7 @@ def identity(
   pictures: np.ndarray,
   subject: heads.Head,
   prompt: str,
-) -> dict[str, float]:
+) -> dict[str, float | int]:
   """Says how far an edit still shows its subject.
 
   What counts is every visible attribute of the subject that the sentence does
@@ -146,14 +148,27 @@ def identity(
     'identity_agreement', the share of views with what was kept;
     'true_identity_agreement', what heads that have both the kept and the asked
     attributes score; 'identity_chance', what heads score that have the asked
-    ones only, i.e. that follow the sentence and are anybody.
+    ones only, i.e. that follow the sentence and are anybody; 'identity_rank',
+    the subject's place among `NUM_STRANGERS` others, by how well the judge
+    finds that they fit: 1 if it recognises the subject.
   """
   asked = asked_attributes(prompt)
-  own = head_attributes.visible(subject.attributes)
-  kept = {name: value for name, value in own.items() if name not in asked}
+  strangers = [
+    heads.sample_head(_STRANGERS, index) for index in range(NUM_STRANGERS)
+  ]
+  kept, *others = [
+    {
+      name: value
+      for name, value in head_attributes.visible(head.attributes).items()
+      if name not in asked
+    }
+    for head in (subject, *strangers)
+  ]
   size = pictures.shape[1]
   verdict = agreement.measure(judge, pictures, views.words, kept)
+  fits = agreement.log_likelihood(judge, pictures, views.words, [kept, *others])
   return {
+    'identity_rank': 1 + int(np.sum(fits[1:] > fits[0])),
     'identity_agreement': verdict.overall,
     'true_identity_agreement': true_agreement(
       judge, views, kept | asked, kept, size

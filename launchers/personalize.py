@@ -1,7 +1,8 @@
 """Makes a prior of your own: pictures in, a new diffusers directory out.
 
   python -m launchers.personalize --kind=photos --images=PHOTOS \\
-    --prompt='a [v] portrait of a man' --out=runs/me
+    --prompt='a [v] portrait of a man' --class_prompt='a portrait of a man' \\
+    --out=runs/me
   python -m launchers.personalize --kind=avatar --subject=runs/green \\
     --prompt='a [v] portrait of a man' --out=runs/green_again
   python -m launchers.personalize --kind=normal --subject=0:3 --out=runs/normal
@@ -10,6 +11,11 @@ DreamBooth (method.md section 5): the prior of `--prior` is fine-tuned on a few
 pictures of one subject under an identifier token. `photos` are a folder of
 five or more; `avatar` are 60 colour renders and `normal` 60 world-normal
 renders of a run's avatar, or of procedural head FAMILY:INDEX.
+
+The paper has no class-prior loss. A small prior without one soon draws its
+subject whatever the text is, the empty one too; guidance is the difference
+between the two, so nothing is left in it that knows the subject, and an edit
+loses them. `--class_prompt` says which texts go on to mean what they meant.
 
 `--out` appears whole at the end, and holds the prior, samples from before and
 after (`report.html`) and a model card. Until then the work lies in
@@ -50,7 +56,7 @@ class Options:
   train_text_encoder: bool = False
   class_prompt: Sequence[str] = ()
   class_weight: float = 1.0
-  num_class_images: int = 32
+  num_class_images: int = 64
   dtype: str = 'bfloat16'
   device: str = 'auto'
   seed: int = 0
@@ -87,7 +93,7 @@ def define_flags() -> None:
     "mean what they mean, such as 'a portrait of a man'. May be repeated.",
   )
   flags.DEFINE_float('class_weight', 1.0, 'Of the class-prior loss.', 0.0)
-  flags.DEFINE_integer('num_class_images', 32, 'Sampled from the prior.', 1)
+  flags.DEFINE_integer('num_class_images', 64, 'Sampled from the prior.', 1)
   flags.DEFINE_enum(
     'dtype', 'bfloat16', ['float32', 'bfloat16', 'float16'], 'To compute in.'
   )

@@ -103,6 +103,38 @@ def measure(
   )
 
 
+def log_likelihood(
+  judge: judge_lib.Judge,
+  images: np.ndarray,
+  view_words: Sequence[str],
+  candidates: Sequence[Mapping[str, object]],
+) -> np.ndarray:
+  """Says how well each of K descriptions fits [N, H, W, 3] pictures of a head.
+
+  Returns:
+    [K]: the mean over what a description names of the mean over views of the
+    judge's log probability of it; to compare descriptions by.
+
+  Raises:
+    ValueError: a description names nothing that can be judged.
+  """
+  answers = judge.probabilities(images)
+  fits = [[] for _ in candidates]
+  for question in judge.questions:
+    rows = [i for i, word in enumerate(view_words) if word in question.views]
+    if question.name == 'view' or not rows:
+      continue
+    seen = np.log(np.maximum(answers[question.name][rows], 1e-6)).mean(0)
+    by_value = dict(zip(question.values, seen, strict=True))
+    for fit, candidate in zip(fits, candidates, strict=True):
+      value = str(candidate.get(question.name))
+      if value in by_value:
+        fit.append(by_value[value])
+  if not all(fits):
+    raise ValueError('a description names nothing that the judge can tell.')
+  return np.array([np.mean(fit) for fit in fits])
+
+
 def measure_each(
   judge: judge_lib.Judge,
   images: np.ndarray,

@@ -128,3 +128,31 @@ def test_portraits_are_the_judging_views_that_show_a_whole_face():
   half_heights = views.distance * views.tan_half_fov
   np.testing.assert_allclose(half_heights, orbits.HEAD_HALF_HEIGHT)
   assert set(views.azimuth) <= set(judged.azimuth)
+
+
+def test_the_description_that_fits_best_is_the_likeliest():
+  judge = FixedJudge(
+    skin=['red', 'red', 'green', 'red'], hat=['cap', 'cap', 'hat', 'hat']
+  )
+  fits = agreement.log_likelihood(
+    judge,
+    np.zeros((len(WORDS), 8, 8, 3)),
+    WORDS,
+    [
+      {'skin': 'red', 'hat': 'cap', 'beard': 'none of its questions'},
+      {'skin': 'green', 'hat': 'cap'},
+      {'skin': 'green', 'hat': 'crown'},
+      {'hat': 'cap'},
+    ],
+  )
+  never = np.log(1e-6)
+  # Red in two of three views, the hat from the front alone.
+  expected = [never / 6, never / 3, (2 / 3 + 1) * never / 2, 0.0]
+  np.testing.assert_allclose(fits, expected)
+
+
+def test_a_description_of_nothing_is_refused():
+  with pytest.raises(ValueError, match='nothing that the judge can tell'):
+    agreement.log_likelihood(
+      FixedJudge(), np.zeros((len(WORDS), 8, 8, 3)), WORDS, [{'beard': 'long'}]
+    )

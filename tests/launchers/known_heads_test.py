@@ -63,12 +63,14 @@ def test_a_subject_with_a_hat_is_still_the_subject(judge, subject):
   assert row['identity_agreement'] > 0.9
   assert row['true_identity_agreement'] > 0.85
   assert row['identity_chance'] < 0.8
+  assert row['identity_rank'] <= 3
 
 
 def test_somebody_else_with_the_hat_is_not(judge, subject):
   other = heads.sample_head(78, 0, fixed={**ASKED, 'skin': 'blue'})
   row = identity(judge, subject, other)
   assert row['identity_agreement'] < row['true_identity_agreement'] - 0.15
+  assert row['identity_rank'] > 10
 
 
 def test_what_the_sentence_changes_does_not_count(judge, subject):
