@@ -47,7 +47,7 @@ class Asked:
     prompts: what r_precision has to tell a run's own prompt from.
     truth: the subject's pictures from the judging views, as
       `evaluation.truth` takes them; give psnr, ssim and normal_error_deg.
-    subject: whom the runs edit; gives identity_agreement.
+    subject: whom the runs edit; gives identity_agreement and identity_rank.
   """
 
   clip: clip_lib.Clip | None = None

@@ -83,14 +83,12 @@ def measure(
   Raises:
     ValueError: nothing that was asked can be judged.
   """
-  answers = judge.probabilities(images)
   shares, chances = {}, []
-  for question in judge.questions:
-    rows = [i for i, word in enumerate(view_words) if word in question.views]
+  for question, answers in _answers(judge, images, view_words):
     value = str(asked.get(question.name))
-    if question.name == 'view' or value not in question.values or not rows:
+    if value not in question.values:
       continue
-    seen = answers[question.name][rows].argmax(-1)
+    seen = answers.argmax(-1)
     shares[question.name] = float(np.mean(seen == question.values.index(value)))
     chances.append(1 / len(question.values))
   if not shares:
@@ -118,13 +116,9 @@ def log_likelihood(
   Raises:
     ValueError: a description names nothing that can be judged.
   """
-  answers = judge.probabilities(images)
   fits = [[] for _ in candidates]
-  for question in judge.questions:
-    rows = [i for i, word in enumerate(view_words) if word in question.views]
-    if question.name == 'view' or not rows:
-      continue
-    seen = np.log(np.maximum(answers[question.name][rows], 1e-6)).mean(0)
+  for question, answers in _answers(judge, images, view_words):
+    seen = np.log(np.maximum(answers, 1e-6)).mean(0)
     by_value = dict(zip(question.values, seen, strict=True))
     for fit, candidate in zip(fits, candidates, strict=True):
       value = str(candidate.get(question.name))
@@ -133,6 +127,15 @@ def log_likelihood(
   if not all(fits):
     raise ValueError('a description names nothing that the judge can tell.')
   return np.array([np.mean(fit) for fit in fits])
+
+
+def _answers(judge, images, view_words):
+  """Yields each question of a head, with its answers from views that tell."""
+  answers = judge.probabilities(images)
+  for question in judge.questions:
+    rows = [i for i, word in enumerate(view_words) if word in question.views]
+    if question.name != 'view' and rows:
+      yield question, answers[question.name][rows]
 
 
 def measure_each(
