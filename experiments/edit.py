@@ -36,7 +36,7 @@ def get_config(preset: str = 'default') -> config_lib.RunConfig:
   )
   generic.enabled = preset == 'blend'
   generic.weight = 0.5
-  # It has never seen the subject: at 1 it pulls hats and beards of theirs off.
+  # It has never seen the subject: at 1 some are lost (README, subject 5:9).
   normal.weight = 0.25
   if preset == 'normal':
     normal.directory = 'runs/personal_normal'
