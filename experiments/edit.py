@@ -17,18 +17,18 @@ Presets:
             launchers.personalize --kind=normal
 """
 
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.core import names
 
 PRESETS = ('default', 'blend', 'normal')
 
 
-def get_config(preset: str = 'default') -> config_lib.RunConfig:
+def get_config(preset: str = 'default') -> schema.RunConfig:
   if preset not in PRESETS:
     raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
-  run = config_lib.RunConfig(prompt='a portrait of a man with green skin')
+  run = schema.RunConfig(prompt='a portrait of a man with green skin')
   generic, normal = run.priors['generic'], run.priors['normal']
-  run.priors['personal'] = config_lib.PriorConfig(
+  run.priors['personal'] = schema.PriorConfig(
     directory='runs/personal',
     prompt_template='a [v] portrait of {target}',
     guidance_scale=10.0,  # Editing takes 10 to 25 (O15),

@@ -12,15 +12,15 @@ Presets:
               finds rougher surfaces
 """
 
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.core import names
 
 PRESETS = ('default', 'no_normal')
 
 
-def get_config(preset: str = 'default') -> config_lib.RunConfig:
+def get_config(preset: str = 'default') -> schema.RunConfig:
   if preset not in PRESETS:
     raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
-  run = config_lib.RunConfig()
+  run = schema.RunConfig()
   run.priors['normal'].enabled = preset != 'no_normal'
   return run

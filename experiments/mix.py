@@ -15,7 +15,7 @@ Other weights, here or for concepts of your own:
   --config.concepts="[('a portrait of a joker', 1.5), ('...', -0.5)]"
 """
 
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.core import names
 
 # Weights on a channel must add up to more than 0 (method.md O8).
@@ -32,12 +32,12 @@ PRESETS = {
 }
 
 
-def get_config(preset: str = 'happy_sad') -> config_lib.RunConfig:
+def get_config(preset: str = 'happy_sad') -> schema.RunConfig:
   if preset not in PRESETS:
     raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
-  run = config_lib.RunConfig()
+  run = schema.RunConfig()
   run.concepts = [
-    config_lib.ConceptConfig(text, weight) for text, weight in PRESETS[preset]
+    schema.ConceptConfig(text, weight) for text, weight in PRESETS[preset]
   ]
   # What reports are titled by; the concepts say what is asked.
   run.prompt = run.concepts[0].text

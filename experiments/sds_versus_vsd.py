@@ -14,7 +14,7 @@ Presets:
   sds100   no proxy, guidance 100: expect neon colours and little texture
 """
 
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.core import names
 
 # Preset -> objective and guidance scale; None keeps the prior's own.
@@ -25,11 +25,11 @@ PRESETS = {
 }
 
 
-def get_config(preset: str = 'vsd') -> config_lib.RunConfig:
+def get_config(preset: str = 'vsd') -> schema.RunConfig:
   if preset not in PRESETS:
     raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
   objective, guidance_scale = PRESETS[preset]
-  run = config_lib.RunConfig()
+  run = schema.RunConfig()
   for prior in run.priors.values():
     prior.objective = objective
     if guidance_scale is not None:

@@ -6,16 +6,16 @@
 Nothing is learned in two steps; expect the mean head in every result.
 """
 
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.core import names
 
 PRESETS = ('default',)
 
 
-def get_config(preset: str = 'default') -> config_lib.RunConfig:
+def get_config(preset: str = 'default') -> schema.RunConfig:
   if preset not in PRESETS:
     raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
-  run = config_lib.RunConfig(num_steps=2)
+  run = schema.RunConfig(num_steps=2)
   run.views.num_views = 1
   run.views.resolution = 16
   run.checkpoints.every = 1

@@ -18,9 +18,9 @@ from absl import flags
 from ml_collections import config_flags
 from ml_collections.config_flags import config_path
 
-from mmdist.core import config as config_lib
-from mmdist.core import config_checks
-from mmdist.core import config_io
+from mmdist.config import schema
+from mmdist.config import serialization
+from mmdist.config import validation
 from mmdist.core import names
 
 DEFAULT_EXPERIMENT = 'experiments/generate.py'
@@ -37,7 +37,7 @@ class ConceptsParser(flags.ArgumentParser):
   A third item of a concept may be the tuple of the priors that it asks.
   """
 
-  def parse(self, argument: Any) -> list[config_lib.ConceptConfig]:
+  def parse(self, argument: Any) -> list[schema.ConceptConfig]:
     if isinstance(argument, list):  # The field's default.
       return argument
     try:
@@ -51,17 +51,17 @@ class ConceptsParser(flags.ArgumentParser):
     return 'concepts'
 
 
-def _concept(item) -> config_lib.ConceptConfig:
+def _concept(item) -> schema.ConceptConfig:
   text, weight, *priors = item
   if not isinstance(text, str) or len(priors) > 1:
     raise ValueError(item)
-  return config_lib.ConceptConfig(text, float(weight), tuple(*priors))
+  return schema.ConceptConfig(text, float(weight), tuple(*priors))
 
 
 def define_config(
   default: str = DEFAULT_EXPERIMENT,
   flag_values: flags.FlagValues = flags.FLAGS,
-  kind: type = config_lib.RunConfig,
+  kind: type = schema.RunConfig,
 ) -> flags.FlagHolder:
   """Defines --config; read it with `load` after `parse_flags`.
 
@@ -70,7 +70,7 @@ def define_config(
     flag_values: other than absl's only in tests.
     kind: dataclass that the experiments return.
   """
-  concepts = typing.get_type_hints(config_lib.RunConfig)['concepts']
+  concepts = typing.get_type_hints(schema.RunConfig)['concepts']
   config_flags.register_flag_parser_for_type(concepts, ConceptsParser())
   argv: list[str] = []  # Filled by `parse_flags`, which puts it in order.
   holder = config_flags.DEFINE_config_file(
@@ -87,9 +87,9 @@ def define_config(
   return holder
 
 
-def describe_fields(default: str, kind: type = config_lib.RunConfig) -> str:
+def describe_fields(default: str, kind: type = schema.RunConfig) -> str:
   """Returns the help text: how to choose an experiment, and every field."""
-  leaves = config_io.flatten(kind())
+  leaves = serialization.flatten(kind())
   lines = [f'--config.{path}={value!r}' for path, value in leaves.items()]
   return (
     f'experiments/NAME.py or experiments/NAME.py:PRESET (default {default}). '
@@ -97,10 +97,10 @@ def describe_fields(default: str, kind: type = config_lib.RunConfig) -> str:
   )
 
 
-def load(holder: flags.FlagHolder) -> config_lib.RunConfig:
+def load(holder: flags.FlagHolder) -> schema.RunConfig:
   """Returns the checked configuration; ValueError in one line."""
   config = holder.value
-  config_checks.validate(config)
+  validation.validate(config)
   return config
 
 
@@ -129,7 +129,7 @@ def parse_flags(
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
-  """Says whether --help, --helpfull or the like is among the words."""
+  """Returns whether --help, --helpfull or the like is among the words."""
   return any(re.fullmatch(r'--?(help\w*|\?)', a) for a in argv[1:])
 
 
@@ -159,9 +159,7 @@ def _value_of(word: str, words) -> str:
   return value
 
 
-def check_overrides(
-  argv: Sequence[str], kind: type = config_lib.RunConfig
-) -> None:
+def check_overrides(argv: Sequence[str], kind: type = schema.RunConfig) -> None:
   """Raises one-line errors for what `config_flags` would trip over."""
   config = load_experiment(argv[1].partition('=')[2], kind)
   for word in argv[2:]:
@@ -172,7 +170,7 @@ def check_overrides(
       _check_path(config, override[1])
 
 
-def load_experiment(name: str, kind: type = config_lib.RunConfig) -> Any:
+def load_experiment(name: str, kind: type = schema.RunConfig) -> Any:
   """Returns the config of 'experiments/NAME.py:PRESET'.
 
   Raises:
@@ -209,12 +207,12 @@ def _check_path(config: Any, path: str) -> None:
     known = _children(config)
     if part not in known:
       raise ValueError(
-        config_io.unknown_field(
-          config_io.join(done, part), str(part), map(str, known)
+        serialization.unknown_field(
+          serialization.join(done, part), str(part), map(str, known)
         )
       )
     config = known[part]()
-    done = config_io.join(done, part)
+    done = serialization.join(done, part)
   if dataclasses.is_dataclass(config) or isinstance(config, dict):
     fields = ', '.join(map(str, _children(config)))
     raise ValueError(

@@ -33,21 +33,21 @@ import pathlib
 from absl import flags
 import numpy as np
 
-from launchers import asked_scores
-from launchers import clay
-from launchers import finished_run
-from launchers import known_heads
 from launchers import terminal
-from mmdist import workdir as workdir_lib
 from mmdist.cameras import orbits
-from mmdist.core import assets
+from mmdist.config import schema
+from mmdist.core import asset_paths
 from mmdist.core import atomic
-from mmdist.core import config as config_lib
-from mmdist.data import head_questions
 from mmdist.evaluation import agreement
+from mmdist.evaluation import asked_scores
+from mmdist.evaluation import clay
 from mmdist.evaluation import judge as judge_lib
+from mmdist.evaluation import known_heads
 from mmdist.evaluation import metrics
+from mmdist.heads import questions as head_questions
 from mmdist.nerf import images as nerf_images
+from mmdist.run import opening
+from mmdist.run import workdir as workdir_lib
 
 RESOLUTION = 64  # The judge's; other metrics are of the same pictures.
 COLUMNS = (
@@ -85,7 +85,7 @@ def define_flags() -> None:
   )
 
 
-def judged_prompt(run: config_lib.RunConfig) -> str:
+def judged_prompt(run: schema.RunConfig) -> str:
   """Returns the prompt, or of several concepts the one that weighs most."""
   wanted = [concept for concept in run.concepts if concept.weight > 0]
   if run.concepts and not wanted:
@@ -114,7 +114,7 @@ def clay_agreement(
   normals: np.ndarray,
   attributes: Mapping[str, object],
 ) -> dict[str, float | None]:
-  """Says whether the shape alone has what was asked of it.
+  """Returns whether the shape alone has what was asked of it.
 
   Returns:
     'clay_agreement' of normals lit as clay, over hats, horns and the like, and
@@ -155,8 +155,8 @@ def evaluate_run(
   Raises:
     FileNotFoundError, ValueError: in one line.
   """
-  avatar = finished_run.open_run(workdir)
-  params = finished_run.start_params(avatar) if start else avatar.params
+  avatar = opening.open_run(workdir)
+  params = opening.start_params(avatar) if start else avatar.params
   prompt = judged_prompt(avatar.run)
   attributes = known_heads.asked_attributes(prompt)
   views = agreement.judging_views()
@@ -236,14 +236,14 @@ def main(argv: Sequence[str]) -> None:
   options, runs = flags.FLAGS, argv[1:]
   if options.digest:
     for run in runs:
-      step, digest = finished_run.digest(run)
+      step, digest = opening.digest(run)
       print(f'{digest}  {step}  {run}')
     return
   if options.out and not pathlib.Path(options.out).parent.is_dir():
     raise FileNotFoundError(
       f'--out={options.out} is in a folder that does not exist; make it first.'
     )
-  judge = judge_lib.load(assets.resolve(options.judge))
+  judge = judge_lib.load(asset_paths.resolve(options.judge))
   prompts = [judged_prompt(workdir_lib.read_config(run)) for run in runs]
   asked = asked_scores.open_asked(options, prompts, RESOLUTION)
   rows = [evaluate_run(run, judge, options.start, asked) for run in runs]

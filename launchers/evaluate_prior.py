@@ -21,17 +21,17 @@ import json
 from absl import flags
 import numpy as np
 
-from launchers import clay
 from launchers import terminal
 from mmdist.cameras import orbits
-from mmdist.core import assets
+from mmdist.core import asset_paths
 from mmdist.core import seeds
-from mmdist.data import captions
-from mmdist.data import head_attributes
-from mmdist.data import head_questions
-from mmdist.data import heads
 from mmdist.evaluation import agreement
+from mmdist.evaluation import clay
 from mmdist.evaluation import judge as judge_lib
+from mmdist.heads import attributes as head_attributes
+from mmdist.heads import captions
+from mmdist.heads import questions as head_questions
+from mmdist.heads import subjects
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
 
@@ -49,7 +49,7 @@ class Questions:
     texts: N captions.
   """
 
-  people: tuple[heads.Head, ...]
+  people: tuple[subjects.Head, ...]
   views: orbits.Views
   texts: tuple[str, ...]
 
@@ -91,7 +91,7 @@ def _head_that_shows(combination, seed, number):
   """Draws heads until one shows it: bald ones have no pink hair."""
   for attempt in itertools.count():
     index = 1000 * number + attempt
-    head = heads.sample_head(HEAD_FAMILY + seed, index, fixed=combination)
+    head = subjects.sample_head(HEAD_FAMILY + seed, index, fixed=combination)
     if combination.items() <= head_attributes.visible(head.attributes).items():
       return head
 
@@ -128,7 +128,7 @@ def evaluate(
   samples = sample.sample(
     pipeline, questions.texts, guidance_scale, sampler_steps, seed
   )
-  truth = heads.render_heads(questions.people, questions.views, size)
+  truth = subjects.render_heads(questions.people, questions.views, size)
   asked = [captions.parse(text) for text in questions.texts]
   normal = channel == 'normal'
   renders = (
@@ -190,8 +190,10 @@ def main(argv: Sequence[str]) -> None:
     raise ValueError(
       'expected one prior: python -m launchers.evaluate_prior color'
     )
-  judge = judge_lib.load(assets.resolve(values.judge))
-  pipeline = pipelines.open_pipeline(assets.resolve(argv[1]), 'float32', 'cpu')
+  judge = judge_lib.load(asset_paths.resolve(values.judge))
+  pipeline = pipelines.open_pipeline(
+    asset_paths.resolve(argv[1]), 'float32', 'cpu'
+  )
   questions = make_questions(values.num, values.seed, values.channel)
   row, pictures = evaluate(
     pipeline,

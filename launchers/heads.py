@@ -85,7 +85,7 @@ def write_shards(
   )
   import tqdm
 
-  from mmdist.data import head_shards
+  from mmdist.heads import shards as head_shards
 
   for number in tqdm.tqdm(numbers, unit='shard'):
     head_shards.write_shard(out, seed, number, allow_held_out=held_out)
@@ -98,14 +98,14 @@ def write_heads(out: pathlib.Path, options: Options) -> None:
   import numpy as np
 
   from mmdist.cameras import orbits
-  from mmdist.data import captions
-  from mmdist.data import heads
   from mmdist.data import multiview
+  from mmdist.heads import captions
+  from mmdist.heads import subjects
   from mmdist.results import sheets
 
   numbers = range(options.num)
   people = [
-    heads.sample_head(options.seed, i, options.neutral) for i in numbers
+    subjects.sample_head(options.seed, i, options.neutral) for i in numbers
   ]
   views = orbits.make_views(
     np.array([0.0, -0.6, 1.2]),
@@ -116,7 +116,7 @@ def write_heads(out: pathlib.Path, options: Options) -> None:
   )
   rows = []
   for head in people:
-    pictures = heads.render_heads(
+    pictures = subjects.render_heads(
       [head] * len(views), views, options.resolution, supersampling=2
     )
     rows += [*pictures.over(np.full(3, 0.75)), *pictures.normals]
@@ -124,7 +124,7 @@ def write_heads(out: pathlib.Path, options: Options) -> None:
   sheets.save_grid(out / 'sheet.png', np.stack(rows), columns=6)
   lines = [captions.describe(head.attributes) for head in people]
   (out / 'captions.txt').write_text('\n'.join(lines) + '\n')
-  made = heads.multiview_set(
+  made = subjects.multiview_set(
     options.seed,
     options.num,
     options.cameras,
@@ -146,11 +146,11 @@ def write_photos(
 
   from mmdist.cameras import orbits
   from mmdist.core import seeds
-  from mmdist.data import captions
-  from mmdist.data import heads
+  from mmdist.heads import captions
+  from mmdist.heads import subjects
 
   rng = seeds.generator(seed, index, 'photos')
-  head = heads.sample_head(seed, index)
+  head = subjects.sample_head(seed, index)
   views = orbits.make_views(
     rng.uniform(-0.9, 0.9, num),
     rng.uniform(-0.15, 0.35, num),
@@ -159,7 +159,7 @@ def write_photos(
     orbits.HEAD_HALF_HEIGHT * rng.uniform(0.9, 1.2, num),
   )
   greys = np.repeat(rng.uniform(0.4, 0.95, (num, 1)), 3, axis=1)
-  pictures = heads.render_heads([head] * num, views, resolution)
+  pictures = subjects.render_heads([head] * num, views, resolution)
   out.mkdir(parents=True, exist_ok=True)
   for number, picture in enumerate(pictures.over(greys)):
     path = out / f'photo-{number:02}.png'

@@ -18,27 +18,27 @@ from absl import flags
 import jax
 
 from launchers import config_flag
-from launchers import device_setup
-from launchers import finished_run
-from launchers import resuming
 from launchers import terminal
-from mmdist import optimize
-from mmdist import reporting
-from mmdist import stopping
-from mmdist import workdir as workdir_lib
+from mmdist import loop
 from mmdist.cameras import orbits
-from mmdist.core import assets
-from mmdist.core import config as config_lib
-from mmdist.core import config_io
+from mmdist.config import schema
+from mmdist.config import serialization
+from mmdist.core import asset_paths
 from mmdist.core import messages
 from mmdist.distribution import executor as executor_lib
-from mmdist.distribution import host
 from mmdist.distribution import ray_executor
+from mmdist.distribution import supervisor
 from mmdist.learner import start
 from mmdist.nerf import field
 from mmdist.objectives import concept
 from mmdist.objectives import prompts
 from mmdist.results import make
+from mmdist.run import device_setup
+from mmdist.run import opening
+from mmdist.run import reporting
+from mmdist.run import resuming
+from mmdist.run import stopping
+from mmdist.run import workdir as workdir_lib
 
 _CONFIG = config_flag.define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -85,7 +85,7 @@ def main(_: Sequence[str]) -> None:
     print(f'warning: {line}', file=sys.stderr)
   representation, params = load_start(run)
   check_priors(objective, run)
-  print(config_io.format_config(run))
+  print(serialization.format_config(run))
   recipes = make_recipes(run, objective, threads.prior)
   for line in preflight(recipes, run.views.num_views):
     print(line)
@@ -99,7 +99,7 @@ def main(_: Sequence[str]) -> None:
 
 def make_avatar(
   workdir: pathlib.Path,
-  run: config_lib.RunConfig,
+  run: schema.RunConfig,
   recipes: Sequence[messages.PriorRecipe],
   representation: field.Representation,
   params: dict,
@@ -114,7 +114,7 @@ def make_avatar(
     run: the checked configuration.
     recipes: of the priors that it asks.
     representation, params: what it starts from.
-    may_change: see `mmdist.workdir`.
+    may_change: see `mmdist.run.workdir`.
 
   Raises:
     ValueError: in one line; it cannot go on with what has changed.
@@ -126,7 +126,7 @@ def make_avatar(
     resuming.check_unchanged(workdir, changes)
     workdir_lib.claim(workdir, run, may_change)
     print(f'{workdir} is finished: {run.num_steps} of {run.num_steps} steps.')
-    return finished_run.open_run(workdir).params
+    return opening.open_run(workdir).params
   # Before any prior is loaded; they are then read from the system's cache.
   weights = resuming.weight_digests(recipes)
   changes += workdir_lib.check_weights(workdir, weights, may_change)
@@ -137,7 +137,7 @@ def make_avatar(
     for change in changes:
       print(f'changed: {change}', file=sys.stderr)
     with stop:
-      state = optimize.optimize(
+      state = loop.optimize(
         run,
         workdir,
         executor,
@@ -155,14 +155,14 @@ def make_avatar(
   return jax.device_get(state.params)
 
 
-def is_finished(workdir: pathlib.Path, run: config_lib.RunConfig) -> bool:
-  """Says whether a folder holds a sound checkpoint of the last step."""
+def is_finished(workdir: pathlib.Path, run: schema.RunConfig) -> bool:
+  """Returns whether a folder holds a sound checkpoint of the last step."""
   last = workdir / 'checkpoints' / str(run.num_steps)
-  return last.is_dir() and finished_run.open_run(workdir).step == run.num_steps
+  return last.is_dir() and opening.open_run(workdir).step == run.num_steps
 
 
 def check_priors(
-  objective: concept.ComposedObjective, run: config_lib.RunConfig
+  objective: concept.ComposedObjective, run: schema.RunConfig
 ) -> None:
   """Checks the priors' files, and that each knows the words it will read.
 
@@ -199,7 +199,7 @@ def preflight(
 
 
 def plain_prompts(
-  objective: concept.ComposedObjective, run: config_lib.RunConfig, prior: str
+  objective: concept.ComposedObjective, run: schema.RunConfig, prior: str
 ) -> list[str]:
   """Returns what a prior is asked, without view words."""
   return [
@@ -208,7 +208,7 @@ def plain_prompts(
   ]
 
 
-def load_start(run: config_lib.RunConfig) -> tuple[field.Representation, dict]:
+def load_start(run: schema.RunConfig) -> tuple[field.Representation, dict]:
   """Opens the pretrained representation and joins the start code (N9).
 
   Raises:
@@ -219,7 +219,7 @@ def load_start(run: config_lib.RunConfig) -> tuple[field.Representation, dict]:
 
 
 def make_recipes(
-  run: config_lib.RunConfig,
+  run: schema.RunConfig,
   objective: concept.ComposedObjective,
   num_threads: int,
 ) -> list[messages.PriorRecipe]:
@@ -233,7 +233,7 @@ def make_recipes(
 
 
 def make_spec(
-  name: str, prior: config_lib.PriorConfig, num_threads: int
+  name: str, prior: schema.PriorConfig, num_threads: int
 ) -> messages.PriorSpec:
   """Returns a prior's spec, as an actor on any machine can open it."""
   return messages.PriorSpec(
@@ -258,7 +258,7 @@ def make_absolute(directory: str) -> str:
   """Returns a path as an actor can open it; other names as they are."""
   # A hub id or an embedded name stands for a folder of the actor's machine.
   path = pathlib.Path(directory)
-  if directory in assets.EMBEDDED or not path.is_dir():
+  if directory in asset_paths.EMBEDDED or not path.is_dir():
     return directory
   return str(path.absolute())
 
@@ -272,7 +272,7 @@ def build_prior(spec: messages.PriorSpec) -> messages.Prior:
 
 def make_executor(
   recipes: Sequence[messages.PriorRecipe],
-  run: config_lib.RunConfig,
+  run: schema.RunConfig,
   in_actors: bool,
   stop: stopping.Stopper,
 ) -> executor_lib.Executor:
@@ -284,12 +284,12 @@ def make_executor(
     address=_RAY_ADDRESS.value,
     dashboard=_RAY_DASHBOARD.value,
     num_gpus={name: prior.num_gpus for name, prior in run.priors.items()},
-    limits=host.Limits(
+    limits=supervisor.Limits(
       deadline_s=run.faults.deadline_s,
       max_losses=run.faults.max_losses,
       window_s=run.faults.window_s,
     ),
-    heed=stop.heed,
+    check_stop=stop.check_stop,
   )
 
 

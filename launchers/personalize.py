@@ -30,9 +30,9 @@ import time
 
 from absl import flags
 
-from launchers import personal_pictures
 from launchers import terminal
 from mmdist.data import concept_images
+from mmdist.training import personal_pictures
 
 KINDS = ('photos', 'avatar', 'normal')
 NORMAL_PROMPT = 'a [w] face map of a person'  # A.2 of the paper.
@@ -160,7 +160,7 @@ def check_identifier(prompt: str, tokens: dict[str, str]) -> None:
 
 def train(options, directory, family, prompt, concept) -> None:
   """Fine-tunes, with checkpoints, and puts the result in its place."""
-  from launchers import personal_training
+  from mmdist.training import personal_training
 
   out = pathlib.Path(options.out)
   work = out.with_name(f'{out.name}.training')

@@ -25,17 +25,17 @@ import jax
 import numpy as np
 
 from launchers import config_flag
-from launchers import device_setup
 from launchers import terminal
+from mmdist.config import serialization
 from mmdist.core import atomic
-from mmdist.core import config_io
-from mmdist.data import heads
 from mmdist.data import multiview
 from mmdist.data import pixel_stream
+from mmdist.heads import subjects
 from mmdist.learner import pretrain
 from mmdist.learner import pretrain_checkpoint
-from mmdist.nerf import assets
 from mmdist.nerf import field
+from mmdist.nerf import pretrained
+from mmdist.run import device_setup
 
 _CONFIG = config_flag.define_config(
   'experiments/pretrain.py', kind=pretrain.PretrainConfig
@@ -56,7 +56,7 @@ _CHECKPOINT_NAME = 'training.safetensors'
 def main(_: Sequence[str]) -> None:
   config = _CONFIG.value
   device_setup.set_up_jax(len(os.sched_getaffinity(0)))
-  print(json.dumps(config_io.to_dict(config), indent=2))
+  print(json.dumps(serialization.to_dict(config), indent=2))
   run(config, pathlib.Path(_OUT.value), _DATA.value)
 
 
@@ -83,7 +83,7 @@ def load_set(
       print(f'warning: {line}', file=sys.stderr)
     print(describe(pictures), flush=True)
     return pictures
-  return heads.multiview_set(
+  return subjects.multiview_set(
     config.seed, config.num_subjects, config.num_cameras, config.resolution
   )
 
@@ -149,7 +149,7 @@ def train(config, representation, known, out) -> pretrain.PretrainState:
       print(f'step {step} {meter.read()}', flush=True)
     if step % config.checkpoint_every == 0 or step == config.num_steps:
       pretrain_checkpoint.save(checkpoint, state, stream.get_state(), config)
-      assets.save(out, config.nerf, *networks_and_codes(state.params))
+      pretrained.save(out, config.nerf, *networks_and_codes(state.params))
       psnr = held_out_psnr(
         representation, state.params, state.params['codes'], known, _NUM_GLANCES
       )

@@ -26,7 +26,7 @@ from absl import flags
 
 from experiments import studies
 from launchers import terminal
-from mmdist.core import assets
+from mmdist.core import asset_paths
 
 
 def define_flags() -> None:
@@ -102,7 +102,7 @@ def write_table(
   from launchers import evaluate
   from mmdist.evaluation import judge as judge_lib
 
-  judge = judge_lib.load(assets.resolve(judge_name))
+  judge = judge_lib.load(asset_paths.resolve(judge_name))
   rows = [evaluate.evaluate_run(str(out / run.name), judge) for run in runs]
   table = evaluate.format_table(rows)
   (out / 'table.json').write_text(json.dumps(rows, indent=2) + '\n')
@@ -124,7 +124,7 @@ def main(argv: Sequence[str]) -> None:
       f'--first={values.first} --last={values.last} leaves no run of '
       f'{values.study!r}, which has {len(studies.get_study(values.study))}.'
     )
-  assets.resolve(values.judge)  # Hours before it is needed.
+  asset_paths.resolve(values.judge)  # Hours before it is needed.
   out = pathlib.Path(values.out)
   num_workers = values.workers or len(os.sched_getaffinity(0))
   failed = make_runs(runs, out, num_workers, argv[1:])

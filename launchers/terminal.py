@@ -13,7 +13,7 @@ from absl import logging
 from launchers import config_flag
 from mmdist.core import full_disk
 from mmdist.distribution import faults
-from mmdist.objectives import scores
+from mmdist.objectives import score_requests
 
 flags.disclaim_key_flags()
 
@@ -28,7 +28,7 @@ EXPECTED = (
   PermissionError,
   FloatingPointError,
   faults.DistributionError,
-  scores.NonFiniteAnswer,
+  score_requests.NonFiniteAnswer,
 )
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
 
@@ -95,7 +95,7 @@ def explain(error: Exception) -> str | None:
 
 
 def _says_more(error: OSError) -> bool:
-  """Says whether somebody has put an error in words, as checkpointing does."""
+  """Returns whether an error explains itself, as those of checkpointing do."""
   if isinstance(error, EXPECTED):
     return True
   return (

@@ -29,8 +29,8 @@ def _pictures(shards, questions):
   """Labelled pictures of some shards."""
   import numpy as np
 
-  from mmdist.data import head_attributes
   from mmdist.evaluation import train_judge
+  from mmdist.heads import attributes as head_attributes
 
   rgba = np.concatenate([shard.rgba for shard in shards])
   shown = [head_attributes.visible(a) for s in shards for a in s.attributes]
@@ -43,10 +43,10 @@ def train(
   data: str | os.PathLike, out: str | os.PathLike, num_steps: int, seed: int
 ) -> None:
   """Trains on the shards in `data`, tests on the last tenth, writes `out`."""
-  from mmdist.data import head_questions
-  from mmdist.data import head_shards
   from mmdist.evaluation import judge as judge_lib
   from mmdist.evaluation import train_judge
+  from mmdist.heads import questions as head_questions
+  from mmdist.heads import shards as head_shards
 
   questions = tuple(
     judge_lib.Question(**question) for question in head_questions.questions()

@@ -18,7 +18,7 @@ import time
 from absl import flags
 
 from launchers import terminal
-from mmdist.core import assets
+from mmdist.core import asset_paths
 
 SHEET_PROMPTS = (
   'a portrait of a happy man, front view',
@@ -77,16 +77,16 @@ def define_flags() -> None:
 def worker(rank: int, options: Options, rendezvous: str) -> None:
   """Trains on one rank until the images are seen or time is up."""
   os.environ['OMP_NUM_THREADS'] = '1'
-  from mmdist.data import captions
-  from mmdist.data import head_batches
-  from mmdist.priors import embedded
+  from mmdist.heads import batches as head_batches
+  from mmdist.heads import captions
   from mmdist.priors import pipeline as pipelines
-  from mmdist.priors import reading
-  from mmdist.priors import train
+  from mmdist.priors.training import embedded
+  from mmdist.priors.training import from_scratch
+  from mmdist.priors.training import reading
 
   num_ranks = options.num_processes
-  train.join(rank, num_ranks, pathlib.Path(rendezvous))
-  training = train.Training(
+  from_scratch.join(rank, num_ranks, pathlib.Path(rendezvous))
+  training = from_scratch.Training(
     num_images=options.num_images,
     learning_rate=options.learning_rate,
     seed=options.seed,
@@ -94,7 +94,7 @@ def worker(rank: int, options: Options, rendezvous: str) -> None:
   out = pathlib.Path(options.out)
   if options.init:
     pipeline = pipelines.open_pipeline(
-      assets.resolve(options.init), training.dtype, 'cpu', train=True
+      asset_paths.resolve(options.init), training.dtype, 'cpu', train=True
     )
   else:
     pipeline = embedded.make_pipeline(captions.vocabulary(), seed=training.seed)
@@ -112,7 +112,7 @@ def worker(rank: int, options: Options, rendezvous: str) -> None:
   )
   checkpoint = out / 'training.safetensors'
   if checkpoint.exists():
-    state = train.load_checkpoint(checkpoint, pipeline, training)
+    state = from_scratch.load_checkpoint(checkpoint, pipeline, training)
   else:
     if not options.init:  # Every rank by itself, all with the same end.
       lesson = reading.Lesson(options.reading_steps, seed=training.seed)
@@ -121,12 +121,12 @@ def worker(rank: int, options: Options, rendezvous: str) -> None:
       )
       if rank == 0:
         print(f'text encoder: {share:.1%} of what is said is read', flush=True)
-    state = train.init_state(pipeline, training)
+    state = from_scratch.init_state(pipeline, training)
   _loop(rank, options, pipeline, state, training, batches, checkpoint)
 
 
 def _loop(rank, options, pipeline, state, training, batches, checkpoint):
-  from mmdist.priors import train
+  from mmdist.priors.training import from_scratch
 
   num_ranks, started, saved = options.num_processes, time.time(), time.time()
   first, losses = state.num_seen, []
@@ -134,17 +134,17 @@ def _loop(rank, options, pipeline, state, training, batches, checkpoint):
   while state.num_seen < training.num_images:
     batch = batches.batch(state.step)
     losses.append(
-      train.train_step(pipeline, state, training, batch, rank, num_ranks)
+      from_scratch.train_step(pipeline, state, training, batch, rank, num_ranks)
     )
     if state.step % 50 == 0:
       if rank == 0:
         speed = (state.num_seen - first) / (time.time() - started)
         print(
           f'step {state.step} seen {state.num_seen} '
-          f'loss {train.loss_history(losses):.4f} {speed:.1f} images/s',
+          f'loss {from_scratch.loss_history(losses):.4f} {speed:.1f} images/s',
           flush=True,
         )
-      if train.agree_to_stop(time.time() > deadline, num_ranks):
+      if from_scratch.agree_to_stop(time.time() > deadline, num_ranks):
         break
     if rank == 0 and time.time() - saved > training.save_every_s:
       _save(options, pipeline, state, checkpoint)
@@ -156,11 +156,11 @@ def _loop(rank, options, pipeline, state, training, batches, checkpoint):
 def _save(options, pipeline, state, checkpoint, sheet=False):
   """Writes the checkpoint and the averaged weights as a prior."""
   from mmdist.priors import pipeline as pipelines
-  from mmdist.priors import train
+  from mmdist.priors.training import from_scratch
 
   checkpoint.parent.mkdir(parents=True, exist_ok=True)
-  train.save_checkpoint(checkpoint, pipeline, state)
-  undo = train.averaged(pipeline, state)
+  from_scratch.save_checkpoint(checkpoint, pipeline, state)
+  undo = from_scratch.averaged(pipeline, state)
   pipelines.save_pipeline(pipeline, checkpoint.parent)
   if sheet:
     _write_sheet(pipeline, options, checkpoint.parent / 'samples.png')
@@ -173,7 +173,7 @@ def _save(options, pipeline, state, checkpoint, sheet=False):
 
 def _write_sheet(pipeline, options, path):
   """Samples the fixed prompts and saves them as one picture."""
-  from mmdist.data import captions
+  from mmdist.heads import captions
   from mmdist.priors import sample
   from mmdist.results import sheets
 
@@ -187,11 +187,11 @@ def _write_sheet(pipeline, options, path):
 
 def _check(options: Options) -> None:
   """Raises, before any process starts, if its files are not there."""
-  from mmdist.data import head_shards
+  from mmdist.heads import shards as head_shards
 
   head_shards.list_shards(pathlib.Path(options.data))
   if options.init:
-    assets.resolve(options.init)
+    asset_paths.resolve(options.init)
 
 
 def train_in_processes(options: Options) -> None:

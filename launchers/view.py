@@ -14,14 +14,14 @@ import pathlib
 
 from absl import flags
 
-from launchers import finished_run
 from launchers import terminal
-from mmdist import reporting
-from mmdist import workdir as workdir_lib
 from mmdist.core import names
 from mmdist.nerf import field
 from mmdist.results import make
 from mmdist.results import viewer
+from mmdist.run import opening
+from mmdist.run import reporting
+from mmdist.run import workdir as workdir_lib
 
 USAGE = 'python -m launchers.view turntable|sheet|mesh|all|live RUN'
 LIVE = 'live'
@@ -75,7 +75,7 @@ def view(
   if what not in MAKERS:
     known = (*MAKERS, LIVE)
     raise ValueError(names.unknown('result', what, known, 'Results'))
-  avatar = finished_run.open_run(workdir)
+  avatar = opening.open_run(workdir)
   workdir_lib.check_links(workdir)
   run = copy.deepcopy(avatar.run)
   if resolution:
@@ -88,14 +88,14 @@ def view(
 
 def follow(workdir: str) -> Callable[[], viewer.Shown]:
   """Opens a run; returns the function that gives its newest avatar."""
-  first = finished_run.open_run(workdir)
+  first = opening.open_run(workdir)
   # One representation for all steps, so that it is compiled once.
   shown = viewer.Shown(first.representation, first.params, first.step)
 
   def load():
     nonlocal shown
-    if finished_run.newest_step(workdir) > shown.step:
-      avatar = finished_run.open_run(workdir)
+    if opening.newest_step(workdir) > shown.step:
+      avatar = opening.open_run(workdir)
       shown = viewer.Shown(first.representation, avatar.params, avatar.step)
     return shown
 

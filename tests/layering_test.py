@@ -17,19 +17,20 @@ ROOTS = ('mmdist', 'launchers', 'experiments')
 
 # Heavy libraries and the only places that may know them.
 LIBRARY_HOMES = {
-  'torch': ('mmdist/priors/', 'mmdist/evaluation/'),
+  'torch': ('mmdist/priors/', 'mmdist/evaluation/', 'mmdist/training/'),
   'diffusers': ('mmdist/priors/', 'mmdist/evaluation/'),
   'transformers': ('mmdist/priors/', 'mmdist/evaluation/'),
   'peft': ('mmdist/priors/', 'mmdist/evaluation/'),
-  'ray': ('mmdist/distribution/', 'launchers/'),
-  'grain': ('mmdist/data/',),
-  'orbax': ('mmdist/checkpointing.py',),
+  'ray': ('mmdist/distribution/', 'mmdist/sweeps/', 'launchers/'),
+  'grain': ('mmdist/data/', 'mmdist/heads/'),
+  'orbax': ('mmdist/run/checkpointing.py',),
   'optax': ('mmdist/learner/',),
   'absl': ('launchers/',),
 }
 
-CORE = {'messages', 'config', 'arrays'}  # mmdist/core/, in three parts.
-# The arrows of design.md section 2: a room, and all that it may import.
+CORE = {'messages', 'config', 'arrays'}  # mmdist/core/ and mmdist/config/.
+LEARNING = CORE | {'cameras', 'nerf', 'learner', 'objectives', 'distribution'}
+# A room, and all that it may import; docs/architecture.md draws it.
 ALLOWED_ARROWS = {
   'messages': set(),
   'config': {'messages'},
@@ -37,18 +38,19 @@ ALLOWED_ARROWS = {
   'cameras': CORE,
   'nerf': CORE | {'cameras'},
   'data': CORE | {'cameras'},
+  'heads': CORE | {'cameras', 'data'},
   'priors': {'messages'},
+  'prior_training': {'messages', 'priors'},
   'objectives': CORE,
   'distribution': CORE,
   'learner': CORE | {'cameras', 'nerf'},
-  'checkpointing': CORE,
-  'workdir': CORE,
-  'reporting': CORE | {'cameras', 'nerf'},
-  'optimize': CORE
-  | {'cameras', 'nerf', 'learner', 'checkpointing', 'objectives'}
-  | {'distribution', 'reporting', 'workdir'},
+  'run': LEARNING | {'priors'},
+  'loop': LEARNING | {'run'},
   'results': CORE | {'cameras', 'nerf'},
-  'evaluation': CORE | {'cameras', 'nerf'},
+  'evaluation': CORE | {'cameras', 'nerf', 'heads', 'priors', 'run'},
+  'training': LEARNING
+  | {'data', 'heads', 'priors', 'prior_training', 'results', 'evaluation'}
+  | {'run'},
 }
 
 

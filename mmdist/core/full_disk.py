@@ -15,7 +15,7 @@ def error_at(path: str | os.PathLike) -> OSError:
 
 
 def is_meant(error: BaseException) -> bool:
-  """Says whether an error, or one of those that led to it, is of that."""
+  """Returns whether an error, or one of those that led to it, is of that."""
   return any(map(_is_one, _causes(error)))
 
 

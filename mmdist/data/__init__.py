@@ -1,1 +1,1 @@
-"""Pictures to learn from: procedural heads, multi-view sets, concept images."""
+"""Pictures to learn from: multi-view sets, photos, concept images."""

@@ -53,7 +53,7 @@ def ideal(shape: tuple[int, ...], width: int, height: int) -> Lenses:
 
 
 def is_ideal(lenses: Lenses, width: int, height: int) -> bool:
-  """Tells whether all are pinholes behind the middle of square pictures."""
+  """Returns whether all are pinholes behind the middle of square pictures."""
   middle = np.array([width, height]) / 2
   return bool(
     width == height

@@ -19,7 +19,7 @@ class OutOfStep(RuntimeError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Birth:
+class ProcessId:
   """Who answers: what is needed to end a process that no longer does.
 
   Attributes:
@@ -40,11 +40,11 @@ class PriorActor:
     self._reply: messages.ScoreGradient | None = None
     self._last_fit: Mapping[str, float] = {}
 
-  def build(self, recipe: messages.PriorRecipe) -> Birth:
+  def build(self, recipe: messages.PriorRecipe) -> ProcessId:
     """Builds the prior, once; says where."""
     if self._prior is None:
       self._prior = recipe.build(recipe.spec)
-    return Birth(os.getpid(), ray.get_runtime_context().get_node_id())
+    return ProcessId(os.getpid(), ray.get_runtime_context().get_node_id())
 
   def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
     """Answers a request; one that was answered already, from memory."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mmdist.core import messages
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
-from mmdist.distribution import host as host_lib
+from mmdist.distribution import supervisor
 
 # Read once, when the numeric libraries are first imported.
 _THREAD_VARIABLES = (
@@ -44,7 +44,7 @@ def actor_options(spec: messages.PriorSpec, num_gpus: float) -> dict:
 class _Sent:
   """A Pending of Ray."""
 
-  def __init__(self, owner: 'RayExecutor', asked: dict[str, host_lib.Asked]):
+  def __init__(self, owner: 'RayExecutor', asked: dict[str, supervisor.Asked]):
     self._owner = owner
     self._asked = asked
     # Fits that were under way: done before these scores can be, and their
@@ -56,7 +56,7 @@ class _Sent:
     self._owner.finish_fits(self._earlier_fits)
     for name, asked in self._asked.items():
       if name not in self._answers:
-        self._answers[name] = self._owner.hosts[name].answer(asked)
+        self._answers[name] = self._owner.supervisors[name].answer(asked)
     return dict(self._answers)
 
 
@@ -64,7 +64,7 @@ class RayExecutor:
   """Runs every prior in a Ray actor. See `executor.Executor`.
 
   Attributes:
-    hosts: by prior.
+    supervisors: by prior.
   """
 
   def __init__(
@@ -74,8 +74,8 @@ class RayExecutor:
     address: str | None = None,
     dashboard: bool = False,
     num_gpus: Mapping[str, float] | None = None,
-    limits: host_lib.Limits | None = None,
-    heed: Callable[[], None] = lambda: None,
+    limits: supervisor.Limits | None = None,
+    check_stop: Callable[[], None] = lambda: None,
   ):
     """Starts the actors; their priors load while the caller goes on.
 
@@ -88,7 +88,7 @@ class RayExecutor:
       num_gpus: by prior, the GPUs (or share of one) that its actor reserves.
         Without a reservation it shares those of its machine.
       limits: of the priors' silence and losses; None has the defaults.
-      heed: called now and then while an answer is waited for; may raise.
+      check_stop: called now and then while an answer is waited for; may raise.
 
     Raises:
       ClusterUnavailable: Ray cannot be had, or has no room for a prior.
@@ -98,64 +98,69 @@ class RayExecutor:
       name: actor_options(recipe.spec, (num_gpus or {}).get(name, 0.0))
       for name, recipe in recipes.items()
     }
-    self._fits: dict[str, host_lib.Asked] = {}
+    self._fits: dict[str, supervisor.Asked] = {}
     self._fit_metrics: dict[str, dict[str, float]] = {}
-    self.hosts: dict[str, host_lib.Host] = {}
+    self.supervisors: dict[str, supervisor.PriorSupervisor] = {}
     self._cluster = cluster_lib.Cluster(address, options, dashboard)
-    self.hosts = {
-      name: host_lib.Host(
-        recipe, options[name], limits or host_lib.Limits(), heed
+    self.supervisors = {
+      name: supervisor.PriorSupervisor(
+        recipe, options[name], limits or supervisor.Limits(), check_stop
       )
       for name, recipe in recipes.items()
     }
 
   def wait_until_ready(self) -> None:
-    for host in self.hosts.values():
-      host.wait_until_ready()
+    for supervised in self.supervisors.values():
+      supervised.wait_until_ready()
 
   def submit(
     self, requests: Mapping[str, messages.ScoreRequest]
   ) -> executor.Pending:
-    executor.check_running(requests, self.hosts)
-    if any(len(h.journal.entries) >= MAX_JOURNAL for h in self.hosts.values()):
+    executor.check_running(requests, self.supervisors)
+    if any(
+      len(h.journal.entries) >= MAX_JOURNAL for h in self.supervisors.values()
+    ):
       self.save_proxies()
     asked = {
-      name: self.hosts[name].ask(requests[name]) for name in sorted(requests)
+      name: self.supervisors[name].ask(requests[name])
+      for name in sorted(requests)
     }
     pending = _Sent(self, asked)
     self._fits = asked
     return pending
 
-  def take_fits(self) -> dict[str, host_lib.Asked]:
+  def take_fits(self) -> dict[str, supervisor.Asked]:
     """Hands over the fits under way, to be finished by the taker."""
     fits, self._fits = self._fits, {}
     return fits
 
-  def finish_fits(self, fits: Mapping[str, host_lib.Asked]) -> None:
+  def finish_fits(self, fits: Mapping[str, supervisor.Asked]) -> None:
     """Waits for builds and these fits, and keeps what the fits report."""
     self.wait_until_ready()
     for name, asked in fits.items():
-      self._fit_metrics[name] = dict(self.hosts[name].fitted(asked))
+      self._fit_metrics[name] = dict(self.supervisors[name].fitted(asked))
 
   def fit_metrics(self) -> dict[str, dict[str, float]]:
     return {name: dict(m) for name, m in self._fit_metrics.items()}
 
   def save_proxies(self) -> dict[str, messages.ProxyState]:
     self.finish_fits(self.take_fits())
-    return {name: host.save() for name, host in self.hosts.items()}
+    return {
+      name: supervised.save() for name, supervised in self.supervisors.items()
+    }
 
   def restore_proxies(self, states: Mapping[str, messages.ProxyState]) -> None:
-    executor.check_complete(states, self.hosts)
+    executor.check_complete(states, self.supervisors)
     self.take_fits()  # Whatever became of them, it is undone.
     self._fit_metrics = {}
     self.wait_until_ready()
-    for name, host in self.hosts.items():
-      host.restore(states[name])
+    for name, supervised in self.supervisors.items():
+      supervised.restore(states[name])
 
   def close(self) -> None:
-    for host in self.hosts.values():
-      host.close()
-    self.hosts = {}
+    for supervised in self.supervisors.values():
+      supervised.close()
+    self.supervisors = {}
     self._fits = {}
     self._cluster.close()
 

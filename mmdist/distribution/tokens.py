@@ -59,7 +59,7 @@ def _is_wanted() -> bool:
 
 
 def _has_token() -> bool:
-  """Says whether the person has a token; what they name goes first."""
+  """Returns whether the person has a token; what they name goes first."""
   if os.environ.get(TOKEN):
     return True
   if os.environ.get(TOKEN_PATH):

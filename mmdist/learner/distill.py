@@ -17,10 +17,10 @@ import numpy as np
 import optax
 
 from mmdist.cameras import orbits
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.core import seeds
 from mmdist.core import shapes
-from mmdist.learner import mesh as mesh_lib
+from mmdist.learner import device_mesh
 from mmdist.learner import optimizer as optimizer_lib
 from mmdist.learner import passes
 
@@ -95,9 +95,7 @@ class Learner:
   skip: Callable
 
 
-def sample_batch(
-  config: config_lib.ViewsConfig, seed: int, step: int
-) -> ViewBatch:
+def sample_batch(config: schema.ViewsConfig, seed: int, step: int) -> ViewBatch:
   """Draws the views and the greys behind them of one step."""
   rng = seeds.generator(seed, step, 'views')
   views = orbits.sample(config.num_views, rng, config.emphasis)
@@ -108,10 +106,10 @@ def sample_batch(
 
 def make_learner(
   representation,
-  run: config_lib.RunConfig,
+  run: schema.RunConfig,
   *,
   with_normals: bool = True,
-  layout: mesh_lib.Layout | None = None,
+  layout: device_mesh.Layout | None = None,
 ) -> Learner:
   """Builds the functions of a run; each is compiled once, at its first call.
 
@@ -122,7 +120,7 @@ def make_learner(
       False where no prior looks at normals.
     layout: where to run; all local devices by default.
   """
-  layout = layout or mesh_lib.local_layout(run.learner.num_devices)
+  layout = layout or device_mesh.local_layout(run.learner.num_devices)
   optimizer = optimizer_lib.make_optimizer(run.learner, run.num_steps)
   channels = ('rgb', 'normal') if with_normals else ('rgb',)
   render_chunk = functools.partial(
@@ -213,7 +211,7 @@ def _check_finite(step: int, what: str, values) -> None:
 
 
 def _statistics(
-  step: int, run: config_lib.RunConfig, cotangents, norms, parts
+  step: int, run: schema.RunConfig, cotangents, norms, parts
 ) -> dict[str, float]:
   """Turns the second half's numbers into named floats, all finite."""
   norms, parts = jax.device_get((norms, parts))

@@ -3,12 +3,12 @@
 import jax
 import optax
 
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 
 TRAINABLE = ('all', 'code')
 
 
-def learning_rate_at(config: config_lib.LearnerConfig, num_steps: int, step):
+def learning_rate_at(config: schema.LearnerConfig, num_steps: int, step):
   """Returns the learning rate of one step (method.md O19).
 
   Decays exponentially from `learning_rate` to `final_learning_rate_ratio` of
@@ -20,7 +20,7 @@ def learning_rate_at(config: config_lib.LearnerConfig, num_steps: int, step):
 
 
 def proxy_learning_rate_at(
-  config: config_lib.LearnerConfig, num_steps: int, step: int
+  config: schema.LearnerConfig, num_steps: int, step: int
 ) -> float:
   """Returns LR_LoRA, by default 2 x LR_NeRF at every step (O17)."""
   rate = learning_rate_at(config, num_steps, step)
@@ -28,7 +28,7 @@ def proxy_learning_rate_at(
 
 
 def make_optimizer(
-  config: config_lib.LearnerConfig, num_steps: int
+  config: schema.LearnerConfig, num_steps: int
 ) -> optax.GradientTransformation:
   """Builds Adam over everything, or over the latent code alone (N8).
 

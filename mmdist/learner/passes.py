@@ -7,13 +7,13 @@ same keys, so the second differentiates exactly the pictures of the first.
 import jax
 import jax.numpy as jnp
 
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.learner import chunks as chunks_lib
-from mmdist.learner import mesh as mesh_lib
+from mmdist.learner import device_mesh
 
 
 def make_render(
-  render_chunk, run: config_lib.RunConfig, layout: mesh_lib.Layout
+  render_chunk, run: schema.RunConfig, layout: device_mesh.Layout
 ):
   """Returns jitted (params, cameras, backgrounds, key) -> rgb, normals, acc."""
   resolution, size = run.views.resolution, run.learner.chunk_size
@@ -42,7 +42,7 @@ def make_render(
   return render
 
 
-def make_pull(render_chunk, run: config_lib.RunConfig, layout: mesh_lib.Layout):
+def make_pull(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
   """Returns the jitted second pass: render again, pull back.
 
   It maps (params, cameras, backgrounds, key, {channel: [V, H, W, 3]}) to the

@@ -18,9 +18,9 @@ import numpy as np
 import optax
 
 from mmdist.cameras import photographs
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.core import seeds
-from mmdist.learner import mesh
+from mmdist.learner import device_mesh
 from mmdist.nerf import field
 from mmdist.nerf import losses
 
@@ -32,9 +32,7 @@ _EVALUATION_CHUNK = 1024  # Rays at a time; bounds the memory.
 class PretrainConfig:
   """Everything that decides a pretraining."""
 
-  nerf: config_lib.NerfConfig = dataclasses.field(
-    default_factory=config_lib.NerfConfig
-  )
+  nerf: schema.NerfConfig = dataclasses.field(default_factory=schema.NerfConfig)
   seed: int = 0
   # The pictures; the first three are for procedural heads only. Of real sets
   # too, the last subjects of `num_unseen_subjects` are kept aside.
@@ -218,7 +216,7 @@ def _state(params, optimizer) -> PretrainState:
 
 def _make_step(representation, config: PretrainConfig, optimizer):
   """Returns the compiled step: gradients by chunks on every device, summed."""
-  layout = mesh.local_layout(config.num_devices)
+  layout = device_mesh.local_layout(config.num_devices)
   num_chunks = _count_chunks(config, layout.num_devices)
   gradients = layout.map_chunks(
     lambda fixed, chunks: _sum_gradients(

@@ -14,8 +14,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mmdist.config import serialization
 from mmdist.core import atomic
-from mmdist.core import config_io
 
 
 def save(
@@ -35,7 +35,7 @@ def save(
   }
   metadata = {
     'stream': json.dumps(stream_state),
-    'config': json.dumps(config_io.to_dict(config)),
+    'config': json.dumps(serialization.to_dict(config)),
   }
   atomic.write_bytes(path, safetensors.numpy.save(tensors, metadata))
 
@@ -78,7 +78,7 @@ def load(
 
 
 def _check_config(path, stored: Mapping[str, Any], config: Any) -> None:
-  wanted = json.loads(json.dumps(config_io.to_dict(config)))
+  wanted = json.loads(json.dumps(serialization.to_dict(config)))
   changed = sorted(name for name in wanted if wanted[name] != stored.get(name))
   if changed:
     raise ValueError(

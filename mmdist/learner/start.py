@@ -5,27 +5,27 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import numpy as np
 
-from mmdist.core import assets
-from mmdist.core import config as config_lib
-from mmdist.core import config_io
+from mmdist.config import schema
+from mmdist.config import serialization
+from mmdist.core import asset_paths
 from mmdist.core import seeds
-from mmdist.nerf import assets as nerf_assets
+from mmdist.nerf import pretrained
 
 # Sampling may differ from the pretrained network's; the rest is its shape.
 _SAMPLING_FIELDS = ('num_',)
 
 
-def load_params(run: config_lib.RunConfig) -> dict:
+def load_params(run: schema.RunConfig) -> dict:
   """Returns the parameters that a run begins from (method.md N9).
 
   Raises:
     FileNotFoundError, ValueError: no such assets, or of another shape.
   """
-  directory = assets.resolve(run.nerf_assets)
-  pretrained, weights, codes = nerf_assets.load(directory)
+  directory = asset_paths.resolve(run.nerf_assets)
+  trained, weights, codes = pretrained.load(directory)
   changed = [
     line
-    for line in config_io.differences(pretrained, run.nerf)
+    for line in serialization.differences(trained, run.nerf)
     if not line.startswith(_SAMPLING_FIELDS)
   ]
   if changed:

@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mmdist.config import schema
 from mmdist.core import arrays
-from mmdist.core import config as config_lib
 from mmdist.core import names
 from mmdist.nerf import encoding
 from mmdist.nerf import losses
@@ -21,10 +21,10 @@ from mmdist.nerf import normals as normals_lib
 from mmdist.nerf import stepfun
 from mmdist.nerf import volume
 
-PRESETS: dict[str, config_lib.NerfConfig] = {
-  'heads': config_lib.NerfConfig(),
+PRESETS: dict[str, schema.NerfConfig] = {
+  'heads': schema.NerfConfig(),
   # The paper's sizes (N1 to N4).
-  'preface': config_lib.NerfConfig(
+  'preface': schema.NerfConfig(
     code_size=512,
     nerf_depth=8,
     nerf_width=1536,
@@ -65,7 +65,7 @@ class Representation:
   density: Callable[[Any, jax.Array], jax.Array]
 
 
-def quality(config: config_lib.NerfConfig) -> config_lib.NerfConfig:
+def quality(config: schema.NerfConfig) -> schema.NerfConfig:
   """Returns the config of quality mode: same weights, slow renders (N5)."""
   return dataclasses.replace(
     config,
@@ -75,7 +75,7 @@ def quality(config: config_lib.NerfConfig) -> config_lib.NerfConfig:
   )
 
 
-def conditional_nerf(config: config_lib.NerfConfig) -> Representation:
+def conditional_nerf(config: schema.NerfConfig) -> Representation:
   """Builds the conditional NeRF (method.md section 3).
 
   In `params`, 'code' may be one code per ray, [N, C], instead of [C]; that is
@@ -95,7 +95,7 @@ def conditional_nerf(config: config_lib.NerfConfig) -> Representation:
 class _Networks:
   """The three networks with their encodings bound."""
 
-  def __init__(self, config: config_lib.NerfConfig):
+  def __init__(self, config: schema.NerfConfig):
     self.config = config
     self.axes = encoding.projection_axes(config.icosahedron_axes)
     names.check_choice('nerf.activation', config.activation, mlp.ACTIVATIONS)

@@ -11,7 +11,7 @@ import fractions
 import math
 import numbers
 
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.core import messages
 from mmdist.core import names
 from mmdist.objectives import prompts
@@ -133,7 +133,7 @@ def _merge(terms: Iterable[Concept]) -> tuple[Concept, ...]:
 
 
 def avatar(
-  text: str, priors: Mapping[str, config_lib.PriorConfig]
+  text: str, priors: Mapping[str, schema.PriorConfig]
 ) -> ComposedObjective:
   """Returns L_ours(text), Eq 4: every prior asked for one text (O9).
 
@@ -184,7 +184,7 @@ def balance_warnings(objective: ComposedObjective) -> list[str]:
   ]
 
 
-def objective_from_config(run: config_lib.RunConfig) -> ComposedObjective:
+def objective_from_config(run: schema.RunConfig) -> ComposedObjective:
   """Returns the objective of a run: its concepts, or else its prompt.
 
   Raises:
@@ -197,7 +197,7 @@ def objective_from_config(run: config_lib.RunConfig) -> ComposedObjective:
       'no prior is enabled; expected at least one of: '
       f'{", ".join(run.priors) or "none are configured"}.'
     )
-  concepts = run.concepts or [config_lib.ConceptConfig(text=run.prompt)]
+  concepts = run.concepts or [schema.ConceptConfig(text=run.prompt)]
   objective = ComposedObjective()
   for concept in concepts:
     asked = concept.priors or tuple(running)

@@ -17,7 +17,7 @@ import peft
 import torch
 
 from mmdist.core import model_files
-from mmdist.priors import prompts
+from mmdist.priors import prompt_encoder
 
 NAME = 'own'  # Of the one adapter that is merged.
 
@@ -44,7 +44,7 @@ def check_lora(path: str | os.PathLike) -> pathlib.Path:
 
 def merge_lora(
   denoiser: Any,
-  text: prompts.PromptEncoder,
+  text: prompt_encoder.PromptEncoder,
   path: str | os.PathLike,
   scale: float = 1.0,
 ) -> None:

@@ -11,7 +11,7 @@ import warnings
 from mmdist.priors import adapters
 from mmdist.priors import directory as files
 from mmdist.priors import families
-from mmdist.priors import prompts
+from mmdist.priors import prompt_encoder
 
 
 def check_prior(
@@ -44,6 +44,6 @@ def _check_texts(tokenizer, texts: Iterable[str], length: int) -> None:
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
     for text in texts:
-      prompts.check_text(tokenizer, text, length)
+      prompt_encoder.check_text(tokenizer, text, length)
   for warning in caught[:1]:
     warnings.warn(warning.message, stacklevel=3)

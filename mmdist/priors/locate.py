@@ -11,7 +11,7 @@ import re
 import huggingface_hub
 import huggingface_hub.errors
 
-from mmdist.core import assets
+from mmdist.core import asset_paths
 from mmdist.core import model_files
 
 _PINNED = re.compile(r'([\w.-]+/[\w.-]+)@([0-9a-f]{40})')
@@ -21,7 +21,7 @@ PATTERNS = ('*.json', '*.safetensors', '*.txt', '*.model')
 
 
 def is_hub_id(name: str) -> bool:
-  """Says whether a name is of a hub, rightly pinned or not."""
+  """Returns whether a name is of a hub, rightly pinned or not."""
   return '@' in name and not os.path.isdir(name)
 
 
@@ -41,7 +41,7 @@ def locate(name: str) -> str:
       'digits, since a branch or a tag can change under a run.'
     )
   try:
-    return assets.resolve(name)
+    return asset_paths.resolve(name)
   except FileNotFoundError as error:
     if not _HUB_LIKE.fullmatch(name) or os.path.exists(name):
       raise

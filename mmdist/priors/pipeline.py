@@ -25,7 +25,7 @@ from mmdist.priors import denoisers
 from mmdist.priors import directory as files
 from mmdist.priors import families
 from mmdist.priors import image_codec
-from mmdist.priors import prompts
+from mmdist.priors import prompt_encoder
 from mmdist.priors import schedule as schedules
 from mmdist.priors import text_encoders
 
@@ -55,7 +55,7 @@ class Pipeline:
   """
 
   denoiser: Any
-  text: prompts.PromptEncoder
+  text: prompt_encoder.PromptEncoder
   schedule: schedules.Schedule
   codec: image_codec.ImageCodec
   image_size: int
@@ -176,7 +176,7 @@ def _open_text(
   family: families.Family,
   memory: messages.MemoryOptions,
   device: torch.device,
-) -> prompts.PromptEncoder:
+) -> prompt_encoder.PromptEncoder:
   readers = []
   for text in family.texts:
     # Each text is encoded once, so a slow encoder in float32 costs little.
@@ -194,7 +194,9 @@ def _open_text(
         text.style,
       )
     )
-  return prompts.PromptEncoder(readers, family.join, family.empty_is_zero)
+  return prompt_encoder.PromptEncoder(
+    readers, family.join, family.empty_is_zero
+  )
 
 
 def _open_codec(

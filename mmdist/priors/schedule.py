@@ -87,7 +87,7 @@ def schedule_from_config(config: Mapping[str, Any]) -> Schedule:
 
 
 def _has_betas(name: str) -> bool:
-  """Says whether a diffusers scheduler of that name is given by its betas."""
+  """Returns whether a scheduler of diffusers is given by its betas."""
   scheduler = getattr(diffusers, name, None)
   if not inspect.isclass(scheduler):
     return False

@@ -12,13 +12,13 @@ import pathlib
 import numpy as np
 
 from mmdist.cameras import orbits
+from mmdist.config import schema
+from mmdist.config import serialization
 from mmdist.core import atomic
-from mmdist.core import config as config_lib
-from mmdist.core import config_io
 from mmdist.nerf import images
 from mmdist.results import curves
-from mmdist.results import mesh as mesh_lib
 from mmdist.results import report as report_lib
+from mmdist.results import triangle_mesh
 from mmdist.results import turntable
 
 
@@ -61,8 +61,8 @@ def make_mesh(
   """
   resolution = run_config.results.mesh_resolution
   path = workdir / 'mesh.glb'
-  mesh = mesh_lib.make_mesh(representation, params, resolution)
-  mesh_lib.write_glb(path, mesh)
+  mesh = triangle_mesh.make_mesh(representation, params, resolution)
+  triangle_mesh.write_glb(path, mesh)
   return {'mesh': path}
 
 
@@ -70,7 +70,7 @@ def make_all(
   workdir: str | os.PathLike,
   representation,
   params,
-  run_config: config_lib.RunConfig,
+  run_config: schema.RunConfig,
   metrics_path: str | os.PathLike,
 ) -> Mapping[str, pathlib.Path]:
   """Makes every result of a run in its folder.
@@ -91,15 +91,15 @@ def make_all(
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   paths = {'config': workdir / 'config.json'}
-  # As `mmdist.workdir` writes it at the start of a run.
-  atomic.write_text(paths['config'], config_io.to_json(run_config))
+  # As `mmdist.run.workdir` writes it at the start of a run.
+  atomic.write_text(paths['config'], serialization.to_json(run_config))
   avatar = (workdir, representation, params, run_config)
   paths.update(make_turntable(*avatar))
   paths.update(make_sheet(*avatar))
   facts = {'steps': str(run_config.num_steps), 'seed': str(run_config.seed)}
   try:
     paths.update(make_mesh(*avatar))
-  except mesh_lib.NoSurfaceError as error:
+  except triangle_mesh.NoSurfaceError as error:
     logging.warning('No mesh: %s', error)
     facts['mesh'] = f'none: {error}'
   paths['report'] = workdir / 'report.html'
@@ -121,7 +121,7 @@ def _report(run_config, facts, paths, metrics_path) -> report_lib.Report:
     },
     downloads={k: paths[k] for k in ('video', 'mesh') if k in paths},
     metrics=curves.read_metrics(metrics_path) if has_metrics else (),
-    config=config_io.to_dict(run_config),
+    config=serialization.to_dict(run_config),
   )
 
 

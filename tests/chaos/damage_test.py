@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from mmdist import checkpointing
-from mmdist import snapshots
+from mmdist.run import checkpointing
+from mmdist.run import snapshots
 from tests.chaos import saver
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]

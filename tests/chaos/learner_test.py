@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from mmdist import checkpointing
-from mmdist import workdir as workdir_lib
+from mmdist.run import checkpointing
+from mmdist.run import workdir as workdir_lib
 from tests.chaos import processes
 from tests.chaos import saver
 from tests.chaos import victim

@@ -10,7 +10,7 @@ import pytest
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import ray_executor
-from mmdist.objectives import scores
+from mmdist.objectives import score_requests
 from tests.distribution import fake_prior
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
@@ -50,7 +50,7 @@ def pull_all(running, every_step):
   total = np.zeros((2, 4, 4, 3), np.float64)
   for step in range(NUM_STEPS):
     answers = running.submit(fake_prior.requests(step, *NAMES)).result()
-    total += scores.sum_cotangents(answers)['rgb']
+    total += score_requests.sum_cotangents(answers)['rgb']
     if step % 10 == 9:
       running.save_proxies()
     every_step(step)
@@ -66,9 +66,9 @@ def test_eight_priors_and_a_thousand_steps(cluster):
 
     def measure(step):
       if step in (499, NUM_STEPS - 1):
-        pids = [host._birth.pid for host in running.hosts.values()]
+        pids = [one._process.pid for one in running.supervisors.values()]
         sizes[step] = [resident(pid) for pid in (os.getpid(), *pids)]
-      lengths = {len(h.journal.entries) for h in running.hosts.values()}
+      lengths = {len(h.journal.entries) for h in running.supervisors.values()}
       assert max(lengths) <= 10
 
     total, others = pull_all(running, measure)

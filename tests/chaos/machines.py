@@ -47,9 +47,9 @@ def lose_a_machine(cluster, nodes) -> None:
     for step in range(6):
       if step == 3:
         running.wait_until_ready()
-        there = running.hosts['normal']._birth.node
+        there = running.supervisors['normal']._process.node
         (lost,) = [node for node in nodes if node.node_id == there]
-        pid = running.hosts['normal']._birth.pid
+        pid = running.supervisors['normal']._process.pid
         cluster.remove_node(lost, allow_graceful=False)
         # Its processes notice by and by, as if a cable had been cut.
         with contextlib.suppress(ProcessLookupError):
@@ -61,7 +61,7 @@ def lose_a_machine(cluster, nodes) -> None:
         np.testing.assert_array_equal(
           answers[name].cotangent, expected[step][name].cotangent
         )
-    assert running.hosts['normal']._birth.node != there
+    assert running.supervisors['normal']._process.node != there
 
 
 if __name__ == '__main__':

@@ -1,10 +1,10 @@
 """Hosts between whom and their actors things go wrong."""
 
 from mmdist.distribution import faults
-from mmdist.distribution import host as host_lib
+from mmdist.distribution import supervisor
 
 
-class Lossy(host_lib.Host):
+class Lossy(supervisor.PriorSupervisor):
   """Loses one answer on its way, though the actor has given it.
 
   Attributes:
@@ -34,7 +34,7 @@ class Silent(Lossy):
   fault = faults.PriorLost
 
 
-class Echo(host_lib.Host):
+class Echo(supervisor.PriorSupervisor):
   """Sends each request once more when the next one is behind it.
 
   Attributes:
@@ -55,7 +55,7 @@ class Echo(host_lib.Host):
     return asked
 
 
-class Stutterer(host_lib.Host):
+class Stutterer(supervisor.PriorSupervisor):
   """Sends a request and its fit twice, as a network might.
 
   Attributes:

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from mmdist import optimize
+from mmdist import loop
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import faults
-from mmdist.distribution import host as host_lib
 from mmdist.distribution import ray_executor
-from mmdist.objectives import scores
+from mmdist.distribution import supervisor
+from mmdist.objectives import score_requests
 from tests.chaos import injection
 from tests.chaos import network
 from tests.chaos import victim
@@ -71,10 +71,10 @@ def run_loop(run, workdir, executor):
   params = tiny_field.init(jax.random.key(0))
   with executor:
     executor.wait_until_ready()
-    for host in getattr(executor, 'hosts', {}).values():
+    for one in getattr(executor, 'supervisors', {}).values():
       # Not before: a process takes longer to start than to answer.
-      host.limits = host_lib.Limits(deadline_s=3.0)
-    state = optimize.optimize(
+      one.limits = supervisor.Limits(deadline_s=3.0)
+    state = loop.optimize(
       run, workdir, executor, tiny_field.tiny_field(), params
     )
     return state, executor.save_proxies()
@@ -92,7 +92,7 @@ def on_ray(plan, marks, **limits):
     injection.with_faults(fake_prior.recipe(name), plan, marks)
     for name in victim.NAMES
   ]
-  return ray_executor.RayExecutor(recipes, limits=host_lib.Limits(**limits))
+  return ray_executor.RayExecutor(recipes, limits=supervisor.Limits(**limits))
 
 
 @pytest.fixture(scope='module')
@@ -129,12 +129,12 @@ def test_a_reply_lost_or_doubled_counts_once(
   kind, step, cluster, whole, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(kind, 'step', step)
-  monkeypatch.setattr(host_lib, 'Host', kind)
+  monkeypatch.setattr(supervisor, 'PriorSupervisor', kind)
   running = on_ray([], tmp_path / 'marks')
-  hosts = dict(running.hosts)
+  supervisors = dict(running.supervisors)
   assert_same(run_loop(make_run(), tmp_path / 'run', running), whole)
-  for host in hosts.values():
-    assert (host.sent if kind is network.Stutterer else len(host.lost)) == 1
+  for one in supervisors.values():
+    assert (one.sent if kind is network.Stutterer else len(one.lost)) == 1
 
 
 def test_a_prior_that_always_dies_ends_the_run_after_saving(cluster, tmp_path):
@@ -158,7 +158,7 @@ def test_what_is_not_finite_does_as_configured(kind, policy, cluster, tmp_path):
   run = make_run(on_nonfinite=policy)
   if policy == 'stop':
     with pytest.raises(
-      scores.NonFiniteAnswer, match="'normal' answered step 4"
+      score_requests.NonFiniteAnswer, match="'normal' answered step 4"
     ):
       run_loop(run, tmp_path / 'run', running)
     return

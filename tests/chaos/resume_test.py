@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from launchers import finished_run
+from mmdist.run import opening
 from tests.chaos import processes
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
@@ -32,7 +32,7 @@ def whole(tmp_path_factory, cache):
   workdir = tmp_path_factory.mktemp('whole') / 'run'
   code, _, errors = processes.run('--', *flags(workdir), cache=cache)
   assert code == 0, errors
-  return finished_run.digest(workdir)
+  return opening.digest(workdir)
 
 
 @pytest.mark.parametrize('kill', KILLS)
@@ -44,4 +44,4 @@ def test_a_killed_run_goes_on_to_the_last_bit(kill, tmp_path, cache, whole):
   assert code == -signal.SIGKILL, errors
   code, _, errors = processes.run('--', *flags(workdir), cache=cache)
   assert code == 0, errors
-  assert finished_run.digest(workdir) == whole
+  assert opening.digest(workdir) == whole

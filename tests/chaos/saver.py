@@ -8,11 +8,11 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 
-from mmdist import checkpointing
-from mmdist import snapshots
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.core import messages
 from mmdist.learner import distill
+from mmdist.run import checkpointing
+from mmdist.run import snapshots
 
 NUM_LEAVES = 6
 
@@ -28,9 +28,9 @@ class Proxies:
     self.proxies = states
 
 
-def make_run() -> config_lib.RunConfig:
-  checkpoints = config_lib.CheckpointConfig(every=1, keep=3)
-  return config_lib.RunConfig(num_steps=10**6, checkpoints=checkpoints)
+def make_run() -> schema.RunConfig:
+  checkpoints = schema.CheckpointConfig(every=1, keep=3)
+  return schema.RunConfig(num_steps=10**6, checkpoints=checkpoints)
 
 
 def make_state(step: int) -> distill.TrainState:

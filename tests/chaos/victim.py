@@ -20,13 +20,13 @@ import sys
 import jax
 from orbax.checkpoint._src.path import atomicity
 
-from mmdist import checkpointing
-from mmdist import optimize
-from mmdist import stopping
-from mmdist.core import config as config_lib
+from mmdist import loop
+from mmdist.config import schema
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import ray_executor
 from mmdist.learner import distill
+from mmdist.run import checkpointing
+from mmdist.run import stopping
 from tests.chaos import injection
 from tests.distribution import fake_prior
 from tests.learner import tiny_field
@@ -37,15 +37,15 @@ NAMES = ('generic', 'normal')
 POINTS = ('render', 'score', 'update', 'save', 'commit', 'committed')
 
 
-def make_run(num_steps: int, every: int) -> config_lib.RunConfig:
-  return config_lib.RunConfig(
+def make_run(num_steps: int, every: int) -> schema.RunConfig:
+  return schema.RunConfig(
     num_steps=num_steps,
-    views=config_lib.ViewsConfig(num_views=2, resolution=8),
-    learner=config_lib.LearnerConfig(
+    views=schema.ViewsConfig(num_views=2, resolution=8),
+    learner=schema.LearnerConfig(
       learning_rate=0.05, opacity_weight=0.0, regularizer_weight=0.0
     ),
-    checkpoints=config_lib.CheckpointConfig(every=every, keep=3),
-    results=config_lib.ResultsConfig(preview_every=0),
+    checkpoints=schema.CheckpointConfig(every=every, keep=3),
+    results=schema.ResultsConfig(preview_every=0),
   )
 
 
@@ -169,13 +169,13 @@ def main() -> None:
     ]
   stop = stopping.Stopper(grace_s=3.0)
   if options.executor == 'ray':
-    running = ray_executor.RayExecutor(recipes, heed=stop.heed)
+    running = ray_executor.RayExecutor(recipes, check_stop=stop.check_stop)
   else:
     running = executor_lib.InlineExecutor(recipes)
   with running, stop:
     params = tiny_field.init(jax.random.key(0))
     field = tiny_field.tiny_field()
-    state = optimize.optimize(
+    state = loop.optimize(
       run, options.workdir, running, field, params, stop=stop
     )
   with checkpointing.CheckpointStore(options.workdir, run) as store:

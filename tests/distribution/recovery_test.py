@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import ray
 
-from mmdist import stopping
 from mmdist.core import messages
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import faults
-from mmdist.distribution import host as host_lib
 from mmdist.distribution import ray_executor
+from mmdist.distribution import supervisor
+from mmdist.run import stopping
 from tests.chaos import injection
 from tests.chaos import network
 from tests.distribution import fake_prior
@@ -62,14 +62,14 @@ def assert_same(found, expected):
     )
 
 
-def faulty(plan, folder, heed=None, **limits) -> ray_executor.RayExecutor:
+def faulty(plan, folder, check_stop=None, **limits) -> ray_executor.RayExecutor:
   recipes = [
     injection.with_faults(fake_prior.recipe(name), plan, folder)
     for name in NAMES
   ]
-  options = {'heed': heed} if heed else {}
+  options = {'check_stop': check_stop} if check_stop else {}
   return ray_executor.RayExecutor(
-    recipes, limits=host_lib.Limits(**limits), **options
+    recipes, limits=supervisor.Limits(**limits), **options
   )
 
 
@@ -112,9 +112,9 @@ def test_a_prior_that_dies_between_two_calls_comes_back(
 ):
   with faulty([], tmp_path) as running:
     running.wait_until_ready()
-    host = running.hosts['normal']
-    os.kill(host._birth.pid, signal.SIGKILL)
-    wait_until_restarted(host._actor)
+    one = running.supervisors['normal']
+    os.kill(one._process.pid, signal.SIGKILL)
+    wait_until_restarted(one._actor)
     # Ray's new process answers, but has no prior yet.
     assert_same(run_steps(running), expected)
 
@@ -124,7 +124,7 @@ def test_an_actor_that_ray_has_given_up_is_started_anew(
 ):
   with faulty([], tmp_path) as running:
     running.wait_until_ready()
-    ray.kill(running.hosts['normal']._actor, no_restart=True)
+    ray.kill(running.supervisors['normal']._actor, no_restart=True)
     assert_same(run_steps(running), expected)
 
 
@@ -145,11 +145,11 @@ def test_a_prior_that_hangs_is_found_by_the_deadline(
   plan = [injection.Fault('normal', 2, 'score:before', 'stop')]
   with faulty(plan, tmp_path) as running:
     running.wait_until_ready()
-    for host in running.hosts.values():
-      host.limits = host_lib.Limits(deadline_s=2.0)
-    stopped = running.hosts['normal']._birth.pid
+    for one in running.supervisors.values():
+      one.limits = supervisor.Limits(deadline_s=2.0)
+    stopped = running.supervisors['normal']._process.pid
     assert_same(run_steps(running), expected)
-    assert running.hosts['normal']._birth.pid != stopped
+    assert running.supervisors['normal']._process.pid != stopped
   injection.assert_fired(plan, tmp_path)
   with pytest.raises(ProcessLookupError):
     os.kill(stopped, 0)
@@ -158,7 +158,7 @@ def test_a_prior_that_hangs_is_found_by_the_deadline(
 def test_a_signal_is_heard_while_a_prior_hangs(cluster, tmp_path):
   plan = [injection.Fault('normal', 1, 'score:before', 'stop')]
   stop = stopping.Stopper(1.0)
-  with faulty(plan, tmp_path, heed=stop.heed) as running, stop:
+  with faulty(plan, tmp_path, check_stop=stop.check_stop) as running, stop:
     running.wait_until_ready()
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
     with pytest.raises(stopping.Overdue):
@@ -181,17 +181,19 @@ def test_a_prior_that_always_dies_ends_the_run(cluster, tmp_path):
 def test_a_lost_reply_is_asked_for_again(
   kind, cluster, expected, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(host_lib, 'Host', kind)
+  monkeypatch.setattr(supervisor, 'PriorSupervisor', kind)
   with faulty([], tmp_path) as running:
     running.wait_until_ready()
-    hosts = running.hosts.values()
-    before = [host._birth.pid for host in hosts]
+    supervisors = running.supervisors.values()
+    before = [one._process.pid for one in supervisors]
     assert_same(run_steps(running), expected)
     # Answered from memory, by the process that is well; else by a new one.
-    same = [h._birth.pid == pid for h, pid in zip(hosts, before, strict=True)]
+    same = [
+      h._process.pid == pid for h, pid in zip(supervisors, before, strict=True)
+    ]
     assert same == [kind is network.Lossy] * 2
-    for host in hosts:
-      assert host.lost == ['ScoreGradient']
+    for one in supervisors:
+      assert one.lost == ['ScoreGradient']
 
 
 def test_a_reply_that_ray_lost_is_told_from_a_process_that_died(
@@ -208,20 +210,20 @@ def test_a_reply_that_ray_lost_is_told_from_a_process_that_died(
 
   with faulty([], tmp_path) as running:
     running.wait_until_ready()
-    before = {name: host._birth for name, host in running.hosts.items()}
-    monkeypatch.setattr(host_lib.ray, 'get', lose)
+    before = {name: one._process for name, one in running.supervisors.items()}
+    monkeypatch.setattr(supervisor.ray, 'get', lose)
     assert_same(run_steps(running), expected)
     assert lost == ['generic']
-    assert before == {n: host._birth for n, host in running.hosts.items()}
+    assert before == {n: one._process for n, one in running.supervisors.items()}
 
 
 def test_what_arrives_too_late_has_no_effect(
   cluster, expected, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(host_lib, 'Host', network.Echo)
+  monkeypatch.setattr(supervisor, 'PriorSupervisor', network.Echo)
   with faulty([], tmp_path) as running:
     assert_same(run_steps(running), expected)
-    late = [x for host in running.hosts.values() for x in host.late]
+    late = [x for one in running.supervisors.values() for x in one.late]
     assert len(late) == 2 * len(NAMES) * (NUM_STEPS - 1)
     for reference in late:
       with pytest.raises(ray.exceptions.RayTaskError, match='OutOfStep'):
@@ -231,7 +233,7 @@ def test_what_arrives_too_late_has_no_effect(
 def test_what_arrives_twice_is_done_once(
   cluster, expected, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(host_lib, 'Host', network.Stutterer)
+  monkeypatch.setattr(supervisor, 'PriorSupervisor', network.Stutterer)
   with faulty([], tmp_path) as running:
     assert_same(run_steps(running), expected)
 
@@ -242,7 +244,7 @@ def test_the_journal_is_bounded(cluster, monkeypatch, tmp_path):
     lengths = []
     for step in range(8):
       running.submit(fake_prior.requests(step, *NAMES)).result()
-      lengths.append(len(running.hosts['normal'].journal.entries))
+      lengths.append(len(running.supervisors['normal'].journal.entries))
   assert lengths == [1, 2, 3, 1, 2, 3, 1, 2]
 
 
@@ -251,7 +253,7 @@ def test_a_replay_that_answers_otherwise_is_an_error(cluster, tmp_path):
   with faulty(plan, tmp_path) as running:
     for step in range(2):
       running.submit(fake_prior.requests(step, *NAMES)).result()
-    running.hosts['normal'].journal.entries[0].digest = 'another'
+    running.supervisors['normal'].journal.entries[0].digest = 'another'
     with pytest.raises(faults.PriorFailed, match='answers otherwise than'):
       running.submit(fake_prior.requests(2, *NAMES)).result()
 
@@ -285,7 +287,7 @@ def test_a_prior_lost_after_a_restore_is_made_from_it(
 def test_no_process_is_left(cluster, tmp_path):
   with faulty([], tmp_path) as running:
     running.wait_until_ready()
-    pids = [host._birth.pid for host in running.hosts.values()]
+    pids = [one._process.pid for one in running.supervisors.values()]
     os.kill(pids[0], signal.SIGSTOP)  # Hears no wish of Ray's.
   # Ray alone would give the stopped one 5 s.
   until = time.monotonic() + 4

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from mmdist.nerf import assets as nerf_assets
 from mmdist.nerf import field
+from mmdist.nerf import pretrained
 from tests.end_to_end import launching
 from tests.priors import tiny
 
@@ -16,7 +16,7 @@ def fixture_trained(tmp_path_factory) -> pathlib.Path:
   folder = tmp_path_factory.mktemp('trained')
   params = field.conditional_nerf(launching.NERF).init(jax.random.key(0))
   codes = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-  nerf_assets.save(folder / 'nerf', launching.NERF, params, codes)
+  pretrained.save(folder / 'nerf', launching.NERF, params, codes)
   tiny.write_pipeline(folder / 'color', seed=1)
   tiny.write_pipeline(folder / 'normal', seed=2)
   return folder

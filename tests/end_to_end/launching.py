@@ -6,11 +6,11 @@ import pathlib
 import subprocess
 import sys
 
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPT = 'a portrait of a happy man with green skin'
-NERF = config_lib.NerfConfig(
+NERF = schema.NerfConfig(
   code_size=4, nerf_depth=2, nerf_width=16, num_nerf_samples=8
 )
 

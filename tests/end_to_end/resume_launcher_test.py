@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from mmdist import workdir as workdir_lib
+from mmdist.run import workdir as workdir_lib
 from tests.end_to_end import launching
 from tests.priors import tiny
 

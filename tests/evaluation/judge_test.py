@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmdist.data import head_questions
 from mmdist.evaluation import judge as judge_lib
+from mmdist.heads import questions as head_questions
 
 QUESTIONS = (
   judge_lib.Question('skin', ('green', 'red', 'blue'), ('front',)),

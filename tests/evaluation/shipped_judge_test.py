@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from mmdist.core import assets
-from mmdist.data import head_attributes
-from mmdist.data import head_questions
-from mmdist.data import heads
+from mmdist.core import asset_paths
 from mmdist.evaluation import agreement
 from mmdist.evaluation import judge as judge_lib
+from mmdist.heads import attributes as head_attributes
+from mmdist.heads import questions as head_questions
+from mmdist.heads import subjects
 
 HEADS_PER_EXPRESSION = 3
 
 
 @pytest.fixture(scope='module')
 def judge():
-  return judge_lib.load(assets.resolve('judge'))
+  return judge_lib.load(asset_paths.resolve('judge'))
 
 
 def test_it_knows_every_question(judge):
@@ -36,8 +36,8 @@ def test_it_reads_expressions_from_the_views_that_judge_results(judge):
   for number, expression in enumerate(head_attributes.EXPRESSIONS):
     for index in range(HEADS_PER_EXPRESSION):
       fixed = {'expression': expression, 'glasses': '', 'beard': ''}
-      head = heads.sample_head(901 + number, index, fixed=fixed)
-      truth = heads.render_heads([head] * len(views), views, 64)
+      head = subjects.sample_head(901 + number, index, fixed=fixed)
+      truth = subjects.render_heads([head] * len(views), views, 64)
       verdict = agreement.measure(
         judge,
         truth.over(np.full(3, agreement.BACKGROUND)),

@@ -7,7 +7,7 @@ from experiments import generate
 from experiments import mix
 from experiments import sds_versus_vsd
 from experiments import smoke
-from mmdist.core import config_checks
+from mmdist.config import validation
 from mmdist.objectives import concept
 
 EXPERIMENTS = (edit, generate, mix, sds_versus_vsd, smoke)
@@ -19,7 +19,7 @@ EXPERIMENTS = (edit, generate, mix, sds_versus_vsd, smoke)
 )
 def test_a_preset_is_valid_and_balanced(experiment, preset):
   run = experiment.get_config(preset)
-  config_checks.validate(run)
+  validation.validate(run)
   objective = concept.objective_from_config(run)
   assert not concept.balance_warnings(objective)
 

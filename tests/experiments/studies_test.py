@@ -7,9 +7,9 @@ import pytest
 from experiments import studies
 from launchers import config_flag
 from launchers import evaluate
-from mmdist.core import config_checks
-from mmdist.data import captions
-from mmdist.data import head_attributes
+from mmdist.config import validation
+from mmdist.heads import attributes as head_attributes
+from mmdist.heads import captions
 
 
 @pytest.mark.parametrize('name', studies.STUDIES)
@@ -21,7 +21,7 @@ def test_runs_have_folders_of_their_own_and_known_fields(name):
     for field, value in run.overrides.items():
       assert type(getattr(config, field)) is type(value)
       setattr(config, field, value)
-    config_checks.validate(config)
+    validation.validate(config)
     prompt = evaluate.judged_prompt(config)
     words = set(prompt.replace(',', ' ,').split())
     assert words <= set(captions.vocabulary()), prompt

@@ -4,20 +4,20 @@ from absl import flags
 import pytest
 
 from launchers import config_flag
-from mmdist.core import config as config_lib
-from mmdist.core import config_io
+from mmdist.config import schema
+from mmdist.config import serialization
 
 EXPERIMENT = """
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.core import names
 
 def get_config(preset=''):
   if preset not in ('', 'mixed'):
     raise names.unknown_preset(preset, ('mixed',))
-  config = config_lib.RunConfig(num_steps=50)
+  config = schema.RunConfig(num_steps=50)
   if preset:
-    config.concepts = [config_lib.ConceptConfig('joker'),
-                       config_lib.ConceptConfig('green', -0.5)]
+    config.concepts = [schema.ConceptConfig('joker'),
+                       schema.ConceptConfig('green', -0.5)]
   return config
 """
 
@@ -29,7 +29,7 @@ def experiment(tmp_path):
   return str(path)
 
 
-def parse(default, *words) -> tuple[config_lib.RunConfig, list[str]]:
+def parse(default, *words) -> tuple[schema.RunConfig, list[str]]:
   """Returns the configuration and what is left of a command line."""
   values = flags.FlagValues()
   holder = config_flag.define_config(default, values)
@@ -40,7 +40,7 @@ def parse(default, *words) -> tuple[config_lib.RunConfig, list[str]]:
 
 def test_without_flags_the_default_experiment_is_run(experiment):
   config, rest = parse(experiment)
-  assert config == config_lib.RunConfig(num_steps=50)
+  assert config == schema.RunConfig(num_steps=50)
   assert rest == ['program']
 
 
@@ -60,7 +60,7 @@ def test_fields_are_set_by_their_path(experiment):
     'RUN',
   )
   assert set(
-    config_io.differences(config_lib.RunConfig(num_steps=50), config)
+    serialization.differences(schema.RunConfig(num_steps=50), config)
   ) >= {
     'priors.normal.weight: 1.0 -> 0.5',
     'priors.normal.enabled: True -> False',
@@ -86,8 +86,8 @@ def test_concepts_can_be_written_on_the_command_line(experiment):
     "--config.concepts=[('a joker', 1), ('green', -0.5, ('generic',))]",
   )
   assert config.concepts == [
-    config_lib.ConceptConfig('a joker', 1.0),
-    config_lib.ConceptConfig('green', -0.5, ('generic',)),
+    schema.ConceptConfig('a joker', 1.0),
+    schema.ConceptConfig('green', -0.5, ('generic',)),
   ]
 
 
@@ -138,6 +138,6 @@ def test_a_file_that_is_no_experiment_is_one_line(tmp_path, text, message):
 def test_help_lists_every_field():
   values = flags.FlagValues()
   config_flag.define_config(flag_values=values)
-  for path in config_io.flatten(config_lib.RunConfig()):
+  for path in serialization.flatten(schema.RunConfig()):
     assert f'--config.{path}=' in values['config'].help
   assert config_flag.asks_for_help(['program', '--help'])

@@ -3,15 +3,15 @@ import json
 import numpy as np
 import pytest
 
-from launchers import clay
 from launchers import evaluate_prior
-from mmdist.core import assets
-from mmdist.data import captions
-from mmdist.data import head_attributes
-from mmdist.data import head_questions
-from mmdist.data import heads
+from mmdist.core import asset_paths
+from mmdist.evaluation import clay
 from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import train_judge
+from mmdist.heads import attributes as head_attributes
+from mmdist.heads import captions
+from mmdist.heads import questions as head_questions
+from mmdist.heads import subjects
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
 from tests.data import fake_pictures
@@ -56,7 +56,7 @@ def test_a_prior_that_draws_the_truth_reaches_it(judge, monkeypatch):
     truth = fake_pictures.render_heads(texts, None, judge_lib.IMAGE_SIZE)
     return truth.over(np.full(3, evaluate_prior.agreement.BACKGROUND))
 
-  monkeypatch.setattr(heads, 'render_heads', fake_pictures.render_heads)
+  monkeypatch.setattr(subjects, 'render_heads', fake_pictures.render_heads)
   monkeypatch.setattr(sample, 'sample', draw)
   questions = evaluate_prior.make_questions(8, 0)
   row, pictures = evaluate_prior.evaluate(
@@ -88,7 +88,7 @@ def test_a_normal_prior_is_asked_in_its_own_words_about_shapes(
     return np.full((len(texts), 64, 64, 3), 0.5, np.float32)
 
   monkeypatch.setattr(sample, 'sample', draw)
-  monkeypatch.setattr(heads, 'render_heads', fake_pictures.render_heads)
+  monkeypatch.setattr(subjects, 'render_heads', fake_pictures.render_heads)
   questions = evaluate_prior.make_questions(8, 0, 'normal')
   row, pictures = evaluate_prior.evaluate(
     Pipeline(), judge, questions, 3.0, 7, 5, 'normal'
@@ -115,4 +115,4 @@ def test_samples_lie_above_their_renders():
 def test_no_prior_is_answered_with_the_usage():
   with pytest.raises(ValueError, match='evaluate_prior color'):
     evaluate_prior.main(['evaluate_prior'])
-  assert 'color' in assets.EMBEDDED
+  assert 'color' in asset_paths.EMBEDDED

@@ -6,25 +6,25 @@ import jax
 import numpy as np
 import pytest
 
-from launchers import asked_scores
 from launchers import evaluate
-from launchers import finished_run
-from launchers import known_heads
-from mmdist import checkpointing
-from mmdist import snapshots
-from mmdist import workdir as workdir_lib
-from mmdist.core import config as config_lib
-from mmdist.data import head_questions
-from mmdist.data import heads
+from mmdist.config import schema
+from mmdist.evaluation import asked_scores
 from mmdist.evaluation import judge as judge_lib
+from mmdist.evaluation import known_heads
 from mmdist.evaluation import train_judge
+from mmdist.heads import questions as head_questions
+from mmdist.heads import subjects
 from mmdist.learner import distill
-from mmdist.nerf import assets as nerf_assets
 from mmdist.nerf import field
+from mmdist.nerf import pretrained
+from mmdist.run import checkpointing
+from mmdist.run import opening
+from mmdist.run import snapshots
+from mmdist.run import workdir as workdir_lib
 from tests.data import fake_pictures
 from tests.evaluation import tiny_clip
 
-NERF = config_lib.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8)
+NERF = schema.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8)
 PROMPT = 'a portrait of a happy man with green skin and a red hat'
 
 
@@ -32,7 +32,7 @@ PROMPT = 'a portrait of a happy man with green skin and a red hat'
 def _small(monkeypatch):
   monkeypatch.setattr(evaluate, 'RESOLUTION', 16)
   monkeypatch.setattr(known_heads, 'NUM_TRUE_HEADS', 2)
-  monkeypatch.setattr(heads, 'render_heads', fake_pictures.render_heads)
+  monkeypatch.setattr(subjects, 'render_heads', fake_pictures.render_heads)
 
 
 @pytest.fixture(scope='module')
@@ -45,7 +45,7 @@ def judge():
 
 def write_run(folder, name, seed):
   """Writes a run of one step, whose weights are of a seed."""
-  run = config_lib.RunConfig(
+  run = schema.RunConfig(
     prompt=PROMPT, num_steps=1, nerf=NERF, nerf_assets=str(folder / 'nerf')
   )
   workdir_lib.claim(folder / name, run)
@@ -62,13 +62,13 @@ def workdir(tmp_path_factory):
   folder = tmp_path_factory.mktemp('runs')
   pretrained = field.conditional_nerf(NERF).init(jax.random.key(0))
   codes = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-  nerf_assets.save(folder / 'nerf', NERF, pretrained, codes)
+  pretrained.save(folder / 'nerf', NERF, pretrained, codes)
   return write_run(folder, 'run', 1)
 
 
 def test_a_run_began_from_the_pretrained_weights_and_a_code(workdir):
-  params = finished_run.start_params(finished_run.open_run(workdir))
-  _, weights, codes = nerf_assets.load(workdir.parent / 'nerf')
+  params = opening.start_params(opening.open_run(workdir))
+  _, weights, codes = pretrained.load(workdir.parent / 'nerf')
   np.testing.assert_allclose(params.pop('code'), codes.mean(0), rtol=1e-6)
   jax.tree.map(np.testing.assert_array_equal, params, weights)
 
@@ -204,7 +204,7 @@ def concepts(*weights):
   return types.SimpleNamespace(
     prompt='nobody',
     concepts=[
-      config_lib.ConceptConfig(f'head {i}', weight)
+      schema.ConceptConfig(f'head {i}', weight)
       for i, weight in enumerate(weights)
     ],
   )

@@ -10,20 +10,20 @@ from PIL import Image
 import pytest
 
 from launchers import heads as launcher
-from mmdist.data import captions
-from mmdist.data import head_shards
-from mmdist.data import head_siblings
-from mmdist.data import heads
 from mmdist.data import multiview
 from mmdist.data import photos
-from tests.data import fake_pictures
+from mmdist.heads import captions
+from mmdist.heads import shards as head_shards
+from mmdist.heads import siblings as head_siblings
+from mmdist.heads import subjects
+from tests.heads import fake_pictures
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
 def _fake_pictures(monkeypatch):
-  monkeypatch.setattr(heads, 'render_heads', fake_pictures.render_heads)
+  monkeypatch.setattr(subjects, 'render_heads', fake_pictures.render_heads)
   monkeypatch.setenv('XLA_FLAGS', '')  # Put back after `write_shards`.
 
 
@@ -50,7 +50,7 @@ def test_heads_are_written_as_sheet_captions_and_views(tmp_path, capsys):
   assert sheet.shape == (3 * 8, 6 * 8, 3)  # Three views, and their normals.
   lines = (tmp_path / 'out' / 'captions.txt').read_text().splitlines()
   assert lines == [
-    captions.describe(heads.sample_head(2, i).attributes) for i in range(3)
+    captions.describe(subjects.sample_head(2, i).attributes) for i in range(3)
   ]
   made = multiview.read_transforms(tmp_path / 'out' / 'multiview')
   assert (made.num_subjects, made.num_cameras, made.resolution) == (3, 2, 8)
@@ -89,7 +89,7 @@ def test_the_flags_are_read(tmp_path, monkeypatch):
   values.out = str(tmp_path / 'pictures')
   launcher.main(['heads'])
   text = (tmp_path / 'pictures' / 'captions.txt').read_text()
-  head = heads.sample_head(5, 0, neutral=True)
+  head = subjects.sample_head(5, 0, neutral=True)
   assert text == captions.describe(head.attributes) + '\n'
 
 
@@ -97,7 +97,7 @@ def test_pictures_of_one_head_are_taken_as_by_a_friend(tmp_path, capsys):
   launcher.write_photos(tmp_path / 'photos', 5, seed=3, index=1, resolution=32)
   read = photos.read_photos(tmp_path / 'photos', 16)  # As personalize does,
   assert read.names == tuple(f'photo-{i:02}.png' for i in range(5))
-  head = heads.sample_head(3, 1)
+  head = subjects.sample_head(3, 1)
   assert captions.describe(head.attributes) in capsys.readouterr().out
 
 

@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from launchers import personal_pictures
-from launchers import personal_training
 from launchers import personalize
-from mmdist.data import heads
+from mmdist.heads import subjects
 from mmdist.priors import checks
 from mmdist.priors import pipeline as pipelines
+from mmdist.training import personal_pictures
+from mmdist.training import personal_training
 from tests.priors import tiny
 from tests.priors import tiny_families
 
@@ -199,8 +199,8 @@ def test_a_procedural_head_is_rendered_from_three_orbits():
     assert pictures.shape == (60, 16, 16, 4) and pictures.dtype == np.uint8
   assert np.all(normals[..., 3] == 255)
   assert np.all(normals[0, 0, 0, :3] == 128)  # Mid-grey beside the head.
-  truth = heads.render_heads(
-    [heads.sample_head(3, 1)], views.take(np.array([7])), 16
+  truth = subjects.render_heads(
+    [subjects.sample_head(3, 1)], views.take(np.array([7])), 16
   )
   shown = colours[7, ..., :3] / 255 * colours[7, ..., 3:] / 255
   np.testing.assert_allclose(shown, truth.rgba[0, ..., :3], atol=0.01)

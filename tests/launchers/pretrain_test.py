@@ -13,7 +13,7 @@ from launchers import pretrain as launcher
 from launchers import terminal
 from mmdist.data import multiview
 from mmdist.learner import pretrain
-from mmdist.nerf import assets
+from mmdist.nerf import pretrained
 from tests.data import small_sets
 from tests.nerf import tiny_nerf
 
@@ -71,7 +71,7 @@ def test_a_killed_training_ends_like_one_that_was_not(
       (tmp_path / run / name).read_bytes() for run in ('whole', 'parts')
     )
     assert first == second
-  config, _, codes = assets.load(tmp_path / 'parts')
+  config, _, codes = pretrained.load(tmp_path / 'parts')
   assert config == tiny_config().nerf and codes.shape == (2, config.code_size)
   assert json.loads((tmp_path / 'parts/results.json').read_text()) == parts
   # A row of codes per line.

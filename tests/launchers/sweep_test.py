@@ -8,7 +8,7 @@ import pytest
 from experiments import studies
 from launchers import evaluate
 from launchers import sweep
-from mmdist.core import assets
+from mmdist.core import asset_paths
 from mmdist.evaluation import judge as judge_lib
 
 RUNS = tuple(studies.StudyRun(f'run{i}') for i in range(4))
@@ -84,7 +84,7 @@ def test_the_table_is_kept_as_text_and_for_programs(tmp_path, monkeypatch):
     return dict.fromkeys(evaluate.COLUMNS, 0.5) | {'run': run}
 
   monkeypatch.setattr(evaluate, 'evaluate_run', evaluate_run)
-  monkeypatch.setattr(assets, 'resolve', lambda name: name)
+  monkeypatch.setattr(asset_paths, 'resolve', lambda name: name)
   monkeypatch.setattr(judge_lib, 'load', lambda name: f'the {name}')
   text = sweep.write_table(RUNS[:2], tmp_path, 'judge')
   assert (tmp_path / 'table.txt').read_text() == text + '\n'

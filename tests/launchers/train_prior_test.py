@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from launchers import train_prior as launcher
-from mmdist.priors import embedded
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
-from mmdist.priors import train
+from mmdist.priors.training import embedded
+from mmdist.priors.training import from_scratch
 from tests.data import fake_pictures
 from tests.priors import tiny
 
@@ -53,7 +53,7 @@ def options_of(folder, **changes):
 
 def weights(directory):
   pipeline = pipelines.open_pipeline(directory, 'float32', 'cpu')
-  return [w.detach().clone() for w in train.trainable_weights(pipeline)]
+  return [w.detach().clone() for w in from_scratch.trainable_weights(pipeline)]
 
 
 def test_a_prior_is_trained_saved_and_sampled(tmp_path):
@@ -148,7 +148,9 @@ def test_checkpoints_are_written_meanwhile(tmp_path, monkeypatch):
     launcher, '_save', lambda *_, sheet=False: saved.append(sheet)
   )
   monkeypatch.setattr(
-    train, 'Training', functools.partial(train.Training, save_every_s=-1.0)
+    from_scratch,
+    'Training',
+    functools.partial(from_scratch.Training, save_every_s=-1.0),
   )
   launcher.train_in_processes(options_of(tmp_path))
   assert saved == [False, False, False, True]

@@ -6,21 +6,21 @@ import jax
 import pytest
 import trimesh
 
-from launchers import finished_run
 from launchers import view
-from mmdist import checkpointing
-from mmdist import snapshots
-from mmdist import workdir as workdir_lib
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.learner import distill
 from mmdist.nerf import field
+from mmdist.run import checkpointing
+from mmdist.run import opening
+from mmdist.run import snapshots
+from mmdist.run import workdir as workdir_lib
 
 
 def tiny_run():
-  return config_lib.RunConfig(
+  return schema.RunConfig(
     num_steps=1,
-    nerf=config_lib.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8),
-    results=config_lib.ResultsConfig(turntable_views=2, resolution=16),
+    nerf=schema.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8),
+    results=schema.ResultsConfig(turntable_views=2, resolution=16),
   )
 
 
@@ -38,7 +38,7 @@ def workdir(tmp_path_factory):
 
 
 def test_a_run_is_opened_at_its_newest_checkpoint(workdir):
-  avatar = finished_run.open_run(workdir)
+  avatar = opening.open_run(workdir)
   expected = field.conditional_nerf(tiny_run().nerf).init(jax.random.key(1))
   assert (avatar.step, avatar.run) == (1, tiny_run())
   jax.tree.map(
@@ -65,7 +65,7 @@ def test_pictures_are_made_again_in_the_runs_folder(workdir, what, names):
 
 def test_a_mesh_is_made_again_at_another_resolution(workdir, monkeypatch):
   # The start density of a NeRF is fog: nearly no skin is as thin as this.
-  monkeypatch.setattr('mmdist.results.mesh.SKIN_THICKNESS', 2.0)
+  monkeypatch.setattr('mmdist.results.triangle_mesh.SKIN_THICKNESS', 2.0)
   path = view.view('mesh', str(workdir), resolution=16)['mesh']
   assert trimesh.load_mesh(path).is_watertight
 
@@ -124,10 +124,10 @@ def test_a_run_without_a_checkpoint_is_named_and_left_alone(tmp_path):
 def test_a_followed_run_shows_its_newest_checkpoint(workdir, monkeypatch):
   load = view.follow(str(workdir))
   assert load().step == 1 and load() is load()
-  newer = finished_run.open_run(workdir)
-  monkeypatch.setattr(finished_run, 'newest_step', lambda run: 2)
+  newer = opening.open_run(workdir)
+  monkeypatch.setattr(opening, 'newest_step', lambda run: 2)
   monkeypatch.setattr(
-    finished_run,
+    opening,
     'open_run',
     lambda run: dataclasses.replace(newer, step=2, representation=None),
   )
@@ -136,11 +136,11 @@ def test_a_followed_run_shows_its_newest_checkpoint(workdir, monkeypatch):
 
 
 def test_the_newest_step_is_that_of_a_whole_checkpoint(workdir, tmp_path):
-  assert finished_run.newest_step(workdir) == 1
-  assert finished_run.newest_step(tmp_path) == 0
+  assert opening.newest_step(workdir) == 1
+  assert opening.newest_step(tmp_path) == 0
   for name in ('5', '40', '41.orbax-checkpoint-tmp'):
     (tmp_path / 'checkpoints' / name).mkdir(parents=True)
-  assert finished_run.newest_step(tmp_path) == 40
+  assert opening.newest_step(tmp_path) == 40
 
 
 def test_live_pictures_without_viser_are_a_line(workdir, monkeypatch):

@@ -10,18 +10,18 @@ import optax
 import pytest
 
 from mmdist.cameras import camera as camera_lib
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.core import seeds
 from mmdist.learner import distill
 from tests.learner import tiny_field
 
 
-def make_run(**learner) -> config_lib.RunConfig:
+def make_run(**learner) -> schema.RunConfig:
   # 9 x 9 pixels in chunks of 16: two views end in the middle of a chunk.
-  return config_lib.RunConfig(
+  return schema.RunConfig(
     num_steps=10,
-    views=config_lib.ViewsConfig(num_views=2, resolution=9),
-    learner=config_lib.LearnerConfig(chunk_size=16, **learner),
+    views=schema.ViewsConfig(num_views=2, resolution=9),
+    learner=schema.LearnerConfig(chunk_size=16, **learner),
   )
 
 
@@ -112,7 +112,7 @@ def test_renders_equal_the_plain_render(params):
 
 
 def test_the_same_step_draws_the_same_batch():
-  views = config_lib.ViewsConfig(num_views=3)
+  views = schema.ViewsConfig(num_views=3)
   one, two = (distill.sample_batch(views, 1, 7) for _ in range(2))
   other = distill.sample_batch(views, 1, 8)
   np.testing.assert_array_equal(one.backgrounds, two.backgrounds)

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.learner import optimizer as optimizer_lib
 
 
 def test_the_rate_decays_exponentially_to_its_final_ratio():
-  config = config_lib.LearnerConfig(
+  config = schema.LearnerConfig(
     learning_rate=1e-3, final_learning_rate_ratio=0.25
   )
   rates = [optimizer_lib.learning_rate_at(config, 100, s) for s in (0, 50, 100)]
@@ -18,12 +18,12 @@ def test_the_rate_decays_exponentially_to_its_final_ratio():
 
 
 def test_a_ratio_of_one_keeps_the_rate():
-  config = config_lib.LearnerConfig(final_learning_rate_ratio=1.0)
+  config = schema.LearnerConfig(final_learning_rate_ratio=1.0)
   assert optimizer_lib.learning_rate_at(config, 10, 7) == config.learning_rate
 
 
 def test_proxies_have_twice_the_rate_at_every_step():
-  config = config_lib.LearnerConfig()
+  config = schema.LearnerConfig()
   for step in range(0, 300, 37):
     ours = optimizer_lib.learning_rate_at(config, 300, step)
     proxies = optimizer_lib.proxy_learning_rate_at(config, 300, step)
@@ -31,7 +31,7 @@ def test_proxies_have_twice_the_rate_at_every_step():
 
 
 def test_the_optimiser_follows_the_law():
-  config = config_lib.LearnerConfig(
+  config = schema.LearnerConfig(
     adam_b1=0.0, adam_b2=0.0, code_learning_rate_ratio=1.0
   )
   optimizer = optimizer_lib.make_optimizer(config, 20)
@@ -45,7 +45,7 @@ def test_the_optimiser_follows_the_law():
 
 
 def test_code_alone_leaves_the_rest_without_an_update():
-  config = config_lib.LearnerConfig(trainable='code')
+  config = schema.LearnerConfig(trainable='code')
   optimizer = optimizer_lib.make_optimizer(config, 10)
   params = {
     'code': jnp.ones(2),
@@ -61,7 +61,7 @@ def test_code_alone_leaves_the_rest_without_an_update():
 
 
 def test_the_code_moves_faster_by_its_ratio():
-  config = config_lib.LearnerConfig(code_learning_rate_ratio=8.0)
+  config = schema.LearnerConfig(code_learning_rate_ratio=8.0)
   optimizer = optimizer_lib.make_optimizer(config, 10)
   params = {'code': jnp.ones(2), 'nerf': jnp.ones(2)}
   updates, _ = optimizer.update(params, optimizer.init(params), params)
@@ -69,6 +69,6 @@ def test_the_code_moves_faster_by_its_ratio():
 
 
 def test_another_choice_is_refused():
-  config = config_lib.LearnerConfig(trainable='nothing')
+  config = schema.LearnerConfig(trainable='nothing')
   with pytest.raises(ValueError, match="'nothing'; expected 'all' or 'code'"):
     optimizer_lib.make_optimizer(config, 10)

@@ -2,13 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmdist.config import schema
 from mmdist.core import arrays
-from mmdist.core import config as config_lib
 from mmdist.nerf import field
 
 
 def test_density_is_what_a_short_ray_loses_light_by():
-  representation = field.conditional_nerf(config_lib.NerfConfig())
+  representation = field.conditional_nerf(schema.NerfConfig())
   params = representation.init(jax.random.key(0))
   rng = np.random.default_rng(0)
   points = jnp.asarray(rng.uniform(-0.8, 0.8, (64, 3)), jnp.float32)
@@ -34,7 +34,7 @@ def test_density_is_what_a_short_ray_loses_light_by():
 
 
 def test_density_of_a_point_does_not_depend_on_its_neighbours():
-  representation = field.conditional_nerf(config_lib.NerfConfig())
+  representation = field.conditional_nerf(schema.NerfConfig())
   params = representation.init(jax.random.key(0))
   points = jax.random.uniform(jax.random.key(1), (5, 3))
   together = representation.density(params, points)

@@ -1,8 +1,8 @@
 """The smallest conditional NeRF that has every part."""
 
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 
-CONFIG = config_lib.NerfConfig(
+CONFIG = schema.NerfConfig(
   code_size=3,
   nerf_depth=1,
   nerf_width=8,

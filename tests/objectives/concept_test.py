@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from mmdist.core import config as config_lib
+from mmdist.config import schema
 from mmdist.objectives import concept as concept_lib
 
 weights = st.floats(-10, 10).filter(lambda w: abs(w) > 1e-9)
@@ -24,7 +24,7 @@ objectives = st.lists(concepts, max_size=5).map(
 
 
 def avatar(text: str) -> concept_lib.ComposedObjective:
-  return concept_lib.avatar(text, config_lib.RunConfig().priors)
+  return concept_lib.avatar(text, schema.RunConfig().priors)
 
 
 @hypothesis.settings(deadline=None)  # Machines may be busy.
@@ -77,7 +77,7 @@ def test_written_as_in_the_paper():
 
 
 def test_the_normal_prior_has_weight_lambda():
-  priors = config_lib.RunConfig().priors
+  priors = schema.RunConfig().priors
   priors['normal'].weight = 0.25
   objective = 2 * concept_lib.avatar('a man', priors)
   assert concept_lib.signed_sum(objective) == {'rgb': 2.0, 'normal': 0.5}
@@ -115,8 +115,8 @@ def test_a_sum_of_weights_that_holds_nothing_is_told():
   assert concept_lib.balance_warnings(avatar('joker')) == []
 
 
-def run_config(**changes) -> config_lib.RunConfig:
-  return config_lib.RunConfig(**changes)
+def run_config(**changes) -> schema.RunConfig:
+  return schema.RunConfig(**changes)
 
 
 def test_a_prompt_alone_is_one_concept_of_every_prior():
@@ -134,8 +134,8 @@ def test_concepts_take_the_place_of_the_prompt():
     run_config(
       prompt='',
       concepts=[
-        config_lib.ConceptConfig('joker', 1.5),
-        config_lib.ConceptConfig('green', -0.5, ('generic',)),
+        schema.ConceptConfig('joker', 1.5),
+        schema.ConceptConfig('green', -0.5, ('generic',)),
       ],
     )
   )
@@ -152,15 +152,15 @@ def test_a_disabled_prior_is_not_asked():
   'concepts, message',
   [
     (
-      [config_lib.ConceptConfig('a smiling face', 1.0, ('generc',))],
+      [schema.ConceptConfig('a smiling face', 1.0, ('generc',))],
       "concept 'a smiling face' asks prior 'generc', which is not running; did "
       "you mean 'generic'\\? Priors: generic, normal.",
     ),
-    ([config_lib.ConceptConfig('green', -1.0)], 'no concept has a positive'),
-    ([config_lib.ConceptConfig('green', 0.0)], 'no concept has a positive'),
-    ([config_lib.ConceptConfig('')], 'the prompt is empty'),
-    ([config_lib.ConceptConfig('x' * 10_000)], '10000 characters'),
-    ([config_lib.ConceptConfig('x', float('inf'))], 'a concept has weight inf'),
+    ([schema.ConceptConfig('green', -1.0)], 'no concept has a positive'),
+    ([schema.ConceptConfig('green', 0.0)], 'no concept has a positive'),
+    ([schema.ConceptConfig('')], 'the prompt is empty'),
+    ([schema.ConceptConfig('x' * 10_000)], '10000 characters'),
+    ([schema.ConceptConfig('x', float('inf'))], 'a concept has weight inf'),
   ],
 )
 def test_what_cannot_be_asked_is_one_line(concepts, message):

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from mmdist.core import messages
-from mmdist.priors import embedded
+from mmdist.priors.training import embedded
 
 WORDS = (
   'a portrait of happy sad man woman with green red skin hat , front back view '

@@ -6,8 +6,8 @@ from PIL import Image
 import pytest
 import trimesh
 
-from mmdist.core import config as config_lib
-from mmdist.core import config_io
+from mmdist.config import schema
+from mmdist.config import serialization
 from mmdist.results import make
 from tests.results import sphere_field
 
@@ -17,16 +17,16 @@ EVIL = '</pre></svg><script>alert("x")</script>'
 def evil_config():
   return small_config(
     prompt='a <b>bold</b> head',
-    concepts=[config_lib.ConceptConfig(EVIL, priors=(EVIL,))],
-    priors={EVIL: config_lib.PriorConfig(directory=EVIL, lora=EVIL)},
+    concepts=[schema.ConceptConfig(EVIL, priors=(EVIL,))],
+    priors={EVIL: schema.PriorConfig(directory=EVIL, lora=EVIL)},
   )
 
 
 def small_config(**fields):
-  results = config_lib.ResultsConfig(
+  results = schema.ResultsConfig(
     turntable_views=4, resolution=24, mesh_resolution=24
   )
-  return config_lib.RunConfig(results=results, num_steps=2, **fields)
+  return schema.RunConfig(results=results, num_steps=2, **fields)
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +76,7 @@ def test_the_mesh_is_closed(made):
 
 
 def test_the_configuration_comes_back(made):
-  restored = config_io.from_json(made['config'].read_text())
+  restored = serialization.from_json(made['config'].read_text())
   assert restored == evil_config()
 
 

@@ -1,0 +1,165 @@
+"""A run's configuration as text: printed, stored, compared and read again.
+
+Works on any tree of dataclasses, dicts, lists and tuples, with a path such as
+`priors.normal.weight` or `concepts[0].text` for each value in it; those are
+also its names on the command line. What the values may be is `config_checks`'s.
+"""
+
+from collections.abc import Iterable, Mapping
+import dataclasses
+import json
+import math
+import types
+import typing
+from typing import Any
+
+from mmdist.config import schema
+from mmdist.core import names
+
+
+def to_dict(config: Any) -> Any:
+  """Returns the tree of plain dicts and lists that JSON can hold."""
+  if dataclasses.is_dataclass(config):
+    return {
+      field.name: to_dict(getattr(config, field.name))
+      for field in dataclasses.fields(config)
+    }
+  if isinstance(config, Mapping):
+    return {key: to_dict(value) for key, value in config.items()}
+  if isinstance(config, list | tuple):
+    return [to_dict(value) for value in config]
+  return config
+
+
+def to_json(config: Any) -> str:
+  """Returns the text of a run's `config.json`."""
+  return json.dumps(to_dict(config), indent=2) + '\n'
+
+
+def from_dict(data: Any, kind: Any = schema.RunConfig, path: str = ''):
+  """Rebuilds a dataclass, by default a RunConfig, from `to_dict`'s tree.
+
+  Fields that are missing keep their defaults.
+
+  Raises:
+    ValueError: in one line; a field is unknown or a value has another type.
+  """
+  origin = typing.get_origin(kind) or kind
+  if dataclasses.is_dataclass(origin):
+    return _dataclass_from_dict(data, origin, path)
+  arguments = typing.get_args(kind)
+  if origin is dict:
+    _check_type(data, Mapping, 'a mapping', path)
+    return {
+      key: from_dict(value, arguments[1], join(path, key))
+      for key, value in data.items()
+    }
+  if origin in (list, tuple):
+    _check_type(data, list | tuple, 'a list', path)
+    return origin(
+      from_dict(value, arguments[0], f'{path}[{i}]')
+      for i, value in enumerate(data)
+    )
+  return _scalar(data, kind, path)
+
+
+def from_json(text: str, source: str = 'config.json') -> schema.RunConfig:
+  """Reads `to_json`'s text; ValueError in one line that names `source`."""
+  try:
+    return from_dict(json.loads(text))
+  # Bad JSON is a ValueError too; a thousand brackets are a RecursionError.
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f'{source} is no configuration: {error}') from error
+
+
+def _dataclass_from_dict(data, kind, path):
+  _check_type(data, Mapping, 'a mapping of fields', path)
+  hints = typing.get_type_hints(kind)
+  for key in data:
+    if key not in hints:
+      raise ValueError(unknown_field(join(path, key), key, hints))
+  values = {
+    key: from_dict(value, hints[key], join(path, key))
+    for key, value in data.items()
+  }
+  return kind(**values)
+
+
+def _scalar(data, kind, path):
+  if kind is float and isinstance(data, int) and not isinstance(data, bool):
+    return float(data)
+  # JSON has true and 1 apart, Python has not.
+  if type(data) is not kind:
+    raise ValueError(f'{path} is {data!r}; expected {kind.__name__}.')
+  return data
+
+
+def _check_type(data, kind: type | types.UnionType, expected, path):
+  if not isinstance(data, kind):
+    raise ValueError(
+      f'{path or "the configuration"} is {str(data)[:60]!r}; '
+      f'expected {expected}.'
+    )
+
+
+def join(path: str, name: str) -> str:
+  """Returns the path of a field below `path`."""
+  return f'{path}.{name}' if path else str(name)
+
+
+def unknown_field(path: str, name: str, known: Iterable[str]) -> str:
+  """Returns the line about a field that does not exist."""
+  known = list(known)
+  hint = names.did_you_mean(name, known) or '.'
+  return f"no field '{path}'{hint} Fields there: {', '.join(known) or 'none'}."
+
+
+def flatten(config: Any, path: str = '') -> dict[str, Any]:
+  """Returns path -> value of every leaf; an empty container is a leaf."""
+  if dataclasses.is_dataclass(config):
+    children = {
+      join(path, field.name): getattr(config, field.name)
+      for field in dataclasses.fields(config)
+    }
+  elif isinstance(config, Mapping):
+    children = {join(path, key): value for key, value in config.items()}
+  elif isinstance(config, list):
+    children = {f'{path}[{i}]': value for i, value in enumerate(config)}
+  else:
+    return {path: config}
+  if not children:
+    return {path: config}
+  leaves = {}
+  for child, value in children.items():
+    leaves.update(flatten(value, child))
+  return leaves
+
+
+def format_config(config: Any) -> str:
+  """Returns one line per value, a column of paths and one of values."""
+  leaves = flatten(config)
+  width = max(map(len, leaves))
+  return '\n'.join(f'{path:{width}}  {v!r}' for path, v in leaves.items())
+
+
+def differences(before: Any, after: Any) -> list[str]:
+  """Returns lines such as "learner.learning_rate: 0.001 -> 0.002"."""
+  old, new = flatten(before), flatten(after)
+  return [
+    f'{path}: {_show(old, path)} -> {_show(new, path)}'
+    for path in dict.fromkeys([*old, *new])
+    if not _same(old, new, path)
+  ]
+
+
+def _same(old, new, path) -> bool:
+  if path not in old or path not in new:
+    return False
+  both_nan = all(
+    isinstance(v[path], float) and math.isnan(v[path]) for v in (old, new)
+  )
+  return both_nan or old[path] == new[path]
+
+
+def _show(leaves, path) -> str:
+  return repr(leaves[path]) if path in leaves else 'absent'

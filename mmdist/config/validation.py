@@ -1,0 +1,127 @@
+"""What the values of a run's configuration may be; the door of every run.
+
+Every complaint is one line: the field by its path, its value, what was
+expected. Texts are checked by `mmdist.objectives`, directories by the priors.
+"""
+
+import math
+import re
+
+from mmdist.config import schema
+from mmdist.config import serialization
+from mmdist.core import composition
+from mmdist.core import messages
+from mmdist.core import names
+
+# Patterns of paths; priors and concepts have names and numbers of their own.
+CHOICES = {
+  r'mode': composition.MODES,
+  r'noise\.schedule': ('fixed', 'linear', 'sqrt', 'refine'),
+  r'learner\.trainable': ('all', 'code'),
+  r'priors\.\w+\.channel': messages.CHANNELS,
+  r'priors\.\w+\.objective': ('vsd', 'sds'),
+  r'priors\.\w+\.weighting': ('sigma2', 'uniform', 'x0', 'fantasia'),
+  r'priors\.\w+\.proxy_noise': ('own', 'shared'),
+  r'faults\.on_nonfinite': ('stop', 'reject'),
+  r'priors\.\w+\.dtype': ('float32', 'bfloat16', 'float16'),
+  r'priors\.\w+\.memory\.text_dtype': ('float32', 'bfloat16', 'float16'),
+}
+# The smallest and largest values, both allowed.
+RANGES = {
+  r'num_steps': (1, math.inf),
+  r'seed': (0, 2**63 - 1),
+  r'nerf\.(proposal|nerf)_(depth|width)': (1, math.inf),
+  r'nerf\.code_size': (1, math.inf),
+  r'nerf\.num_\w+': (1, math.inf),
+  r'nerf\.position_levels': (1, math.inf),
+  r'nerf\.viewdir_levels': (0, math.inf),
+  r'nerf\.density_scale': (1e-6, math.inf),
+  r'views\.(num_views|resolution)': (1, math.inf),
+  r'views\.emphasis\.[\w-]+': (0, math.inf),
+  r'priors\.\w+\.rank': (1, math.inf),
+  r'priors\.\w+\.(proxy_)?guidance_scale': (0, math.inf),
+  r'priors\.\w+\.num_gpus': (0, math.inf),
+  r'noise\.\w+': (0, 1),
+  r'learner\.learning_rate': (1e-12, math.inf),
+  r'learner\.final_learning_rate_ratio': (1e-6, math.inf),
+  r'learner\.adam_b\d': (0, 1 - 1e-9),
+  r'learner\.\w+_(weight|ratio)': (0, math.inf),
+  r'learner\.chunk_size': (1, math.inf),
+  r'learner\.num_devices': (0, math.inf),
+  r'checkpoints\.every': (0, math.inf),
+  r'checkpoints\.keep': (1, math.inf),
+  r'checkpoints\.keep_every': (0, math.inf),
+  r'checkpoints\.snapshot_every': (1, 64),
+  r'faults\.max_\w+': (0, math.inf),
+  r'faults\.(deadline|window)_s': (1, math.inf),
+  r'results\.preview_every': (0, math.inf),
+  r'results\.(turntable_views|resolution)': (1, math.inf),
+  r'results\.mesh_resolution': (8, math.inf),
+}
+
+
+def validate(config: schema.RunConfig) -> None:
+  """Raises ValueError, in one line, at the first value that cannot be run."""
+  for path, value in serialization.flatten(config).items():
+    _check_leaf(path, value)
+  for name in config.priors:
+    _check_prior_name(name)
+  _check_order('noise.minimum', config.noise.minimum, config.noise.maximum)
+  _check_order(
+    'noise.minimum', config.noise.minimum, config.noise.final_maximum
+  )
+  _check_background(config.views.background)
+  _check_start_code(config.learner.start_code)
+
+
+def _check_leaf(path, value) -> None:
+  if isinstance(value, float) and not math.isfinite(value):
+    raise ValueError(f'{path} is {value}; expected a finite number.')
+  for pattern, choices in CHOICES.items():
+    if re.fullmatch(pattern, path):
+      names.check_choice(path, value, choices)
+  for pattern, (low, high) in RANGES.items():
+    if isinstance(value, int | float) and re.fullmatch(pattern, path):
+      _check_range(path, value, low, high)
+
+
+def _check_range(path, value, low, high) -> None:
+  if low <= value <= high:
+    return
+  if high == math.inf:
+    raise ValueError(f'{path} is {value}; expected at least {low}.')
+  raise ValueError(f'{path} is {value}; expected {low} to {high}.')
+
+
+def _check_prior_name(name) -> None:
+  # The command line addresses priors as --config.priors.NAME.weight.
+  # Checkpoints and metrics are named after it: no path, and no other script.
+  if not re.fullmatch(r'[A-Za-z]\w{0,63}', name, re.ASCII) or hasattr(
+    dict, name
+  ):
+    raise ValueError(
+      f"a prior is called '{name}'; expected up to 64 of A-Z, a-z, 0-9 and _, "
+      'a letter first, and none of '
+      f'{", ".join(n for n in dir(dict) if n[0] != "_")}.'
+    )
+
+
+def _check_order(path, low, high) -> None:
+  if low >= high:
+    raise ValueError(f'{path} is {low}; expected less than the maximum {high}.')
+
+
+def _check_background(background) -> None:
+  if len(background) != 2 or not 0 <= background[0] <= background[1] <= 1:
+    raise ValueError(
+      f'views.background is {background}; expected two greys in [0, 1], the '
+      'darker first.'
+    )
+
+
+def _check_start_code(code: str) -> None:
+  if code not in ('mean', 'random') and not re.fullmatch(r'\d+', code):
+    raise ValueError(
+      f"learner.start_code is '{code}'; expected 'mean', 'random' or the "
+      'number of a training subject.'
+    )

@@ -1,0 +1,177 @@
+"""Procedural heads that a result is held to, as flags name them.
+
+Owns FAMILY:INDEX, the pictures of such a head from where results are judged,
+and what heads that really have some attributes score.
+"""
+
+from collections.abc import Iterator, Mapping
+import re
+
+import numpy as np
+
+from mmdist.cameras import orbits
+from mmdist.evaluation import agreement
+from mmdist.evaluation import clay
+from mmdist.evaluation import judge as judge_lib
+from mmdist.evaluation import metrics
+from mmdist.heads import attributes as head_attributes
+from mmdist.heads import captions
+from mmdist.heads import subjects
+
+NUM_TRUE_HEADS = 6
+NUM_STRANGERS = 99  # Whom an edit could be taken for.
+_FAMILY = 77  # Of no training, as
+_STRANGERS = 79  # this one.
+_NAME = re.compile(r'(\d+):(\d+)(:neutral)?')
+
+
+def is_named(text: str) -> bool:
+  """Returns whether a flag names a procedural head."""
+  return bool(_NAME.fullmatch(text))
+
+
+def read_head(text: str, flag: str) -> subjects.Head:
+  """Returns the procedural head that FAMILY:INDEX[:neutral] names.
+
+  The first form is what `launchers.heads` knows a head by, the second is what
+  the NeRF is pretrained on (N7).
+
+  Args:
+    text: the name.
+    flag: where it was given, for the error.
+
+  Raises:
+    ValueError: it is something else.
+  """
+  numbers = _NAME.fullmatch(text)
+  if not numbers:
+    raise ValueError(
+      f"--{flag} is '{text}'; expected FAMILY:INDEX of a procedural head, as "
+      f'in --{flag}=5:2, or FAMILY:INDEX:neutral.'
+    )
+  family, index, neutral = numbers.groups()
+  return subjects.sample_head(int(family), int(index), bool(neutral))
+
+
+def render(
+  head: subjects.Head, views: orbits.Views, resolution: int
+) -> dict[str, np.ndarray]:
+  """Renders a head over the judging background.
+
+  Returns:
+    'rgb' and coloured 'normals' [V, H, W, 3], 'acc' [V, H, W].
+  """
+  pictures = subjects.render_heads([head] * len(views), views, resolution)
+  return {
+    'rgb': pictures.over(np.full(3, agreement.BACKGROUND)),
+    'normals': pictures.normals,
+    'acc': pictures.rgba[..., 3],
+  }
+
+
+def asked_attributes(prompt: str) -> dict[str, object]:
+  """Returns what a prompt asks of a head; a view is no attribute."""
+  asked = dict(captions.parse(prompt))
+  asked.pop('view', None)
+  return asked
+
+
+def true_agreement(
+  judge: judge_lib.Judge,
+  views: orbits.Views,
+  shown: Mapping[str, object],
+  asked: Mapping[str, object],
+  resolution: int,
+  as_clay: bool = False,
+) -> float:
+  """Returns what true renders score: the most that a result can be asked for.
+
+  Args:
+    judge: who looks.
+    views: from where.
+    shown: attributes that the heads have; the others are drawn.
+    asked: attributes that they are judged by.
+    resolution: H = W of the pictures.
+    as_clay: show their normals alone, as clay.
+  """
+  scores = []
+  for pictures in _true_pictures(views, shown, resolution):
+    seen = clay.light(pictures['normals']) if as_clay else pictures['rgb']
+    scores.append(agreement.measure(judge, seen, views.words, asked).overall)
+  return float(np.mean(scores))
+
+
+def true_normal_noise_deg(
+  views: orbits.Views, shown: Mapping[str, object], resolution: int
+) -> float:
+  """Returns the normal noise of heads that have all of `shown`.
+
+  Hair and brims are no noise, but are not smooth either.
+  """
+  return float(
+    np.mean(
+      [
+        metrics.normal_noise_deg(pictures['normals'], pictures['acc'])
+        for pictures in _true_pictures(views, shown, resolution)
+      ]
+    )
+  )
+
+
+def _true_pictures(views, shown, resolution) -> Iterator[dict[str, np.ndarray]]:
+  fixed = {k: v for k, v in shown.items() if k in head_attributes.CHOICES}
+  for index in range(NUM_TRUE_HEADS):
+    head = subjects.sample_head(_FAMILY, index, fixed=fixed)
+    yield render(head, views, resolution)
+
+
+def identity(
+  judge: judge_lib.Judge,
+  views: orbits.Views,
+  pictures: np.ndarray,
+  subject: subjects.Head,
+  prompt: str,
+) -> dict[str, float | int]:
+  """Says how far an edit still shows its subject.
+
+  What counts is every visible attribute of the subject that the sentence does
+  not change.
+
+  Args:
+    judge: who looks.
+    views: V views.
+    pictures: [V, H, H, 3] in [0, 1], of the edit.
+    subject: whom it began from.
+    prompt: the edit.
+
+  Returns:
+    'identity_agreement', the share of views with what was kept;
+    'true_identity_agreement', what heads that have both the kept and the asked
+    attributes score; 'identity_chance', what heads score that have the asked
+    ones only, i.e. that follow the sentence and are anybody; 'identity_rank',
+    the subject's place among `NUM_STRANGERS` others, by how well the judge
+    finds that they fit: 1 if it recognises the subject.
+  """
+  asked = asked_attributes(prompt)
+  strangers = [
+    subjects.sample_head(_STRANGERS, index) for index in range(NUM_STRANGERS)
+  ]
+  kept, *others = [
+    {
+      name: value
+      for name, value in head_attributes.visible(head.attributes).items()
+      if name not in asked
+    }
+    for head in (subject, *strangers)
+  ]
+  size = pictures.shape[1]
+  verdict = agreement.measure(judge, pictures, views.words, kept)
+  fits = agreement.log_likelihood(judge, pictures, views.words, [kept, *others])
+  return {
+    'identity_rank': 1 + int(np.sum(fits[1:] > fits[0])),
+    'identity_agreement': verdict.overall,
+    'true_identity_agreement': true_agreement(
+      judge, views, kept | asked, kept, size
+    ),
+    'identity_chance': true_agreement(judge, views, asked, kept, size),
+  }

@@ -1,0 +1,1 @@
+"""The embedded world: procedural heads, their captions, and their shards."""

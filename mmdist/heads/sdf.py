@@ -1,0 +1,61 @@
+"""Signed distances of simple solids, and how they blend.
+
+Owns the vocabulary that `mmdist.heads.geometry` and `head_wear` are written
+in. All take coordinates of any shape and return distances of that shape, world
+units, negative inside.
+"""
+
+import jax
+import jax.numpy as jnp
+
+FAR_AWAY = 10.0  # The distance to a part that a head does not have.
+
+
+def smooth_min(a, b, k):
+  """Blends two distances over a band of width k (polynomial)."""
+  h = jnp.maximum(k - jnp.abs(a - b), 0.0) / k
+  return jnp.minimum(a, b) - h * h * k * 0.25
+
+
+def smooth_max(a, b, k):
+  """Smooth intersection; see `smooth_min`."""
+  return -smooth_min(-a, -b, k)
+
+
+def ellipsoid(x, y, z, rx, ry, rz):
+  """Distance to an axis-aligned ellipsoid at the origin (first order)."""
+  a, b, c = x / rx, y / ry, z / rz
+  k0 = jnp.sqrt(a * a + b * b + c * c + 1e-9)
+  a, b, c = a / rx, b / ry, c / rz
+  return k0 * (k0 - 1.0) * jax.lax.rsqrt(a * a + b * b + c * c + 1e-9)
+
+
+def sphere(x, y, z, radius):
+  """Distance to a sphere at the origin."""
+  return jnp.sqrt(x * x + y * y + z * z + 1e-12) - radius
+
+
+def round_cone(x, y, z, start, end, start_radius, end_radius):
+  """Distance to a capsule whose radius goes from one end to the other."""
+  dx, dy, dz = (end[i] - start[i] for i in range(3))
+  px, py, pz = x - start[0], y - start[1], z - start[2]
+  along = (px * dx + py * dy + pz * dz) / (dx * dx + dy * dy + dz * dz)
+  h = jnp.clip(along, 0.0, 1.0)
+  radius = start_radius + (end_radius - start_radius) * h
+  return sphere(px - h * dx, py - h * dy, pz - h * dz, radius)
+
+
+def disc(x, y, z, radius, half_height):
+  """Distance to an upright cylinder with slightly rounded edges."""
+  rounding = 0.012
+  a = jnp.sqrt(x * x + z * z + 1e-12) - radius + rounding
+  b = jnp.abs(y) - half_height + rounding
+  outside = jnp.sqrt(jnp.maximum(a, 0) ** 2 + jnp.maximum(b, 0) ** 2 + 1e-12)
+  return jnp.minimum(jnp.maximum(a, b), 0.0) + outside - rounding
+
+
+def optional(present, distance, x):
+  """Evaluates `distance()` only for heads that have the part."""
+  return jax.lax.cond(
+    present > 0.5, distance, lambda: jnp.full_like(x, FAR_AWAY)
+  )

@@ -1,0 +1,148 @@
+"""Pictures of procedural heads on disk, for training priors and the judge.
+
+A shard is `shard_00012.npz` (rgba and normals, uint8) beside
+`shard_00012.jsonl` (attributes and view word per picture). Shard k depends on
+(seed, k) alone, so any number of processes can fill one folder. In
+`siblings_00012.npz` the rows are families of one body from one view, see
+`mmdist.heads.siblings`.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from mmdist.cameras import orbits
+from mmdist.core import atomic
+from mmdist.core import seeds
+from mmdist.heads import attributes as head_attributes
+from mmdist.heads import siblings as head_siblings
+from mmdist.heads import subjects
+
+SHARD_SIZE = 1024
+NUM_FAMILIES = SHARD_SIZE // head_siblings.FAMILY_SIZE
+
+
+def write_shard(
+  folder: pathlib.Path,
+  seed: int,
+  number: int,
+  resolution: int = 64,
+  allow_held_out: bool = False,
+) -> pathlib.Path:
+  """Renders one shard, unless it is there; whole or not at all."""
+  path = folder / f'shard_{number:05d}.npz'
+  rng = seeds.generator(seed, number, 'views of a shard')
+  views = orbits.sample(SHARD_SIZE, rng)
+  first = number * SHARD_SIZE
+  people = (
+    subjects.sample_head(seed, first + i, allow_held_out=allow_held_out)
+    for i in range(SHARD_SIZE)
+  )
+  return _write(path, people, views, resolution)
+
+
+def write_siblings(
+  folder: pathlib.Path,
+  seed: int,
+  number: int,
+  resolution: int = 64,
+  kinds: Sequence[str] = (),
+) -> pathlib.Path:
+  """Renders one shard of siblings, unless it is there; whole or not at all.
+
+  `kinds` is what families may differ in; see `head_siblings.sample_family`.
+  """
+  path = folder / f'siblings_{number:05d}.npz'
+  if path.exists():
+    return path
+  people, views = [], []
+  for i in range(number * NUM_FAMILIES, (number + 1) * NUM_FAMILIES):
+    rng = seeds.generator(seed, i, 'siblings')
+    family = head_siblings.sample_family(rng, kinds)
+    views += [orbits.draw(1, rng, family.emphasis)] * len(family.attributes)
+    people += [
+      # The same numbers again for each of them: one body.
+      subjects.make_head(a, seeds.generator(seed, i, 'body of siblings'))
+      for a in family.attributes
+    ]
+  views = orbits.bank().take(np.concatenate(views))
+  return _write(path, people, views, resolution)
+
+
+def _write(path, people, views, resolution):
+  if path.exists():
+    return path
+  folder, people = path.parent, tuple(people)
+  pictures = subjects.render_heads(people, views, resolution, num_threads=1)
+  folder.mkdir(parents=True, exist_ok=True)
+  rows = [
+    {**dataclasses.asdict(head.attributes), 'view': word}
+    for head, word in zip(people, views.words, strict=True)
+  ]
+  text = '\n'.join(json.dumps(row) for row in rows)
+  atomic.write_text(path.with_suffix('.jsonl'), text + '\n')
+  with atomic.replacing(path) as temporary:
+    np.savez(
+      temporary,
+      rgba=_to_bytes(pictures.rgba),
+      normals=_to_bytes(pictures.normals),
+    )
+  return path
+
+
+def _to_bytes(image: np.ndarray) -> np.ndarray:
+  return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadShards:
+  """The pictures of a shard, in memory.
+
+  Attributes:
+    rgba: [N, H, W, 4] uint8, premultiplied.
+    normals: [N, H, W, 3] uint8, coloured.
+    attributes: N attributes.
+    views: N view words.
+  """
+
+  rgba: np.ndarray
+  normals: np.ndarray
+  attributes: tuple[head_attributes.Attributes, ...]
+  views: tuple[str, ...]
+
+  def __len__(self) -> int:
+    return len(self.views)
+
+
+def list_siblings(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the finished shards of siblings, in order; there may be none."""
+  return sorted(pathlib.Path(folder).glob('siblings_?????.npz'))
+
+
+def list_shards(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the finished shards of a folder, in order.
+
+  Raises:
+    FileNotFoundError: there is none.
+  """
+  paths = sorted(pathlib.Path(folder).glob('shard_?????.npz'))
+  if not paths:
+    raise FileNotFoundError(
+      f'no shards of procedural heads in {folder}; make some with '
+      f'`python -m launchers.heads --shards=0:100 --out={folder}`.'
+    )
+  return paths
+
+
+def read_shard(path: pathlib.Path) -> HeadShards:
+  """Reads one shard."""
+  with np.load(path) as arrays:
+    rgba, normals = arrays['rgba'], arrays['normals']
+  lines = path.with_suffix('.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  views = tuple(row.pop('view') for row in rows)
+  attributes = tuple(head_attributes.Attributes(**row) for row in rows)
+  return HeadShards(rgba, normals, attributes, views)

@@ -1,0 +1,1 @@
+"""How priors come to be: small ones from nothing, others by fine-tuning."""

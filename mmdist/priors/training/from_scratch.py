@@ -1,0 +1,264 @@
+"""Trains a small text-to-image prior from nothing.
+
+Owns a training's steps and checkpoints. The networks come from `embedded`,
+pictures and captions from the caller; fine-tuning an existing prior is
+`dreambooth`. The text encoder stays as `reading` has taught it: if it is
+trained along, it forgets to tell a green skin from a green hat.
+
+Several one-thread processes beat one process with several threads here: their
+gradients meet once a step in one all-reduce, where OpenMP meets hundreds of
+times. The networks are not compiled: torch 2.13 on a CPU, with autocast, then
+returns gradients of exactly zero for all but the outermost layers.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+import torch.distributed
+
+from mmdist.core import atomic
+from mmdist.priors import pipeline as pipelines
+from mmdist.priors.training import dreambooth
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+  """How a prior is trained.
+
+  Attributes:
+    num_images: pictures to see in all; the learning rate falls to 3 % over
+      the last `decay_share` of them.
+    learning_rate: AdamW's peak.
+    warmup_steps: steps of linear rise.
+    decay_share: share of the training with falling rate.
+    ema: decay of the averaged weights, which are what is saved.
+    empty_text_share: captions left empty, for guidance.
+    noise_emphasis, family_emphasis: see `dreambooth.FineTuning`.
+    max_gradient_norm: above it gradients are scaled down.
+    dtype: in which the networks compute; weights stay float32.
+    seed: decides initial weights, noise and t.
+    save_every_s: seconds between checkpoints.
+  """
+
+  num_images: int = 1_200_000
+  learning_rate: float = 5e-4
+  warmup_steps: int = 200
+  decay_share: float = 0.3
+  ema: float = 0.998
+  empty_text_share: float = 0.1
+  noise_emphasis: float = 1.5
+  family_emphasis: float = 8.0
+  max_gradient_norm: float = 0.25
+  dtype: str = 'bfloat16'
+  seed: int = 0
+  save_every_s: float = 240.0
+
+
+@dataclasses.dataclass
+class TrainingState:
+  """Where a training is: weights live in the pipeline, the rest here."""
+
+  step: int
+  num_seen: int
+  average: list[torch.Tensor]
+  optimizer: torch.optim.AdamW
+
+
+def trainable_weights(pipeline: pipelines.Pipeline) -> list[torch.nn.Parameter]:
+  """Returns every weight of the UNet, in a fixed order."""
+  return list(pipeline.denoiser.parameters())
+
+
+def init_state(
+  pipeline: pipelines.Pipeline, training: Training
+) -> TrainingState:
+  """Starts a training from the pipeline's present weights."""
+  weights = trainable_weights(pipeline)
+  optimizer = torch.optim.AdamW(
+    weights,
+    training.learning_rate,
+    betas=(0.9, 0.999),
+    weight_decay=0.01,
+    fused=True,
+  )
+  average = [weight.detach().clone() for weight in weights]
+  return TrainingState(0, 0, average, optimizer)
+
+
+def learning_rate(training: Training, step: int, num_seen: int) -> float:
+  """Linear rise, plateau, linear fall to 3 %."""
+  rise = min(1.0, (step + 1) / training.warmup_steps)
+  left = 1 - num_seen / training.num_images
+  fall = min(1.0, max(0.03, left / training.decay_share))
+  return training.learning_rate * rise * fall
+
+
+def train_step(
+  pipeline: pipelines.Pipeline,
+  state: TrainingState,
+  training: Training,
+  batch: dreambooth.Batch,
+  rank: int = 0,
+  num_ranks: int = 1,
+) -> float:
+  """Takes one step on this rank's batch; returns its loss."""
+  weights = trainable_weights(pipeline)
+  tuning = dreambooth.FineTuning(
+    empty_text_share=training.empty_text_share,
+    noise_emphasis=training.noise_emphasis,
+    family_emphasis=training.family_emphasis,
+    seed=training.seed * num_ranks + rank,
+  )
+  loss = dreambooth.training_loss(pipeline, batch, tuning, state.step)
+  loss.backward()
+  if num_ranks > 1:
+    _average_gradients(weights, num_ranks)
+  # Usual norms are 0.1 to 0.25; a batch of 0.6 once cost thousands of steps.
+  torch.nn.utils.clip_grad_norm_(weights, training.max_gradient_norm)
+  rate = learning_rate(training, state.step, state.num_seen)
+  state.optimizer.param_groups[0]['lr'] = rate
+  state.optimizer.step()
+  state.optimizer.zero_grad(set_to_none=True)
+  # A young average would remember the start for too long.
+  keep = min(training.ema, (1 + state.step) / (10 + state.step))
+  torch._foreach_lerp_(state.average, [w.detach() for w in weights], 1 - keep)
+  state.step += 1
+  state.num_seen += len(batch[1]) * num_ranks
+  return loss.item()
+
+
+def _average_gradients(weights, num_ranks):
+  """One all-reduce of one flat vector."""
+  for weight in weights:
+    if weight.grad is None:
+      weight.grad = torch.zeros_like(weight)
+  flat = torch.cat([weight.grad.reshape(-1) for weight in weights])
+  torch.distributed.all_reduce(flat)
+  flat /= num_ranks
+  parts = flat.split([weight.numel() for weight in weights])
+  for weight, part in zip(weights, parts, strict=True):
+    weight.grad.copy_(part.view_as(weight.grad))
+
+
+def save_checkpoint(
+  path: pathlib.Path, pipeline: pipelines.Pipeline, state: TrainingState
+) -> None:
+  """Writes everything a training needs to go on; whole or not at all."""
+  weights = trainable_weights(pipeline)
+  tensors = {}
+  for i, weight in enumerate(weights):
+    moments = state.optimizer.state.get(weight, {})
+    tensors[f'weight/{i}'] = weight.detach().contiguous()
+    tensors[f'average/{i}'] = state.average[i].contiguous()
+    for name in ('exp_avg', 'exp_avg_sq'):
+      if name in moments:
+        tensors[f'{name}/{i}'] = moments[name].contiguous()
+  for name, weight in pipeline.text.modules[0].state_dict().items():
+    tensors[f'text/{name}'] = weight.contiguous()
+  where = json.dumps({'step': state.step, 'num_seen': state.num_seen})
+  with atomic.replacing(path) as temporary:
+    safetensors.torch.save_file(tensors, temporary, {'state': where})
+
+
+def load_checkpoint(
+  path: pathlib.Path, pipeline: pipelines.Pipeline, training: Training
+) -> TrainingState:
+  """Reads a checkpoint into the pipeline and a fresh state.
+
+  Raises:
+    ValueError: the file is damaged, or of another architecture.
+  """
+  try:
+    tensors = safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, 'pt') as file:
+      where = json.loads((file.metadata() or {})['state'])
+  except (safetensors.SafetensorError, KeyError) as error:
+    raise ValueError(
+      f'{path} is no checkpoint of a training, or damaged ({error}); delete it '
+      'to start over.'
+    ) from error
+  state = init_state(pipeline, training)
+  state.step, state.num_seen = where['step'], where['num_seen']
+  weights = trainable_weights(pipeline)
+  shapes = [tensors[key].shape for key in _keys(tensors, 'weight')]
+  text = {
+    key.removeprefix('text/'): value
+    for key, value in tensors.items()
+    if key.startswith('text/')
+  }
+  wanted = pipeline.text.modules[0].state_dict()
+  if shapes != [weight.shape for weight in weights] or {
+    name: value.shape for name, value in text.items()
+  } != {name: value.shape for name, value in wanted.items()}:
+    raise ValueError(
+      f'{path} holds weights of another architecture; give another --out, or '
+      'the architecture it was trained with.'
+    )
+  pipeline.text.modules[0].load_state_dict(text)
+  pipeline.text.forget()
+  with torch.no_grad():
+    for i, weight in enumerate(weights):
+      weight.copy_(tensors[f'weight/{i}'])
+      state.average[i].copy_(tensors[f'average/{i}'])
+      if f'exp_avg/{i}' in tensors:
+        # In the weight's layout: fused AdamW walks both by their addresses.
+        moments = {
+          name: torch.empty_like(weight).copy_(tensors[f'{name}/{i}'])
+          for name in ('exp_avg', 'exp_avg_sq')
+        }
+        moments['step'] = torch.tensor(float(state.step))
+        state.optimizer.state[weight] = moments
+  return state
+
+
+def _keys(tensors, kind):
+  count = sum(key.startswith(f'{kind}/') for key in tensors)
+  return [f'{kind}/{i}' for i in range(count)]
+
+
+def averaged(
+  pipeline: pipelines.Pipeline, state: TrainingState
+) -> Callable[[], None]:
+  """Puts the averaged weights in; returns the function that takes them out."""
+  weights = trainable_weights(pipeline)
+  kept = [weight.detach().clone() for weight in weights]
+  _assign(weights, state.average)
+  return lambda: _assign(weights, kept)
+
+
+def _assign(weights, values):
+  with torch.no_grad():
+    for weight, value in zip(weights, values, strict=True):
+      weight.copy_(value)
+
+
+def join(rank: int, num_ranks: int, rendezvous: pathlib.Path) -> None:
+  """Makes this process one of `num_ranks`, with one thread."""
+  torch.set_num_threads(1)
+  if num_ranks > 1:
+    torch.distributed.init_process_group(
+      'gloo',
+      init_method=f'file://{rendezvous.absolute()}',
+      rank=rank,
+      world_size=num_ranks,
+    )
+
+
+def agree_to_stop(stop: bool, num_ranks: int) -> bool:
+  """Returns whether any rank wants to stop; every rank must ask."""
+  if num_ranks == 1:
+    return stop
+  flag = torch.tensor([float(stop)])
+  torch.distributed.all_reduce(flag)
+  return bool(flag.item() > 0)
+
+
+def loss_history(losses: Sequence[float], window: int = 100) -> float:
+  """Returns the mean of the last losses, NaN if there is none."""
+  return float(np.mean(losses[-window:])) if losses else float('nan')

@@ -1,0 +1,1 @@
+"""The life of one run: its folder, checkpoints, signals and reports."""

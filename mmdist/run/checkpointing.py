@@ -1,0 +1,359 @@
+"""Checkpoints of a run: all of a step, or all of an older one.
+
+One checkpoint is the learner's state, every proxy with its optimiser, and the
+run's identity. Orbax writes a step completely or not at all, but restores a
+flipped bit without a word; so a hash over everything is kept beside it, and a
+step that does not answer to it is passed over for the one before.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import errno
+import json
+import logging
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+import mmdist
+from mmdist.config import schema
+from mmdist.config import serialization
+from mmdist.core import full_disk
+from mmdist.run import snapshots
+
+# 1: hash over the arrays only, no learner/rejected. 2: hash over everything.
+SCHEMA = 2
+# What a damaged file raises depends on which file it is and where it is hurt.
+_DAMAGE = (
+  OSError,
+  ValueError,
+  KeyError,
+  TypeError,
+  AttributeError,
+  RuntimeError,
+  MemoryError,
+  EOFError,
+)
+
+
+class CheckpointStore:
+  """The checkpoints of one run, in `workdir/checkpoints`; a context manager.
+
+  Args:
+    workdir: the run's folder, claimed.
+    run: its configuration.
+    weights: the sha256 of the priors' weights, kept in the run's identity.
+    read_only: of a run that may be going on elsewhere: changes nothing.
+  """
+
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    run: schema.RunConfig,
+    weights: Mapping[str, Any] | None = None,
+    *,
+    read_only: bool = False,
+  ):
+    self._run = run
+    self._weights = dict(weights or {})
+    self._directory = pathlib.Path(workdir).resolve() / 'checkpoints'
+    self._identities: dict[int, Mapping] = {}  # Of the steps that were read.
+    self._last_asked = 0  # The newest step that was given to Orbax.
+    self._manager = None
+    if not read_only:
+      self._manager = self._open_manager()
+    self._reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+
+  def _open_manager(self) -> ocp.CheckpointManager:
+    """Opens Orbax, which refuses a folder with one damaged file of its own."""
+    try:
+      return self._make_manager()
+    except _DAMAGE as error:
+      bad = [s for s in _steps_in(self._directory) if not self._is_listed(s)]
+      if not bad or len(bad) == len(_steps_in(self._directory)):
+        raise self._all_damaged(bad) from error
+      for step in bad:
+        logging.warning('checkpoint %d is damaged and moved aside', step)
+        self._move_aside(step)
+      return self._make_manager()
+
+  def _make_manager(self) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+      self._directory,
+      # Named here, or Orbax warns of each before it has met them.
+      item_handlers={
+        'arrays': ocp.StandardCheckpointHandler(),
+        'identity': ocp.JsonCheckpointHandler(),
+        'seal': ocp.JsonCheckpointHandler(),
+      },
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=_policy(self._run.checkpoints),
+        # What a process left that was killed while it saved.
+        cleanup_tmp_directories=True,
+      ),
+    )
+
+  def _is_listed(self, step: int) -> bool:
+    """Returns whether Orbax can read what it notes of a step."""
+    names = ocp.path.step.standard_name_format()
+    try:
+      return bool(names.find_step(self._directory, step).commit_timestamp)
+    except _DAMAGE:
+      return False
+
+  def _all_damaged(self, steps: Sequence[int]) -> ValueError:
+    return ValueError(
+      f'every checkpoint in {self._directory} is damaged (steps '
+      f'{", ".join(map(str, steps)) or "moved aside before"}); nothing was '
+      'changed. Put a copy back, or start again in a new --workdir.'
+    )
+
+  def __enter__(self) -> 'CheckpointStore':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
+
+  def close(self) -> None:
+    """Waits until the last save is on the disk."""
+    if self._manager is not None:
+      with _full_disk_said(self._directory):
+        self._manager.close()
+    self._reader.close()
+
+  def restore_or_init(self, state, executor):
+    """Returns the newest sound checkpoint's state, or `state` if none is.
+
+    The executor's proxies are set to the same step. Damaged checkpoints that
+    are newer are moved to `workdir/checkpoints.damaged/`.
+
+    Args:
+      state: the state at step 0; says structure, shapes and placement.
+      executor: has `restore_proxies`.
+
+    Raises:
+      ValueError: the checkpoint is sound but of other parameters, or of a
+        newer mmdist; or there are checkpoints, and none is sound.
+    """
+    damaged = []
+    for step, arrays in self._newest_first():
+      if arrays is None:
+        damaged.append(step)
+        continue
+      restored = snapshots.restore_tree(arrays, state, 'learner', step)
+      executor.restore_proxies(snapshots.proxies_from(arrays))
+      for number in damaged:
+        self._move_aside(number)
+      self._last_asked = step
+      _warn_of_changes(self._identities[step], step)
+      return restored
+    if damaged or self._damaged_folder.exists():
+      raise self._all_damaged(damaged)
+    return state
+
+  def read_params(self, params) -> tuple[int, Any]:
+    """Returns the newest sound step and its parameters; changes nothing.
+
+    Args:
+      params: says the structure and the shapes.
+
+    Raises:
+      FileNotFoundError: there is no sound checkpoint.
+      ValueError: it is of other parameters.
+    """
+    step, arrays = self._newest_sound()
+    return step, snapshots.restore_tree(arrays, params, 'learner/params', step)
+
+  def digest(self) -> tuple[int, str]:
+    """Returns the newest sound step and a sha256 over all of it.
+
+    That is: learner parameters, optimiser, step, and every proxy with its
+    optimiser and version. Two runs that made the same have the same.
+
+    Raises:
+      FileNotFoundError: there is no sound checkpoint.
+    """
+    step, arrays = self._newest_sound()
+    return step, snapshots.hash_arrays(arrays)
+
+  def last_safe_step(self) -> int:
+    """Returns the newest step that is on the disk; 0 if none is."""
+    return newest_step(self._directory)
+
+  def is_due(self, step: int) -> bool:
+    """Returns whether a step is to be saved: every so often, and the last."""
+    every = self._run.checkpoints.every
+    return step == self._run.num_steps or bool(every and step % every == 0)
+
+  def save(self, snapshot: snapshots.Snapshot) -> None:
+    """Saves a step; writing goes on in the background.
+
+    A step that was saved already is left alone.
+
+    Raises:
+      ValueError: learner and proxies are not of the same step.
+      OSError: the disk is full, now or when the step before was written.
+    """
+    step = snapshot.step
+    if step == self._last_asked:
+      return
+    snapshots.check_complete(snapshot)
+    arrays = snapshots.flatten_tree(
+      snapshot.state, 'learner'
+    ) | snapshots.flatten_proxies(snapshot.proxies)
+    identity = _identity(self._run, self._weights)
+    with _full_disk_said(self._directory):
+      saved = self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          arrays=ocp.args.StandardSave(arrays),
+          identity=ocp.args.JsonSave(identity),
+          seal=ocp.args.JsonSave(
+            {'schema': SCHEMA, 'sha256': snapshots.seal_of(arrays, identity)}
+          ),
+        ),
+      )
+    if not saved:  # Orbax says no more than False.
+      raise RuntimeError(
+        f'step {step} was not saved in {self._directory}, which holds'
+        f' {sorted(self._manager.all_steps())}; was another run started there?'
+      )
+    self._last_asked = step
+
+  @property
+  def _damaged_folder(self) -> pathlib.Path:
+    return self._directory.with_name('checkpoints.damaged')
+
+  def _newest_sound(self) -> tuple[int, dict[str, np.ndarray]]:
+    for step, arrays in self._newest_first():
+      if arrays is not None:
+        return step, arrays
+    raise FileNotFoundError(
+      f'{self._directory} holds no checkpoint that can be read.'
+    )
+
+  def _newest_first(self) -> Iterator[tuple[int, dict | None]]:
+    """Yields (step, arrays), or (step, None) for a damaged checkpoint."""
+    for step in sorted(_steps_in(self._directory), reverse=True):
+      yield step, self._read(step)
+
+  def _read(self, step: int) -> dict[str, np.ndarray] | None:
+    """Returns the arrays of a step, or None if they are damaged."""
+    folder = self._directory / str(step)
+    try:
+      seal = self._read_seal(folder)
+      schema = int(seal['schema'])
+      if schema <= SCHEMA:
+        restored = self._reader.restore(
+          folder,
+          args=ocp.args.Composite(
+            arrays=ocp.args.StandardRestore(), identity=ocp.args.JsonRestore()
+          ),
+        )
+        arrays, identity = dict(restored.arrays), restored.identity
+        sound = seal['sha256'] == (
+          snapshots.hash_arrays(arrays)
+          if schema == 1
+          else snapshots.seal_of(arrays, identity)
+        )
+    except _DAMAGE as error:
+      reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+      logging.warning('checkpoint %d cannot be read: %s', step, reason)
+      return None
+    if schema > SCHEMA:
+      raise ValueError(
+        f'checkpoint {step} in {self._directory} is of schema {schema}, this '
+        f'mmdist ({mmdist.__version__}) reads up to {SCHEMA}; install the '
+        'newer one that wrote it.'
+      )
+    if not sound:
+      logging.warning('checkpoint %d does not answer to its hash', step)
+      return None
+    if schema == 1:
+      arrays.setdefault('learner/rejected', np.zeros((), np.int32))
+    self._identities[step] = identity
+    return arrays
+
+  def _read_seal(self, folder: pathlib.Path) -> Mapping:
+    if (folder / 'seal').exists():
+      args = ocp.args.Composite(seal=ocp.args.JsonRestore())
+      return self._reader.restore(folder, args=args).seal
+    # Schema 1 kept it in Orbax's own notes.
+    notes = json.loads((folder / '_CHECKPOINT_METADATA').read_text())
+    return {'schema': 1, 'sha256': notes['custom_metadata']['sha256']}
+
+  def _move_aside(self, step: int) -> None:
+    damaged = self._damaged_folder
+    damaged.mkdir(exist_ok=True)
+    name = str(step)
+    while (damaged / name).exists():
+      name += '+'
+    # Else Orbax would count it as newer than what the run saves next.
+    os.rename(self._directory / str(step), damaged / name)
+    if self._manager is not None:
+      self._manager.reload()
+
+
+def _policy(config: schema.CheckpointConfig):
+  """Keeps the last ones, and every so many for good."""
+  policies = [checkpoint_managers.LatestN(config.keep)]
+  if config.keep_every:
+    policies.append(checkpoint_managers.EveryNSteps(config.keep_every))
+  return checkpoint_managers.AnyPreservationPolicy(policies)
+
+
+def newest_step(directory: pathlib.Path) -> int:
+  """Returns the newest step in a folder of checkpoints, unread; 0: none."""
+  return max(_steps_in(directory), default=0) if directory.is_dir() else 0
+
+
+def _steps_in(directory: pathlib.Path) -> list[int]:
+  """Returns the steps that have a folder, whatever is left in it."""
+  return [
+    int(path.name)
+    for path in directory.iterdir()
+    if path.name.isdecimal() and path.is_dir()
+  ]
+
+
+@contextlib.contextmanager
+def _full_disk_said(directory: pathlib.Path) -> Iterator[None]:
+  """Turns what Orbax raises of a full disk into one line about it."""
+  try:
+    yield
+  except Exception as error:
+    if not full_disk.is_meant(error):
+      raise
+    raise OSError(
+      errno.ENOSPC,
+      f'the disk of {directory} is full, so this step was not saved; the '
+      'checkpoints before are whole. Make room and give the same command',
+    ) from error
+
+
+def _identity(run: schema.RunConfig, weights: Mapping[str, Any]) -> dict:
+  """Returns what decides the bits of a run, as JSON can hold it."""
+  return {
+    'config': serialization.to_dict(run),
+    'fingerprint': snapshots.fingerprint(),
+    'weights': dict(weights),
+  }
+
+
+def _warn_of_changes(identity: Mapping, step: int) -> None:
+  """Says what changed that decides the bits; going on is right, not equal."""
+  before = identity.get('fingerprint') or identity.get('versions') or {}
+  now = snapshots.fingerprint()
+  now = {name: now[name] for name in now if name in before}
+  changed = serialization.differences(before, now)
+  if changed:
+    logging.warning(
+      'checkpoint %d was made elsewhere, so what follows is not bit for bit '
+      'what it would have been there: %s',
+      step,
+      '; '.join(changed),
+    )

@@ -1,0 +1,110 @@
+"""A file that one process at a time holds, until it ends however it ends.
+
+The lock is the system's (`flock`): it goes with the process, a SIGKILL
+included, so a file that was left behind holds nobody up. What is written in
+it only says who to ask.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import pathlib
+import socket
+import warnings
+
+# What file systems answer that know no locks, such as some of NFS and Lustre.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+class InUse(ValueError):
+  """Another process, or another part of this one, holds the lock."""
+
+
+@contextlib.contextmanager
+def holding(path: str | os.PathLike) -> Iterator[None]:
+  """Holds the lock `path` inside the block; the file is gone afterwards.
+
+  A file system without locks is warned of and no obstacle: on some clusters
+  every large disk is one, and nobody who starts a run there can change that.
+
+  Args:
+    path: the file; its folder must exist.
+
+  Raises:
+    InUse: in one line, by the host and the process that hold it.
+    OSError: the file cannot be written.
+  """
+  path = pathlib.Path(path)
+  descriptor, locked = _acquire(path)
+  try:
+    _write_holder(descriptor)
+    yield
+  finally:
+    # Still held, so that nobody can hold a file that is about to vanish. One
+    # that is not ours any more belongs to whoever has the folder now.
+    if locked and _is_at(path, descriptor):
+      path.unlink(missing_ok=True)
+    os.close(descriptor)
+
+
+def _acquire(path: pathlib.Path) -> tuple[int, bool]:
+  """Returns the open file, and whether it could be locked."""
+  while True:
+    # Python's descriptors are not passed on to other programs, so no child can
+    # keep the lock when this process is gone.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o644)
+    try:
+      locked = _lock(path, descriptor)
+    except BaseException:
+      os.close(descriptor)
+      raise
+    if not locked or _is_at(path, descriptor):
+      return descriptor, locked
+    os.close(descriptor)  # The last holder removed it before we locked it.
+
+
+def _lock(path: pathlib.Path, descriptor: int) -> bool:
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    raise InUse(
+      f'{path.parent} is in use by {_describe_holder(path)}; wait until that '
+      'has ended, or give another folder.'
+    ) from None
+  except OSError as error:
+    if error.errno not in _NO_LOCKS:
+      raise
+    warnings.warn(
+      f'{path.parent} is on a file system without locks ({error.strerror}); '
+      'see to it that nothing else writes there.',
+      stacklevel=2,
+    )
+    return False
+  return True
+
+
+def _is_at(path: pathlib.Path, descriptor: int) -> bool:
+  """Returns whether the open file is the one that `path` names."""
+  try:
+    return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+  except FileNotFoundError:
+    return False
+
+
+def _write_holder(descriptor: int) -> None:
+  holder = {'host': socket.gethostname(), 'pid': os.getpid()}
+  os.ftruncate(descriptor, 0)
+  os.pwrite(descriptor, json.dumps(holder).encode() + b'\n', 0)
+
+
+def _describe_holder(path: pathlib.Path) -> str:
+  try:
+    holder = json.loads(path.read_text(encoding='utf-8'))
+    return f'process {int(holder["pid"])} on host {str(holder["host"])[:255]}'
+  # Not written yet, or by something else.
+  except (OSError, ValueError, KeyError, TypeError):
+    return 'another process'

@@ -1,0 +1,93 @@
+"""Opens the folder of a run, finished or not, to look at its avatar."""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import jax
+
+from mmdist.config import schema
+from mmdist.learner import start
+from mmdist.nerf import field
+from mmdist.run import checkpointing
+from mmdist.run import workdir as workdir_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Avatar:
+  """What a run has made so far.
+
+  Attributes:
+    workdir: the run's folder.
+    run: its configuration.
+    representation: what renders the avatar.
+    params: the newest checkpoint's parameters.
+    step: the steps behind it.
+  """
+
+  workdir: pathlib.Path
+  run: schema.RunConfig
+  representation: field.Representation
+  params: Any
+  step: int
+
+
+def open_run(workdir: str | os.PathLike) -> Avatar:
+  """Reads the newest sound checkpoint of a run, changing nothing.
+
+  Raises:
+    FileNotFoundError: the folder holds no run, or no checkpoint yet.
+    ValueError: its configuration cannot be read.
+  """
+  workdir = pathlib.Path(workdir)
+  run = read_run(workdir)
+  representation = field.conditional_nerf(run.nerf)
+  structure = representation.init(jax.random.key(0))
+  store = checkpointing.CheckpointStore(workdir, run, read_only=True)
+  with store as checkpoints:
+    step, params = checkpoints.read_params(structure)
+  return Avatar(workdir, run, representation, params, step)
+
+
+def read_run(workdir: str | os.PathLike) -> schema.RunConfig:
+  """Returns the configuration of a run that has a checkpoint.
+
+  Raises:
+    FileNotFoundError: the folder holds no run, or no checkpoint yet.
+    ValueError: its configuration cannot be read.
+  """
+  run = workdir_lib.read_config(workdir)
+  if not (pathlib.Path(workdir) / 'checkpoints').is_dir():
+    raise FileNotFoundError(
+      f'{workdir} has no checkpoint yet; its first comes after '
+      'checkpoints.every steps.'
+    )
+  return run
+
+
+def digest(workdir: str | os.PathLike) -> tuple[int, str]:
+  """Returns the newest sound step of a run, and a sha256 over all of it.
+
+  Raises:
+    FileNotFoundError, ValueError: see `open_run`.
+  """
+  store = checkpointing.CheckpointStore(
+    workdir, read_run(workdir), read_only=True
+  )
+  with store as checkpoints:
+    return checkpoints.digest()
+
+
+def newest_step(workdir: str | os.PathLike) -> int:
+  """Returns the step of the newest checkpoint without opening it; or 0."""
+  return checkpointing.newest_step(pathlib.Path(workdir) / 'checkpoints')
+
+
+def start_params(avatar: Avatar) -> Any:
+  """Returns the parameters that a run began from.
+
+  Raises:
+    FileNotFoundError, ValueError: its pretrained assets are gone.
+  """
+  return start.load_params(avatar.run)

@@ -1,0 +1,55 @@
+"""Steps that are left out because a number in them is not finite (O23).
+
+Owns how many are put up with. What is left out is found again by every later
+call, since all that a step does follows from its number.
+"""
+
+import logging
+
+from mmdist.config import schema
+from mmdist.distribution import faults
+from mmdist.objectives import score_requests
+
+NOT_FINITE = (
+  FloatingPointError,
+  score_requests.NonFiniteAnswer,
+  faults.PriorNotFinite,
+)
+
+
+class Rejections:
+  """The steps that a run leaves out.
+
+  Args:
+    config: whether it does, and how many in a row.
+  """
+
+  def __init__(self, config: schema.FaultsConfig):
+    self._config = config
+    self._steps: set[int] = set()
+
+  def has(self, step: int) -> bool:
+    return step in self._steps
+
+  def reject(self, error: Exception, step: int) -> None:
+    """Leaves a step out from now on, or raises the error after all.
+
+    Args:
+      error: one of `NOT_FINITE`.
+      step: in which it was met; a fit fails in the step after its own.
+    """
+    if isinstance(error, faults.PriorFault) and error.step is not None:
+      step = error.step
+    self._steps.add(step)
+    in_a_row = 1
+    while step - in_a_row in self._steps:
+      in_a_row += 1
+    if self._config.on_nonfinite != 'reject':
+      raise error
+    if in_a_row > self._config.max_rejected:
+      raise FloatingPointError(
+        f'{in_a_row} steps in a row were not finite, '
+        f'{self._config.max_rejected} are allowed (faults.max_rejected); '
+        f'the last: {error}'
+      ) from error
+    logging.warning('step %d is left out: %s', step, error)

@@ -1,0 +1,181 @@
+"""What a run says of itself while it runs: progress, metrics, a preview.
+
+Owns `metrics.jsonl` (one line per step), `tensorboard/` and `preview.png` in
+the run's folder. A resumed run goes on in the same files, and the steps that
+it repeats appear once. Results of a finished run are `mmdist.results`'.
+"""
+
+from collections.abc import Mapping
+import json
+import os
+import pathlib
+import sys
+import time
+
+import jax
+import numpy as np
+from PIL import Image
+import tensorboardX
+import tqdm
+
+from mmdist.cameras import orbits
+from mmdist.config import schema
+from mmdist.core import atomic
+from mmdist.core import full_disk
+from mmdist.nerf import images
+
+METRICS_NAME = 'metrics.jsonl'
+PREVIEW_NAME = 'preview.png'
+PREVIEW_AZIMUTHS = (0.0, 0.6, 1.6)  # Radians: front, three-quarter, side.
+PREVIEW_RESOLUTION = 96
+PREVIEW_BACKGROUND = (0.85, 0.85, 0.85)
+LOG_EVERY_S = 15.0  # Between lines of progress where nobody watches.
+
+
+class Reporter:
+  """Reports the steps of one run; a context manager.
+
+  Args:
+    workdir: the run's folder.
+    run: its configuration.
+    representation: what previews are rendered with.
+  """
+
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    run: schema.RunConfig,
+    representation,
+  ):
+    self._workdir = pathlib.Path(workdir)
+    self._run = run
+    self._representation = representation
+    self._bar = self._lines = self._board = None
+    self._last_s = 0.0
+    self._safe = 0
+
+  def __enter__(self) -> 'Reporter':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._close()
+
+  def _close(self) -> None:
+    if self._board is not None and not _is_writing(self._board):
+      self._board = None
+    for channel in (self._bar, self._lines, self._board):
+      if channel is not None:
+        channel.close()
+
+  def begin(self, step: int) -> None:
+    """Opens the files at the first step to come; forgets those after it."""
+    self._close()
+    path = self._workdir / METRICS_NAME
+    drop_steps(path, step)
+    self._lines = path.open('a', buffering=1)
+    self._board = tensorboardX.SummaryWriter(
+      str(self._workdir / 'tensorboard'), purge_step=step or None
+    )
+    self._bar = tqdm.tqdm(
+      total=self._run.num_steps,
+      initial=step,
+      unit='step',
+      dynamic_ncols=True,
+      # A log keeps every refresh as a line.
+      mininterval=0.5 if sys.stderr.isatty() else LOG_EVERY_S,
+    )
+    self._last_s = time.monotonic()
+
+  def tell_safe(self, step: int) -> None:
+    """Notes the newest step that is on the disk, for the lines to come."""
+    self._safe = step
+
+  def step(self, step: int, params, metrics: Mapping[str, float]) -> None:
+    """Reports one finished step.
+
+    Args:
+      step: its number, from 0.
+      params: the parameters after it.
+      metrics: flat name -> number; `loss` and `pull/PRIOR` are shown.
+    """
+    now = time.monotonic()
+    row = {'step': step, 'step_seconds': now - self._last_s, **metrics}
+    self._last_s = now
+    self._lines.write(json.dumps(row) + '\n')
+    if not _is_writing(self._board):
+      raise full_disk.error_at(self._workdir / 'tensorboard')
+    for name, value in row.items():
+      if name != 'step':
+        self._board.add_scalar(name, value, step)
+    shown = [summary(metrics)] + [f'safe {self._safe}'] * bool(self._safe)
+    self._bar.set_postfix_str(', '.join(filter(None, shown)), refresh=False)
+    self._bar.update()
+    every = self._run.results.preview_every
+    if every and ((step + 1) % every == 0 or step + 1 == self._run.num_steps):
+      picture = preview_picture(
+        self._representation,
+        # From one device: on all of them each would render it.
+        jax.device_get(params),
+      )
+      write_picture(self._workdir / PREVIEW_NAME, picture)
+      self._board.add_image('preview', picture, step, dataformats='HWC')
+
+
+def _is_writing(board: tensorboardX.SummaryWriter) -> bool:
+  """Returns whether TensorBoard's thread lives; a full disk is what it dies of.
+
+  Whoever hands it something afterwards waits for ever.
+  """
+  return board.file_writer.event_writer._worker.is_alive()
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+  """Returns e.g. 'loss 0.0123, pull generic 0.0041, pull normal 0.0035'."""
+  shown = {
+    name.replace('/', ' '): value
+    for name, value in metrics.items()
+    if name == 'loss' or (name.startswith('pull/') and name.count('/') == 1)
+  }
+  return ', '.join(f'{name} {value:.3g}' for name, value in shown.items())
+
+
+def drop_steps(path: pathlib.Path, first_step: int) -> None:
+  """Rewrites a metrics file without the steps from `first_step` on.
+
+  They were taken after the checkpoint that is resumed from. A torn last line,
+  of a run that was killed while writing, goes too.
+  """
+  if not path.exists():
+    return
+  kept = [
+    line
+    for line in path.read_text().splitlines(keepends=True)
+    if line.endswith('}\n') and json.loads(line)['step'] < first_step
+  ]
+  atomic.write_text(path, ''.join(kept))
+
+
+def preview_picture(representation, params) -> np.ndarray:
+  """Renders three views, colour above normals, as [2 H, 3 W, 3] uint8."""
+  views = orbits.make_views(
+    PREVIEW_AZIMUTHS,
+    0.1,
+    orbits.CAMERA_DISTANCE,
+    orbits.HEAD_TARGET,
+    orbits.HEAD_HALF_HEIGHT,
+  )
+  renders = images.render_images(
+    representation,
+    params,
+    views,
+    PREVIEW_RESOLUTION,
+    np.array(PREVIEW_BACKGROUND, np.float32),
+  )
+  rows = [np.concatenate(list(renders[k]), 1) for k in ('rgb', 'normals')]
+  return np.uint8(np.round(np.clip(np.concatenate(rows), 0, 1) * 255))
+
+
+def write_picture(path: pathlib.Path, picture: np.ndarray) -> None:
+  """Writes a PNG, all of it or nothing: someone may be looking at it."""
+  with atomic.replacing(path) as temporary:
+    Image.fromarray(picture).save(temporary)

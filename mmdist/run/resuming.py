@@ -1,0 +1,75 @@
+"""Whether a run can go on where it stopped, with what has changed since.
+
+`mmdist.run.workdir` compares a run with the folder that holds it. Here is what
+takes the checkpoints, the objective or the priors' files to be answered.
+"""
+
+from collections.abc import Sequence
+import pathlib
+
+from mmdist.config import changes as config_changes
+from mmdist.config import schema
+from mmdist.core import messages
+from mmdist.objectives import concept
+from mmdist.run import opening
+from mmdist.run import workdir as workdir_lib
+
+
+def weight_digests(
+  recipes: Sequence[messages.PriorRecipe],
+) -> dict[str, dict[str, str]]:
+  """Returns prior -> file -> sha256 of the weights that will be used."""
+  # Here, because it imports torch.
+  from mmdist.priors import digest
+
+  return {
+    recipe.spec.name: digest.weight_digests(
+      recipe.spec.directory, recipe.spec.lora
+    )
+    for recipe in recipes
+  }
+
+
+def check_can_follow(
+  workdir: pathlib.Path,
+  run: schema.RunConfig,
+  changes: Sequence[config_changes.Change],
+) -> None:
+  """Checks that the checkpoints fit a run that was changed with permission.
+
+  Args:
+    workdir: the run's folder.
+    run: what is to be run.
+    changes: how that differs from what the folder holds.
+
+  Raises:
+    ValueError: other priors would be asked, or more steps are done already.
+  """
+  if not changes:
+    return
+  step = opening.newest_step(workdir)
+  if run.num_steps < step:
+    raise ValueError(
+      f'num_steps is {run.num_steps}, and {workdir} has a checkpoint of step '
+      f'{step}; expected at least as many, or --workdir a new folder.'
+    )
+  before = workdir_lib.read_config(workdir)
+  asked = concept.objective_from_config(before).priors
+  now = concept.objective_from_config(run).priors
+  if asked != now:
+    raise ValueError(
+      f'{workdir} asks the priors {", ".join(asked)} and cannot go on with '
+      f'{", ".join(now)}, since a checkpoint holds the proxy of each; let the '
+      'same priors be asked, or give --workdir a new folder.'
+    )
+
+
+def check_unchanged(
+  workdir: pathlib.Path, changes: Sequence[config_changes.Change]
+) -> None:
+  """Raises ValueError if a finished run is to be one of other settings."""
+  if changes:
+    raise ValueError(
+      f'{workdir} is finished, so {changes[0].field} would change nothing any '
+      'more; give it more steps (num_steps), or --workdir a new folder.'
+    )

@@ -1,0 +1,72 @@
+"""Signals: the first one saves and ends the run, a second one ends it at once.
+
+Owns SIGTERM and SIGINT while a run goes on. What is saved, and when, is the
+loop's business; it asks after every step.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Overdue(Exception):
+  """The step in which the run was asked to stop takes too long."""
+
+
+class Stopper:
+  """Hears signals while it is open; a context manager of the main thread.
+
+  Ray takes the same signals when it starts, so open this one after it.
+
+  Args:
+    grace_s: how long the running step may take once it was asked to stop.
+
+  Attributes:
+    asked: whether to stop after this step.
+  """
+
+  def __init__(self, grace_s: float = 60.0):
+    self.asked = False
+    self._grace_s = grace_s
+    self._until = float('inf')
+    self._before = {}
+
+  def __enter__(self) -> 'Stopper':
+    # Python lets only the main thread hear; elsewhere nothing is heard.
+    if threading.current_thread() is threading.main_thread():
+      self._before = {
+        number: signal.signal(number, self._on_signal) for number in _NUMBERS
+      }
+    return self
+
+  def __exit__(self, *_) -> None:
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+    self._before = {}
+
+  def check_stop(self) -> None:
+    """Raises Overdue if the step in which it was asked takes too long.
+
+    For whoever waits: an error out of the handler itself would break whatever
+    C++ is waiting.
+    """
+    if time.monotonic() > self._until:
+      raise Overdue
+
+  def _on_signal(self, number, frame) -> None:
+    del frame
+    if self.asked:
+      # At once: not even what is open is closed. What was saved stays whole.
+      os._exit(128 + number)
+    self.asked = True
+    self._until = time.monotonic() + self._grace_s
+    name = signal.Signals(number).name
+    # Not print: it is not safe where the signal has interrupted a print.
+    os.write(
+      sys.stderr.fileno(),
+      f'\n{name}: saving after this step; once more ends at once.\n'.encode(),
+    )

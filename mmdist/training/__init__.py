@@ -1,0 +1,1 @@
+"""The trainings that launchers start, from pictures to a finished directory."""

@@ -1,0 +1,83 @@
+"""Where the pictures of a personalisation come from, by its kind."""
+
+import numpy as np
+
+from mmdist.cameras import orbits
+from mmdist.data import multiview
+from mmdist.data import photos
+from mmdist.evaluation import known_heads
+from mmdist.heads import subjects
+from mmdist.nerf import images as nerf_images
+from mmdist.run import opening
+
+NUM_RENDERS = 60  # On 3 orbits (A.2 of the paper).
+_ELEVATIONS = (-0.2, 0.1, 0.5)  # Radians.
+
+
+def read(options, size: int, prompt: str) -> tuple[np.ndarray, tuple[str, ...]]:
+  """Returns [N, H, H, 4] uint8 pictures and their N prompts.
+
+  Args:
+    options: `personalize.Options`.
+    size: H.
+    prompt: of every picture.
+
+  Raises:
+    FileNotFoundError, ValueError: in one line, what is wrong.
+  """
+  if options.kind == 'photos':
+    if not options.images:
+      raise ValueError('--kind=photos: expected --images=FOLDER.')
+    boxes = photos.read_boxes(options.boxes) if options.boxes else {}
+    rgba = photos.read_photos(options.images, size, boxes).rgba
+  else:
+    if not options.subject:
+      raise ValueError(
+        f'--kind={options.kind}: expected --subject, the folder of a run or '
+        'FAMILY:INDEX of a procedural head.'
+      )
+    rgba = render(options.subject, size, normals=options.kind == 'normal')
+  return rgba, (prompt,) * len(rgba)
+
+
+def render_views() -> orbits.Views:
+  """Returns the 60 views of 3 orbits."""
+  per_orbit = NUM_RENDERS // len(_ELEVATIONS)
+  azimuth = np.tile(
+    np.linspace(-np.pi, np.pi, per_orbit, endpoint=False), len(_ELEVATIONS)
+  )
+  return orbits.make_views(
+    azimuth,
+    np.repeat(_ELEVATIONS, per_orbit),
+    orbits.CAMERA_DISTANCE,
+    orbits.HEAD_TARGET,
+    orbits.HEAD_HALF_HEIGHT,
+  )
+
+
+def render(subject: str, size: int, normals: bool) -> np.ndarray:
+  """Renders a run's avatar or a procedural head, [60, H, H, 4] uint8.
+
+  Normals lie on mid-grey, as the learner renders them, and are opaque.
+  """
+  views = render_views()
+  if known_heads.is_named(subject):
+    person = known_heads.read_head(subject, 'subject')
+    pictures = subjects.render_heads([person] * len(views), views, size)
+    rgba, coloured = pictures.rgba, pictures.normals
+  else:
+    avatar = opening.open_run(subject)
+    shown = nerf_images.render_images(
+      avatar.representation,
+      avatar.params,
+      views,
+      size,
+      np.zeros(3, np.float32),
+    )
+    rgba = np.concatenate([shown['rgb'], shown['acc'][..., None]], -1)
+    coloured = shown['normals']
+  if not normals:
+    return multiview.premultiplied_to_rgba8(np.clip(rgba, 0, 1))
+  opaque = np.ones((*coloured.shape[:3], 1), np.float32)
+  together = np.concatenate([np.clip(coloured, 0, 1), opaque], -1)
+  return np.uint8(np.round(255 * together))

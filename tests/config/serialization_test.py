@@ -1,0 +1,91 @@
+import json
+
+import pytest
+
+from mmdist.config import schema
+from mmdist.config import serialization
+
+
+def example() -> schema.RunConfig:
+  config = schema.RunConfig(prompt='a portrait of a "sad" man')
+  config.concepts = [
+    schema.ConceptConfig('a joker', 1.5),
+    schema.ConceptConfig('green', -0.5, ('generic',)),
+  ]
+  config.priors['personal'] = schema.PriorConfig(weight=0.25)
+  return config
+
+
+def test_a_configuration_survives_json():
+  copy = serialization.from_json(serialization.to_json(example()))
+  assert copy == example()
+  assert isinstance(copy.views.background, tuple)
+  assert isinstance(copy.concepts[1].priors, tuple)
+
+
+def test_missing_fields_keep_their_defaults():
+  assert serialization.from_dict({'seed': 3}) == schema.RunConfig(seed=3)
+
+
+def test_whole_numbers_are_good_floats():
+  config = serialization.from_dict({'learner': {'learning_rate': 1}})
+  assert isinstance(config.learner.learning_rate, float)
+
+
+@pytest.mark.parametrize(
+  'data, message',
+  [
+    (
+      {'learner': {'learning_rat': 1.0}},
+      "no field 'learner.learning_rat'; did you mean 'learning_rate'?",
+    ),
+    ({'num_steps': 'many'}, "num_steps is 'many'; expected int."),
+    ({'num_steps': True}, 'num_steps is True; expected int.'),
+    ({'num_steps': 2.5}, 'num_steps is 2.5; expected int.'),
+    ({'priors': []}, r"priors is '\[\]'; expected a mapping."),
+    ({'concepts': 'joker'}, "concepts is 'joker'; expected a list."),
+    ({'concepts': [{'txt': ''}]}, r"no field 'concepts\[0\].txt'"),
+    ([], r"the configuration is '\[\]'; expected a mapping of fields."),
+  ],
+)
+def test_a_wrong_tree_is_one_line(data, message):
+  with pytest.raises(ValueError, match=message):
+    serialization.from_dict(data)
+
+
+def test_the_file_is_named_when_its_text_is_bad():
+  with pytest.raises(ValueError, match='runs/a.json is no configuration'):
+    serialization.from_json('{"seed": ', 'runs/a.json')
+  with pytest.raises(ValueError, match='runs/a.json is no configuration'):
+    serialization.from_json('[' * 100_000, 'runs/a.json')
+
+
+def test_json_holds_nothing_that_only_python_knows():
+  assert json.loads(serialization.to_json(example())) == serialization.to_dict(
+    example()
+  )
+
+
+def test_differences_name_the_path_and_both_values():
+  other = example()
+  other.learner.learning_rate = 2e-3
+  del other.priors['personal']
+  other.concepts[1].text = 'red'
+  lines = serialization.differences(example(), other)
+  assert 'learner.learning_rate: 0.003 -> 0.002' in lines
+  assert 'priors.personal.weight: 0.25 -> absent' in lines
+  assert "concepts[1].text: 'green' -> 'red'" in lines
+
+
+def test_a_configuration_does_not_differ_from_itself():
+  config = example()
+  config.noise.maximum = float('nan')
+  assert serialization.differences(config, config) == []
+  assert serialization.differences(example(), example()) == []
+
+
+def test_print_has_a_line_for_every_value():
+  text = serialization.format_config(example())
+  assert text.count('\n') + 1 == len(serialization.flatten(example()))
+  assert 'concepts[1].priors' in text
+  assert '\'a portrait of a "sad" man\'' in text

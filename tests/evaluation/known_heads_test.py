@@ -1,0 +1,113 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from launchers import evaluate
+from mmdist.cameras import orbits
+from mmdist.core import asset_paths
+from mmdist.evaluation import agreement
+from mmdist.evaluation import judge as judge_lib
+from mmdist.evaluation import known_heads
+from mmdist.heads import subjects
+
+SUBJECT = '5:0'
+EDIT = 'a portrait of a man with a red hat'
+ASKED = {'kind': 'man', 'hat': 'hat', 'hat_color': 'red'}
+
+
+@pytest.mark.parametrize('text', ['5', '5:', 'a:b', '5:2:smiling', '-1:2'])
+def test_what_names_no_head_is_refused(text):
+  with pytest.raises(ValueError, match=f"--x is '{text}'; expected FAMILY:IND"):
+    known_heads.read_head(text, 'x')
+  assert not known_heads.is_named(text)
+
+
+def test_a_head_is_the_one_that_other_commands_know_by_the_name():
+  for text, neutral in (('5:2', False), ('5:2:neutral', True)):
+    assert known_heads.is_named(text)
+    head = known_heads.read_head(text, 'subject')
+    assert head.attributes == subjects.sample_head(5, 2, neutral).attributes
+
+
+def test_a_view_is_no_attribute():
+  asked = known_heads.asked_attributes('a happy man, mouth view')
+  assert asked == {'kind': 'man', 'expression': 'happy'}
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch):
+  monkeypatch.setattr(known_heads, 'NUM_TRUE_HEADS', 2)
+
+
+@pytest.fixture(scope='module')
+def judge():
+  return judge_lib.load(asset_paths.resolve('judge'))
+
+
+@pytest.fixture(scope='module')
+def subject():
+  return known_heads.read_head(SUBJECT, 'subject')
+
+
+def identity(judge, subject, shown):
+  views = agreement.judging_views()
+  pictures = known_heads.render(shown, views, 64)['rgb']
+  return known_heads.identity(judge, views, pictures, subject, EDIT)
+
+
+def test_a_subject_with_a_hat_is_still_the_subject(judge, subject):
+  attributes = dataclasses.replace(subject.attributes, **ASKED)
+  body = np.random.default_rng(0)
+  row = identity(judge, subject, subjects.make_head(attributes, body))
+  assert row['identity_agreement'] > 0.9
+  assert row['true_identity_agreement'] > 0.85
+  assert row['identity_chance'] < 0.8
+  assert row['identity_rank'] <= 3
+
+
+def test_somebody_else_with_the_hat_is_not(judge, subject):
+  other = subjects.sample_head(78, 0, fixed={**ASKED, 'skin': 'blue'})
+  row = identity(judge, subject, other)
+  assert row['identity_agreement'] < row['true_identity_agreement'] - 0.15
+  assert row['identity_rank'] > 10
+
+
+def test_what_the_sentence_changes_does_not_count(judge, subject):
+  # Nothing of the subject is left but what the edit asks for.
+  views = agreement.judging_views()
+  pictures = known_heads.render(subject, views, 64)['rgb']
+  kept = known_heads.identity(judge, views, pictures, subject, EDIT)
+  whole = known_heads.identity(
+    judge, views, pictures, subject, 'a portrait of a man'
+  )
+  # Without the hat, the edit has failed; the subject is there nevertheless.
+  assert kept['identity_agreement'] == pytest.approx(
+    whole['identity_agreement'], abs=0.1
+  )
+
+
+def test_a_head_with_a_crown_is_less_smooth_than_a_bald_one():
+  views = orbits.turntable(4)
+  bald, crowned = (
+    known_heads.true_normal_noise_deg(views, shown, 64)
+    for shown in ({'hair_style': 'bald', 'hat': ''}, {'hat': 'crown'})
+  )
+  assert 2 < bald < crowned - 2
+
+
+def test_clay_shows_a_hat_and_asks_of_nothing_else(judge):
+  views = agreement.judging_views()
+  asked = {'skin': 'green', 'hat': 'hat'}
+  scores = {}
+  for hat in ('hat', ''):
+    head = subjects.sample_head(
+      78, 3, fixed={'hat': hat, 'hair_style': 'short'}
+    )
+    normals = known_heads.render(head, views, 64)['normals']
+    row = evaluate.clay_agreement(judge, views, normals, asked)
+    scores[hat] = row['clay_agreement']
+  assert scores['hat'] > 0.7 and scores[''] < 0.3
+  assert row['true_clay_agreement'] > 0.7
+  nothing = evaluate.clay_agreement(judge, views, normals, {'skin': 'green'})
+  assert set(nothing.values()) == {None}

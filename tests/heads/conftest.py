@@ -1,0 +1,105 @@
+"""Pictures of procedural heads that many tests look at: compiled once."""
+
+import jax
+import numpy as np
+import pytest
+
+from mmdist.cameras import orbits
+from mmdist.heads import geometry as head_geometry
+from mmdist.heads import subjects
+
+RESOLUTION = 32
+
+
+def front_views(num_views, azimuth=0.0):
+  """Returns views of the whole head at eye height."""
+  return orbits.make_views(
+    np.full(num_views, azimuth),
+    0.0,
+    orbits.CAMERA_DISTANCE,
+    orbits.HEAD_TARGET,
+    orbits.HEAD_HALF_HEIGHT,
+  )
+
+
+CHUNK = 4096
+
+
+def compiled(function):
+  """Compiles function(points [N, 3], parameters) once, for any N."""
+  jitted = jax.jit(function)
+
+  def call(points, parameters):
+    points = np.asarray(points, np.float32)
+    parts = [
+      jitted(np.resize(points[first : first + CHUNK], (CHUNK, 3)), parameters)
+      for first in range(0, len(points), CHUNK)
+    ]
+    return jax.tree.map(
+      lambda *rows: np.concatenate(rows)[: len(points)], *parts
+    )
+
+  return call
+
+
+@pytest.fixture(scope='session')
+def distance():
+  """Returns the compiled signed distance of a head."""
+  return compiled(head_geometry.distance)
+
+
+@pytest.fixture(scope='session')
+def part_distances():
+  """Returns the compiled distances by part."""
+  return compiled(head_geometry.part_distances)
+
+
+@pytest.fixture(scope='session')
+def albedo():
+  """Returns the compiled colours, given a footprint for all points."""
+
+  def colors(points, parameters):
+    head, footprint = parameters
+    return head_geometry.albedo(points, head, footprint + 0 * points[:, 0])
+
+  function = compiled(colors)
+  return lambda points, head, footprint: function(
+    points, (head, np.float32(footprint))
+  )
+
+
+@pytest.fixture(scope='session')
+def people():
+  """Eight heads that together wear most of what there is."""
+  fixed = [
+    {'hat': 'wizard hat', 'beard': 'long beard', 'skin': 'pale'},
+    {'hat': 'crown', 'skin': 'green', 'hair_style': 'short'},
+    {'hair_style': 'afro', 'red_nose': True, 'hat': ''},
+    {'hair_style': 'mohawk', 'glasses': 'sunglasses', 'hat': ''},
+    {'hat': 'hat', 'hat_color': 'red', 'skin': 'green'},
+    {'horns': True, 'hair_style': 'bald', 'hat': '', 'skin': 'red'},
+    {'headphones': True, 'hat': '', 'headphone_color': 'blue'},
+    {'hat': 'cap', 'glasses': 'glasses', 'hair_style': 'long'},
+  ]
+  return [
+    subjects.sample_head(11, i, fixed=choice) for i, choice in enumerate(fixed)
+  ]
+
+
+@pytest.fixture(scope='session')
+def views(people):
+  """A view of each of the people, three of them in front."""
+  azimuth = np.array([0.0, 0.0, 2.4, -1.2, 0.0, 0.5, -2.8, 0.9])
+  return orbits.make_views(
+    azimuth,
+    np.linspace(0.0, 0.6, len(people)),
+    orbits.CAMERA_DISTANCE,
+    orbits.HEAD_TARGET,
+    orbits.HEAD_HALF_HEIGHT,
+  )
+
+
+@pytest.fixture(scope='session')
+def pictures(people, views):
+  """Pictures of the people from their views."""
+  return subjects.render_heads(people, views, RESOLUTION)

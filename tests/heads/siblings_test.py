@@ -1,0 +1,64 @@
+"""Families: one body, one difference, nothing held out."""
+
+import dataclasses
+
+import pytest
+
+from mmdist.core import seeds
+from mmdist.heads import attributes as head_attributes
+from mmdist.heads import captions
+from mmdist.heads import siblings as head_siblings
+
+
+def families(count, kinds=()):
+  return [
+    head_siblings.sample_family(seeds.generator(3, i, 'siblings'), kinds)
+    for i in range(count)
+  ]
+
+
+def test_an_unknown_kind_of_family_names_the_nearest():
+  with pytest.raises(ValueError, match="is 'hats'; did you mean 'hat'"):
+    families(1, kinds=('wear', 'hats'))
+
+
+def differences(family):
+  """Returns the fields in which siblings differ."""
+  rows = [dataclasses.asdict(a) for a in family.attributes]
+  return {key for key in rows[0] if len({row[key] for row in rows}) > 1}
+
+
+# Fields that differ, by what a family is about.
+FIELDS = {name: {name} for name in head_siblings.VARIATIONS} | {
+  'wear': {'horns', 'headphones', 'glasses'},
+  'beard': {'beard', 'red_nose'},
+}
+
+
+@pytest.mark.parametrize('name', head_siblings.VARIATIONS)
+def test_siblings_differ_in_one_thing(name):
+  for family in families(5, kinds=(name,)):
+    assert len(set(family.attributes)) == head_siblings.FAMILY_SIZE
+    assert differences(family) == FIELDS[name]
+
+
+def test_families_are_of_every_kind_and_half_of_expressions():
+  kinds = [frozenset(differences(family)) for family in families(400)]
+  assert set(kinds) == {frozenset(fields) for fields in FIELDS.values()}
+  # 0.5 + 0.5 / 9, give or take three standard errors.
+  share = kinds.count(frozenset({'expression'})) / len(kinds)
+  assert share == pytest.approx(0.556, abs=0.075)
+
+
+def test_families_show_nothing_held_out_and_nobody_by_name():
+  for family in families(300):
+    assert not any(map(head_attributes.is_held_out, family.attributes))
+    assert not any(a.name for a in family.attributes)
+    for attributes in family.attributes:
+      head_attributes.check(attributes)
+
+
+def test_full_captions_tell_siblings_apart():
+  for family in families(50):
+    texts = {captions.describe(a, 'front') for a in family.attributes}
+    assert len(texts) == head_siblings.FAMILY_SIZE

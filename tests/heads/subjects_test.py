@@ -1,0 +1,150 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mmdist.cameras import orbits
+from mmdist.heads import attributes as head_attributes
+from mmdist.heads import subjects
+from tests.data import fake_pictures
+
+
+def same(a: subjects.Head, b: subjects.Head) -> bool:
+  return a.attributes == b.attributes and all(
+    np.array_equal(a.parameters[name], b.parameters[name])
+    for name in a.parameters
+  )
+
+
+def test_a_head_depends_on_seed_and_index_alone():
+  assert same(subjects.sample_head(1, 5), subjects.sample_head(1, 5))
+  assert not same(subjects.sample_head(1, 5), subjects.sample_head(1, 6))
+  assert not same(subjects.sample_head(1, 5), subjects.sample_head(2, 5))
+
+
+def test_held_out_combinations_come_only_when_allowed():
+  default = [subjects.sample_head(0, i) for i in range(400)]
+  allowed = [
+    subjects.sample_head(0, i, allow_held_out=True) for i in range(400)
+  ]
+  assert not any(head_attributes.is_held_out(h.attributes) for h in default)
+  shown = [head_attributes.is_held_out(h.attributes) for h in allowed]
+  assert any(shown)
+  # Where nothing was refused, it is the same head.
+  for held_out, a, b in zip(shown, default, allowed, strict=True):
+    assert held_out or same(a, b)
+
+
+def test_a_held_out_combination_may_be_asked_for():
+  fixed = {'skin': 'green', 'hat': 'hat', 'hat_color': 'red'}
+  head = subjects.sample_head(0, 0, fixed=fixed)
+  assert head_attributes.is_held_out(head.attributes)
+
+
+def test_a_head_of_unknown_attributes_is_refused():
+  strange = dataclasses.replace(head_attributes.Attributes(), skin='plaid')
+  with pytest.raises(ValueError, match="skin='plaid'"):
+    subjects.make_head(strange, np.random.default_rng(0))
+
+
+def test_pictures_depend_on_head_and_view_alone(people, views, pictures):
+  order = [5, 2]
+  again = subjects.render_heads(
+    [people[i] for i in order], views.take(order), 32, num_threads=1
+  )
+  np.testing.assert_array_equal(again.rgba, pictures.rgba[order])
+  np.testing.assert_array_equal(again.normals, pictures.normals[order])
+
+
+def test_pictures_lie_in_the_unit_cube_premultiplied(pictures):
+  rgb, alpha = pictures.rgba[..., :3], pictures.rgba[..., 3:]
+  assert pictures.rgba.dtype == pictures.normals.dtype == np.float32
+  assert rgb.min() >= 0 and (rgb <= alpha + 1e-6).all()
+  assert pictures.normals.min() >= 0 and pictures.normals.max() <= 1
+
+
+def test_over_is_the_over_operator_pixel_by_pixel(pictures):
+  backgrounds = np.random.default_rng(0).uniform(size=(8, 3))
+  shown = pictures.over(backgrounds)
+  for n, row, column in ((0, 0, 0), (3, 16, 16), (5, 9, 20), (7, 31, 2)):
+    r, g, b, a = pictures.rgba[n, row, column]
+    expected = np.array([r, g, b]) + (1 - a) * backgrounds[n]
+    np.testing.assert_allclose(shown[n, row, column], expected, rtol=1e-6)
+  np.testing.assert_allclose(shown[:, 0, 0], backgrounds, rtol=1e-6)
+
+
+def test_one_background_serves_all_pictures(pictures):
+  grey = np.full(3, 0.6)
+  np.testing.assert_array_equal(
+    pictures.over(grey), pictures.over(np.tile(grey, (8, 1)))
+  )
+
+
+def test_skins_and_hats_have_the_colours_that_were_asked(people, pictures):
+  rgb = pictures.rgba[4, ..., :3]  # Green skin, a red hat, from the front.
+  cheek, hat = rgb[19:22, 13:19].mean((0, 1)), rgb[5:9, 12:20].mean((0, 1))
+  assert people[4].attributes.hat_color == 'red'
+  assert np.argmax(cheek) == 1 and np.argmax(hat) == 0
+  assert hat[0] > 2 * hat[1]
+
+
+def test_a_head_fills_about_seventy_percent_of_the_height(pictures):
+  rows = np.flatnonzero(pictures.rgba[5, ..., 3].max(-1) > 0.5)
+  # Shoulders reach the lower edge; the horns of this one the upper fifth.
+  assert rows[-1] == 31 and rows[0] < 8
+
+
+def test_one_view_per_head_is_expected(people):
+  with pytest.raises(ValueError, match='8 heads but 3 views'):
+    subjects.render_heads(people, orbits.turntable(3))
+
+
+@pytest.mark.parametrize('resolution', [0, 2, 30, -4])
+def test_resolutions_are_multiples_of_four(people, resolution):
+  with pytest.raises(ValueError, match='multiple of 4'):
+    subjects.render_heads(people[:1], orbits.turntable(1), resolution)
+
+
+def test_the_rig_stands_nearly_the_same_for_every_subject():
+  first, second = subjects.rig_views(0, 0, 13), subjects.rig_views(0, 1, 13)
+  azimuth, elevation, _ = np.transpose(subjects.RIG)
+  for views in (first, second):
+    turn = (views.azimuth - azimuth + np.pi) % (2 * np.pi) - np.pi
+    # Four sigmas of the jitter.
+    assert np.abs(turn).max() < 0.48
+    assert np.abs(views.elevation - elevation).max() < 0.24
+  assert not np.allclose(first.azimuth, second.azimuth)
+  np.testing.assert_array_equal(
+    first.azimuth, subjects.rig_views(0, 0, 13).azimuth
+  )
+
+
+def test_cameras_beyond_the_rig_stand_anywhere_but_the_rig_stays():
+  views = subjects.rig_views(3, 0, 40)
+  assert len(views) == 40
+  behind = np.abs(views.azimuth[13:]) > np.pi / 2
+  assert 5 < behind.sum() < 22
+  assert len(subjects.rig_views(3, 0, 2)) == 2
+
+
+def test_a_multiview_set_holds_the_heads_of_its_family(monkeypatch):
+  drawn = []
+
+  def render_heads(people, views, resolution):
+    drawn.append((people, views))
+    return fake_pictures.render_heads(people, views, resolution)
+
+  monkeypatch.setattr(subjects, 'render_heads', render_heads)
+  made = subjects.multiview_set(4, 2, 3, 8)
+  assert made.images.shape == (2, 3, 8, 8, 4)
+  for index, (people, views) in enumerate(drawn):
+    assert all(same(h, subjects.sample_head(4, index, True)) for h in people)
+    cameras = views.cameras()
+    np.testing.assert_array_equal(
+      made.camera_to_world[index], cameras.camera_to_world
+    )
+    np.testing.assert_array_equal(
+      made.tan_half_fov[index], cameras.tan_half_fov
+    )
+  # Straight alpha: the colour of the square is not darkened twice.
+  assert (made.images[:, :, 4:] == [64, 64, 64, 255]).all()

@@ -1,0 +1,102 @@
+"""Layouts over fake devices, in processes of their own."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from mmdist.learner import device_mesh
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# Renders one batch and pulls one step on N devices, and writes the arrays.
+_ONE_STEP = """
+import sys
+import jax
+import numpy as np
+from mmdist.config import schema
+from mmdist.learner import distill
+from tests.learner import tiny_field
+num_devices, path = int(sys.argv[1]), sys.argv[2]
+assert jax.local_device_count() == num_devices
+run = config.RunConfig(
+  num_steps=10,
+  views=config.ViewsConfig(num_views=2, resolution=9),
+  learner=config.LearnerConfig(chunk_size=16),
+)
+learner = distill.make_learner(tiny_field.tiny_field(), run)
+state = learner.init(tiny_field.init(jax.random.key(0)))
+batch = distill.sample_batch(run.views, 0, 0)
+renders = learner.render_views(state, batch)
+pull = {'rgb': renders.rgb - 0.2, 'normal': renders.normals}
+state, stats = learner.apply_cotangents(state, batch, pull)
+np.savez(
+  path,
+  rgb=renders.rgb,
+  normals=renders.normals,
+  colors=state.params['nerf']['colors'],
+  gradient_norm=stats['gradient_norm'],
+)
+"""
+
+
+def one_step(num_devices: int, folder) -> dict[str, np.ndarray]:
+  path = folder / f'{num_devices}.npz'
+  flag = f'--xla_force_host_platform_device_count={num_devices}'
+  environment = os.environ | {
+    'JAX_PLATFORMS': 'cpu',
+    'XLA_FLAGS': flag,
+    'PYTHONPATH': str(ROOT),
+  }
+  command = [sys.executable, '-c', _ONE_STEP, str(num_devices), str(path)]
+  subprocess.run(command, env=environment, cwd=ROOT, check=True)
+  return dict(np.load(path))
+
+
+@pytest.mark.slow
+def test_images_are_the_same_bits_on_any_number_of_devices(tmp_path):
+  one = one_step(1, tmp_path)
+  for num_devices in (2, 4):
+    many = one_step(num_devices, tmp_path)
+    np.testing.assert_array_equal(many['rgb'], one['rgb'])
+    np.testing.assert_array_equal(many['normals'], one['normals'])
+    # Gradients are summed in another order: float32 rounding.
+    np.testing.assert_allclose(
+      many['gradient_norm'], one['gradient_norm'], rtol=1e-5
+    )
+    np.testing.assert_allclose(many['colors'], one['colors'], atol=1e-6)
+
+
+def test_all_local_devices_by_default():
+  layout = device_mesh.local_layout()
+  assert layout.num_devices == jax.local_device_count()
+
+
+def test_more_devices_than_there_are_is_refused():
+  there = jax.local_device_count()
+  with pytest.raises(ValueError, match=f'has {there} cpu device'):
+    device_mesh.local_layout(there + 1)
+
+
+def test_sums_are_over_all_chunks():
+  layout = device_mesh.local_layout()
+
+  @jax.jit
+  def total(scale, chunks):
+    return layout.map_chunks(lambda s, c: s * c.sum(), sums=True)(scale, chunks)
+
+  assert total(2.0, np.arange(8.0)) == 56.0
+
+
+def test_maps_keep_the_chunks_in_order():
+  layout = device_mesh.local_layout()
+
+  @jax.jit
+  def shift(offset, chunks):
+    return layout.map_chunks(lambda o, c: o + c, sums=False)(offset, chunks)
+
+  np.testing.assert_array_equal(shift(1.0, np.arange(8.0)), np.arange(1.0, 9.0))

@@ -1,0 +1,78 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from mmdist.config import schema
+from mmdist.nerf import field
+from mmdist.nerf import pretrained
+
+CONFIG = schema.NerfConfig(
+  code_size=3, nerf_depth=2, nerf_width=8, proposal_width=4
+)
+
+
+@pytest.fixture(scope='module')
+def params():
+  return field.conditional_nerf(CONFIG).init(jax.random.key(0))
+
+
+@pytest.fixture
+def saved(tmp_path, params):
+  codes = np.arange(12, dtype=np.float32).reshape(4, 3)
+  pretrained.save(tmp_path / 'new' / 'nerf', CONFIG, params, codes)
+  return tmp_path / 'new' / 'nerf'
+
+
+def test_what_is_saved_is_loaded(saved, params):
+  config, loaded, codes = pretrained.load(saved)
+  assert config == CONFIG
+  assert set(loaded) == {'proposal', 'nerf'}
+  np.testing.assert_array_equal(codes, np.arange(12).reshape(4, 3))
+  jax.tree.map(
+    np.testing.assert_array_equal, {**loaded, 'code': params['code']}, params
+  )
+
+
+def test_a_missing_file_is_named(saved):
+  (saved / pretrained.PARAMS_NAME).unlink()
+  with pytest.raises(FileNotFoundError, match='has no params.safetensors'):
+    pretrained.load(saved)
+
+
+def test_a_missing_directory_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match='neither a directory nor'):
+    pretrained.load(tmp_path / 'nowhere')
+
+
+def test_a_damaged_file_is_named(saved):
+  path = saved / pretrained.PARAMS_NAME
+  path.write_bytes(path.read_bytes()[:50])
+  with pytest.raises(ValueError, match='params.safetensors is damaged'):
+    pretrained.load(saved)
+
+
+def test_files_that_do_not_belong_together_are_told_apart(saved):
+  path = saved / pretrained.CONFIG_NAME
+  path.write_text(path.read_text().replace('"code_size": 3', '"code_size": 7'))
+  with pytest.raises(ValueError, match=r'codes of shape \(4, 3\).* 7\]'):
+    pretrained.load(saved)
+
+
+@pytest.mark.parametrize(
+  'text, message', [('{"code_sise": 3}', 'code_size'), ('{', 'config.json')]
+)
+def test_a_config_that_cannot_be_read_is_named(saved, text, message):
+  (saved / pretrained.CONFIG_NAME).write_text(text)
+  with pytest.raises(ValueError, match=message):
+    pretrained.load(saved)
+
+
+def test_a_config_without_a_field_is_refused_whatever_the_default(saved):
+  path = saved / pretrained.CONFIG_NAME
+  fields = json.loads(path.read_text())
+  del fields['activation']
+  path.write_text(json.dumps(fields))
+  with pytest.raises(ValueError, match='does not say activation; add'):
+    pretrained.load(saved)

@@ -1,0 +1,57 @@
+"""Threads of learner and priors, and where JAX keeps what it compiled."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from mmdist.run import device_setup
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+  'num_priors, num_cores, expected',
+  [(2, 2, (2, 1)), (1, 2, (2, 2)), (2, 16, (16, 8)), (5, 2, (2, 1))],
+)
+def test_cores_are_shared_by_the_priors(num_priors, num_cores, expected):
+  threads = device_setup.share_cores(num_priors, num_cores)
+  assert (threads.learner, threads.prior) == expected
+
+
+def test_the_cores_of_this_process_are_counted():
+  cores = len(os.sched_getaffinity(0))
+  assert device_setup.share_cores(1).learner == cores
+
+
+def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  assert device_setup.cache_directory() == tmp_path / 'mmdist'
+  monkeypatch.delenv('XDG_CACHE_HOME')
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert device_setup.cache_directory() == tmp_path / '.cache' / 'mmdist'
+
+
+@pytest.mark.slow
+def test_jax_gets_its_devices_and_caches_what_is_slow(tmp_path):
+  script = """
+import jax
+from mmdist.run import device_setup
+device_setup.set_up_jax(3)
+print(jax.local_device_count(), jax.config.jax_compilation_cache_dir)
+"""
+  environment = os.environ | {
+    'XDG_CACHE_HOME': str(tmp_path),
+    'JAX_PLATFORMS': 'cpu',
+  }
+  done = subprocess.run(
+    [sys.executable, '-c', script],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.split() == ['3', str(tmp_path / 'mmdist' / 'jax')]

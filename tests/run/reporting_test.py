@@ -1,0 +1,136 @@
+"""Metrics, previews and what a resumed run does to them."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+import pytest
+
+from mmdist.config import schema
+from mmdist.run import reporting
+from tests.learner import tiny_field
+
+
+def make_run(**results) -> schema.RunConfig:
+  results = schema.ResultsConfig(**{'preview_every': 0} | results)
+  return schema.RunConfig(num_steps=6, results=results)
+
+
+def report_steps(workdir, steps, run=None) -> None:
+  run = run or make_run()
+  params = tiny_field.init(jax.random.key(0))
+  field = tiny_field.tiny_field()
+  with reporting.Reporter(workdir, run, field) as report:
+    report.begin(steps[0])
+    for step in steps:
+      report.step(step, params, {'loss': float(step), 'pull/generic': 0.5})
+
+
+def read_rows(workdir) -> list[dict]:
+  lines = (workdir / reporting.METRICS_NAME).read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def test_each_step_is_a_line_with_its_metrics(tmp_path):
+  report_steps(tmp_path, range(3))
+  rows = read_rows(tmp_path)
+  assert [row['step'] for row in rows] == [0, 1, 2]
+  assert rows[2]['loss'] == 2.0
+  assert rows[2]['step_seconds'] >= 0
+
+
+def test_steps_repeated_after_a_resume_appear_once(tmp_path):
+  report_steps(tmp_path, range(5))
+  report_steps(tmp_path, range(2, 6))
+  assert [row['step'] for row in read_rows(tmp_path)] == list(range(6))
+
+
+def test_a_torn_last_line_is_dropped(tmp_path):
+  report_steps(tmp_path, range(2))
+  with (tmp_path / reporting.METRICS_NAME).open('a') as file:
+    file.write('{"step": 2, "lo')
+  report_steps(tmp_path, range(2, 3))
+  assert [row['step'] for row in read_rows(tmp_path)] == [0, 1, 2]
+
+
+def test_tensorboard_has_events(tmp_path):
+  report_steps(tmp_path, range(2))
+  events = list((tmp_path / 'tensorboard').iterdir())
+  assert events and events[0].stat().st_size > 0
+
+
+def test_a_dead_tensorboard_does_not_hang_the_run(tmp_path):
+  params = tiny_field.init(jax.random.key(0))
+  with pytest.raises(OSError, match='No space left on device.*tensorboard'):
+    with reporting.Reporter(
+      tmp_path, make_run(), tiny_field.tiny_field()
+    ) as report:
+      report.begin(0)
+      writer = report._board.file_writer.event_writer
+      writer._worker.stop()
+      writer._worker.join()
+      for step in range(20):  # Its queue holds ten numbers.
+        report.step(step, params, {'loss': 1.0})
+
+
+def test_the_preview_is_refreshed_every_so_often_and_at_the_end(
+  tmp_path, monkeypatch
+):
+  shown = []
+  monkeypatch.setattr(
+    reporting, 'preview_picture', lambda *_: np.zeros((4, 6, 3), np.uint8)
+  )
+  monkeypatch.setattr(
+    reporting, 'write_picture', lambda path, picture: shown.append(path)
+  )
+  report_steps(tmp_path, range(6), make_run(preview_every=4))
+  assert shown == [tmp_path / 'preview.png'] * 2
+
+
+def test_the_preview_shows_colour_above_normals():
+  params = tiny_field.init(jax.random.key(0))
+  params['nerf']['radius'] = jnp.float32(-9.0)  # No ball at all.
+  picture = reporting.preview_picture(tiny_field.tiny_field(), params)
+  size = reporting.PREVIEW_RESOLUTION
+  assert picture.shape == (2 * size, 3 * size, 3)
+  assert picture.dtype == np.uint8
+  assert np.all(picture[:size] == round(0.85 * 255))
+  assert np.all(picture[size:] == 128)  # The mid-grey of no normal.
+
+
+def test_a_picture_is_written_whole(tmp_path):
+  picture = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+  reporting.write_picture(tmp_path / 'p.png', picture)
+  np.testing.assert_array_equal(Image.open(tmp_path / 'p.png'), picture)
+  assert [path.name for path in tmp_path.iterdir()] == ['p.png']
+
+
+def test_the_summary_names_loss_and_whole_pulls():
+  metrics = {'loss': 0.25, 'pull/normal': 0.1, 'pull/normal/0': 7, 'other': 1}
+  assert reporting.summary(metrics) == 'loss 0.25, pull normal 0.1'
+
+
+def test_nothing_was_opened_nothing_is_closed(tmp_path):
+  with reporting.Reporter(tmp_path, make_run(), tiny_field.tiny_field()):
+    pass
+  assert not list(tmp_path.iterdir())
+
+
+def test_the_bar_starts_where_the_run_does(tmp_path, capsys):
+  report_steps(tmp_path, range(4, 6))
+  assert '6/6' in capsys.readouterr().err
+
+
+def test_a_log_does_not_get_a_line_per_step(tmp_path, capsys):
+  report_steps(tmp_path, range(6))
+  assert capsys.readouterr().err.count('\r') <= 3  # First, last, closing.
+
+
+@pytest.mark.parametrize('content', ['', '{"step": 3}\n'])
+def test_a_file_without_earlier_steps_becomes_empty(tmp_path, content):
+  path = tmp_path / 'metrics.jsonl'
+  path.write_text(content)
+  reporting.drop_steps(path, 3)
+  assert path.read_text() == ''
