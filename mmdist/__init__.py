@@ -1,8 +1,100 @@
-"""mmdist: many diffusion priors pulling on one 3D avatar at once.
+"""mmdist: many diffusion priors optimise one 3D avatar together.
+
+  import mmdist
+
+  happy = mmdist.avatar('a portrait of a happy man')
+  sad = mmdist.avatar('a portrait of a sad man')
+  run = mmdist.optimize(0.6 * happy + 0.4 * sad, workdir='runs/both')
 
 Read `mmdist/loop.py` first: the one loop where renders, scores and updates
-meet. `method.md`, cited in docstrings by row (O6, N4, ...), is the list of the
-equations and numbers of MagicMirror that this package implements.
+meet. What is computed, and where each number comes from, is in
+`docs/method.md`; what lives where is in `docs/architecture.md`.
+
+The names below are loaded when they are first used: a process that hosts a
+prior never imports JAX, and the learner's process never imports torch for an
+import of this package.
 """
 
-__version__ = '0.1.0'
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mmdist.core.version import VERSION as __version__
+
+# The public names, and where each is.
+_PUBLIC = {
+  'ComposedObjective': 'mmdist.objectives.concept',
+  'Concept': 'mmdist.objectives.concept',
+  'Prior': 'mmdist.config.schema:PriorConfig',
+  'RayOptions': 'mmdist.api.executors',
+  'Rays': 'mmdist.core.arrays',
+  'Renders': 'mmdist.core.arrays',
+  'Representation': 'mmdist.core.representation',
+  'Run': 'mmdist.api.opened_run',
+  'RunConfig': 'mmdist.config.schema',
+  'ScoreGradient': 'mmdist.core.messages',
+  'ScoreRequest': 'mmdist.core.messages',
+  'avatar': 'mmdist.objectives.concept',
+  'errors': 'mmdist.core.errors:',
+  'open_run': 'mmdist.api.opened_run',
+  'optimize': 'mmdist.api.optimization',
+  'personalize': 'mmdist.api.personalizing',
+}
+
+__all__ = [
+  'ComposedObjective',
+  'Concept',
+  'Prior',
+  'RayOptions',
+  'Rays',
+  'Renders',
+  'Representation',
+  'Run',
+  'RunConfig',
+  'ScoreGradient',
+  'ScoreRequest',
+  '__version__',
+  'avatar',
+  'errors',
+  'open_run',
+  'optimize',
+  'personalize',
+]
+
+if TYPE_CHECKING:
+  from mmdist.api.executors import RayOptions
+  from mmdist.api.opened_run import Run
+  from mmdist.api.opened_run import open_run
+  from mmdist.api.optimization import optimize
+  from mmdist.api.personalizing import personalize
+  from mmdist.config.schema import PriorConfig as Prior
+  from mmdist.config.schema import RunConfig
+  from mmdist.core import errors
+  from mmdist.core.arrays import Rays
+  from mmdist.core.arrays import Renders
+  from mmdist.core.messages import ScoreGradient
+  from mmdist.core.messages import ScoreRequest
+  from mmdist.core.representation import Representation
+  from mmdist.objectives.concept import ComposedObjective
+  from mmdist.objectives.concept import Concept
+  from mmdist.objectives.concept import avatar
+
+
+def __getattr__(name: str) -> Any:
+  """Loads a public name; says which is nearest to one that does not exist."""
+  if name not in _PUBLIC:
+    from mmdist.core import names
+
+    hint = names.did_you_mean(name, _PUBLIC) or '.'
+    raise AttributeError(
+      f"mmdist has no '{name}'{hint} It has: {', '.join(sorted(_PUBLIC))}."
+    )
+  module, _, attribute = _PUBLIC[name].partition(':')
+  value = importlib.import_module(module)
+  if not _PUBLIC[name].endswith(':'):
+    value = getattr(value, attribute or name)
+  globals()[name] = value
+  return value
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *_PUBLIC})

@@ -1,168 +1,154 @@
 """READ FIRST: the one loop where renders, scores and updates meet.
 
-Each step renders V views, asks every prior how it would change them, and pulls
-the sum of the answers through one render. So any number of priors and concepts
-costs the learner one render and one backward pass (method.md section 1).
+Each step renders V views, asks every prior how it would change them, and takes
+the sum of the answers back through one render. So any number of priors and
+concepts costs the learner one render and one backward pass (docs/method.md,
+section 1).
 
 Who does what:
   learner      renders and moves the 3D representation (learner/)
   objective    which prior is asked for which text, weighted (objectives/)
   executor     runs the priors, here or in Ray actors (distribution/)
-  checkpoints  learner and proxies of one step (checkpointing.py)
-  rejections   steps left out, for numbers that are not finite (rejecting.py)
-  stop         signals: save, then end (stopping.py)
-  report       progress, metrics, a preview (reporting.py)
+  recovery     snapshots, rejected steps, signals, saving (run/recovery.py)
+  checkpoints  learner and proxies of one step on disk (run/checkpointing.py)
+  report       progress, metrics, a preview (run/reporting.py)
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import os
+from typing import Any
 
 from mmdist.config import schema
 from mmdist.core import messages
+from mmdist.core import representation as representation_lib
 from mmdist.distribution import executor as executor_lib
-from mmdist.distribution import faults
 from mmdist.learner import distill
 from mmdist.learner import optimizer as optimizer_lib
-from mmdist.objectives import concept
+from mmdist.objectives import binding
 from mmdist.objectives import ledger
 from mmdist.objectives import score_requests
+from mmdist.run import callbacks
 from mmdist.run import checkpointing
-from mmdist.run import rejecting
+from mmdist.run import recovery as recovery_lib
 from mmdist.run import reporting
-from mmdist.run import snapshots
 from mmdist.run import stopping
 
 
 def optimize(
-  run: schema.RunConfig,
+  config: schema.RunConfig,
   workdir: str | os.PathLike,
   executor: executor_lib.Executor,
-  representation,
-  params,
+  representation: representation_lib.Representation,
+  params: Any,
   *,
   stop: stopping.Stopper | None = None,
   weights: Mapping | None = None,
+  on_step: Callable[[callbacks.Step], None] | None = None,
 ) -> distill.TrainState:
   """Optimises a 3D representation, from its last checkpoint if it has one.
 
   Args:
-    run: the checked configuration; every random choice follows from its seed.
+    config: the checked configuration; every random choice follows from its
+      seed.
     workdir: the run's folder, claimed by `workdir.claim`.
-    executor: runs the priors that `run` asks.
+    executor: runs the priors that `config` asks.
     representation: `init` and `render`, see `mmdist.nerf.field`.
     params: where a new run starts.
     stop: hears signals; None hears none.
     weights: sha256 of the priors' weights, for the checkpoints.
+    on_step: called after every step; if it raises, the run is saved first.
 
   Returns:
-    The state after `run.num_steps` steps, never more; or, if it was asked to
-    stop, the one that was saved.
+    The state after `config.num_steps` steps, never more; or, if the run was
+    asked to stop, the one that was saved.
 
   Raises:
-    FloatingPointError, scores.NonFiniteAnswer, faults.PriorNotFinite: numbers
-      that are not finite, by step and place (O23), more than `run.faults`
-      puts up with.
+    errors.NotFinite: numbers that are not finite, by step and place, more
+      than `config.faults` puts up with.
     faults.DistributionError: a prior failed, or was lost too often; what was
       done before is saved.
   """
-  objective = concept.objective_from_config(run)
+  objective = binding.bind_config(config)
   learner = distill.make_learner(
-    representation, run, with_normals='normal' in objective.channels
+    representation, config, with_normals='normal' in objective.channels
   )
   stop = stop or stopping.Stopper()
+
+  def take_step(state: distill.TrainState):
+    return _take_step(config, objective, learner, executor, state)
+
   with (
-    checkpointing.CheckpointStore(workdir, run, weights) as checkpoints,
-    reporting.Reporter(workdir, run, representation) as report,
+    checkpointing.CheckpointStore(workdir, config, weights) as checkpoints,
+    reporting.Reporter(workdir, config, representation) as report,
   ):
     # Compiles while the priors load, where they have processes of their own.
     learner.warm_up(params)
     state = checkpoints.restore_or_init(learner.init(params), executor)
-    rejections = rejecting.Rejections(run.faults)
-    # What a prior that is lost for good, or a step left out, goes back to.
-    safe = snapshots.Snapshot(state, executor.save_proxies())
-    report.begin(safe.step)
-    try:
-      while int(state.step) < run.num_steps and not stop.asked:
-        try:
-          if rejections.has(int(state.step)):
-            state, metrics = learner.skip(state), {'rejected': 1.0}
-          else:
-            state, metrics = _take_step(
-              run, objective, learner, executor, state
+    recovery = recovery_lib.Recovery(
+      config, learner, executor, checkpoints, stop, state
+    )
+    report.begin(int(state.step))
+    with recovery:
+      while recovery.should_continue(state):
+        state, metrics = recovery.attempt(take_step, state)
+        step = int(state.step)
+        report.step(step - 1, state.params, metrics)
+        if on_step is not None:
+          on_step(
+            callbacks.Step(
+              step, metrics, config, state.params, representation, stop
             )
-          step = int(state.step)
-          report.step(step - 1, state.params, metrics)
-          if checkpoints.is_due(step) or _is_snapshot_due(run, step):
-            safe = snapshots.Snapshot(state, executor.save_proxies())
-        except rejecting.NOT_FINITE as error:
-          rejections.reject(error, int(state.step))
-          executor.restore_proxies(safe.proxies)
-          state = safe.state
-          report.begin(safe.step)
-          continue
-        if checkpoints.is_due(step):
-          checkpoints.save(safe)
+          )
+        state = recovery.keep(state)
         report.tell_safe(checkpoints.last_safe_step())
-      if stop.asked:
-        safe = snapshots.Snapshot(state, executor.save_proxies())
-    except stopping.Overdue:
-      state = safe.state
-    except faults.PriorLost:
-      checkpoints.save(safe)
-      raise
-    if stop.asked:
-      checkpoints.save(safe)
-  return state
-
-
-def _is_snapshot_due(run: schema.RunConfig, step: int) -> bool:
-  return step % run.checkpoints.snapshot_every == 0
+  return recovery.state
 
 
 def _take_step(
-  run: schema.RunConfig,
-  objective: concept.ComposedObjective,
+  config: schema.RunConfig,
+  objective: binding.BoundObjective,
   learner: distill.Learner,
   executor: executor_lib.Executor,
   state: distill.TrainState,
 ) -> tuple[distill.TrainState, dict[str, float]]:
-  """Renders, asks every prior, and pulls the sum of the answers back."""
+  """Renders, asks every prior, and takes the sum of the answers back."""
   step = int(state.step)
-  batch = distill.sample_batch(run.views, run.seed, step)
+  batch = distill.sample_batch(config.views, config.seed, step)
   renders = learner.render_views(state, batch)
-  # Each step but a rejected one fits each proxy once (O12).
+  # Each step but a rejected one fits each proxy once, on the same renders.
   proxy_step = step - int(state.rejected)
-  requests = requests_for(objective, run, batch, renders, proxy_step)
+  requests = requests_for(objective, config, batch, renders, proxy_step)
   answers = executor.submit(requests).result()
-  pull = score_requests.sum_cotangents(answers)
-  state, stats = learner.apply_cotangents(state, batch, pull)
-  pulls = ledger.step_metrics(answers, executor.fit_metrics())
-  return state, stats | pulls
+  cotangents = score_requests.sum_cotangents(answers)
+  state, stats = learner.apply_cotangents(state, batch, cotangents)
+  return state, stats | ledger.step_metrics(answers, executor.fit_metrics())
 
 
 def requests_for(
-  objective: concept.ComposedObjective,
-  run: schema.RunConfig,
+  objective: binding.BoundObjective,
+  config: schema.RunConfig,
   batch: distill.ViewBatch,
   renders: distill.ViewRenders,
   proxy_step: int,
 ) -> dict[str, messages.ScoreRequest]:
   """Returns what each prior is asked about one batch of renders."""
   words = (
-    batch.views.words if run.views.use_view_words else ('',) * len(batch.views)
+    batch.views.words
+    if config.views.use_view_words
+    else ('',) * len(batch.views)
   )
   return score_requests.requests_for(
     objective,
     {'rgb': renders.rgb, 'normal': renders.normals},
     words,
     step=batch.step,
-    seed=run.seed,
-    num_steps=run.num_steps,
+    seed=config.seed,
+    num_steps=config.num_steps,
     proxy_step=proxy_step,
     proxy_learning_rate=optimizer_lib.proxy_learning_rate_at(
-      run.learner, run.num_steps, batch.step
+      config.learner, config.num_steps, batch.step
     ),
-    noise=run.noise,
-    mode=run.mode,
-    prompt_prefix=run.views.prompt_prefix,
+    noise=config.noise,
+    mode=config.mode,
+    prompt_prefix=config.views.prompt_prefix,
   )

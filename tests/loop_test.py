@@ -326,7 +326,7 @@ def test_requests_carry_words_rates_and_fits():
   batch = distill.sample_batch(run.views, run.seed, 4)
   images = np.zeros((2, 8, 8, 3), np.float32)
   renders = distill.ViewRenders(images, images, images[..., 0])
-  objective = loop.concept.objective_from_config(run)
+  objective = loop.binding.bind_config(run)
   request = loop.requests_for(objective, run, batch, renders, 3)['generic']
   words = batch.views.words
   assert [p.split(' , ')[1] for p in request.prompts[0]] == [

@@ -19,9 +19,9 @@ import optax
 
 from mmdist.cameras import photographs
 from mmdist.config import schema
+from mmdist.core import representation as representation_lib
 from mmdist.core import seeds
 from mmdist.learner import device_mesh
-from mmdist.nerf import field
 from mmdist.nerf import losses
 
 EVALUATION_BACKGROUND = 0.7
@@ -98,7 +98,7 @@ def learning_rate_at(config: PretrainConfig) -> optax.Schedule:
 
 
 def make_pretraining(
-  representation: field.Representation, config: PretrainConfig
+  representation: representation_lib.Representation, config: PretrainConfig
 ) -> Pretraining:
   """Builds the training of networks and codes together."""
   optimizer = optax.adam(learning_rate_at(config), b2=0.99, eps=1e-15)
@@ -115,7 +115,7 @@ def make_pretraining(
 
 
 def fit_codes(
-  representation: field.Representation,
+  representation: representation_lib.Representation,
   config: PretrainConfig,
   params: Any,
   num_subjects: int,
@@ -152,7 +152,7 @@ def fit_codes(
 
 
 def held_out_psnr(
-  representation: field.Representation,
+  representation: representation_lib.Representation,
   params: Any,
   codes,
   pictures: Iterable[photographs.PixelBatch],

@@ -1,7 +1,7 @@
 """The conditional NeRF as two functions, and its presets.
 
 Rays and a code in, Renders out. The learner sees a 3D representation only
-through `Representation`; everything else here is this NeRF's own business.
+through `core.representation`; everything else here is this NeRF's own business.
 """
 
 from collections.abc import Callable
@@ -47,8 +47,8 @@ POINT_SPREAD = 0.008
 
 
 @dataclasses.dataclass(frozen=True)
-class Representation:
-  """A 3D representation, as the learner sees it.
+class ConditionalNerf:
+  """A `core.representation.Representation`, made of three functions.
 
   Attributes:
     init: `init(key) -> params`, a pytree of float32 arrays. The conditional
@@ -75,7 +75,7 @@ def quality(config: schema.NerfConfig) -> schema.NerfConfig:
   )
 
 
-def conditional_nerf(config: schema.NerfConfig) -> Representation:
+def conditional_nerf(config: schema.NerfConfig) -> ConditionalNerf:
   """Builds the conditional NeRF (method.md section 3).
 
   In `params`, 'code' may be one code per ray, [N, C], instead of [C]; that is
@@ -89,7 +89,7 @@ def conditional_nerf(config: schema.NerfConfig) -> Representation:
   def density(params, points):
     return _density(networks, params, points)
 
-  return Representation(init=networks.init, render=render, density=density)
+  return ConditionalNerf(init=networks.init, render=render, density=density)
 
 
 class _Networks:

@@ -24,7 +24,7 @@ def render_images(
   """Renders views without jitter: the same picture every time.
 
   Args:
-    representation: a `field.Representation`; compiled once per resolution.
+    representation: see `core.representation`; compiled once per resolution.
     params: its parameters.
     views: V views, or their [V] cameras.
     resolution: H = W.

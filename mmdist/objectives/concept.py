@@ -1,101 +1,86 @@
 """Concepts as values: `objective = grinch + 0.5 * plain - 0.3 * smile`.
 
-Owns which prior is asked for which text with which signed weight (method.md
-section 2). Weights are kept as the exact decimals that a person typed, so sums
-do not depend on the order of writing and opposite concepts cancel exactly.
+Owns the signed sum that a person writes: texts and weights, and nothing of the
+priors that will read them; `binding` brings the two together. Weights are kept
+as the exact decimals that a person typed, so that sums do not depend on the
+order of writing and opposite concepts cancel exactly.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 import dataclasses
 import fractions
 import math
 import numbers
 
 from mmdist.config import schema
-from mmdist.core import messages
-from mmdist.core import names
+from mmdist.core import errors
 from mmdist.objectives import prompts
 
 
 def exact(weight: float | fractions.Fraction) -> fractions.Fraction:
-  """Returns the shortest decimal that reads as `weight`, exactly."""
+  """Returns the shortest decimal that reads as `weight`, exactly.
+
+  Raises:
+    UserError: the weight is NaN or infinite.
+  """
   if isinstance(weight, fractions.Fraction):
     return weight
   if not math.isfinite(weight):
-    raise ValueError(f'a concept has weight {weight}; expected a number.')
+    raise errors.UserError(f'a concept has weight {weight}; expected a number.')
   return fractions.Fraction(repr(float(weight)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Concept:
-  """One text that one prior is asked about.
+  """One text with a signed weight.
 
   Attributes:
-    prior: name of the prior.
-    channel: the renders that this prior looks at.
-    text: what a person typed.
-    weight: alpha > 0 or -beta < 0 (method.md O6); any number, kept exactly.
-    guidance_scale: classifier-free guidance of the base (O15).
-    prompt_template: how this prior wants the text put; see `prompts`.
+    text: what a person typed, with single spaces.
+    weight: positive for what the avatar should become, negative for what it
+      should move away from; any number, kept exactly.
+    priors: names of the priors that are asked for it; () stands for all.
+
+  Raises:
+    UserError: the text is empty or too long, or the weight is not finite.
   """
 
-  prior: str
-  channel: messages.Channel
   text: str
   weight: fractions.Fraction | float = 1.0
-  guidance_scale: float = 4.0
-  prompt_template: str = '{prompt}'
+  priors: tuple[str, ...] = ()
 
   def __post_init__(self):
+    object.__setattr__(self, 'text', prompts.check_prompt(self.text))
     object.__setattr__(self, 'weight', exact(self.weight))
+    object.__setattr__(self, 'priors', tuple(self.priors))
 
   @property
-  def prompt(self) -> str:
-    """The text as the prior reads it, without view words."""
-    return prompts.fill_template(self.prompt_template, self.text)
-
-  @property
-  def key(self) -> tuple:
-    """What makes two concepts the same question; also the order of terms."""
-    question = dataclasses.replace(self, weight=0)
-    return dataclasses.astuple(question)
+  def key(self) -> tuple[str, tuple[str, ...]]:
+    """What makes two concepts one term of a sum; also the order of terms."""
+    return self.text, self.priors
 
 
 @dataclasses.dataclass(frozen=True)
 class ComposedObjective:
-  """A signed sum of concepts (Eq 5 and 6), always in the same order.
+  """A signed sum of concepts, always in the same order.
 
-  Supports +, - and multiplication by a number. Equal questions are one term;
-  a term whose weights cancel is gone.
+  Supports +, - and multiplication by a number. Concepts of one text and the
+  same priors are one term; a term whose weights cancel is gone.
 
   Attributes:
-    terms: concepts with distinct keys and weights other than zero, sorted.
+    concepts: with distinct keys and weights other than zero, sorted.
+
+  Source: MagicMirror, equations 5 and 6.
   """
 
-  terms: tuple[Concept, ...] = ()
+  concepts: tuple[Concept, ...] = ()
 
   def __post_init__(self):
-    object.__setattr__(self, 'terms', _merge(self.terms))
-
-  @property
-  def priors(self) -> tuple[str, ...]:
-    """Names of the priors that are asked, sorted."""
-    return tuple(sorted({term.prior for term in self.terms}))
-
-  @property
-  def channels(self) -> tuple[messages.Channel, ...]:
-    """The channels that have to be rendered."""
-    asked = {term.channel for term in self.terms}
-    return tuple(c for c in messages.CHANNELS if c in asked)
-
-  def of_prior(self, prior: str) -> tuple[Concept, ...]:
-    """Returns the concepts of one prior, in the order of its request."""
-    return tuple(term for term in self.terms if term.prior == prior)
+    object.__setattr__(self, 'concepts', _merge(self.concepts))
 
   def __add__(self, other: 'ComposedObjective') -> 'ComposedObjective':
     if not isinstance(other, ComposedObjective):
       return NotImplemented
-    return ComposedObjective(self.terms + other.terms)
+    return ComposedObjective(self.concepts + other.concepts)
 
   def __neg__(self) -> 'ComposedObjective':
     return -1 * self
@@ -111,112 +96,76 @@ class ComposedObjective:
     scale = exact(factor)
     return ComposedObjective(
       tuple(
-        dataclasses.replace(term, weight=scale * term.weight)
-        for term in self.terms
+        dataclasses.replace(concept, weight=scale * concept.weight)
+        for concept in self.concepts
       )
     )
 
   __rmul__ = __mul__
 
-
-def _merge(terms: Iterable[Concept]) -> tuple[Concept, ...]:
-  """Adds the weights of equal questions, drops zeros, sorts by question."""
-  weights = {}
-  for term in terms:
-    weights.setdefault(term.key, [term, fractions.Fraction()])[1] += term.weight
-  merged = sorted(weights.items(), key=lambda item: item[0])
-  return tuple(
-    dataclasses.replace(term, weight=weight)
-    for _, (term, weight) in merged
-    if weight
-  )
+  def __str__(self) -> str:
+    """Returns e.g. '0.6 a happy man + 0.4 a sad man - 0.3 green hair'."""
+    return describe([(c.text, float(c.weight)) for c in self.concepts])
 
 
-def avatar(
-  text: str, priors: Mapping[str, schema.PriorConfig]
-) -> ComposedObjective:
-  """Returns L_ours(text), Eq 4: every prior asked for one text (O9).
+def describe(terms: Sequence[tuple[str, float]]) -> str:
+  """Returns a signed sum of texts as a person would write it.
+
+  Args:
+    terms: texts with their weights; positive ones are written first.
+  """
+  if len(terms) == 1 and terms[0][1] == 1:
+    return terms[0][0]
+  ordered = sorted(terms, key=lambda term: -term[1])
+  words = []
+  for text, weight in ordered:
+    sign = '-' if weight < 0 else '+'
+    words += [sign] * bool(words or weight < 0) + [f'{abs(weight):g}', text]
+  return ' '.join(words)
+
+
+def _merge(concepts: Iterable[Concept]) -> tuple[Concept, ...]:
+  """Adds the weights of equal concepts, drops zeros, sorts by key."""
+  merged: dict[tuple, Concept] = {}
+  for concept in concepts:
+    if concept.key in merged:
+      weight = merged[concept.key].weight + concept.weight
+      merged[concept.key] = dataclasses.replace(concept, weight=weight)
+    else:
+      merged[concept.key] = concept
+  return tuple(merged[key] for key in sorted(merged) if merged[key].weight)
+
+
+def avatar(text: str, priors: Iterable[str] = ()) -> ComposedObjective:
+  """Returns the objective of one text, to be added to others.
 
   Args:
     text: a sentence, e.g. 'a portrait of a happy man'.
-    priors: name -> prior; its weight is lambda of Eq 4.
+    priors: names of the priors that are asked for it; () stands for all.
 
   Raises:
-    ValueError: the text is empty or too long, or a template has no place.
+    UserError: the text is empty or too long.
+
+  Source: MagicMirror, equation 4.
   """
-  text = prompts.check_prompt(text)
-  for name, prior in priors.items():
-    prompts.check_template(name, prior.prompt_template)
+  return ComposedObjective((Concept(text, 1.0, tuple(priors)),))
+
+
+def from_config(run: schema.RunConfig) -> ComposedObjective:
+  """Returns what a run's configuration asks for: its concepts, or its prompt.
+
+  Raises:
+    UserError: a text is empty or too long, or a weight is not finite.
+  """
+  concepts = run.concepts or [schema.ConceptConfig(text=run.prompt)]
   return ComposedObjective(
-    tuple(
-      Concept(
-        name,
-        prior.channel,
-        text,
-        prior.weight,
-        float(prior.guidance_scale),
-        prior.prompt_template,
-      )
-      for name, prior in priors.items()
-    )
+    tuple(Concept(c.text, c.weight, c.priors) for c in concepts)
   )
 
 
-def signed_sum(objective: ComposedObjective) -> dict[messages.Channel, float]:
-  """Returns S per channel: the sum of its signed weights (O8)."""
-  return {
-    channel: float(
-      sum(t.weight for t in objective.terms if t.channel == channel)
-    )
-    for channel in objective.channels
-  }
-
-
-def balance_warnings(objective: ComposedObjective) -> list[str]:
-  """Returns one line per channel whose concepts have no fixed point (O8)."""
+def to_config(objective: ComposedObjective) -> list[schema.ConceptConfig]:
+  """Returns the concepts as a run's configuration stores them."""
   return [
-    f"the weights on channel '{channel}' add up to S = {total:g}; expected "
-    'S > 0, else the proxies cancel or repel and nothing holds the avatar: '
-    f'raise a positive weight, or lower a negative one, by more than '
-    f'{-total:g}.'
-    for channel, total in signed_sum(objective).items()
-    if total <= 0
+    schema.ConceptConfig(c.text, float(c.weight), c.priors)
+    for c in objective.concepts
   ]
-
-
-def objective_from_config(run: schema.RunConfig) -> ComposedObjective:
-  """Returns the objective of a run: its concepts, or else its prompt.
-
-  Raises:
-    ValueError: in one line; no prior is enabled, a concept asks a prior that
-      is not running, a text is empty or too long, or nothing pulls.
-  """
-  running = {name: p for name, p in run.priors.items() if p.enabled}
-  if not running:
-    raise ValueError(
-      'no prior is enabled; expected at least one of: '
-      f'{", ".join(run.priors) or "none are configured"}.'
-    )
-  concepts = run.concepts or [schema.ConceptConfig(text=run.prompt)]
-  objective = ComposedObjective()
-  for concept in concepts:
-    asked = concept.priors or tuple(running)
-    for name in asked:
-      _check_running(concept.text, name, running)
-    part = avatar(concept.text, {name: running[name] for name in asked})
-    objective += concept.weight * part
-  if not any(term.weight > 0 for term in objective.terms):
-    raise ValueError(
-      'no concept has a positive weight left, so nothing says what the avatar '
-      'should become; give at least one concept and one prior a weight > 0.'
-    )
-  return objective
-
-
-def _check_running(text: str, name: str, running: Iterable[str]) -> None:
-  if name not in running:
-    hint = names.did_you_mean(name, running) or '.'
-    raise ValueError(
-      f"concept '{text[:80]}' asks prior '{name}', which is not running{hint} "
-      f'Priors: {", ".join(running)}.'
-    )

@@ -15,7 +15,7 @@ from mmdist.core import messages
 from mmdist.core import names
 from mmdist.core import seeds
 from mmdist.core import shapes
-from mmdist.objectives import concept as concept_lib
+from mmdist.objectives import binding
 from mmdist.objectives import prompts
 
 
@@ -60,7 +60,7 @@ def sample_noise_levels(
 
 
 def requests_for(
-  objective: concept_lib.ComposedObjective,
+  objective: binding.BoundObjective,
   images: Mapping[messages.Channel, np.ndarray],
   view_words: Sequence[str],
   *,

@@ -21,6 +21,15 @@ from mmdist.results import report as report_lib
 from mmdist.results import triangle_mesh
 from mmdist.results import turntable
 
+# What a run leaves for people: what it is called -> its file.
+FILES = {
+  'video': 'turntable.mp4',
+  'animation': 'turntable.webp',
+  'sheet': 'sheet.png',
+  'mesh': 'mesh.glb',
+  'report': 'report.html',
+}
+
 
 def make_turntable(
   workdir: pathlib.Path, representation, params, run_config
@@ -80,7 +89,7 @@ def make_all(
 
   Args:
     workdir: the run's folder; made if it is not there.
-    representation: an `mmdist.nerf.field.Representation`.
+    representation: see `core.representation`.
     params: its parameters.
     run_config: the run's configuration.
     metrics_path: JSON lines, one per step; may be missing.

@@ -41,7 +41,7 @@ def density_grid(representation, params, resolution: int) -> np.ndarray:
   """Samples the density on a cube around the scene's ball.
 
   Args:
-    representation: an `mmdist.nerf.field.Representation`.
+    representation: see `core.representation`.
     params: its parameters.
     resolution: R, grid points per axis, at least 8.
 
@@ -50,6 +50,11 @@ def density_grid(representation, params, resolution: int) -> np.ndarray:
     SCENE_RADIUS. Zero outside the ball, which no ray enters, and on the
     cube's faces, so that every surface is closed.
   """
+  if not hasattr(representation, 'density'):
+    raise NoSurfaceError(
+      f'a {type(representation).__name__} has no density to mesh; give it '
+      'density(params, points).'
+    )
   if resolution < 8:
     raise ValueError(
       f'mesh resolution is {resolution}; expected at least 8 points per axis.'
@@ -172,7 +177,7 @@ def make_mesh(
   """Returns a coloured, closed mesh in world units, +y up, face along +z.
 
   Args:
-    representation: an `mmdist.nerf.field.Representation`.
+    representation: see `core.representation`.
     params: its parameters.
     resolution: grid points per axis.
     max_faces: triangles left after decimation.

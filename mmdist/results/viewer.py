@@ -13,7 +13,7 @@ import numpy as np
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
-from mmdist.nerf import field
+from mmdist.core import representation as representation_lib
 from mmdist.nerf import images
 from mmdist.results import turntable
 
@@ -33,7 +33,7 @@ class Shown:
     step: of the optimisation.
   """
 
-  representation: field.Representation
+  representation: representation_lib.Representation
   params: Any
   step: int
 

@@ -19,10 +19,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-import mmdist
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import full_disk
+from mmdist.core import version
 from mmdist.run import snapshots
 
 # 1: hash over the arrays only, no learner/rejected. 2: hash over everything.
@@ -267,7 +267,7 @@ class CheckpointStore:
     if schema > SCHEMA:
       raise ValueError(
         f'checkpoint {step} in {self._directory} is of schema {schema}, this '
-        f'mmdist ({mmdist.__version__}) reads up to {SCHEMA}; install the '
+        f'mmdist ({version.VERSION}) reads up to {SCHEMA}; install the '
         'newer one that wrote it.'
       )
     if not sound:

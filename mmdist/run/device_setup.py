@@ -6,8 +6,11 @@ Bits depend on the number of threads, so it is never left to a library.
 import dataclasses
 import os
 import pathlib
+import warnings
 
 import jax
+
+_SINGLE_THREADED = '--xla_cpu_multi_thread_eigen=false'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +43,28 @@ def share_cores(num_priors: int, num_cores: int | None = None) -> Threads:
 
 
 def set_up_jax(num_cpu_devices: int) -> None:
-  """Configures JAX; must come before its first computation.
+  """Configures JAX; should come before its first computation.
 
   On a CPU the learner's parallelism is a mesh of single-threaded devices, over
-  which chunks of rays are dealt: one chunk is too small for two threads.
+  which chunks of rays are dealt: one chunk is too small for two threads. Once
+  JAX has computed something, as it may have in a notebook, the number of its
+  devices is fixed: the learner then takes those that there are, and a warning
+  says so.
   """
-  jax.config.update('jax_num_cpu_devices', num_cpu_devices)
   flags = os.environ.get('XLA_FLAGS', '')
-  os.environ['XLA_FLAGS'] = (
-    f'{flags} --xla_cpu_multi_thread_eigen=false'.strip()
-  )
+  if _SINGLE_THREADED not in flags:
+    os.environ['XLA_FLAGS'] = f'{flags} {_SINGLE_THREADED}'.strip()
+  try:
+    jax.config.update('jax_num_cpu_devices', num_cpu_devices)
+  except RuntimeError:  # JAX has started.
+    found = jax.local_devices()
+    if found[0].platform == 'cpu' and len(found) != num_cpu_devices:
+      warnings.warn(
+        f'JAX had started before with {len(found)} CPU device(s), so the '
+        f'learner takes these and not {num_cpu_devices}; for all cores call '
+        'mmdist before anything else computes with JAX.',
+        stacklevel=3,
+      )
   cache = cache_directory() / 'jax'
   jax.config.update('jax_compilation_cache_dir', str(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)

@@ -8,9 +8,12 @@ from typing import Any
 import jax
 
 from mmdist.config import schema
+from mmdist.core import errors
+from mmdist.core import representation as representation_lib
 from mmdist.learner import start
 from mmdist.nerf import field
 from mmdist.run import checkpointing
+from mmdist.run import recipes
 from mmdist.run import workdir as workdir_lib
 
 
@@ -28,13 +31,20 @@ class Avatar:
 
   workdir: pathlib.Path
   run: schema.RunConfig
-  representation: field.Representation
+  representation: representation_lib.Representation
   params: Any
   step: int
 
 
-def open_run(workdir: str | os.PathLike) -> Avatar:
+def open_run(
+  workdir: str | os.PathLike,
+  representation: representation_lib.Representation | None = None,
+) -> Avatar:
   """Reads the newest sound checkpoint of a run, changing nothing.
+
+  Args:
+    workdir: the run's folder.
+    representation: the one that the run was given, if it was given one.
 
   Raises:
     FileNotFoundError: the folder holds no run, or no checkpoint yet.
@@ -42,12 +52,33 @@ def open_run(workdir: str | os.PathLike) -> Avatar:
   """
   workdir = pathlib.Path(workdir)
   run = read_run(workdir)
-  representation = field.conditional_nerf(run.nerf)
+  representation = representation_of(run, representation)
   structure = representation.init(jax.random.key(0))
   store = checkpointing.CheckpointStore(workdir, run, read_only=True)
   with store as checkpoints:
     step, params = checkpoints.read_params(structure)
   return Avatar(workdir, run, representation, params, step)
+
+
+def representation_of(
+  run: schema.RunConfig,
+  given: representation_lib.Representation | None = None,
+) -> representation_lib.Representation:
+  """Returns what renders a run: the one that is given, or its NeRF.
+
+  Raises:
+    UserError: the run was made with one that only a program can give.
+  """
+  if given is not None:
+    return given
+  if run.nerf_assets.startswith(recipes.OBJECT):
+    kind = run.nerf_assets.removeprefix(recipes.OBJECT)
+    raise errors.UserError(
+      f'the run was made with a representation of its own ({kind}) and no file '
+      'holds it; pass it again as representation=... to mmdist.open_run or '
+      'mmdist.optimize.'
+    )
+  return field.conditional_nerf(run.nerf)
 
 
 def read_run(workdir: str | os.PathLike) -> schema.RunConfig:

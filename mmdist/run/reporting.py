@@ -53,6 +53,7 @@ class Reporter:
     self._bar = self._lines = self._board = None
     self._last_s = 0.0
     self._safe = 0
+    self._next = 0  # The step that is expected.
 
   def __enter__(self) -> 'Reporter':
     return self
@@ -85,6 +86,7 @@ class Reporter:
       mininterval=0.5 if sys.stderr.isatty() else LOG_EVERY_S,
     )
     self._last_s = time.monotonic()
+    self._next = step
 
   def tell_safe(self, step: int) -> None:
     """Notes the newest step that is on the disk, for the lines to come."""
@@ -93,11 +95,17 @@ class Reporter:
   def step(self, step: int, params, metrics: Mapping[str, float]) -> None:
     """Reports one finished step.
 
+    A step that was reported before is taken again since one was rejected; what
+    was written of it and of those after it is dropped.
+
     Args:
       step: its number, from 0.
       params: the parameters after it.
       metrics: flat name -> number; `loss` and `pull/PRIOR` are shown.
     """
+    if step < self._next:
+      self.begin(step)
+    self._next = step + 1
     now = time.monotonic()
     row = {'step': step, 'step_seconds': now - self._last_s, **metrics}
     self._last_s = now

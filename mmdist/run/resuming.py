@@ -10,8 +10,9 @@ import pathlib
 from mmdist.config import changes as config_changes
 from mmdist.config import schema
 from mmdist.core import messages
-from mmdist.objectives import concept
+from mmdist.objectives import binding
 from mmdist.run import opening
+from mmdist.run import recipes as recipes_lib
 from mmdist.run import workdir as workdir_lib
 
 
@@ -27,6 +28,7 @@ def weight_digests(
       recipe.spec.directory, recipe.spec.lora
     )
     for recipe in recipes
+    if recipes_lib.has_files(recipe)
   }
 
 
@@ -54,8 +56,8 @@ def check_can_follow(
       f'{step}; expected at least as many, or --workdir a new folder.'
     )
   before = workdir_lib.read_config(workdir)
-  asked = concept.objective_from_config(before).priors
-  now = concept.objective_from_config(run).priors
+  asked = binding.bind_config(before).priors
+  now = binding.bind_config(run).priors
   if asked != now:
     raise ValueError(
       f'{workdir} asks the priors {", ".join(asked)} and cannot go on with '

@@ -16,8 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
-import mmdist
 from mmdist.core import messages
+from mmdist.core import version
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'torch', 'peft')
 
@@ -134,7 +134,7 @@ def fingerprint() -> dict[str, str]:
   """
   devices = jax.local_devices()
   known = {
-    'mmdist': mmdist.__version__,
+    'mmdist': version.VERSION,
     'python': platform.python_version(),
     'machine': platform.machine(),
     'cores': str(len(os.sched_getaffinity(0))),

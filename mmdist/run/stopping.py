@@ -48,6 +48,10 @@ class Stopper:
       signal.signal(number, handler)
     self._before = {}
 
+  def ask(self) -> None:
+    """Asks the run to stop after this step, as a first signal does."""
+    self.asked = True
+
   def check_stop(self) -> None:
     """Raises Overdue if the step in which it was asked takes too long.
 

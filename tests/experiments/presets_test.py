@@ -8,7 +8,7 @@ from experiments import mix
 from experiments import sds_versus_vsd
 from experiments import smoke
 from mmdist.config import validation
-from mmdist.objectives import concept
+from mmdist.objectives import binding
 
 EXPERIMENTS = (edit, generate, mix, sds_versus_vsd, smoke)
 
@@ -20,8 +20,8 @@ EXPERIMENTS = (edit, generate, mix, sds_versus_vsd, smoke)
 def test_a_preset_is_valid_and_balanced(experiment, preset):
   run = experiment.get_config(preset)
   validation.validate(run)
-  objective = concept.objective_from_config(run)
-  assert not concept.balance_warnings(objective)
+  objective = binding.bind_config(run)
+  assert not binding.balance_warnings(objective)
 
 
 @pytest.mark.parametrize('experiment', EXPERIMENTS)
@@ -32,7 +32,7 @@ def test_an_unknown_preset_is_named_with_those_that_exist(experiment):
 
 def test_the_ablation_asks_no_normal_prior():
   run = generate.get_config('no_normal')
-  assert concept.objective_from_config(run).channels == ('rgb',)
+  assert binding.bind_config(run).channels == ('rgb',)
 
 
 def test_sds_has_its_guidance_on_every_prior():
@@ -43,11 +43,11 @@ def test_sds_has_its_guidance_on_every_prior():
 
 def test_an_edit_asks_the_subject_by_its_token_and_guides_both():
   run = edit.get_config()
-  (term,) = concept.objective_from_config(run).of_prior('personal')
+  (term,) = binding.bind_config(run).of_prior('personal')
   assert term.prompt == 'a [v] portrait of a man with green skin'
   assert run.priors['personal'].proxy_guidance_scale == 2.0
-  assert concept.objective_from_config(run).priors == ('normal', 'personal')
-  blended = concept.objective_from_config(edit.get_config('blend'))
+  assert binding.bind_config(run).priors == ('normal', 'personal')
+  blended = binding.bind_config(edit.get_config('blend'))
   assert blended.priors == ('generic', 'normal', 'personal')
 
 

@@ -30,7 +30,7 @@ CONFIG = pretrain.PretrainConfig(
 COLORS = np.float32([[0.9, 0.1, 0.1], [0.1, 0.1, 0.9], [0.1, 0.9, 0.1]])
 
 
-def unjittered() -> field.Representation:
+def unjittered() -> field.ConditionalNerf:
   representation = field.conditional_nerf(CONFIG.nerf)
 
   def render(params, rays, key, *, with_normals):
@@ -189,7 +189,7 @@ def test_held_out_psnr_is_that_of_a_known_error():
     )
 
   psnr = pretrain.held_out_psnr(
-    field.Representation(None, render, None),
+    field.ConditionalNerf(None, render, None),
     {'nerf': {}, 'codes': np.zeros((5, 3))},
     np.float32([[0.1] * 3, [0.01] * 3]),
     # Of several sizes, the second in two chunks of which one is not full.

@@ -23,7 +23,7 @@ def render(params, rays, key=None, *, with_normals=True):
   )
 
 
-COMPASS = field.Representation(init=None, render=render, density=None)
+COMPASS = field.ConditionalNerf(init=None, render=render, density=None)
 PARAMS = {'gain': jnp.float32(0.5)}
 VIEWS = orbits.turntable(3)
 
@@ -77,7 +77,7 @@ def test_a_representation_is_compiled_once_for_all_views():
     traces.append(rays)
     return render(params, rays, key, with_normals=with_normals)
 
-  representation = field.Representation(None, counting, None)
+  representation = field.ConditionalNerf(None, counting, None)
   for gain in (0.1, 0.2):
     params = {'gain': jnp.float32(gain)}
     images.render_images(representation, params, VIEWS, 4, np.ones(3))

@@ -9,6 +9,7 @@ import pytest
 from mmdist.config import schema
 from mmdist.config import validation
 from mmdist.core import messages
+from mmdist.objectives import binding
 from mmdist.objectives import concept as concept_lib
 from mmdist.objectives import score_requests
 
@@ -20,7 +21,7 @@ IMAGES = {
 
 
 def avatar(text: str) -> concept_lib.ComposedObjective:
-  return concept_lib.avatar(text, schema.RunConfig().priors)
+  return concept_lib.avatar(text)
 
 
 def requests(objective, images=IMAGES, words=WORDS, **changes):
@@ -32,6 +33,8 @@ def requests(objective, images=IMAGES, words=WORDS, **changes):
     'proxy_learning_rate': 2e-3,
     'noise': schema.NoiseConfig(),
   }
+  if not isinstance(objective, binding.BoundObjective):
+    objective = binding.bind(objective, schema.RunConfig().priors)
   return score_requests.requests_for(
     objective, images, words, **settings | changes
   )
@@ -89,7 +92,9 @@ def test_the_same_step_asks_the_same_again_and_the_next_does_not():
 def test_adding_a_prior_leaves_the_others_requests_alone():
   run = schema.RunConfig()
   alone = requests(
-    concept_lib.avatar('a joker', {'generic': run.priors['generic']})
+    binding.bind(
+      concept_lib.avatar('a joker'), {'generic': run.priors['generic']}
+    )
   )['generic']
   together = requests(avatar('a joker'))['generic']
   for field in dataclasses.fields(alone):
@@ -153,10 +158,10 @@ def test_a_channel_that_was_not_rendered_is_one_line():
 
 
 def test_a_prior_looks_at_one_channel():
-  mixed = concept_lib.ComposedObjective(
+  mixed = binding.BoundObjective(
     (
-      concept_lib.Concept('generic', 'rgb', 'a'),
-      concept_lib.Concept('generic', 'normal', 'b'),
+      binding.PriorConcept('generic', 'rgb', 'a'),
+      binding.PriorConcept('generic', 'normal', 'b'),
     )
   )
   with pytest.raises(

@@ -51,8 +51,8 @@ def params_of(radius=0.7, center=(0.0, 0.0, 0.0)):
   return {'radius': jnp.float32(radius), 'center': jnp.array(center)}
 
 
-def representation() -> field.Representation:
+def representation() -> field.ConditionalNerf:
   """Returns the ball as results/ and evaluation/ see a NeRF."""
-  return field.Representation(
+  return field.ConditionalNerf(
     init=lambda key: params_of(), render=render, density=density
   )

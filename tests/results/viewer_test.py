@@ -100,7 +100,7 @@ class Server:
     return dict(self.clients)
 
 
-REPRESENTATION = field.Representation(
+REPRESENTATION = field.ConditionalNerf(
   init=None, render=sphere_field.render, density=sphere_field.density
 )
 

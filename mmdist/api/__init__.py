@@ -1,0 +1,1 @@
+"""What `import mmdist` gives. `mmdist/__init__.py` names it, lazily."""

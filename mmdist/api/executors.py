@@ -1,0 +1,87 @@
+"""Where the priors of `mmdist.optimize` run, by name or by value."""
+
+from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
+
+from mmdist.config import schema
+from mmdist.core import messages
+from mmdist.distribution import executor as executor_lib
+from mmdist.run import stopping
+
+
+@dataclasses.dataclass(frozen=True)
+class RayOptions:
+  """Which Ray the priors' actors run in.
+
+  Attributes:
+    address: of a running cluster; None starts Ray on this machine.
+    dashboard: whether a Ray that starts here serves its dashboard, to this
+      machine's browsers only; needs pip install 'ray[default]'.
+  """
+
+  address: str | None = None
+  dashboard: bool = False
+
+
+Factory = Callable[[Sequence[messages.PriorRecipe]], executor_lib.Executor]
+ExecutorLike = str | RayOptions | executor_lib.Executor | Factory
+
+
+def needs_recipes(executor: ExecutorLike) -> bool:
+  """Returns whether the priors are built here, not by an executor's owner."""
+  return not hasattr(executor, 'submit') or isinstance(executor, type)
+
+
+def start(
+  executor: ExecutorLike,
+  recipes: Sequence[messages.PriorRecipe],
+  config: schema.RunConfig,
+  stop: stopping.Stopper,
+  stack: contextlib.ExitStack,
+) -> executor_lib.Executor:
+  """Returns a running executor; with actors, their priors load meanwhile.
+
+  Args:
+    executor: see `mmdist.optimize`.
+    recipes: of the priors.
+    config: of the run.
+    stop: heard while an answer is waited for.
+    stack: closes what is started here. An executor that was running before is
+      left to its owner.
+  """
+  if not needs_recipes(executor):
+    return executor
+  if executor == 'inline':
+    running = executor_lib.InlineExecutor(recipes)
+  elif executor == 'ray' or isinstance(executor, RayOptions):
+    options = RayOptions() if executor == 'ray' else executor
+    running = _start_ray(options, recipes, config, stop)
+  else:
+    running = executor(recipes)
+  stack.callback(running.close)
+  return running
+
+
+def _start_ray(
+  options: RayOptions,
+  recipes: Sequence[messages.PriorRecipe],
+  config: schema.RunConfig,
+  stop: stopping.Stopper,
+) -> executor_lib.Executor:
+  # Here, because importing Ray takes a second.
+  from mmdist.distribution import ray_executor
+  from mmdist.distribution import supervisor
+
+  return ray_executor.RayExecutor(
+    recipes,
+    address=options.address,
+    dashboard=options.dashboard,
+    num_gpus={name: prior.num_gpus for name, prior in config.priors.items()},
+    limits=supervisor.Limits(
+      deadline_s=config.faults.deadline_s,
+      max_losses=config.faults.max_losses,
+      window_s=config.faults.window_s,
+    ),
+    check_stop=stop.check_stop,
+  )

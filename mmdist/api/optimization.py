@@ -1,0 +1,201 @@
+"""`mmdist.optimize`: from a sentence to a finished run, in one call."""
+
+from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import os
+import pathlib
+from typing import Any
+import warnings
+
+import jax
+
+from mmdist import loop
+from mmdist.api import composing
+from mmdist.api import executors
+from mmdist.api import opened_run
+from mmdist.config import schema
+from mmdist.core import messages
+from mmdist.core import representation as representation_lib
+from mmdist.learner import start
+from mmdist.objectives import binding
+from mmdist.objectives import concept as concept_lib
+from mmdist.results import make
+from mmdist.run import callbacks
+from mmdist.run import device_setup
+from mmdist.run import opening
+from mmdist.run import preflight
+from mmdist.run import recipes as recipes_lib
+from mmdist.run import reporting
+from mmdist.run import resuming
+from mmdist.run import stopping
+from mmdist.run import workdir as workdir_lib
+
+
+def optimize(
+  what: str | concept_lib.ComposedObjective | None,
+  workdir: str | os.PathLike,
+  *,
+  config: schema.RunConfig | None = None,
+  priors: Mapping[str, composing.PriorLike] | None = None,
+  representation: representation_lib.Representation | None = None,
+  params: Any = None,
+  executor: executors.ExecutorLike = 'ray',
+  on_step: Callable[[callbacks.Step], None] | None = None,
+  may_change: Sequence[str] = (),
+  grace_s: float = 60.0,
+) -> opened_run.Run:
+  """Makes a 3D head of a sentence or of concepts, or goes on making it.
+
+  Called again with the same arguments it resumes from the last checkpoint, and
+  opens the run if that is finished. SIGTERM and Ctrl-C save and return.
+
+  Args:
+    what: a sentence, a sum of `mmdist.avatar`s, or None where `config` says
+      what is asked.
+    workdir: folder of the run; a new one is made.
+    config: every setting; None has the defaults.
+    priors: name -> `mmdist.Prior`, a directory, an object with the methods of
+      `mmdist.core.messages.Prior`, or a function of a `ScoreRequest` (see
+      `mmdist.api.function_prior`). They take the place of the configuration's.
+    representation: a `mmdist.Representation` in place of the conditional NeRF.
+    params: what a new run starts from; None starts from the pretrained NeRF,
+      or from `representation.init`.
+    executor: 'ray' gives each prior an actor of its own, 'inline' runs them
+      in this process; or a `RayOptions`, an executor of one's own, or a
+      function that makes one from recipes.
+    on_step: called with a `Step` after every step; may stop the run. If it
+      raises, the run is saved and the error goes on to the caller.
+    may_change: names of fields that may differ from those that the run began
+      with, and 'weights' for the files of the priors.
+    grace_s: how long a step may still take after a signal.
+
+  Returns:
+    The run, with its results made if it reached its last step.
+
+  Raises:
+    UserError, OSError: something that a person can mend, in one line.
+    DistributionError: a prior failed, or was lost too often; what was done
+      before is saved.
+    NotFinite: numbers that are not finite, more than `config.faults` allows.
+  """
+  composing.check_executor(executor)
+  config, objects = composing.compose(what, config, priors, representation)
+  workdir = pathlib.Path(workdir).expanduser()
+  workdir_lib.check(workdir, config, may_change)
+  objective = binding.bind_config(config)
+  threads = device_setup.share_cores(len(objective.priors))
+  device_setup.set_up_jax(threads.learner)
+  for line in binding.balance_warnings(objective):
+    warnings.warn(line, stacklevel=2)
+  representation, params = _load_start(config, representation, params)
+  recipes: list[messages.PriorRecipe] = []
+  if executors.needs_recipes(executor):
+    recipes = recipes_lib.make_recipes(
+      config.priors, objective.priors, threads.prior, objects
+    )
+    preflight.check_priors(objective, config)
+    for line in preflight.memory_lines(recipes, config.views.num_views):
+      print(line)
+  with workdir_lib.locked(workdir):
+    finished = _run(
+      workdir,
+      config,
+      recipes,
+      representation,
+      params,
+      executor,
+      on_step,
+      may_change,
+      grace_s,
+    )
+    if finished is not None:
+      make.make_all(
+        workdir,
+        representation,
+        finished,
+        config,
+        workdir / reporting.METRICS_NAME,
+      )
+  return opened_run.Run(workdir, representation)
+
+
+def _load_start(
+  config: schema.RunConfig,
+  representation: representation_lib.Representation | None,
+  params: Any,
+) -> tuple[representation_lib.Representation, Any]:
+  """Returns what is optimised, and where it starts."""
+  if representation is None:
+    representation = opening.representation_of(config)
+    if params is None:
+      params = start.load_params(config)
+  elif params is None:
+    params = representation.init(jax.random.key(config.seed))
+  return representation, params
+
+
+def _run(
+  workdir: pathlib.Path,
+  config: schema.RunConfig,
+  recipes: Sequence[messages.PriorRecipe],
+  representation: representation_lib.Representation,
+  params: Any,
+  executor: executors.ExecutorLike,
+  on_step: Callable[[callbacks.Step], None] | None,
+  may_change: Sequence[str],
+  grace_s: float,
+) -> Any:
+  """Runs or resumes a run in its locked folder, or opens a finished one.
+
+  Returns:
+    The last parameters; None if something ended the run before its last step.
+  """
+  # Again: another run may have begun here before the folder was locked.
+  changes = workdir_lib.check(workdir, config, may_change)
+  resuming.check_can_follow(workdir, config, changes)
+  if is_finished(workdir, config, representation):
+    resuming.check_unchanged(workdir, changes)
+    workdir_lib.claim(workdir, config, may_change)
+    print(
+      f'{workdir} is finished: {config.num_steps} of {config.num_steps} steps.'
+    )
+    return opening.open_run(workdir, representation).params
+  # Before any prior is loaded; they are then read from the system's cache.
+  weights = resuming.weight_digests(recipes)
+  changes += workdir_lib.check_weights(workdir, weights, may_change)
+  stop = stopping.Stopper(grace_s)
+  with contextlib.ExitStack() as stack:
+    running = executors.start(executor, recipes, config, stop, stack)
+    workdir_lib.claim(workdir, config, may_change, weights)
+    for change in changes:
+      warnings.warn(f'changed: {change}', stacklevel=3)
+    with stop:
+      state = loop.optimize(
+        config,
+        workdir,
+        running,
+        representation,
+        params,
+        stop=stop,
+        weights=weights,
+        on_step=on_step,
+      )
+  if int(state.step) < config.num_steps:
+    print(
+      f'stopped and saved after step {int(state.step)} of {config.num_steps}; '
+      'the same command goes on.'
+    )
+    return None
+  return jax.device_get(state.params)
+
+
+def is_finished(
+  workdir: pathlib.Path,
+  config: schema.RunConfig,
+  representation: representation_lib.Representation,
+) -> bool:
+  """Returns whether a folder holds a sound checkpoint of the last step."""
+  last = workdir / 'checkpoints' / str(config.num_steps)
+  if not last.is_dir():
+    return False
+  return opening.open_run(workdir, representation).step == config.num_steps

@@ -1,0 +1,1 @@
+"""`mmdist.personalize`: photos become a prior of your own."""

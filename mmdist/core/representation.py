@@ -1,0 +1,43 @@
+"""What a 3D representation has to offer to be optimised.
+
+The conditional NeRF of `mmdist.nerf.field` is one; any object with these
+functions can be passed to `mmdist.optimize` in its place.
+"""
+
+from typing import Any, Protocol
+
+import jax
+
+from mmdist.core import arrays
+
+
+class Representation(Protocol):
+  """A 3D representation: three pure functions of a pytree of parameters.
+
+  The parameters are float32 arrays. Those below a top-level key 'code' are
+  the latent code, which moves at a rate of its own; there need not be any.
+  """
+
+  def init(self, key: jax.Array, /) -> Any:
+    """Returns the parameters that a run starts from if it is given none."""
+
+  def render(
+    self,
+    params: Any,
+    rays: arrays.Rays,
+    key: jax.Array | None,
+    /,
+    *,
+    with_normals: bool = True,
+  ) -> arrays.Renders:
+    """Renders flat rays [N]; differentiable in `params`.
+
+    Args:
+      params: the parameters.
+      rays: N rays.
+      key: jitters the samples; None renders the same picture every time.
+      with_normals: static; without them the normals may be mid-grey.
+    """
+
+  def density(self, params: Any, points: jax.Array, /) -> jax.Array:
+    """Returns [N] densities per world unit at points [N, 3], for meshes."""

@@ -1,0 +1,189 @@
+"""Concepts meet priors: which prior is asked for which text, how strongly.
+
+A `concept.ComposedObjective` says what a person wants. A `BoundObjective` has
+one term for each concept and each prior that is asked for it; the weight of
+such a term is the concept's times the prior's. These weights are what the
+requests to the priors carry (docs/method.md, section 2).
+"""
+
+from collections.abc import Iterable, Mapping
+import dataclasses
+import fractions
+
+from mmdist.config import schema
+from mmdist.core import errors
+from mmdist.core import messages
+from mmdist.core import names
+from mmdist.objectives import concept as concept_lib
+from mmdist.objectives import prompts
+
+
+@dataclasses.dataclass(frozen=True)
+class PriorConcept:
+  """One text that one prior is asked about.
+
+  Attributes:
+    prior: name of the prior.
+    channel: the renders that this prior looks at.
+    text: what a person typed.
+    weight: the concept's weight times the prior's, kept exactly.
+    guidance_scale: classifier-free guidance of the frozen model.
+    prompt_template: how this prior wants the text put; see `prompts`.
+  """
+
+  prior: str
+  channel: messages.Channel
+  text: str
+  weight: fractions.Fraction | float = 1.0
+  guidance_scale: float = 4.0
+  prompt_template: str = '{prompt}'
+
+  def __post_init__(self):
+    object.__setattr__(self, 'weight', concept_lib.exact(self.weight))
+
+  @property
+  def prompt(self) -> str:
+    """The text as the prior reads it, without view words."""
+    return prompts.fill_template(self.prompt_template, self.text)
+
+  @property
+  def key(self) -> tuple:
+    """What makes two terms the same question; also the order of terms."""
+    return dataclasses.astuple(dataclasses.replace(self, weight=0))
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundObjective:
+  """All questions to all priors, always in the same order.
+
+  Attributes:
+    terms: with distinct keys and weights other than zero, sorted.
+  """
+
+  terms: tuple[PriorConcept, ...] = ()
+
+  def __post_init__(self):
+    object.__setattr__(self, 'terms', _merge(self.terms))
+
+  @property
+  def priors(self) -> tuple[str, ...]:
+    """Names of the priors that are asked, sorted."""
+    return tuple(sorted({term.prior for term in self.terms}))
+
+  @property
+  def channels(self) -> tuple[messages.Channel, ...]:
+    """The channels that have to be rendered."""
+    asked = {term.channel for term in self.terms}
+    return tuple(c for c in messages.CHANNELS if c in asked)
+
+  def of_prior(self, prior: str) -> tuple[PriorConcept, ...]:
+    """Returns the terms of one prior, in the order of its request."""
+    return tuple(term for term in self.terms if term.prior == prior)
+
+
+def _merge(terms: Iterable[PriorConcept]) -> tuple[PriorConcept, ...]:
+  """Adds the weights of equal questions, drops zeros, sorts by question."""
+  weights: dict[tuple, fractions.Fraction] = {}
+  first: dict[tuple, PriorConcept] = {}
+  for term in terms:
+    first.setdefault(term.key, term)
+    weights[term.key] = weights.get(term.key, fractions.Fraction()) + (
+      term.weight
+    )
+  return tuple(
+    dataclasses.replace(first[key], weight=weights[key])
+    for key in sorted(weights)
+    if weights[key]
+  )
+
+
+def bind(
+  objective: concept_lib.ComposedObjective,
+  priors: Mapping[str, schema.PriorConfig],
+) -> BoundObjective:
+  """Asks every prior for each concept that concerns it.
+
+  Args:
+    objective: what a person wants.
+    priors: by name, all that run; a prior's weight is lambda of MagicMirror's
+      equation 4.
+
+  Raises:
+    UserError: a concept asks a prior that is not running, or a template has
+      no place for the text.
+  """
+  for name, prior in priors.items():
+    prompts.check_template(name, prior.prompt_template)
+  terms = []
+  for concept in objective.concepts:
+    for name in concept.priors or tuple(priors):
+      _check_running(concept.text, name, priors)
+      prior = priors[name]
+      terms.append(
+        PriorConcept(
+          name,
+          prior.channel,
+          concept.text,
+          concept.weight * concept_lib.exact(prior.weight),
+          float(prior.guidance_scale),
+          prior.prompt_template,
+        )
+      )
+  return BoundObjective(tuple(terms))
+
+
+def bind_config(run: schema.RunConfig) -> BoundObjective:
+  """Returns what a run asks of its enabled priors.
+
+  Raises:
+    UserError: in one line; no prior is enabled, a concept asks a prior that
+      is not running, a text is empty or too long, or no weight is positive.
+  """
+  running = {name: p for name, p in run.priors.items() if p.enabled}
+  if not running:
+    raise errors.UserError(
+      'no prior is enabled; expected at least one of: '
+      f'{", ".join(run.priors) or "none are configured"}.'
+    )
+  bound = bind(concept_lib.from_config(run), running)
+  if not any(term.weight > 0 for term in bound.terms):
+    raise errors.UserError(
+      'no concept has a positive weight left, so nothing says what the avatar '
+      'should become; give at least one concept and one prior a weight > 0.'
+    )
+  return bound
+
+
+def signed_sum(objective: BoundObjective) -> dict[messages.Channel, float]:
+  """Returns S per channel: the sum of its signed weights."""
+  return {
+    channel: float(
+      sum(t.weight for t in objective.terms if t.channel == channel)
+    )
+    for channel in objective.channels
+  }
+
+
+def balance_warnings(objective: BoundObjective) -> list[str]:
+  """Returns one line per channel whose signed weights have no fixed point.
+
+  With S <= 0 the terms of the proxies cancel or repel, so that nothing holds
+  the avatar where it is (docs/method.md, section 2).
+  """
+  return [
+    f"the weights on channel '{channel}' add up to S = {total:g}; expected "
+    'S > 0, else the proxies cancel or repel and nothing holds the avatar: '
+    f'raise a positive weight, or lower a negative one, by more than '
+    f'{-total:g}.'
+    for channel, total in signed_sum(objective).items()
+    if total <= 0
+  ]
+
+
+def _check_running(text: str, name: str, running: Iterable[str]) -> None:
+  if name not in running:
+    hint = names.did_you_mean(name, running) or '.'
+    raise errors.UserError(
+      f"concept '{text[:80]}' asks prior '{name}', which is not running{hint} "
+      f'Priors: {", ".join(running)}.'
+    )

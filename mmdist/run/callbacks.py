@@ -1,0 +1,42 @@
+"""What `on_step` is told after every step, and what it may ask for."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmdist.config import schema
+from mmdist.core import representation as representation_lib
+from mmdist.run import reporting
+from mmdist.run import stopping
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """One finished step of a run.
+
+  Attributes:
+    number: steps behind the run, this one included; it can be lower than
+      before, where steps are taken again because one was rejected.
+    metrics: flat name -> number, as in the run's `metrics.jsonl`.
+    config: the run's configuration.
+    params: the representation's parameters after the step; on the devices.
+  """
+
+  number: int
+  metrics: Mapping[str, float]
+  config: schema.RunConfig
+  params: Any
+  _representation: representation_lib.Representation
+  _stop: stopping.Stopper
+
+  def preview(self) -> np.ndarray:
+    """Returns three views, colour above normals, as [2 H, 3 W, 3] uint8."""
+    params = jax.device_get(self.params)
+    return reporting.preview_picture(self._representation, params)
+
+  def stop(self) -> None:
+    """Ends the run after this step; it is saved and can be resumed."""
+    self._stop.ask()

@@ -1,0 +1,250 @@
+"""`mmdist.optimize` with a field and priors of a few lines."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import mmdist
+from mmdist.core import messages
+from tests.learner import tiny_field
+
+TARGET = np.float32([0.9, 0.2, 0.1])
+
+
+class Ball:
+  """A representation of one's own: the tiny field, with a density."""
+
+  init = staticmethod(tiny_field.init)
+  render = staticmethod(tiny_field.render)
+
+  @staticmethod
+  def density(params, points):
+    return 20 * tiny_field._density(params, points)
+
+
+BALL = Ball()
+
+
+def paint(request: mmdist.ScoreRequest) -> np.ndarray:
+  """Wants every pixel TARGET."""
+  difference = request.images - TARGET
+  return difference / difference.size
+
+
+class Painter:
+  """As `paint`, with the methods of a prior."""
+
+  channel = 'rgb'
+
+  def __init__(self):
+    self.step = 0
+
+  def score(self, request):
+    return mmdist.ScoreGradient(
+      step=request.step,
+      prior='red',
+      channel='rgb',
+      cotangent=paint(request),
+      proxy_step=self.step,
+      metrics={},
+    )
+
+  def fit(self):
+    self.step += 1
+    return {}
+
+  def save_proxy(self):
+    return messages.ProxyState(self.step, {})
+
+  def restore_proxy(self, state):
+    self.step = state.step
+
+
+def small(num_steps: int = 4, **fields) -> mmdist.RunConfig:
+  config = mmdist.RunConfig(num_steps=num_steps, **fields)
+  config.views.num_views, config.views.resolution = 2, 8
+  config.learner.learning_rate = 0.05
+  config.checkpoints.every = 2
+  config.results.preview_every = 0
+  config.results.turntable_views = 2
+  config.results.resolution = config.results.mesh_resolution = 16
+  return config
+
+
+def make(workdir, what='a red ball', prior=paint, **options) -> mmdist.Run:
+  options = {
+    'config': small(),
+    'priors': {'red': prior},
+    'representation': BALL,
+    'executor': 'inline',
+  } | options
+  return mmdist.optimize(what, workdir, **options)
+
+
+def test_a_representation_and_a_prior_of_ones_own_are_passed(tmp_path):
+  run = make(tmp_path / 'run')
+  assert (run.step, run.is_finished) == (4, True)
+  assert set(run.results) == {'video', 'animation', 'sheet', 'mesh', 'report'}
+  config = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  assert config['prompt'] == 'a red ball'
+  assert config['nerf_assets'].endswith('Ball')
+  assert config['priors']['red']['directory'].endswith('.paint')
+  assert [row['step'] for row in run.metrics] == [0, 1, 2, 3]
+
+
+def test_a_function_does_what_an_object_does(tmp_path):
+  one = make(tmp_path / 'one')
+  other = make(tmp_path / 'other', prior=Painter())
+  jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+
+
+def test_the_head_becomes_what_the_prior_wants(tmp_path):
+  run = make(tmp_path / 'run', config=small(60))
+  before = BALL.init(jax.random.key(0))
+  difference = np.abs(run.render(resolution=16) / 255 - TARGET).mean()
+  start = mmdist.Run(run.workdir, BALL)
+  start._avatar = run._avatar.__class__(
+    run.workdir, run.config, BALL, before, 10**6
+  )
+  assert (
+    difference < 0.7 * np.abs(start.render(resolution=16) / 255 - TARGET).mean()
+  )
+
+
+def test_a_finished_run_is_opened_and_takes_no_step(tmp_path, capsys):
+  first = make(tmp_path / 'run')
+  digest = first.digest()
+  again = make(tmp_path / 'run')
+  assert 'is finished: 4 of 4 steps' in capsys.readouterr().out
+  assert again.digest() == digest
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
+  whole = make(tmp_path / 'whole').digest()
+
+  def stop(step):
+    if step.number == 3:
+      step.stop()
+
+  stopped = make(tmp_path / 'parts', on_step=stop)
+  assert (stopped.step, stopped.is_finished) == (3, False)
+  assert 'mesh' not in stopped.results
+  assert make(tmp_path / 'parts').digest() == whole
+
+
+def test_on_step_is_told_every_step(tmp_path):
+  told = []
+
+  def on_step(step):
+    told.append((step.number, step.metrics['loss']))
+    if step.number == 2:
+      told.append(step.preview().shape)
+
+  make(tmp_path / 'run', on_step=on_step)
+  assert [item[0] for item in told if len(item) == 2] == [1, 2, 3, 4]
+  assert (192, 288, 3) in told
+
+
+def test_a_callback_that_raises_leaves_the_run_saved(tmp_path):
+  whole = make(tmp_path / 'whole').digest()
+
+  def on_step(step):
+    if step.number == 3:
+      raise LookupError('mine')
+
+  with pytest.raises(LookupError, match='mine'):
+    make(tmp_path / 'parts', on_step=on_step)
+  assert mmdist.open_run(tmp_path / 'parts').step == 3
+  assert make(tmp_path / 'parts').digest() == whole
+
+
+def test_an_objective_is_in_the_configuration_exactly(tmp_path):
+  happy, sad = mmdist.avatar('happy'), mmdist.avatar('sad')
+  objective = 0.6 * happy + 0.4 * sad - 0.1 * mmdist.avatar('green')
+  run = make(tmp_path / 'run', objective, config=small(2))
+  assert run.objective == objective
+  assert mmdist.open_run(tmp_path / 'run').objective == objective
+
+
+def test_ray_and_inline_make_the_same(tmp_path):
+  inline = make(tmp_path / 'inline', config=small(2)).digest()
+  running = make(tmp_path / 'ray', config=small(2), executor='ray').digest()
+  assert running == inline
+
+
+class Counting:
+  """An executor of one's own, around the inline one."""
+
+  def __init__(self, recipes):
+    from mmdist.distribution import executor
+
+    self._inner = executor.InlineExecutor(recipes)
+    self.submitted = 0
+
+  def submit(self, requests):
+    self.submitted += 1
+    return self._inner.submit(requests)
+
+  def __getattr__(self, name):
+    return getattr(self._inner, name)
+
+
+def test_an_executor_of_ones_own_is_made_from_the_recipes(tmp_path):
+  made = []
+
+  def factory(recipes):
+    made.append(Counting(recipes))
+    return made[0]
+
+  digest = make(tmp_path / 'mine', executor=factory).digest()
+  assert made[0].submitted == 4
+  assert digest == make(tmp_path / 'inline').digest()
+
+
+@pytest.mark.parametrize(
+  'options, message',
+  [
+    ({'executor': 'rai'}, "executor is 'rai'; did you mean 'ray'"),
+    ({'what': 3}, 'what to make is int; expected a sentence'),
+    ({'what': ''}, 'the prompt is empty'),
+    ({'config': {'num_steps': 3}}, 'config is dict; expected an mmdist.RunCo'),
+    ({'priors': {'red': 3}}, "prior 'red' is int; expected mmdist.Prior"),
+    ({'priors': {}}, 'no prior is enabled'),
+    ({'representation': object()}, 'the representation is object, which has'),
+    (
+      {'what': mmdist.avatar('x', priors=['blue'])},
+      "concept 'x' asks prior 'blue', which is not running",
+    ),
+    (
+      {'what': mmdist.avatar('x') - mmdist.avatar('x')},
+      'the objective is empty',
+    ),
+  ],
+)
+def test_what_cannot_be_run_is_one_line_and_leaves_nothing(
+  tmp_path, options, message
+):
+  with pytest.raises(mmdist.errors.UserError, match=message) as error:
+    make(tmp_path / 'run', **options)
+  assert '\n' not in str(error.value)
+  assert not (tmp_path / 'run').exists()
+
+
+def test_half_a_prior_is_refused_by_what_it_lacks(tmp_path):
+  class Half:
+    def score(self, request):
+      raise NotImplementedError
+
+  with pytest.raises(mmdist.errors.UserError, match='has score, but no fit'):
+    make(tmp_path / 'run', prior=Half())
+
+
+def test_an_object_has_to_be_passed_again(tmp_path):
+  make(tmp_path / 'run')
+  config = mmdist.open_run(tmp_path / 'run').config
+  with pytest.raises(mmdist.errors.UserError, match='pass it again'):
+    mmdist.optimize(None, tmp_path / 'run', config=config)
+  with pytest.raises(mmdist.errors.UserError, match='representation=...'):
+    mmdist.open_run(tmp_path / 'run').render()

@@ -1,0 +1,152 @@
+"""Concepts and priors together: terms, their weights, and what is refused."""
+
+import hypothesis
+from hypothesis import strategies as st
+import pytest
+
+from mmdist.config import schema
+from mmdist.objectives import binding
+from mmdist.objectives import concept as concept_lib
+
+weights = st.floats(-10, 10).filter(lambda w: abs(w) > 1e-9)
+terms = st.builds(
+  binding.PriorConcept,
+  st.sampled_from(('generic', 'personal')),
+  st.just('rgb'),
+  st.sampled_from(('joker', 'green', 'smile')),
+  weights,
+  st.sampled_from((3.0, 4.0)),
+)
+term_lists = st.lists(terms, max_size=5)
+
+
+def bind(objective: concept_lib.ComposedObjective) -> binding.BoundObjective:
+  return binding.bind(objective, schema.RunConfig().priors)
+
+
+def bound(drawn) -> binding.BoundObjective:
+  return binding.BoundObjective(tuple(drawn))
+
+
+@hypothesis.settings(deadline=None)  # Machines may be busy.
+@hypothesis.given(term_lists, term_lists)
+def test_the_signed_sum_is_linear(a, b):
+  total = binding.signed_sum(bound(a + b)).get('rgb', 0.0)
+  parts = [binding.signed_sum(bound(x)).get('rgb', 0.0) for x in (a, b)]
+  # The parts are rounded to floats before they are added.
+  assert abs(total - sum(parts)) < 1e-12
+
+
+@hypothesis.settings(deadline=None)  # Machines may be busy.
+@hypothesis.given(term_lists, st.randoms())
+def test_the_order_of_terms_does_not_matter(drawn, random):
+  shuffled = list(drawn)
+  random.shuffle(shuffled)
+  assert bound(shuffled) == bound(drawn)
+
+
+def test_every_prior_is_asked_for_every_concept():
+  objective = bind(
+    concept_lib.avatar('grinch')
+    + 0.5 * concept_lib.avatar('plain')
+    - 0.3 * concept_lib.avatar('smile')
+  )
+  found = {
+    (term.prior, term.text): float(term.weight) for term in objective.terms
+  }
+  assert found == {
+    (prior, text): weight
+    for prior in ('generic', 'normal')
+    for text, weight in (('grinch', 1.0), ('plain', 0.5), ('smile', -0.3))
+  }
+  assert objective.priors == ('generic', 'normal')
+  assert objective.channels == ('rgb', 'normal')
+
+
+def test_the_normal_prior_has_weight_lambda():
+  priors = schema.RunConfig().priors
+  priors['normal'].weight = 0.25
+  objective = binding.bind(2 * concept_lib.avatar('a man'), priors)
+  assert binding.signed_sum(objective) == {'rgb': 2.0, 'normal': 0.5}
+
+
+def test_another_guidance_is_another_question():
+  one, other = (
+    binding.PriorConcept('generic', 'rgb', 'joker', 1.0, guidance)
+    for guidance in (3.0, 4.0)
+  )
+  assert len(bound([one, other]).terms) == 2
+  assert len(bound([one, one]).terms) == 1
+
+
+def test_a_sum_of_weights_that_holds_nothing_is_told():
+  balanced = concept_lib.avatar('joker') - concept_lib.avatar('green')
+  lines = binding.balance_warnings(
+    bind(balanced - 0.5 * concept_lib.avatar('hat'))
+  )
+  assert len(lines) == 2
+  assert lines[0].startswith(
+    "the weights on channel 'rgb' add up to S = -0.5; expected S > 0"
+  )
+  assert 'by more than 0.5' in lines[0]
+  assert binding.balance_warnings(bind(concept_lib.avatar('joker'))) == []
+
+
+def run_config(**changes) -> schema.RunConfig:
+  return schema.RunConfig(**changes)
+
+
+def test_a_prompt_alone_is_one_concept_of_every_prior():
+  objective = binding.bind_config(run_config(prompt='a portrait of a sad man'))
+  assert {term.prior: term.prompt for term in objective.terms} == {
+    'generic': 'a portrait of a sad man',
+    'normal': 'a [w] face map of a sad man',
+  }
+
+
+def test_concepts_take_the_place_of_the_prompt():
+  objective = binding.bind_config(
+    run_config(
+      prompt='',
+      concepts=[
+        schema.ConceptConfig('joker', 1.5),
+        schema.ConceptConfig('green', -0.5, ('generic',)),
+      ],
+    )
+  )
+  assert binding.signed_sum(objective) == {'rgb': 1.0, 'normal': 1.5}
+
+
+def test_a_disabled_prior_is_not_asked():
+  run = run_config()
+  run.priors['normal'].enabled = False
+  assert binding.bind_config(run).priors == ('generic',)
+
+
+@pytest.mark.parametrize(
+  'concepts, message',
+  [
+    (
+      [schema.ConceptConfig('a smiling face', 1.0, ('generc',))],
+      "concept 'a smiling face' asks prior 'generc', which is not running; did "
+      "you mean 'generic'\\? Priors: generic, normal.",
+    ),
+    ([schema.ConceptConfig('green', -1.0)], 'no concept has a positive'),
+    ([schema.ConceptConfig('green', 0.0)], 'no concept has a positive'),
+    ([schema.ConceptConfig('')], 'the prompt is empty'),
+    ([schema.ConceptConfig('x' * 10_000)], '10000 characters'),
+    ([schema.ConceptConfig('x', float('inf'))], 'a concept has weight inf'),
+  ],
+)
+def test_what_cannot_be_asked_is_one_line(concepts, message):
+  with pytest.raises(ValueError, match=message) as error:
+    binding.bind_config(run_config(concepts=concepts))
+  assert '\n' not in str(error.value)
+
+
+def test_a_run_without_priors_is_one_line():
+  run = run_config()
+  for prior in run.priors.values():
+    prior.enabled = False
+  with pytest.raises(ValueError, match='no prior is enabled; .*generic, norm'):
+    binding.bind_config(run)
