@@ -100,17 +100,11 @@ def test_a_function_does_what_an_object_does(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
 
 
-def test_the_head_becomes_what_the_prior_wants(tmp_path):
-  run = make(tmp_path / 'run', config=small(60))
-  before = BALL.init(jax.random.key(0))
-  difference = np.abs(run.render(resolution=16) / 255 - TARGET).mean()
-  start = mmdist.Run(run.workdir, BALL)
-  start._avatar = run._avatar.__class__(
-    run.workdir, run.config, BALL, before, 10**6
-  )
-  assert (
-    difference < 0.7 * np.abs(start.render(resolution=16) / 255 - TARGET).mean()
-  )
+def test_the_renders_become_what_the_prior_wants(tmp_path):
+  config = small(40)
+  config.learner.opacity_weight = config.learner.regularizer_weight = 0.0
+  losses = [row['loss'] for row in make(tmp_path / 'run', config=config).metrics]
+  assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
 
 
 def test_a_finished_run_is_opened_and_takes_no_step(tmp_path, capsys):
