@@ -1,8 +1,8 @@
 """The bank of views: 1,320 orbits of 30 cameras, and the words for them.
 
-Owns which views exist (method.md section 4) and what each is called. Words
-follow from geometry alone: azimuth, elevation, and which part fills the frame.
-`python -m mmdist.cameras.orbits` prints the table.
+Owns which views exist (docs/method.md, section 4) and what each is called.
+Words follow from geometry alone: azimuth, elevation, and which part fills the
+frame. `python -m mmdist.cameras.orbits` prints the table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -135,7 +135,7 @@ def part_word(target, half_height: float) -> str:
 
 
 def view_word(azimuth, elevation, distance, target, tan_half_fov) -> str:
-  """Returns the word of one view from its geometry (method.md section 4)."""
+  """Returns the word of one view from its geometry."""
   half_height = float(distance) * float(tan_half_fov)
   return part_word(target, half_height) or angle_word(azimuth, elevation)
 

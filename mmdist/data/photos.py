@@ -19,7 +19,7 @@ from mmdist.data import picture_files
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP')
-MIN_PICTURES = 5  # As few as the paper gets by with (method.md section 5).
+MIN_PICTURES = 5  # As few as the paper gets by with (MagicMirror, A.2).
 MIN_SIDE = 32  # Pixels; below, there is nothing to learn from.
 _MARGIN = 0.12  # Around the subject, as a share of its larger side.
 _DIFFERS = 24  # Of 255, from the border's median, to be the subject.

@@ -24,7 +24,8 @@ class PixelStream:
   """An endless iterator of `PixelBatch`es with a state that can be saved.
 
   Subjects are numbered as in the set. Rays are drawn uniformly over subjects,
-  their cameras and the pixels (method.md N7), and each gets a grey background.
+  their cameras and the pixels (MagicMirror, section 3.1), and each gets a grey
+  background.
   """
 
   def __init__(

@@ -34,7 +34,7 @@ def read_head(text: str, flag: str) -> subjects.Head:
   """Returns the procedural head that FAMILY:INDEX[:neutral] names.
 
   The first form is what `launchers.heads` knows a head by, the second is what
-  the NeRF is pretrained on (N7).
+  the NeRF is pretrained on.
 
   Args:
     text: the name.

@@ -164,7 +164,7 @@ def multiview_set(
     num_subjects: M, heads 0 to M - 1 of the family.
     num_cameras: K; beyond the rig's 13 they stand at random.
     resolution: H = W, a multiple of 4.
-    neutral: plain subjects, as the conditional NeRF learns from (N7).
+    neutral: plain subjects, as the conditional NeRF learns from.
   """
   images, poses, tans = [], [], []
   for index in range(num_subjects):

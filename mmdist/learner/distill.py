@@ -3,7 +3,8 @@
 `make_learner` turns any 3D representation (`init`, `render`) into functions of
 a `TrainState`. Rays go through in chunks, dealt out over the devices, and
 nothing is kept between the halves: the second renders again, with the same
-jitter, and pulls the summed cotangent through (method.md O6, O18).
+jitter, and takes the summed cotangent back through the render (docs/method.md,
+section 2, 'Composition').
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ class TrainState:
     step: [] int32 updates behind it.
     params: the representation's parameters.
     opt_state: the optimiser's.
-    rejected: [] int32 of those steps, how many changed nothing (O23).
+    rejected: [] int32 of those steps, how many changed nothing.
   """
 
   step: jax.Array
@@ -84,7 +85,7 @@ class Learner:
     render_views: (state, batch) -> ViewRenders.
     apply_cotangents: (state, batch, {channel: [V, H, W, 3]}) -> (state,
       statistics). Raises ValueError for a cotangent of the wrong shape or
-      channel, FloatingPointError for numbers that are not finite (O23).
+      channel, FloatingPointError for numbers that are not finite.
     skip: state -> state after a step that changed nothing.
   """
 
@@ -200,7 +201,7 @@ def _checked(
 
 
 def _check_finite(step: int, what: str, values) -> None:
-  """Raises FloatingPointError unless all values are finite (O23)."""
+  """Raises FloatingPointError unless all values are finite."""
   bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
   if bad:
     raise FloatingPointError(
@@ -237,7 +238,7 @@ def pull_loss(cotangent: np.ndarray) -> float:
   """Returns half the mean square of a pull, the loss whose gradient it is.
 
   With x the pixels and p the pull held fixed at x, the gradient of
-  mean((x - (x - p))^2) / 2 in x is p / size, the cotangent (method.md O5).
+  mean((x - (x - p))^2) / 2 in x is p / size, the cotangent.
   """
   values = np.asarray(cotangent, np.float64).ravel()
   return float(0.5 * values.size * (values @ values))

@@ -59,7 +59,7 @@ def make_pull(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
     # A cotangent is dL/d pixel already: its inner product with the render has
     # the gradient asked for, and a value that means nothing.
     loss = sum(jnp.vdot(cotangents[name], images[name]) for name in cotangents)
-    loss += config.opacity_weight * opacity  # l1, for acc >= 0 (O18).
+    loss += config.opacity_weight * opacity  # l1, as acc >= 0.
     loss += config.regularizer_weight * regularizer
     return loss, {'opacity': opacity, 'regularizer': regularizer}
 

@@ -1,4 +1,4 @@
-"""Pretraining of the conditional NeRF on many photographed subjects (N7).
+"""Pretraining of the conditional NeRF on many photographed subjects.
 
 Every subject has a learnable code (GLO); rays come from all subjects and
 cameras at once. Where pixels come from is the launcher's business: a step
@@ -37,7 +37,7 @@ class PretrainConfig:
   # The pictures; the first three are for procedural heads only. Of real sets
   # too, the last subjects of `num_unseen_subjects` are kept aside.
   num_subjects: int = 360
-  num_cameras: int = 14  # 13 to train on (N7), and one held out.
+  num_cameras: int = 14  # 13 to train on, as in the paper; one held out.
   resolution: int = 64
   num_unseen_subjects: int = 8  # The last ones; only their codes are fitted.
   background: tuple[float, float] = (0.35, 1.0)
@@ -53,7 +53,7 @@ class PretrainConfig:
   opacity_weight: float = 0.1
   code_weight: float = 1e-4
   num_code_steps: int = 400  # For unseen subjects.
-  code_learning_rate: float = 3e-2  # As O19 has it for the code alone.
+  code_learning_rate: float = 3e-2  # MagicMirror, A.4, for the code alone.
   checkpoint_every: int = 500
 
 

@@ -16,7 +16,7 @@ _SAMPLING_FIELDS = ('num_',)
 
 
 def load_params(run: schema.RunConfig) -> dict:
-  """Returns the parameters that a run begins from (method.md N9).
+  """Returns the parameters that a run begins from.
 
   Raises:
     FileNotFoundError, ValueError: no such assets, or of another shape.
@@ -39,7 +39,7 @@ def load_params(run: schema.RunConfig) -> dict:
 def start_params(
   weights: Mapping, codes: np.ndarray, start_code: str, seed: int
 ) -> dict:
-  """Joins pretrained weights with the code of a start head (method.md N9).
+  """Joins pretrained weights with the code of a start head.
 
   Args:
     weights: the representation's parameters without 'code'.

@@ -23,7 +23,7 @@ from mmdist.nerf import volume
 
 PRESETS: dict[str, schema.NerfConfig] = {
   'heads': schema.NerfConfig(),
-  # The paper's sizes (N1 to N4).
+  # The paper's sizes (MagicMirror, A.1).
   'preface': schema.NerfConfig(
     code_size=512,
     nerf_depth=8,
@@ -66,7 +66,10 @@ class ConditionalNerf:
 
 
 def quality(config: schema.NerfConfig) -> schema.NerfConfig:
-  """Returns the config of quality mode: same weights, slow renders (N5)."""
+  """Returns the config of quality mode: same weights, slow renders.
+
+  Source: MagicMirror, A.1.
+  """
   return dataclasses.replace(
     config,
     num_proposal_passes=2,
@@ -76,7 +79,7 @@ def quality(config: schema.NerfConfig) -> schema.NerfConfig:
 
 
 def conditional_nerf(config: schema.NerfConfig) -> ConditionalNerf:
-  """Builds the conditional NeRF (method.md section 3).
+  """Builds the conditional NeRF (docs/method.md, section 3).
 
   In `params`, 'code' may be one code per ray, [N, C], instead of [C]; that is
   how pretraining renders many subjects at once.

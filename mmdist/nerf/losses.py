@@ -32,7 +32,7 @@ def interlevel(posts, weights, proposal_posts, proposal_weights) -> jax.Array:
 
 
 def reconstruction(rgb, target) -> jax.Array:
-  """Returns the mean squared error of [N, 3] colours (N7)."""
+  """Returns the mean squared error of [N, 3] colours."""
   return jnp.mean(jnp.square(rgb - target))
 
 

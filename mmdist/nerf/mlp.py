@@ -1,4 +1,4 @@
-"""The networks of the conditional NeRF; the code joins every layer (N2)."""
+"""The networks of the conditional NeRF; the code joins every layer."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ class CodedDense(nn.Module):
 
   z is the same for every sample of a render, so z U + b is a bias that is
   computed once, instead of C more columns for every sample: the same numbers
-  for a fraction of the work (method.md N2).
+  for a fraction of the work.
 
   Attributes:
     features: size of the output.
