@@ -205,7 +205,8 @@ def find_subject(rgba: np.ndarray) -> Box:
     )
     ground = np.median(border, axis=0)
     inside = np.abs(rgba[..., :3] - ground).max(-1) > _DIFFERS
-    # Of a plain background hardly anything differs: else nothing is known.
+    # Where the border is not of one colour, the background is cluttered, and
+    # the subject cannot be told from it: take the whole picture.
     if (np.abs(border - ground).max(-1) > _DIFFERS).mean() > 0.25:
       inside = np.ones((height, width), bool)
   rows, columns = (np.flatnonzero(inside.mean(axis) > 0.01) for axis in (1, 0))
@@ -222,7 +223,8 @@ def find_subject(rgba: np.ndarray) -> Box:
 def _squared(box: Sequence[int], size: tuple[int, int], margin: float) -> Box:
   """Returns the square around a box, moved inside where it fits.
 
-  Larger than the picture's shorter side, it sticks out; `_cut` fills up.
+  A square larger than the picture's shorter side sticks out of it; `_cut` fills
+  what is missing.
   """
   left, top, right, bottom = box
   side = round(max(right - left, bottom - top) * (1 + 2 * margin))

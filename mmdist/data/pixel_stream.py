@@ -51,7 +51,7 @@ class PixelStream:
     self._background = background
     self._pictures = _trained_pictures(multiview_set, trained)
     self._hash = self._hash_pipeline()
-    # As many as an epoch can count: nobody will draw them all.
+    # An epoch so long that no training reaches its end.
     dataset = grain.MapDataset.range(2**62).map(self.draw)
     self._iterator = iter(
       dataset.to_iter_dataset(

@@ -1,7 +1,7 @@
 """Procedural heads: people and characters drawn from a seed.
 
 Owns the public face of the family: a `Head` is attributes (in words) plus the
-numbers they became. `head_attributes` decides which heads exist,
+numbers they became. `attributes` decides which heads exist,
 `geometry` what they look like, `rendering` takes the pictures.
 """
 

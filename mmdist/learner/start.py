@@ -11,7 +11,8 @@ from mmdist.core import asset_paths
 from mmdist.core import seeds
 from mmdist.nerf import pretrained
 
-# Sampling may differ from the pretrained network's; the rest is its shape.
+# Prefixes of the fields that may differ from those of the pretrained network:
+# how it is sampled. All others are its shape.
 _SAMPLING_FIELDS = ('num_',)
 
 

@@ -37,12 +37,13 @@ PRESETS: dict[str, schema.NerfConfig] = {
     icosahedron_axes=False,
   ),
 }
-# Share of the samples that go anywhere along the ray, so that a proposal that
-# sees nothing yet can be corrected.
+# Share of the samples that are spread evenly along the ray, so that a proposal
+# that has missed a surface can still be corrected.
 RESAMPLE_PADDING = 0.05
-# Standard deviation of the ball that stands for a point: a quarter of a pixel
-# of a 64-pixel picture of the head. Sharper than anything the networks were
-# trained on, their highest frequencies are noise.
+# Standard deviation of the Gaussian that stands for a point of a mesh: a
+# quarter of a pixel of a 64-pixel picture of the head. With a smaller one the
+# highest frequencies of the encoding, which training only sees faded, would be
+# noise.
 POINT_SPREAD = 0.008
 
 
@@ -232,7 +233,7 @@ def _density(networks, params, points):
     means=points[:, None],
     along=spread,
     across=spread,
-    # Round, so any unit direction will do.
+    # The Gaussian is isotropic, so any unit direction will do.
     directions=jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), points.shape),
   )
   raw, _ = networks.raw_density(params, gaussians, gaussians.means)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from mmdist.nerf import stepfun
 
-_EPSILON = 1e-3  # Weights below it are of no interest to the proposals.
+# Weights below it hardly count: proposals need not cover them.
+_EPSILON = 1e-3
 
 
 def interlevel(posts, weights, proposal_posts, proposal_weights) -> jax.Array:

@@ -13,7 +13,7 @@ from mmdist.learner import device_mesh
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Renders one batch and pulls one step on N devices, and writes the arrays.
+# Renders one batch and takes one step on N devices, and writes the arrays.
 _ONE_STEP = """
 import sys
 import jax
@@ -32,8 +32,8 @@ learner = distill.make_learner(tiny_field.tiny_field(), run)
 state = learner.init(tiny_field.init(jax.random.key(0)))
 batch = distill.sample_batch(run.views, 0, 0)
 renders = learner.render_views(state, batch)
-pull = {'rgb': renders.rgb - 0.2, 'normal': renders.normals}
-state, stats = learner.apply_cotangents(state, batch, pull)
+cotangents = {'rgb': renders.rgb - 0.2, 'normal': renders.normals}
+state, stats = learner.apply_cotangents(state, batch, cotangents)
 np.savez(
   path,
   rgb=renders.rgb,
