@@ -23,10 +23,10 @@ from mmdist.learner import distill
 from tests.learner import tiny_field
 num_devices, path = int(sys.argv[1]), sys.argv[2]
 assert jax.local_device_count() == num_devices
-run = config.RunConfig(
+run = schema.RunConfig(
   num_steps=10,
-  views=config.ViewsConfig(num_views=2, resolution=9),
-  learner=config.LearnerConfig(chunk_size=16),
+  views=schema.ViewsConfig(num_views=2, resolution=9),
+  learner=schema.LearnerConfig(chunk_size=16),
 )
 learner = distill.make_learner(tiny_field.tiny_field(), run)
 state = learner.init(tiny_field.init(jax.random.key(0)))
