@@ -37,7 +37,7 @@ def get_config(preset: str = 'default') -> schema.RunConfig:
   )
   generic.enabled = preset == 'blend'
   generic.weight = 0.5
-  # It has never seen the subject: at 1 some are lost (README, subject 5:9).
+  # It has never seen the subject: at 1 some are lost (docs/results.md, 5:9).
   normal.weight = 0.25
   if preset == 'normal':
     normal.directory = 'runs/personal_normal'
