@@ -271,7 +271,7 @@ class CheckpointStore:
         'newer one that wrote it.'
       )
     if not sound:
-      logging.warning('checkpoint %d does not answer to its hash', step)
+      logging.warning('checkpoint %d does not match its hash', step)
       return None
     if schema == 1:
       arrays.setdefault('learner/rejected', np.zeros((), np.int32))
