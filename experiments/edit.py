@@ -1,4 +1,4 @@
-"""P2: your own head, changed by a sentence (method.md section 6).
+"""P2: your own head, changed by a sentence (docs/method.md, section 6).
 
 A personal colour prior knows one subject under its identifier token; it pulls
 together with the normal prior. Make it first, then optimise:
@@ -31,12 +31,13 @@ def get_config(preset: str = 'default') -> schema.RunConfig:
   run.priors['personal'] = schema.PriorConfig(
     directory='runs/personal',
     prompt_template='a [v] portrait of {target}',
-    guidance_scale=10.0,  # Editing takes 10 to 25 (O15),
-    proxy_guidance_scale=2.0,  # and a guided proxy (O14).
+    # Editing takes 10 to 25 and a guided proxy (MagicMirror, A.4).
+    guidance_scale=10.0,
+    proxy_guidance_scale=2.0,
   )
   generic.enabled = preset == 'blend'
   generic.weight = 0.5
-  # It has never seen the subject: at 1 some are lost (README, subject 5:9).
+  # It has never seen the subject: at 1 some are lost (docs/results.md, 5:9).
   normal.weight = 0.25
   if preset == 'normal':
     normal.directory = 'runs/personal_normal'

@@ -1,4 +1,4 @@
-"""P1: a sentence becomes a head (method.md section 6).
+"""P1: a sentence becomes a head (docs/method.md, section 6).
 
 The generic colour prior and the normal prior look at the same views, and the
 mean head of the pretrained NeRF is pulled until both are pleased.

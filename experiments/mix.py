@@ -1,4 +1,4 @@
-"""Several concepts with signed weights (method.md section 3.3 of the paper).
+"""Several concepts with signed weights (MagicMirror, section 3.3).
 
   python -m launchers.optimize --config=experiments/mix.py:happy_sad \\
     --workdir=runs/happy_sad
@@ -18,7 +18,8 @@ Other weights, here or for concepts of your own:
 from mmdist.config import schema
 from mmdist.core import names
 
-# Weights on a channel must add up to more than 0 (method.md O8).
+# Weights on a channel must add up to more than 0, or the objective has no fixed
+# point (docs/method.md, section 2, 'Balance').
 PRESETS = {
   'happy_sad': (
     ('a portrait of a happy man', 0.6),

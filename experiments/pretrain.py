@@ -1,4 +1,4 @@
-"""The conditional NeRF of the embedded default (method.md section 3, N7).
+"""The conditional NeRF of the embedded default (docs/method.md, section 3).
 
   python -m launchers.pretrain --config=experiments/pretrain.py --out=runs/nerf
 
@@ -8,7 +8,7 @@ folder's, and --config.num_unseen_subjects says how many subjects, the last by
 name, are kept aside.
 
 Presets: 'heads' (the default), 'one_subject' and 'few_subjects' (the ablation
-over the number of training subjects, section 7), 'preface' (the paper's size:
+over the number of training subjects), 'preface' (the paper's size:
 needs accelerators and --data).
 
 'heads' costs 0.3 core-seconds a step of 2,048 rays on a 2026 server CPU: 7,000

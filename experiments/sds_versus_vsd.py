@@ -1,4 +1,6 @@
-"""Why a proxy: VSD against SDS at two guidance scales (method.md section 7).
+"""Why a proxy: VSD against SDS at two guidance scales.
+
+This is an ablation of the paper (docs/method.md, section 7).
 
 Run each preset with the same prompt and seed, then compare:
 

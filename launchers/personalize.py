@@ -7,9 +7,9 @@
     --prompt='a [v] portrait of a man' --out=runs/green_again
   python -m launchers.personalize --kind=normal --subject=0:3 --out=runs/normal
 
-DreamBooth (method.md section 5): the prior of `--prior` is fine-tuned on a few
-pictures of one subject under an identifier token. `photos` are a folder of
-five or more; `avatar` are 60 colour renders and `normal` 60 world-normal
+DreamBooth (docs/method.md, section 5): the prior of `--prior` is fine-tuned on
+a few pictures of one subject under an identifier token. `photos` are a folder
+of five or more; `avatar` are 60 colour renders and `normal` 60 world-normal
 renders of a run's avatar, or of procedural head FAMILY:INDEX.
 
 The paper has no class-prior loss. A small prior without one soon draws its
@@ -35,7 +35,7 @@ from mmdist.data import concept_images
 from mmdist.training import personal_pictures
 
 KINDS = ('photos', 'avatar', 'normal')
-NORMAL_PROMPT = 'a [w] face map of a person'  # A.2 of the paper.
+NORMAL_PROMPT = 'a [w] face map of a person'  # MagicMirror, A.2.
 
 
 @dataclasses.dataclass(frozen=True)

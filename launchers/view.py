@@ -65,7 +65,7 @@ def view(
     what: a key of `MAKERS`.
     workdir: a run's folder.
     resolution: in place of the run's own.
-    quality: whether to render with more samples than the run (N5).
+    quality: whether to render with more samples than the run.
 
   Raises:
     ValueError: `what` is unknown, there is no surface to mesh, or a link in

@@ -333,7 +333,7 @@ def test_requests_carry_words_rates_and_fits():
     f'{word} view' for word in words
   ]
   assert request.proxy_step == 3
-  # Twice the learner's (O17), decayed by 0.2 ** 0.4.
+  # Twice the learner's, decayed by 0.2 ** 0.4.
   assert request.proxy_learning_rate == pytest.approx(0.1 * 0.2**0.4)
   run.views.use_view_words = False
   plain = loop.requests_for(objective, run, batch, renders, 3)['generic']

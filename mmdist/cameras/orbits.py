@@ -1,8 +1,8 @@
 """The bank of views: 1,320 orbits of 30 cameras, and the words for them.
 
-Owns which views exist (method.md section 4) and what each is called. Words
-follow from geometry alone: azimuth, elevation, and which part fills the frame.
-`python -m mmdist.cameras.orbits` prints the table.
+Owns which views exist (docs/method.md, section 4) and what each is called.
+Words follow from geometry alone: azimuth, elevation, and which part fills the
+frame. `python -m mmdist.cameras.orbits` prints the table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ class OrbitKind:
   elevation: tuple[float, float]
 
 
-# A quarter are close-ups: at 64 pixels a whole head says little of a smile.
+# A quarter are close-ups: a whole head at 64 pixels hardly shows a smile.
 ORBIT_KINDS = (
   OrbitKind('', 600, HEAD_TARGET, HEAD_HALF_HEIGHT, math.pi, (-0.45, 0.75)),
   OrbitKind('', 330, HEAD_TARGET, HEAD_HALF_HEIGHT, 0.9, (-0.25, 0.4)),
@@ -135,7 +135,7 @@ def part_word(target, half_height: float) -> str:
 
 
 def view_word(azimuth, elevation, distance, target, tan_half_fov) -> str:
-  """Returns the word of one view from its geometry (method.md section 4)."""
+  """Returns the word of one view from its geometry."""
   half_height = float(distance) * float(tan_half_fov)
   return part_word(target, half_height) or angle_word(azimuth, elevation)
 
@@ -171,7 +171,7 @@ def bank() -> Views:
     spacing = 2 * kind.arc / NUM_CAMERAS_PER_ORBIT
     phase = rng.uniform(0, spacing, (kind.count, 1)) - kind.arc
     azimuth = phase + spacing * np.arange(NUM_CAMERAS_PER_ORBIT)
-    # Even strata, so that few orbits already cover the range.
+    # Stratified, so that few orbits already cover the range.
     strata = (np.arange(kind.count) + rng.uniform(size=kind.count)) / kind.count
     low, high = kind.elevation
     elevation = (low + (high - low) * strata)[:, None]

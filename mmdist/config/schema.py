@@ -1,8 +1,8 @@
 """The configuration of a run: one typed dataclass per room.
 
-Defaults come from `method.md`; the row is cited where there is one. The
-dataclasses are mutable because `ml_collections.config_flags` sets their fields
-(`--config.learner.learning_rate=2e-3`); a run treats them as constants.
+Defaults come from `docs/method.md`, whose section is cited where it says more.
+The dataclasses are mutable because `ml_collections.config_flags` sets their
+fields (`--config.learner.learning_rate=2e-3`); a run treats them as constants.
 """
 
 import dataclasses
@@ -10,20 +10,20 @@ import dataclasses
 
 @dataclasses.dataclass
 class NerfConfig:
-  """The conditional NeRF (method.md section 3).
+  """The conditional NeRF (docs/method.md, section 3).
 
   `heads` is the small one of the embedded default; see
   `mmdist.nerf.field.PRESETS` for `preface`, the paper's.
   """
 
-  code_size: int = 32  # C, joined to the input of every layer (N2).
+  code_size: int = 32  # C, joined to the input of every layer.
   nerf_depth: int = 5
   nerf_width: int = 64
   proposal_depth: int = 2
   proposal_width: int = 32
   num_proposal_samples: int = 32
   num_nerf_samples: int = 16
-  num_proposal_passes: int = 1  # 2 in quality mode (N5).
+  num_proposal_passes: int = 1  # 2 in quality mode.
   position_levels: int = 5  # On six icosahedron axes; `preface` has 12 on 3.
   viewdir_levels: int = 0  # 4 in `preface`; the heads are matte.
   icosahedron_axes: bool = True
@@ -33,7 +33,7 @@ class NerfConfig:
 
 @dataclasses.dataclass
 class ViewsConfig:
-  """Which views a step renders (method.md section 4)."""
+  """Which views a step renders (docs/method.md, section 4)."""
 
   num_views: int = 2  # V per step.
   resolution: int = 64  # H = W.
@@ -44,7 +44,7 @@ class ViewsConfig:
     default_factory=lambda: {'mouth': 4.0, 'eyes': 1.0, 'back': 1.5}
   )
   use_view_words: bool = True
-  prompt_prefix: str = ''  # The paper's is "A DSLR photo of" (A.3).
+  prompt_prefix: str = ''  # "A DSLR photo of" in MagicMirror, A.3.
 
 
 @dataclasses.dataclass
@@ -61,22 +61,22 @@ class MemoryConfig:
 
 @dataclasses.dataclass
 class PriorConfig:
-  """One diffusion prior and its proxy (method.md section 2)."""
+  """One diffusion prior and its proxy (docs/method.md, section 2)."""
 
   # A diffusers directory, an embedded name, or OWNER/NAME@COMMIT of a hub.
   directory: str = 'color'
   lora: str = ''  # A LoRA of your own (safetensors), part of the frozen model.
   lora_scale: float = 1.0
   channel: str = 'rgb'  # 'rgb' or 'normal'.
-  weight: float = 1.0  # Lambda of Eq 4 for the normal prior (O9).
-  guidance_scale: float = 8.0  # O15.
+  weight: float = 1.0  # Lambda of Eq. 4 for the normal prior.
+  guidance_scale: float = 8.0  # s in uncond + s (cond - uncond).
   prompt_template: str = '{prompt}'  # '{target}' is the text after "of".
   dtype: str = 'bfloat16'
-  rank: int = 4  # O17.
-  proxy_guidance_scale: float = 1.0  # O14.
-  objective: str = 'vsd'  # Or 'sds' (O1).
-  weighting: str = 'sigma2'  # O4.
-  proxy_noise: str = 'own'  # Or 'shared' (O12).
+  rank: int = 4  # Of the proxy's LoRA (MagicMirror, A.4).
+  proxy_guidance_scale: float = 1.0  # 2 when editing (MagicMirror, A.4).
+  objective: str = 'vsd'  # Or 'sds', which has no proxy.
+  weighting: str = 'sigma2'  # The name of w(t).
+  proxy_noise: str = 'own'  # Or 'shared': the score's t and noise.
   device: str = 'auto'
   num_gpus: float = 0.0  # Ray's reservation for the actor.
   memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
@@ -94,7 +94,7 @@ class ConceptConfig:
 
 @dataclasses.dataclass
 class NoiseConfig:
-  """The noise level t of the score (O16).
+  """The noise level t of the score (docs/method.md, section 2).
 
   The paper's range is 0.02 to 0.8. Below 0.5 the embedded priors answer with
   what they are shown, whatever the text: a hat that was asked for became one
@@ -111,17 +111,17 @@ class NoiseConfig:
 class LearnerConfig:
   """How the 3D representation moves."""
 
-  learning_rate: float = 3e-3  # O19; at 1e-3 the small MLP grows no hat.
+  learning_rate: float = 3e-3  # At 1e-3 the small MLP grows no hat.
   final_learning_rate_ratio: float = 0.2  # Exponential decay to this share.
   # The code's rate over the weights': it spans whole heads, they carve one.
   code_learning_rate_ratio: float = 10.0
   adam_b1: float = 0.9
   adam_b2: float = 0.99
-  proxy_learning_rate_ratio: float = 2.0  # LR_LoRA = 2 LR_NeRF (O17).
-  opacity_weight: float = 1e-2  # l1 on accumulated opacity (O18).
+  proxy_learning_rate_ratio: float = 2.0  # LR_LoRA / LR_NeRF.
+  opacity_weight: float = 1e-2  # l1 on accumulated opacity.
   regularizer_weight: float = 1.0  # The representation's own loss.
-  trainable: str = 'all'  # Or 'code' (N8).
-  start_code: str = 'mean'  # 'mean', 'random' or a subject's number (N9).
+  trainable: str = 'all'  # Or 'code', the latent code alone.
+  start_code: str = 'mean'  # 'mean', 'random' or a subject's number.
   chunk_size: int = 64  # Rays per chunk on each device.
   remat: bool = True  # Recompute in the backward pass.
   num_devices: int = 0  # 0: all local devices.
@@ -141,7 +141,7 @@ class CheckpointConfig:
 class FaultsConfig:
   """What a run puts up with before it stops."""
 
-  on_nonfinite: str = 'stop'  # Or 'reject': leave the step out (O23).
+  on_nonfinite: str = 'stop'  # Or 'reject': leave the step out.
   max_rejected: int = 5  # In a row.
   deadline_s: float = 1800.0  # For any answer; only this finds a hung prior.
   max_losses: int = 5  # Of one prior within the window.
@@ -175,7 +175,7 @@ class RunConfig:
 
   prompt: str = 'a portrait of a happy man with green skin and a red hat'
   concepts: list[ConceptConfig] = dataclasses.field(default_factory=list)
-  mode: str = 'sum'  # 'sum', 'perp' or 'renorm' (O21).
+  mode: str = 'sum'  # 'sum', 'perp' or 'renorm'; see composition.
   num_steps: int = 300
   seed: int = 0
   nerf_assets: str = 'nerf'  # A path, or the name of embedded weights.

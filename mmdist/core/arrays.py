@@ -36,8 +36,8 @@ class Renders:
 
   Attributes:
     rgb: [..., 3] in [0, 1], over the ray's background.
-    normals: [..., 3] world normals coloured (n + 1) / 2, over mid-grey 0.5
-      (method.md N6); mid-grey everywhere if they were not asked for.
+    normals: [..., 3] world normals coloured (n + 1) / 2, over mid-grey 0.5;
+      mid-grey everywhere if they were not asked for.
     acc: [...] accumulated opacity in [0, 1].
     depth: [...] expected distance along the ray, world units.
     regularizer: [...] the representation's own training loss per ray (for the

@@ -1,4 +1,4 @@
-"""How the pulls of several concepts on one image become one pull (O21).
+"""How the pulls of several concepts on one image become one pull.
 
 Pure arithmetic, in operators that numpy and torch spell alike, so a prior
 composes its concepts on its own device before it pulls the sum back to pixels.
@@ -14,10 +14,10 @@ MODES = ('sum', 'perp', 'renorm')
 def compose(pulls, weights: Sequence[float], mode: str = 'sum'):
   """Sums the pulls of M concepts with their signed weights.
 
-  `sum` is the paper's (method.md O6). In `perp` each negative concept first
-  loses its component along the summed positives, so that removing one thing
-  cannot undo another. In `renorm` every concept pulls on every view with a
-  root mean square of 1 before it is weighted; a pull of exactly zero stays
+  `sum` is the paper's (MagicMirror, Eq. 6). In `perp` each negative concept
+  first loses its component along the summed positives, so that removing one
+  thing cannot undo another. In `renorm` every concept pulls on every view with
+  a root mean square of 1 before it is weighted; a pull of exactly zero stays
   zero, since it has no direction.
 
   Args:

@@ -23,16 +23,16 @@ class ScoreRequest:
     step: optimisation step that asks, from 0.
     images: [V, H, W, 3] float32 in [0, 1]; normals are coloured (n + 1) / 2.
     prompts: per concept, V prompts with their view words.
-    plain_prompts: per concept, its text without view words (method.md O13).
-    weights: per concept, signed (alpha > 0 or -beta < 0, O6).
+    plain_prompts: per concept, its text without view words, for the proxy.
+    weights: per concept, signed (alpha > 0 or -beta < 0).
     guidance_scales: per concept, classifier-free guidance s in
-      uncond + s (cond - uncond) (O15).
+      uncond + s (cond - uncond).
     noise_levels: [V] float32 t in [0, 1].
     seed: decides the noise of the score and every draw of the proxy's fit.
     proxy_step: fits the proxy must have behind it when it answers.
-    proxy_learning_rate: learning rate of the fit that follows (O17).
+    proxy_learning_rate: learning rate of the fit that follows.
     mode: how the concepts' pulls are composed, one of
-      `mmdist.core.composition.MODES` (O21).
+      `mmdist.core.composition.MODES`.
   """
 
   step: int
@@ -58,7 +58,7 @@ class ScoreGradient:
     channel: the channel its images came from.
     cotangent: [V, H, W, 3] float32 dL/d image of the request's images, summed
       over concepts with their signed weights. L is a mean over views, pixels
-      and channels (O5), so it does not grow with the resolution.
+      and channels, so it does not grow with the resolution.
     proxy_step: fits the proxy had behind it when it answered.
     metrics: scalars; per concept i `norm_i`, `cosine_i` (with the sum), and
       `proxy_loss`, `seconds`.
@@ -116,11 +116,11 @@ class PriorSpec:
     channel: which renders it looks at.
     directory: a diffusers directory.
     dtype: 'float32', 'bfloat16' or 'float16', the frozen network's.
-    rank: LoRA rank of the proxy (O17).
-    proxy_guidance_scale: CFG of the proxy (O14); 1 runs no unconditional pass.
-    objective: 'vsd' (O2) or 'sds' (O1; no proxy).
-    weighting: name of w(t) (O4).
-    proxy_noise: 'own' or 'shared' draws for the fit (O12).
+    rank: LoRA rank of the proxy.
+    proxy_guidance_scale: CFG of the proxy; 1 runs no unconditional pass.
+    objective: 'vsd' or 'sds' (no proxy).
+    weighting: name of w(t) (docs/method.md, section 2, 'Weighting').
+    proxy_noise: 'own' or 'shared' draws of t and noise for the fit.
     device: torch device string; 'auto' takes CUDA where there is one.
     num_threads: torch threads of the process; 0 leaves them alone.
     lora: a LoRA of the user's own (safetensors), part of the frozen model.
@@ -151,7 +151,7 @@ class Prior(Protocol):
     """Answers; the proxy's fit on the same renders may come after."""
 
   def fit(self) -> Mapping[str, float]:
-    """Fits the proxy once, unsigned (O7), on the last request's renders."""
+    """Fits the proxy once, unsigned, on the last request's renders."""
 
   def save_proxy(self) -> ProxyState: ...
 

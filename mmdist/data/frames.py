@@ -11,7 +11,7 @@ import numpy as np
 from mmdist.core import shapes
 from mmdist.data import lenses
 
-# Blender leaves the suffix away.
+# Blender writes a picture's name without its suffix.
 _SUFFIXES = ('', '.png', '.jpg', '.jpeg')
 _CAMERA_MODELS = (
   'OPENCV',

@@ -110,7 +110,8 @@ def check(lens: Lenses, width: int, height: int) -> None:
     answer = undistort(points, lens)
     distorted, (xx, xy, yy) = _distort(answer, lens.distortion)
     error = np.abs(distorted - points) * lens.focal
-    # A fold has a negative determinant beyond it, and a turn two signs.
+    # Where the picture is folded over, the determinant of the Jacobian is
+    # negative; where it is turned by 180 degrees, its trace is.
     unfolded = (xx * yy - xy * xy > 0) & (xx + yy > 0)
   if not np.all((error < _MAX_ERROR_PIXELS) & unfolded[..., None]):
     words = ', '.join(f'{value:g}' for value in lens.distortion)

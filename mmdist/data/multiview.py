@@ -12,8 +12,8 @@ Poses are taken as they stand, neither centred nor scaled. The world must be
 the house's: +y up (Blender's and nerfstudio's own is +z), the face along +z,
 the head at the origin with a radius of about 1. What lies beyond the ball of
 `camera.SCENE_RADIUS` cannot be learned, so subjects must be cut out: by
-opacity, or by masks that are white where the subject is. (nerfstudio does not
-look where a mask is black; here, nothing is there.)
+opacity, or by masks that are white where the subject is. (For nerfstudio a
+black mask means "unknown"; here it means "empty".)
 """
 
 from collections.abc import Iterator, Sequence

@@ -19,7 +19,7 @@ from mmdist.data import picture_files
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP')
-MIN_PICTURES = 5  # As few as the paper gets by with (method.md section 5).
+MIN_PICTURES = 5  # As few as the paper gets by with (MagicMirror, A.2).
 MIN_SIDE = 32  # Pixels; below, there is nothing to learn from.
 _MARGIN = 0.12  # Around the subject, as a share of its larger side.
 _DIFFERS = 24  # Of 255, from the border's median, to be the subject.
@@ -205,7 +205,8 @@ def find_subject(rgba: np.ndarray) -> Box:
     )
     ground = np.median(border, axis=0)
     inside = np.abs(rgba[..., :3] - ground).max(-1) > _DIFFERS
-    # Of a plain background hardly anything differs: else nothing is known.
+    # Where the border is not of one colour, the background is cluttered, and
+    # the subject cannot be told from it: take the whole picture.
     if (np.abs(border - ground).max(-1) > _DIFFERS).mean() > 0.25:
       inside = np.ones((height, width), bool)
   rows, columns = (np.flatnonzero(inside.mean(axis) > 0.01) for axis in (1, 0))
@@ -222,7 +223,8 @@ def find_subject(rgba: np.ndarray) -> Box:
 def _squared(box: Sequence[int], size: tuple[int, int], margin: float) -> Box:
   """Returns the square around a box, moved inside where it fits.
 
-  Larger than the picture's shorter side, it sticks out; `_cut` fills up.
+  A square larger than the picture's shorter side sticks out of it; `_cut` fills
+  what is missing.
   """
   left, top, right, bottom = box
   side = round(max(right - left, bottom - top) * (1 + 2 * margin))

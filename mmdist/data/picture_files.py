@@ -85,7 +85,7 @@ def _open(path: pathlib.Path) -> Image.Image:
       'copy it again.'
     ) from error
   if orientation not in (0, 1):
-    # Whether a pose is that of the turned picture, nobody can tell.
+    # Nobody can tell whether the pose was measured before or after the turn.
     raise ValueError(
       f'{path} is to be turned by its EXIF orientation {orientation}; save it '
       'as its poses see it, without that tag.'

@@ -24,7 +24,8 @@ class PixelStream:
   """An endless iterator of `PixelBatch`es with a state that can be saved.
 
   Subjects are numbered as in the set. Rays are drawn uniformly over subjects,
-  their cameras and the pixels (method.md N7), and each gets a grey background.
+  their cameras and the pixels (MagicMirror, section 3.1), and each gets a grey
+  background.
   """
 
   def __init__(
@@ -50,7 +51,7 @@ class PixelStream:
     self._background = background
     self._pictures = _trained_pictures(multiview_set, trained)
     self._hash = self._hash_pipeline()
-    # As many as an epoch can count: nobody will draw them all.
+    # An epoch so long that no training reaches its end.
     dataset = grain.MapDataset.range(2**62).map(self.draw)
     self._iterator = iter(
       dataset.to_iter_dataset(

@@ -46,7 +46,7 @@ class PriorFailed(PriorFault):
 
 
 class PriorNotFinite(PriorFailed):
-  """A prior's answer, or its fit, holds NaN or infinity (method.md O23)."""
+  """A prior's answer, or its fit, holds NaN or infinity."""
 
 
 class PriorLost(PriorFault):

@@ -107,7 +107,7 @@ def log_likelihood(
   view_words: Sequence[str],
   candidates: Sequence[Mapping[str, object]],
 ) -> np.ndarray:
-  """Says how well each of K descriptions fits [N, H, W, 3] pictures of a head.
+  """Returns how well K descriptions fit [N, H, W, 3] pictures of a head.
 
   Returns:
     [K]: the mean over what a description names of the mean over views of the

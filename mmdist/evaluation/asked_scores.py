@@ -164,7 +164,7 @@ def _portraits(avatar, params, size: int) -> np.ndarray:
 
 
 def add_preferences(rows: Sequence[dict[str, Any]]) -> None:
-  """Says in each row how it does against the first run of the same prompt.
+  """Adds to each row how it does against the first run of the same prompt.
 
   PickScore compares pictures of one text, so a run whose prompt no run before
   it has is compared with none.

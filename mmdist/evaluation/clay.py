@@ -6,7 +6,8 @@ from mmdist.evaluation import agreement
 from mmdist.heads import rendering as head_rendering
 
 COLOR = np.float32([0.80, 0.57, 0.42])
-LIGHT = np.float32(head_rendering.LIGHT)  # As the training pictures are lit.
+# The light of the pictures that the judge was trained on.
+LIGHT = np.float32(head_rendering.LIGHT)
 
 
 def light(normals: np.ndarray) -> np.ndarray:
@@ -20,7 +21,8 @@ def light(normals: np.ndarray) -> np.ndarray:
   """
   directions = 2 * np.asarray(normals, np.float32) - 1
   length = np.linalg.norm(directions, axis=-1, keepdims=True)
-  # Between the background, of no length, and a surface, of length 1.
+  # Normals have length 1 on a surface and 0 in the background; what lies
+  # between is an edge, and is blended.
   surface = np.clip(2 * length - 0.5, 0, 1)
   lit = 0.35 + 0.65 * np.clip(directions @ LIGHT, 0, 1)[..., None]
   return surface * lit * COLOR + (1 - surface) * agreement.BACKGROUND

@@ -157,7 +157,8 @@ def _load_image_settings(folder: pathlib.Path) -> clip_images.ImageSettings:
 
 
 def _load_tokenizer(folder: pathlib.Path):
-  # Without its files transformers makes an empty one and says nothing.
+  # Where the files are missing, transformers makes an empty tokenizer without
+  # an error.
   if not any(
     all((folder / name).is_file() for name in names) for names in _TOKENIZERS
   ):

@@ -19,9 +19,10 @@ from mmdist.heads import captions
 from mmdist.heads import subjects
 
 NUM_TRUE_HEADS = 6
-NUM_STRANGERS = 99  # Whom an edit could be taken for.
-_FAMILY = 77  # Of no training, as
-_STRANGERS = 79  # this one.
+NUM_STRANGERS = 99  # Other heads that an edit is compared with.
+# Seeds of two families of heads that no network was trained on.
+_FAMILY = 77
+_STRANGERS = 79
 _NAME = re.compile(r'(\d+):(\d+)(:neutral)?')
 
 
@@ -34,7 +35,7 @@ def read_head(text: str, flag: str) -> subjects.Head:
   """Returns the procedural head that FAMILY:INDEX[:neutral] names.
 
   The first form is what `launchers.heads` knows a head by, the second is what
-  the NeRF is pretrained on (N7).
+  the NeRF is pretrained on.
 
   Args:
     text: the name.
@@ -106,7 +107,7 @@ def true_normal_noise_deg(
 ) -> float:
   """Returns the normal noise of heads that have all of `shown`.
 
-  Hair and brims are no noise, but are not smooth either.
+  Even true heads have some: hair and brims are not smooth.
   """
   return float(
     np.mean(
@@ -132,7 +133,7 @@ def identity(
   subject: subjects.Head,
   prompt: str,
 ) -> dict[str, float | int]:
-  """Says how far an edit still shows its subject.
+  """Measures how far an edit still shows its subject.
 
   What counts is every visible attribute of the subject that the sentence does
   not change.

@@ -110,7 +110,8 @@ def train(
   hard = np.flatnonzero(
     ((pictures.labels != UNKNOWN) & (weights.numpy() > 1)).any(1)
   )
-  # Dropout draws from torch's global generator: from a seed, and lent.
+  # Dropout draws from torch's global generator, which is seeded here and put
+  # back afterwards.
   with torch.random.fork_rng(devices=[]):
     torch.manual_seed(seeds.derive_seed(training.seed, 0, 'dropout'))
     for step in range(training.num_steps):
@@ -173,7 +174,7 @@ def disturb(
     return torch.from_numpy(values.astype(np.float32))
 
   pixels = rgba[:, :3] + (1 - rgba[:, 3:]) * draw(*background, 1, 1, 1)
-  # Zoom and shift: results do not sit in the frame as neatly as renders.
+  # Zoom and shift, since results are not centred in the frame as renders are.
   theta = torch.zeros(count, 2, 3)
   theta[:, 0, 0] = theta[:, 1, 1] = draw(0.92, 1.10)
   theta[:, :, 2] = draw(-0.06, 0.06, 2)

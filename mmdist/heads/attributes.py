@@ -130,8 +130,9 @@ CHOICES: dict[str, tuple] = {
   'shirt_color': tuple(OBJECT_COLORS),
 }
 
-# No prior is ever trained on these; what it makes of them shows whether it
-# composes words or remembers pictures. The judge, a ruler, does know them.
+# Combinations that no prior is trained on. What a prior draws for them shows
+# whether it composes words or remembers pictures. The judge is trained on them
+# too, since it has to recognise them.
 HELD_OUT = (
   {'skin': 'green', 'hat_color': 'red'},
   {'skin': 'blue', 'hat_color': 'yellow'},

@@ -18,9 +18,9 @@ from mmdist.heads import siblings as head_siblings
 
 BACKGROUND = (0.35, 1.0)  # Greys; optimisation draws from the same range.
 REFRESH_EVERY = 400  # Steps between looks for new shards.
-# Drawn less often than they were rendered: little is learned from them.
+# View word -> weight: these views teach little, so they are drawn less often.
 EMPHASIS = {'back': 0.5, 'hair': 0.5, 'chest': 0.5}
-# So much of a batch is families, each under one noise.
+# The share of a batch that is families; a family shares one noise.
 SIBLINGS_SHARE = 0.6
 
 
@@ -54,8 +54,8 @@ class HeadBatches:
     self._refresh()
 
   def _refresh(self) -> None:
-    """Reads shards that are new; ranks share them out."""
-    # In the order of their names, so that a resumed run draws the same.
+    """Reads shards that are new; each rank reads its own part of them."""
+    # Sorted by name, so that a resumed run draws the same.
     self._shards, self._siblings = (
       [self._read(path) for path in self._share_of(paths)]
       for paths in (
@@ -87,7 +87,8 @@ class HeadBatches:
     ]
     images, texts, families = [], [], []
     for number, (shard, indices) in enumerate(rows):
-      # Of a family all captions leave the same out, over the same grey.
+      # One seed for a whole family: all its captions leave out the same
+      # attributes, and all its pictures have the same grey background.
       seed = int(rng.integers(2**32))
       for i in indices:
         twin = seeds.generator(self._seed, seed, 'caption and grey')

@@ -16,8 +16,9 @@ from mmdist.heads import wear as head_wear
 
 COLOR_PREFIX = 'a portrait of'
 NORMAL_PREFIX = 'a [w] face map of'
-# What a prior of 40 tokens reads between the two ends of a text.
-MAX_WORDS = 38  # Commas are words.
+# A prior reads 40 tokens, of which two mark the start and the end of a text.
+# A comma is a word of its own.
+MAX_WORDS = 38
 STYLE_PREFIXES = ('a photo of', 'a dslr photo of')
 
 
@@ -108,7 +109,8 @@ def _phrases(attributes, rng=None):
   """Returns (phrase, probability that a caption says it)."""
   a, phrases = attributes, []
   by_name = head_attributes.NAMES.index(a.name) > 0
-  usual = 0.25 if by_name else 1.0  # A joker's green hair goes without saying.
+  # Captions rarely say what a name implies, such as a joker's green hair.
+  usual = 0.25 if by_name else 1.0
   fantasy = a.skin in head_attributes.FANTASY_SKINS
   phrases.append((f'{a.skin} skin', (0.9 if fantasy else 0.6) * usual))
   phrases.append((_hair_phrase(a, rng), 0.75 * usual))
@@ -127,7 +129,7 @@ def _phrases(attributes, rng=None):
     phrases.append(('pointed ears', 0.9 * usual))
   if a.red_nose:
     phrases.append(('a red nose', 0.9 * usual))
-  if rng is not None:  # Small things: never in the full sentence.
+  if rng is not None:  # Details that the full sentence leaves out.
     phrases.append((f'{a.eye_color} eyes', 0.12))
     phrases.append(
       (f'a {a.shirt_color} shirt'.replace('a orange', 'an orange'), 0.35)

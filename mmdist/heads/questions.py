@@ -28,7 +28,7 @@ VISIBLE_FROM = {
   'red_nose': ('front', 'nose'),
   'view': orbits.VIEW_WORDS,
 }
-# What a hat or a horn does to the shape: measured with and without normals.
+# Attributes that change the shape of a head, so that normals show them too.
 GEOMETRY = ('hat', 'horns', 'glasses', 'beard', 'headphones', 'pointed_ears')
 
 

@@ -1,8 +1,8 @@
 """Signed distances of simple solids, and how they blend.
 
-Owns the vocabulary that `mmdist.heads.geometry` and `head_wear` are written
-in. All take coordinates of any shape and return distances of that shape, world
-units, negative inside.
+Owns the vocabulary that `mmdist.heads.geometry` and `mmdist.heads.wear` are
+written in. All take coordinates of any shape and return distances of that
+shape, world units, negative inside.
 """
 
 import jax

@@ -53,7 +53,7 @@ def write_siblings(
 ) -> pathlib.Path:
   """Renders one shard of siblings, unless it is there; whole or not at all.
 
-  `kinds` is what families may differ in; see `head_siblings.sample_family`.
+  `kinds` is what families may differ in; see `siblings.sample_family`.
   """
   path = folder / f'siblings_{number:05d}.npz'
   if path.exists():
@@ -64,7 +64,7 @@ def write_siblings(
     family = head_siblings.sample_family(rng, kinds)
     views += [orbits.draw(1, rng, family.emphasis)] * len(family.attributes)
     people += [
-      # The same numbers again for each of them: one body.
+      # The same seed for every sibling, so that they have one body.
       subjects.make_head(a, seeds.generator(seed, i, 'body of siblings'))
       for a in family.attributes
     ]

@@ -1,7 +1,8 @@
 """Families: heads that differ in one thing, so that its word can be learned.
 
-Who a head is changes its picture more than most words do. Within a family, of
-one body from one view, only the word is left to tell the pictures apart.
+Two random heads differ in identity and view more than in most words. The
+pictures of a family share one body and one view, so that only one word tells
+them apart.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from mmdist.heads import geometry as head_geometry
 from mmdist.heads import wear as head_wear
 
 FAMILY_SIZE = 5
-EXPRESSIONS_SHARE = 0.5  # They are the smallest in a picture.
+EXPRESSIONS_SHARE = 0.5  # Of all families: expressions are the hardest to see.
 BARE = {'hat': '', 'horns': False, 'headphones': False, 'glasses': ''}
 
 # Where a family is looked at; see `orbits.cumulative_odds`.
@@ -117,7 +118,8 @@ def _beards(rng):
   return [plain | change for change in changes]
 
 
-# What changes within a family -> changes to its first draw.
+# Kind of family -> draws the changes that turn the first sibling into each of
+# the others.
 VARIATIONS: dict[str, Callable] = {
   'expression': _one_of_each('expression', head_attributes.EXPRESSIONS),
   'skin': _one_of_each('skin', head_attributes.SKINS),

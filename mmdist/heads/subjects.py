@@ -1,7 +1,7 @@
 """Procedural heads: people and characters drawn from a seed.
 
 Owns the public face of the family: a `Head` is attributes (in words) plus the
-numbers they became. `head_attributes` decides which heads exist,
+numbers they became. `attributes` decides which heads exist,
 `geometry` what they look like, `rendering` takes the pictures.
 """
 
@@ -164,7 +164,7 @@ def multiview_set(
     num_subjects: M, heads 0 to M - 1 of the family.
     num_cameras: K; beyond the rig's 13 they stand at random.
     resolution: H = W, a multiple of 4.
-    neutral: plain subjects, as the conditional NeRF learns from (N7).
+    neutral: plain subjects, as the conditional NeRF learns from.
   """
   images, poses, tans = [], [], []
   for index in range(num_subjects):

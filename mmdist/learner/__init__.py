@@ -1,1 +1,1 @@
-"""Moves a 3D representation along the priors' summed pull."""
+"""Moves a 3D representation by the priors' summed cotangents."""

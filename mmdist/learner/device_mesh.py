@@ -79,8 +79,8 @@ def local_layout(num_devices: int = 0) -> Layout:
       f' {len(devices)} {devices[0].platform} device(s); give 0 for all.'
     )
   devices = devices[: num_devices or len(devices)]
-  # Explicit axes, the default of `make_mesh`, reject `lax.map` over a sharded
-  # axis.
+  # `make_mesh` has explicit axes by default, and these reject `lax.map` over a
+  # sharded axis.
   mesh = jax.make_mesh(
     (len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,)
   )

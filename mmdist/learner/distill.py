@@ -1,9 +1,10 @@
-"""The learner's two halves of a step: render to ask, pull the answer back.
+"""The learner's two halves of a step: render, and take the answer back.
 
 `make_learner` turns any 3D representation (`init`, `render`) into functions of
 a `TrainState`. Rays go through in chunks, dealt out over the devices, and
 nothing is kept between the halves: the second renders again, with the same
-jitter, and pulls the summed cotangent through (method.md O6, O18).
+jitter, and takes the summed cotangent back through the render (docs/method.md,
+section 2, 'Composition').
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ class TrainState:
     step: [] int32 updates behind it.
     params: the representation's parameters.
     opt_state: the optimiser's.
-    rejected: [] int32 of those steps, how many changed nothing (O23).
+    rejected: [] int32 of those steps, how many changed nothing.
   """
 
   step: jax.Array
@@ -84,7 +85,7 @@ class Learner:
     render_views: (state, batch) -> ViewRenders.
     apply_cotangents: (state, batch, {channel: [V, H, W, 3]}) -> (state,
       statistics). Raises ValueError for a cotangent of the wrong shape or
-      channel, FloatingPointError for numbers that are not finite (O23).
+      channel, FloatingPointError for numbers that are not finite.
     skip: state -> state after a step that changed nothing.
   """
 
@@ -127,7 +128,7 @@ def make_learner(
     representation.render, with_normals=with_normals
   )
   render = passes.make_render(render_chunk, run, layout)
-  pull = passes.make_pull(render_chunk, run, layout)
+  vjp = passes.make_vjp(render_chunk, run, layout)
 
   @jax.jit
   def update(state: TrainState, gradient) -> TrainState:
@@ -144,7 +145,8 @@ def make_learner(
     state = TrainState(
       jnp.int32(0), params, optimizer.init(params), jnp.int32(0)
     )
-    # By way of the host: a weakly typed leaf would compile every step twice.
+    # Through the host, which drops weak types: with a weakly typed leaf every
+    # function would be compiled a second time at step 1.
     return layout.replicate(jax.device_get(state))
 
   def render_views(state: TrainState, batch: ViewBatch) -> ViewRenders:
@@ -160,7 +162,7 @@ def make_learner(
     state: TrainState, batch: ViewBatch, cotangents: Mapping[str, np.ndarray]
   ) -> tuple[TrainState, dict[str, float]]:
     cotangents = _checked(cotangents, channels, batch, run.views.resolution)
-    gradient, *numbers = pull(state.params, *_inputs(batch), cotangents)
+    gradient, *numbers = vjp(state.params, *_inputs(batch), cotangents)
     stats = _statistics(batch.step, run, cotangents, *numbers)
     return update(state, gradient), stats
 
@@ -184,7 +186,7 @@ def _checked(
   batch: ViewBatch,
   resolution: int,
 ) -> dict[str, np.ndarray]:
-  """Returns a cotangent for each channel; nobody's pull is zero."""
+  """Returns a cotangent per channel: zeros where no prior has answered."""
   unknown = sorted(set(cotangents) - set(channels))
   if unknown:
     raise ValueError(
@@ -194,13 +196,13 @@ def _checked(
   shape = (len(batch.views), resolution, resolution, 3)
   for channel, cotangent in cotangents.items():
     shapes.check_shape(f'the cotangent of {channel}', cotangent, shape)
-    _check_finite(batch.step, f'summed pull on {channel}', cotangent)
+    _check_finite(batch.step, f'summed cotangent on {channel}', cotangent)
   zeros = np.zeros(shape, np.float32)
   return {channel: cotangents.get(channel, zeros) for channel in channels}
 
 
 def _check_finite(step: int, what: str, values) -> None:
-  """Raises FloatingPointError unless all values are finite (O23)."""
+  """Raises FloatingPointError unless all values are finite."""
   bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
   if bad:
     raise FloatingPointError(
@@ -224,7 +226,9 @@ def _statistics(
   regularizer = config.regularizer_weight * float(parts['regularizer'])
   squares = [float(norm) ** 2 for norm in jax.tree.leaves(norms)]
   return {
-    'loss': sum(map(pull_loss, cotangents.values())) + opacity + regularizer,
+    'loss': sum(map(cotangent_loss, cotangents.values()))
+    + opacity
+    + regularizer,
     'loss/opacity': opacity,
     'loss/regularizer': regularizer,
     'mean_opacity': float(parts['opacity']),
@@ -233,11 +237,12 @@ def _statistics(
   }
 
 
-def pull_loss(cotangent: np.ndarray) -> float:
-  """Returns half the mean square of a pull, the loss whose gradient it is.
+def cotangent_loss(cotangent: np.ndarray) -> float:
+  """Returns a loss whose gradient with respect to the pixels is the cotangent.
 
-  With x the pixels and p the pull held fixed at x, the gradient of
-  mean((x - (x - p))^2) / 2 in x is p / size, the cotangent (method.md O5).
+  With pixels x and a target x - r that is held fixed, the gradient of
+  mean((x - target)^2) / 2 is r / size. For r = size * cotangent that is the
+  cotangent, and the loss is half the mean square of r.
   """
   values = np.asarray(cotangent, np.float64).ravel()
   return float(0.5 * values.size * (values @ values))

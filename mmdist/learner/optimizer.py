@@ -9,11 +9,11 @@ TRAINABLE = ('all', 'code')
 
 
 def learning_rate_at(config: schema.LearnerConfig, num_steps: int, step):
-  """Returns the learning rate of one step (method.md O19).
+  """Returns the learning rate of one step.
 
   Decays exponentially from `learning_rate` to `final_learning_rate_ratio` of
   it at `num_steps`. `step` may be an int or a traced array, so that the
-  optimiser and the proxies (O17) follow one law.
+  optimiser and the proxies follow one law.
   """
   ratio = config.final_learning_rate_ratio
   return config.learning_rate * ratio ** (step / max(num_steps, 1))
@@ -22,7 +22,10 @@ def learning_rate_at(config: schema.LearnerConfig, num_steps: int, step):
 def proxy_learning_rate_at(
   config: schema.LearnerConfig, num_steps: int, step: int
 ) -> float:
-  """Returns LR_LoRA, by default 2 x LR_NeRF at every step (O17)."""
+  """Returns LR_LoRA, by default 2 x LR_NeRF at every step.
+
+  Source: MagicMirror, A.4.
+  """
   rate = learning_rate_at(config, num_steps, step)
   return float(config.proxy_learning_rate_ratio * rate)
 
@@ -30,7 +33,7 @@ def proxy_learning_rate_at(
 def make_optimizer(
   config: schema.LearnerConfig, num_steps: int
 ) -> optax.GradientTransformation:
-  """Builds Adam over everything, or over the latent code alone (N8).
+  """Builds Adam over everything, or over the latent code alone.
 
   The code moves `code_learning_rate_ratio` times as fast as the weights.
 

@@ -1,7 +1,9 @@
-"""The two compiled passes of a step: render, and pull a cotangent back.
+"""The two compiled passes of a step: the render, and its vjp.
 
 Both cast the same rays, cut them into the same chunks and jitter them with the
-same keys, so the second differentiates exactly the pictures of the first.
+same keys, so the second differentiates exactly the pictures of the first. The
+vjp (vector-Jacobian product) takes dL/d image back through the render to
+dL/d params, without storing anything between the passes.
 """
 
 import jax
@@ -42,8 +44,8 @@ def make_render(
   return render
 
 
-def make_pull(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
-  """Returns the jitted second pass: render again, pull back.
+def make_vjp(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
+  """Returns the jitted second pass: it renders again, and differentiates.
 
   It maps (params, cameras, backgrounds, key, {channel: [V, H, W, 3]}) to the
   gradient, the norm of each of its leaves, and the parts of the loss.
@@ -56,15 +58,15 @@ def make_pull(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
     images = {'rgb': renders.rgb, 'normal': renders.normals}
     opacity = jnp.sum(chunk.mask * renders.acc) / num_pixels
     regularizer = jnp.sum(chunk.mask * renders.regularizer) / num_pixels
-    # A cotangent is dL/d pixel already: its inner product with the render has
-    # the gradient asked for, and a value that means nothing.
+    # A cotangent is dL/d pixel already. The gradient of its inner product with
+    # the render is the vjp; the value of that product means nothing.
     loss = sum(jnp.vdot(cotangents[name], images[name]) for name in cotangents)
-    loss += config.opacity_weight * opacity  # l1, for acc >= 0 (O18).
+    loss += config.opacity_weight * opacity  # l1, as acc >= 0.
     loss += config.regularizer_weight * regularizer
     return loss, {'opacity': opacity, 'regularizer': regularizer}
 
   @jax.jit
-  def pull(params, cameras, backgrounds, key, cotangents):
+  def vjp(params, cameras, backgrounds, key, cotangents):
     num_pixels = len(backgrounds) * resolution**2
     sizes = (config.chunk_size, layout.num_devices)
     chunks = chunks_lib.cast(cameras, backgrounds, resolution, *sizes)
@@ -85,11 +87,11 @@ def make_pull(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
     norms = jax.tree.map(lambda leaf: jnp.linalg.norm(leaf.ravel()), gradient)
     return gradient, norms, parts
 
-  return pull
+  return vjp
 
 
 def _sum_gradients(loss, params, sharded, layout):
-  """Sums the chunks' gradients; one chunk's activations are alive at a time.
+  """Sums the chunks' gradients; only one chunk's activations are in memory.
 
   The same numbers as `jax.checkpoint` around a mapped render, which would
   render every chunk once more for a value that nobody reads.

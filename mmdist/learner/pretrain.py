@@ -1,4 +1,4 @@
-"""Pretraining of the conditional NeRF on many photographed subjects (N7).
+"""Pretraining of the conditional NeRF on many photographed subjects.
 
 Every subject has a learnable code (GLO); rays come from all subjects and
 cameras at once. Where pixels come from is the launcher's business: a step
@@ -34,12 +34,12 @@ class PretrainConfig:
 
   nerf: schema.NerfConfig = dataclasses.field(default_factory=schema.NerfConfig)
   seed: int = 0
-  # The pictures; the first three are for procedural heads only. Of real sets
-  # too, the last subjects of `num_unseen_subjects` are kept aside.
+  # The pictures. The first three fields are for procedural heads only; a set of
+  # photographs has its own numbers.
   num_subjects: int = 360
-  num_cameras: int = 14  # 13 to train on (N7), and one held out.
+  num_cameras: int = 14  # 13 to train on, as in the paper; one held out.
   resolution: int = 64
-  num_unseen_subjects: int = 8  # The last ones; only their codes are fitted.
+  num_unseen_subjects: int = 8  # Kept aside, of any set: codes only.
   background: tuple[float, float] = (0.35, 1.0)
   # The optimisation.
   num_steps: int = 7000
@@ -53,7 +53,7 @@ class PretrainConfig:
   opacity_weight: float = 0.1
   code_weight: float = 1e-4
   num_code_steps: int = 400  # For unseen subjects.
-  code_learning_rate: float = 3e-2  # As O19 has it for the code alone.
+  code_learning_rate: float = 3e-2  # MagicMirror, A.4, for the code alone.
   checkpoint_every: int = 500
 
 
@@ -107,7 +107,7 @@ def make_pretraining(
     params = dict(representation.init(_key(config, 'networks')))
     code = params.pop('code')
     shape = (num_subjects, code.shape[-1])
-    # Small, so that subjects start as one head and part as they must.
+    # Small, so that all subjects start as nearly the same head.
     params['codes'] = 0.1 * jax.random.normal(_key(config, 'codes'), shape)
     return _state(params, optimizer)
 
@@ -145,8 +145,8 @@ def fit_codes(
   codes = jnp.tile(mean, (num_subjects, 1))
   state = _state({**params, 'codes': codes}, optimizer)
   for _ in range(config.num_code_steps):
-    # One step in flight: on the devices of one CPU two all-reduces can each
-    # hold the thread that the other waits for, and neither ever ends.
+    # One step at a time: on the devices of one CPU, two all-reduces can each
+    # hold the thread that the other waits for, and then neither ever ends.
     state, _ = jax.block_until_ready(step(state, next(batches)))
   return state.params['codes']
 

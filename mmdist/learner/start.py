@@ -11,12 +11,13 @@ from mmdist.core import asset_paths
 from mmdist.core import seeds
 from mmdist.nerf import pretrained
 
-# Sampling may differ from the pretrained network's; the rest is its shape.
+# Prefixes of the fields that may differ from those of the pretrained network:
+# how it is sampled. All others are its shape.
 _SAMPLING_FIELDS = ('num_',)
 
 
 def load_params(run: schema.RunConfig) -> dict:
-  """Returns the parameters that a run begins from (method.md N9).
+  """Returns the parameters that a run begins from.
 
   Raises:
     FileNotFoundError, ValueError: no such assets, or of another shape.
@@ -39,7 +40,7 @@ def load_params(run: schema.RunConfig) -> dict:
 def start_params(
   weights: Mapping, codes: np.ndarray, start_code: str, seed: int
 ) -> dict:
-  """Joins pretrained weights with the code of a start head (method.md N9).
+  """Joins pretrained weights with the code of a start head.
 
   Args:
     weights: the representation's parameters without 'code'.

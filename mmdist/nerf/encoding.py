@@ -1,7 +1,7 @@
 """Encodings of Gaussians in space and of view directions.
 
-Owns which frequencies a network sees (method.md N3) and along which axes. The
-Gaussians themselves come from `mmdist.nerf.volume`.
+Owns which frequencies a network sees, and along which axes. The Gaussians
+themselves come from `mmdist.nerf.volume`.
 """
 
 import jax
@@ -19,7 +19,7 @@ def projection_axes(icosahedron: bool) -> np.ndarray:
   Args:
     icosahedron: the 6 axes through opposite vertices of an icosahedron, or
       x, y, z. Few levels on x, y, z print a grid into the normals, which the
-      6 axes do not; the paper-size network uses x, y, z (N3).
+      6 axes do not; the paper-size network uses x, y, z.
   """
   if not icosahedron:
     return np.eye(3, dtype=np.float32)
@@ -74,7 +74,7 @@ def encode_viewdirs(viewdirs, num_levels: int) -> jax.Array:
 
   Args:
     viewdirs: [..., 3] unit vectors.
-    num_levels: L >= 0 (4 in the paper, N3).
+    num_levels: L >= 0 (4 in the paper).
   """
   scales = 2.0 ** np.arange(num_levels, dtype=np.float32)
   phases = viewdirs[..., None, :] * scales[:, None]

@@ -23,7 +23,7 @@ from mmdist.nerf import volume
 
 PRESETS: dict[str, schema.NerfConfig] = {
   'heads': schema.NerfConfig(),
-  # The paper's sizes (N1 to N4).
+  # The paper's sizes (MagicMirror, A.1).
   'preface': schema.NerfConfig(
     code_size=512,
     nerf_depth=8,
@@ -37,12 +37,13 @@ PRESETS: dict[str, schema.NerfConfig] = {
     icosahedron_axes=False,
   ),
 }
-# Share of the samples that go anywhere along the ray, so that a proposal that
-# sees nothing yet can be corrected.
+# Share of the samples that are spread evenly along the ray, so that a proposal
+# that has missed a surface can still be corrected.
 RESAMPLE_PADDING = 0.05
-# Standard deviation of the ball that stands for a point: a quarter of a pixel
-# of a 64-pixel picture of the head. Sharper than anything the networks were
-# trained on, their highest frequencies are noise.
+# Standard deviation of the Gaussian that stands for a point of a mesh: a
+# quarter of a pixel of a 64-pixel picture of the head. With a smaller one the
+# highest frequencies of the encoding, which training only sees faded, would be
+# noise.
 POINT_SPREAD = 0.008
 
 
@@ -66,7 +67,10 @@ class ConditionalNerf:
 
 
 def quality(config: schema.NerfConfig) -> schema.NerfConfig:
-  """Returns the config of quality mode: same weights, slow renders (N5)."""
+  """Returns the config of quality mode: same weights, slow renders.
+
+  Source: MagicMirror, A.1.
+  """
   return dataclasses.replace(
     config,
     num_proposal_passes=2,
@@ -76,7 +80,7 @@ def quality(config: schema.NerfConfig) -> schema.NerfConfig:
 
 
 def conditional_nerf(config: schema.NerfConfig) -> ConditionalNerf:
-  """Builds the conditional NeRF (method.md section 3).
+  """Builds the conditional NeRF (docs/method.md, section 3).
 
   In `params`, 'code' may be one code per ray, [N, C], instead of [C]; that is
   how pretraining renders many subjects at once.
@@ -229,7 +233,7 @@ def _density(networks, params, points):
     means=points[:, None],
     along=spread,
     across=spread,
-    # Round, so any unit direction will do.
+    # The Gaussian is isotropic, so any unit direction will do.
     directions=jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), points.shape),
   )
   raw, _ = networks.raw_density(params, gaussians, gaussians.means)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from mmdist.nerf import stepfun
 
-_EPSILON = 1e-3  # Weights below it are of no interest to the proposals.
+# Weights below it hardly count: proposals need not cover them.
+_EPSILON = 1e-3
 
 
 def interlevel(posts, weights, proposal_posts, proposal_weights) -> jax.Array:
@@ -32,7 +33,7 @@ def interlevel(posts, weights, proposal_posts, proposal_weights) -> jax.Array:
 
 
 def reconstruction(rgb, target) -> jax.Array:
-  """Returns the mean squared error of [N, 3] colours (N7)."""
+  """Returns the mean squared error of [N, 3] colours."""
   return jnp.mean(jnp.square(rgb - target))
 
 

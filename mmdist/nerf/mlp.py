@@ -1,4 +1,4 @@
-"""The networks of the conditional NeRF; the code joins every layer (N2)."""
+"""The networks of the conditional NeRF; the code joins every layer."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,12 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-# Pre-activations have a spread of about 1: half of it is round.
+# The b of squareplus: it rounds the kink within about half a unit of 0, and
+# pre-activations have a standard deviation of about 1.
 _SMOOTHNESS = 0.25
 _hidden_init = nn.initializers.he_normal()
-# Small first outputs: thin fog of one grey, from which any head can condense.
+# First outputs are close to zero: a thin, uniform density of one grey, from
+# which any head can form.
 _output_init = nn.initializers.variance_scaling(0.1, 'fan_in', 'normal')
 _code_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
@@ -18,9 +20,9 @@ def squareplus(x) -> jax.Array:
   """A smooth ReLU, (x + sqrt(x^2 + 1/4)) / 2.
 
   Normals are gradients of the density, so with ReLUs they jump wherever a unit
-  switches, and what the jumps contribute is lost to their derivative: the pull
-  of a normal prior would be wrong by factors. (The paper, after mip-NeRF 360,
-  has ReLUs.)
+  switches, and what the jumps contribute is lost to their derivative: the
+  gradient of a normal prior would be wrong by factors. (The paper, after
+  mip-NeRF 360, has ReLUs.)
 
   Source: Barron 2021, 'Squareplus: A Softplus-Like Algebraic Rectifier'.
   """
@@ -39,7 +41,7 @@ class CodedDense(nn.Module):
 
   z is the same for every sample of a render, so z U + b is a bias that is
   computed once, instead of C more columns for every sample: the same numbers
-  for a fraction of the work (method.md N2).
+  for a fraction of the work.
 
   Attributes:
     features: size of the output.

@@ -1,4 +1,4 @@
-"""World-space normals from the analytic gradient of the density (N6)."""
+"""World-space normals from the analytic gradient of the density."""
 
 import jax
 import jax.numpy as jnp

@@ -93,7 +93,8 @@ def _read_config(path: pathlib.Path) -> schema.NerfConfig:
     config = serialization.from_dict(data, schema.NerfConfig)
   except ValueError as error:  # Bad JSON is a ValueError too.
     raise ValueError(f'{path} describes no NeRF: {error}') from error
-  # A default must not decide what weights mean: it may change after them.
+  # A field that is missing must not get a default: defaults may change, and
+  # then these weights would be read as another network.
   missing = dataclasses.asdict(config).keys() - data.keys()
   if missing:
     raise ValueError(

@@ -75,7 +75,8 @@ def density_to_weights(density, tdist) -> jax.Array:
   Source: Max 1995, eq. 3; mip-NeRF 360, section 2.
   """
   optical_depth = density * jnp.diff(tdist, axis=-1)
-  # A product with a triangle of ones: XLA's cumulative sum is slower on CPUs.
+  # The cumulative sum is a product with a triangle of ones, because XLA's own
+  # is slower on CPUs.
   before = np.triu(np.ones((density.shape[-1],) * 2, np.float32), 1)
   depth_before = jnp.matmul(
     optical_depth, before, precision=jax.lax.Precision.HIGHEST

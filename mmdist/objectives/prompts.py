@@ -8,7 +8,7 @@ import re
 
 MAX_PROMPT_LENGTH = 1000
 PLACEHOLDERS = ('{prompt}', '{target}')
-# "a portrait of a happy man" is about "a happy man" (method.md section 3.3).
+# "a portrait of a happy man" is about "a happy man" (MagicMirror, 3.3).
 _OPENING = re.compile(
   r'^an?\s+(?:\[\w+\]\s+|dslr\s+)?(?:portrait|photo)\s+of\s+', re.IGNORECASE
 )
@@ -60,12 +60,12 @@ def fill_template(template: str, text: str) -> str:
 
 
 def add_prefix(prefix: str, prompt: str) -> str:
-  """Returns e.g. 'A DSLR photo of a portrait ...' (method.md section 4)."""
+  """Returns e.g. 'A DSLR photo of a portrait ...' (MagicMirror, A.3)."""
   return f'{prefix} {prompt}' if prefix else prompt
 
 
 def add_view_word(prompt: str, word: str) -> str:
-  """Returns the prompt of one view (method.md section 4).
+  """Returns the prompt of one view (docs/method.md, section 4).
 
   The space before the comma is how the embedded priors' captions are written;
   CLIP's tokenizer reads both spellings alike.

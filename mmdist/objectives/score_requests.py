@@ -20,13 +20,13 @@ from mmdist.objectives import prompts
 
 
 class NonFiniteAnswer(ArithmeticError):
-  """A prior answered with NaN or infinity (method.md O23)."""
+  """A prior answered with NaN or infinity."""
 
 
 def noise_range(
   noise: schema.NoiseConfig, step: int, num_steps: int
 ) -> tuple[float, float]:
-  """Returns the range that t is drawn from at one step (method.md O16).
+  """Returns the range that t is drawn from at one step.
 
   `fixed` keeps the maximum, `linear` and `sqrt` anneal it to `final_maximum`
   at the last step, `refine` has `final_maximum` from the start.
@@ -53,7 +53,7 @@ def sample_noise_levels(
   step: int,
   num_steps: int,
 ) -> np.ndarray:
-  """Draws [V] float32 t, one per view, the same for every prior (O16)."""
+  """Draws [V] float32 t, one per view, the same for every prior."""
   low, high = noise_range(noise, step, num_steps)
   rng = seeds.generator(seed, step, 'noise levels')
   return rng.uniform(low, high, num_views).astype(np.float32)
@@ -83,9 +83,9 @@ def requests_for(
     seed: the run's.
     num_steps: of the run, for the schedule of noise levels.
     proxy_step: fits that every proxy has behind it.
-    proxy_learning_rate: of the fit that follows (method.md O17).
+    proxy_learning_rate: of the fit that follows.
     noise: range and schedule of t.
-    mode: how a prior composes its concepts (O21).
+    mode: how a prior composes its concepts.
     prompt_prefix: opens every prompt, e.g. 'A DSLR photo of'.
 
   Raises:
@@ -140,7 +140,7 @@ def _images_for(prior, terms, images) -> np.ndarray:
 
 
 def check_finite(answers: Mapping[str, messages.ScoreGradient]) -> None:
-  """Raises NonFiniteAnswer naming step, prior and concept (O23)."""
+  """Raises NonFiniteAnswer naming step, prior and concept."""
   for prior in sorted(answers):
     answer = answers[prior]
     bad = int(np.sum(~np.isfinite(answer.cotangent)))
@@ -161,7 +161,7 @@ def check_finite(answers: Mapping[str, messages.ScoreGradient]) -> None:
 def sum_cotangents(
   answers: Mapping[str, messages.ScoreGradient],
 ) -> dict[messages.Channel, np.ndarray]:
-  """Sums the answers' pulls per channel (method.md O6).
+  """Sums the answers' cotangents per channel (MagicMirror, Eq. 6).
 
   Args:
     answers: by prior; added in the order of their names, so that the order in
@@ -171,7 +171,7 @@ def sum_cotangents(
     Per channel that was asked about [V, H, W, 3] float32 dL/d image.
 
   Raises:
-    NonFiniteAnswer: an answer holds NaN or infinity (O23).
+    NonFiniteAnswer: an answer holds NaN or infinity.
     ValueError: answers on one channel differ in shape.
   """
   check_finite(answers)

@@ -22,7 +22,7 @@ from mmdist.priors import schedule as schedules
 from mmdist.priors import score as scores
 
 # Share of the views fitted with the empty text, so that the proxy can be
-# guided (O14) at any step.
+# guided at any step.
 EMPTY_TEXT_SHARE = 0.1
 
 
@@ -95,7 +95,7 @@ class DiffusionPrior:
     Raises:
       ValueError: the request does not fit together, or expects a proxy with
         another number of fits behind it.
-      FloatingPointError: the answer is not finite (method.md O23).
+      FloatingPointError: the answer is not finite.
     """
     start = time.monotonic()
     self._check(request)
@@ -118,7 +118,7 @@ class DiffusionPrior:
     )
 
   def fit(self) -> Mapping[str, float]:
-    """Fits the proxy once, unsigned (O7), on the renders last scored.
+    """Fits the proxy once, unsigned, on the renders last scored.
 
     Returns:
       `proxy_loss` and `proxy_seconds`; nothing for SDS.
@@ -172,7 +172,7 @@ class DiffusionPrior:
     request = shown.request
     noised, texts = draw_fit(self.pipeline, shown.noised, request)
     if self.spec.proxy_noise == 'shared':
-      noised = shown.noised  # Eq 3 literally (O12).
+      noised = shown.noised  # Eq. 3 literally.
     embeds = self.pipeline.text.encode(texts)
     target = schedules.training_target(
       noised.latents,
@@ -240,10 +240,10 @@ def draw_fit(
   shown: scores.Noised,
   request: messages.ScoreRequest,
 ) -> tuple[scores.Noised, list[str]]:
-  """Draws a fit's own t ~ U(0, 1), noise (O12) and one text per view (O13).
+  """Draws a fit's own t ~ U(0, 1), noise and one text per view.
 
-  Each view gets one concept's text without view words, whatever its weight
-  (O7), or now and then the empty one. All from the request's seed.
+  Each view gets one concept's text without view words, whatever its weight,
+  or now and then the empty one. All from the request's seed.
   """
   num_views = len(shown.timestep)
   rng = seeds.generator(request.seed, request.step, 'proxy fit')

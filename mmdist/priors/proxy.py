@@ -2,7 +2,7 @@
 
 One copy of the UNet serves as both: adapters on is the proxy, off the frozen
 base. B starts at zero, so at step 0 both are the same function, bit for bit
-(method.md O11).
+(docs/method.md, section 2, 'Proxy').
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +61,7 @@ class Proxy:
 
     Args:
       unet: a frozen diffusers model; it is changed in place.
-      rank: of every adapter (O17).
+      rank: of every adapter.
       seed: decides A; B is zero.
     """
     # PEFT draws from the global generator, which is put back afterwards.
@@ -132,7 +132,7 @@ class Proxy:
 
     Args:
       loss_of_proxy: runs the UNet and returns a scalar.
-      learning_rate: of this step alone; the schedule is the learner's (O17).
+      learning_rate: of this step alone; the schedule is the learner's.
 
     Returns:
       The loss before the step.

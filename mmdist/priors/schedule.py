@@ -20,11 +20,12 @@ PREDICTION_TYPES = (*BETA_PREDICTION_TYPES, 'flow')
 
 _FLOW = diffusers.FlowMatchEulerDiscreteScheduler
 
-# w(t) of method.md O4, from a and s; a common factor is the learning rate's.
+# w(t), from a and s (docs/method.md, section 2, 'Weighting'); a common factor
+# is the learning rate's.
 WEIGHTINGS: Mapping[str, Callable[..., torch.Tensor]] = {
   'sigma2': lambda a, s: s**2,
   'uniform': lambda a, s: torch.ones_like(s),
-  # The x0 form with w0 = 1, by O3. Grows without bound as a goes to 0.
+  # The x0 form with w0 = 1 (w = w0 s / a). Grows without bound as a goes to 0.
   'x0': lambda a, s: s / a,
   'fantasia': lambda a, s: a * s**2,
 }

@@ -1,7 +1,7 @@
 """The pull of a frozen model, minus its proxy's, on the pixels of renders.
 
-SDS (method.md O1), VSD (O2), guidance (O14, O15), w(t) (O4), composition (O6,
-O21) and the way back from latents to pixels. Pure in (request, proxy).
+Owns SDS, VSD, guidance, w(t), composition (docs/method.md, section 2) and the
+way back from latents to pixels. Pure in (request, proxy).
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Term:
   """One concept as a prior sees it; ordered by its content.
 
   Attributes:
-    prompts: V texts with view words, for the base (O13).
+    prompts: V texts with view words, for the base.
     plain_prompt: the text without them, for the proxy.
     guidance_scale: of the base.
     weight: signed.
@@ -130,10 +130,10 @@ def score(
 
   Args:
     pipeline: the frozen model.
-    proxy: its proxy (VSD, O2), or None (SDS, O1).
+    proxy: its proxy (VSD), or None (SDS).
     request: images of any size; concepts, t and the seed of the noise.
     weighting: a key of `schedules.WEIGHTINGS`.
-    proxy_guidance_scale: 1 runs no unconditional pass of the proxy (O14).
+    proxy_guidance_scale: 1 runs no unconditional pass of the proxy.
 
   Raises:
     ValueError: a prompt is too long or has unknown words.
@@ -153,7 +153,7 @@ def score(
     total = composition.compose(
       pulls, [term.weight for term in terms], request.mode
     )
-  # A mean over views, pixels and channels (O5), in the network's space.
+  # A mean over views, pixels and channels, in the network's space.
   (cotangent,) = torch.autograd.grad(encoded, images, total / total.numel())
   return Answer(
     cotangent=cotangent.numpy(),
@@ -278,6 +278,6 @@ def _metrics(asked, terms, pulls, total) -> dict[str, float]:
     inner = (pull * total).sum().item()
     # 2, since networks see 2x - 1.
     metrics[f'norm_{index}'] = 2 * norm / total.numel()
-    # A pull of zero has no direction; NaN stays NaN (O23).
+    # A pull of zero has no direction; NaN stays NaN.
     metrics[f'cosine_{index}'] = inner / product if product else 0.0
   return metrics

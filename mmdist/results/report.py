@@ -108,7 +108,7 @@ def _downloads(downloads: Mapping[str, pathlib.Path]) -> str:
   if not downloads:
     return ''
   links = [
-    # Quoted: a name with a colon or a slash would be an address.
+    # Quoted, since a name with a colon or a slash would be read as an address.
     f'<a href="{parse.quote(path.name, safe="")}">{html.escape(name)}</a>'
     for name, path in downloads.items()
   ]

@@ -1,6 +1,7 @@
 """A triangle mesh of an avatar: density to surface to GLB with colours.
 
-The surface is where a thin skin of its density would swallow half the light.
+The surface is where a layer of this density, `SKIN_THICKNESS` thick, would
+absorb half the light.
 Colours are what a camera straight above each vertex would see there, so that
 nothing but the representation's `density` and `render` is asked for.
 """
@@ -19,9 +20,9 @@ from mmdist.cameras import camera as camera_lib
 from mmdist.core import arrays
 from mmdist.core import atomic
 
-# Light that enters the surface is halved within this many world units; the
-# head's radius is about 1. Fog that training leaves in empty space is thinner
-# than that by orders of magnitude.
+# The surface is where the density halves light within this many world units;
+# the head's radius is about 1. The density that training leaves in empty space
+# is lower by orders of magnitude.
 SKIN_THICKNESS = 0.05
 MAX_FACES = 60_000
 # Pieces smaller than this share of the largest one's area are floaters; horns
@@ -63,7 +64,8 @@ def density_grid(representation, params, resolution: int) -> np.ndarray:
   ticks = np.linspace(-radius, radius, resolution, dtype=np.float32)
   points = np.stack(np.meshgrid(ticks, ticks, ticks, indexing='ij'), -1)
   points = points.reshape(-1, 3)
-  # One voxel less than the ball, whose poles touch the cube's faces.
+  # One voxel less than the ball, because its poles touch the cube's faces and
+  # the surface has to be closed.
   inside = np.linalg.norm(points, axis=-1) < radius - 2 * radius / resolution
   density = np.zeros(len(points), np.float32)
   query = functools.partial(representation.density, params)
@@ -82,8 +84,8 @@ def extract_surface(density: np.ndarray) -> trimesh.Trimesh:
   Raises:
     NoSurfaceError: if no point is dense enough.
   """
-  # Bounded, where density is not: between a voxel outside and one inside, the
-  # surface would otherwise be pushed towards the outer one.
+  # Opacity is bounded and density is not: interpolated densities would put the
+  # surface too near to the voxel outside.
   opacity = -np.expm1(-density * SKIN_THICKNESS)
   if not opacity.max() > 0.5:
     raise NoSurfaceError(

@@ -20,8 +20,7 @@ from mmdist.cameras import orbits
 from mmdist.core import atomic
 
 FRAMES_PER_SECOND = 24
-# Light, as in a photographer's studio, and within the greys that the heads
-# were trained over.
+# A light grey, within the range of greys that the heads were trained over.
 BACKGROUND = (0.85, 0.85, 0.85)
 _LABEL_HEIGHT = 18
 # What a sheet shows: (azimuth, elevation) in degrees.

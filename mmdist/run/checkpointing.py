@@ -1,9 +1,9 @@
 """Checkpoints of a run: all of a step, or all of an older one.
 
 One checkpoint is the learner's state, every proxy with its optimiser, and the
-run's identity. Orbax writes a step completely or not at all, but restores a
-flipped bit without a word; so a hash over everything is kept beside it, and a
-step that does not answer to it is passed over for the one before.
+run's identity. Orbax writes a step completely or not at all, but it does not
+notice a flipped bit. So a hash over everything is kept beside each step, and a
+step that does not match its hash is skipped in favour of the one before.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -84,7 +84,7 @@ class CheckpointStore:
   def _make_manager(self) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(
       self._directory,
-      # Named here, or Orbax warns of each before it has met them.
+      # Named here, because Orbax warns of every item that it does not know.
       item_handlers={
         'arrays': ocp.StandardCheckpointHandler(),
         'identity': ocp.JsonCheckpointHandler(),
@@ -92,7 +92,7 @@ class CheckpointStore:
       },
       options=ocp.CheckpointManagerOptions(
         preservation_policy=_policy(self._run.checkpoints),
-        # What a process left that was killed while it saved.
+        # Removes what a process left behind that was killed while it saved.
         cleanup_tmp_directories=True,
       ),
     )
@@ -217,7 +217,7 @@ class CheckpointStore:
           ),
         ),
       )
-    if not saved:  # Orbax says no more than False.
+    if not saved:  # Orbax returns False and gives no reason.
       raise RuntimeError(
         f'step {step} was not saved in {self._directory}, which holds'
         f' {sorted(self._manager.all_steps())}; was another run started there?'
@@ -271,7 +271,7 @@ class CheckpointStore:
         'newer one that wrote it.'
       )
     if not sound:
-      logging.warning('checkpoint %d does not answer to its hash', step)
+      logging.warning('checkpoint %d does not match its hash', step)
       return None
     if schema == 1:
       arrays.setdefault('learner/rejected', np.zeros((), np.int32))
@@ -292,7 +292,7 @@ class CheckpointStore:
     name = str(step)
     while (damaged / name).exists():
       name += '+'
-    # Else Orbax would count it as newer than what the run saves next.
+    # If it stayed, Orbax would take it for newer than what the run saves next.
     os.rename(self._directory / str(step), damaged / name)
     if self._manager is not None:
       self._manager.reload()
@@ -345,7 +345,10 @@ def _identity(run: schema.RunConfig, weights: Mapping[str, Any]) -> dict:
 
 
 def _warn_of_changes(identity: Mapping, step: int) -> None:
-  """Says what changed that decides the bits; going on is right, not equal."""
+  """Warns of changes that make the resumed run differ in its last bits.
+
+  Resuming is still correct: only rounding differs.
+  """
   before = identity.get('fingerprint') or identity.get('versions') or {}
   now = snapshots.fingerprint()
   now = {name: now[name] for name in now if name in before}

@@ -27,7 +27,7 @@ class Threads:
 
 
 def share_cores(num_priors: int, num_cores: int | None = None) -> Threads:
-  """Says how many threads the learner and each prior have.
+  """Returns how many threads the learner and each prior have.
 
   The priors answer side by side, so they share the cores. The learner has all
   of them: while it works, the priors wait, except for the moment in which

@@ -33,7 +33,7 @@ def check_inside(folder: str | os.PathLike, names: Sequence[str]) -> None:
 
 def _leads_into(path: pathlib.Path, inside: str) -> bool:
   target = os.path.realpath(path)
-  # A link in a circle is resolved to a link.
+  # Links that point at each other in a circle resolve to a link.
   return target.startswith(inside) and not os.path.islink(target)
 
 

@@ -15,7 +15,7 @@ import pathlib
 import socket
 import warnings
 
-# What file systems answer that know no locks, such as some of NFS and Lustre.
+# Errors of file systems without locks, such as some of NFS and Lustre.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -27,8 +27,8 @@ class InUse(ValueError):
 def holding(path: str | os.PathLike) -> Iterator[None]:
   """Holds the lock `path` inside the block; the file is gone afterwards.
 
-  A file system without locks is warned of and no obstacle: on some clusters
-  every large disk is one, and nobody who starts a run there can change that.
+  A file system without locks causes a warning, not an error: on some clusters
+  no large disk has locks, and who starts a run there cannot change that.
 
   Args:
     path: the file; its folder must exist.
@@ -43,8 +43,9 @@ def holding(path: str | os.PathLike) -> Iterator[None]:
     _write_holder(descriptor)
     yield
   finally:
-    # Still held, so that nobody can hold a file that is about to vanish. One
-    # that is not ours any more belongs to whoever has the folder now.
+    # The file is removed while the lock is still held, so that nobody can lock
+    # a file that is about to vanish. If `path` is another file by now, it
+    # belongs to whoever took the folder over, and stays.
     if locked and _is_at(path, descriptor):
       path.unlink(missing_ok=True)
     os.close(descriptor)
@@ -105,6 +106,6 @@ def _describe_holder(path: pathlib.Path) -> str:
   try:
     holder = json.loads(path.read_text(encoding='utf-8'))
     return f'process {int(holder["pid"])} on host {str(holder["host"])[:255]}'
-  # Not written yet, or by something else.
+  # The holder has not written it yet, or something else has written it.
   except (OSError, ValueError, KeyError, TypeError):
     return 'another process'

@@ -1,4 +1,4 @@
-"""Steps that are left out because a number in them is not finite (O23).
+"""Steps that are left out because a number in them is not finite.
 
 Owns how many are put up with. What is left out is found again by every later
 call, since all that a step does follows from its number.

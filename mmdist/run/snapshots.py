@@ -1,4 +1,4 @@
-"""One step of everything, as arrays with names, and what vouches for them.
+"""One step of learner and proxies as named arrays, and their hashes.
 
 Owns the names that arrays have in a checkpoint, the hashes over them, and the
 fingerprint of what decides their last bits. Files are `checkpointing`'s.

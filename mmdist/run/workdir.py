@@ -24,8 +24,8 @@ LOCK_NAME = '.lock'
 CONFIG_NAME = 'config.json'
 WEIGHTS_NAME = 'priors.json'  # sha256 of every weight file, by prior.
 CHANGES_NAME = 'changes.jsonl'  # What was changed on purpose, and when.
-# All that is ever written there, by whatever part of mmdist. The first are the
-# lock and files that are not complete yet.
+# Everything that any part of mmdist writes there. The first pattern is the lock
+# and the files that are not complete yet.
 OUTPUTS = (
   '.*',
   CONFIG_NAME,
@@ -40,7 +40,8 @@ OUTPUTS = (
   'mesh.glb',
   'report.html',
 )
-# What a run leaves that is killed before it has written its configuration.
+# What a run leaves behind if it is killed before it has written its
+# configuration.
 _LEFT_OVERS = (LOCK_NAME, '.config.*.json')
 
 # Prior -> file -> sha256.
@@ -221,7 +222,7 @@ def claim(
 def _record_weights(workdir: pathlib.Path, weights: Weights) -> None:
   path = workdir / WEIGHTS_NAME
   if path.is_file() and _read_weights(path) == weights:
-    return  # Left alone: it is of the day on which the run began.
+    return  # Unchanged, so the file keeps the date on which the run began.
   if not path.is_file() and (workdir / 'checkpoints').is_dir():
     warnings.warn(
       f'{workdir} had no {WEIGHTS_NAME}, so nobody can say whether the weights '
@@ -245,7 +246,8 @@ def _append_changes(
       'after': serialization.to_dict(change.after),
     }
     lines += json.dumps(row) + '\n'
-  # Written anew, since a line that is torn by a kill would spoil the next one.
+  # The whole file is written anew: after an append that was cut short by a
+  # kill, the next line would be unreadable too.
   atomic.write_text(path, lines)
 
 
@@ -279,7 +281,7 @@ def _remove_empty(folders: Iterable[pathlib.Path]) -> None:
 
 @contextlib.contextmanager
 def _writing(workdir: pathlib.Path) -> Iterator[None]:
-  """Puts in one line that a folder cannot be written."""
+  """Turns an error of writing a folder into one line."""
   try:
     yield
   except OSError as error:  # Such as a full disk, or one that is read-only.

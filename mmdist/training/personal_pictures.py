@@ -10,7 +10,7 @@ from mmdist.heads import subjects
 from mmdist.nerf import images as nerf_images
 from mmdist.run import opening
 
-NUM_RENDERS = 60  # On 3 orbits (A.2 of the paper).
+NUM_RENDERS = 60  # On 3 orbits (MagicMirror, A.2).
 _ELEVATIONS = (-0.2, 0.1, 0.5)  # Radians.
 
 

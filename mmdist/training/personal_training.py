@@ -29,9 +29,9 @@ from mmdist.run import device_setup
 from mmdist.run import reporting
 
 CHECKPOINT = 'training.safetensors'
-_STEPS = {'photos': 400, 'avatar': 400, 'normal': 800}  # method.md section 5.
+_STEPS = {'photos': 400, 'avatar': 400, 'normal': 800}  # MagicMirror, A.2.
 # The embedded priors' is a prototype's, not yet measured with these weights;
-# the other is the paper's, for a large model (A.2).
+# the other is the paper's, for a large model (MagicMirror, A.2).
 _RATES = {True: 2e-4, False: 3e-6}
 _SAMPLES_PER_PROMPT = 4
 _SAMPLER_STEPS = 25

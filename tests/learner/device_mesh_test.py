@@ -13,7 +13,7 @@ from mmdist.learner import device_mesh
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Renders one batch and pulls one step on N devices, and writes the arrays.
+# Renders one batch and takes one step on N devices, and writes the arrays.
 _ONE_STEP = """
 import sys
 import jax
@@ -23,17 +23,17 @@ from mmdist.learner import distill
 from tests.learner import tiny_field
 num_devices, path = int(sys.argv[1]), sys.argv[2]
 assert jax.local_device_count() == num_devices
-run = config.RunConfig(
+run = schema.RunConfig(
   num_steps=10,
-  views=config.ViewsConfig(num_views=2, resolution=9),
-  learner=config.LearnerConfig(chunk_size=16),
+  views=schema.ViewsConfig(num_views=2, resolution=9),
+  learner=schema.LearnerConfig(chunk_size=16),
 )
 learner = distill.make_learner(tiny_field.tiny_field(), run)
 state = learner.init(tiny_field.init(jax.random.key(0)))
 batch = distill.sample_batch(run.views, 0, 0)
 renders = learner.render_views(state, batch)
-pull = {'rgb': renders.rgb - 0.2, 'normal': renders.normals}
-state, stats = learner.apply_cotangents(state, batch, pull)
+cotangents = {'rgb': renders.rgb - 0.2, 'normal': renders.normals}
+state, stats = learner.apply_cotangents(state, batch, cotangents)
 np.savez(
   path,
   rgb=renders.rgb,

@@ -186,7 +186,7 @@ def test_a_cotangent_that_is_not_finite_names_step_and_channel(params):
   bad = random_cotangents()
   bad['normal'][0, 0, 0, 0] = np.nan
   with pytest.raises(
-    FloatingPointError, match='step 6: 1 of 486 .* summed pull on normal'
+    FloatingPointError, match='step 6: 1 of 486 .* summed cotangent on normal'
   ):
     learner.apply_cotangents(learner.init(params), batch, bad)
 

@@ -172,11 +172,11 @@ def test_preface_has_the_papers_sizes():
     field.conditional_nerf(config).init, jax.random.key(0)
   )
   nerf, proposal = params['nerf']['density'], params['proposal']
-  # Eight and four hidden layers (N1), and one of outputs.
+  # Eight and four hidden layers (MagicMirror, A.1), and one of outputs.
   assert len(nerf) == 8 + 1 and len(proposal) == 4 + 1
   assert nerf['CodedDense_1']['kernel'].shape == (1536, 1536)
   assert proposal['CodedDense_1']['kernel'].shape == (768, 768)
-  # Twelve levels of sines and cosines on three axes, and the position (N3).
+  # Twelve levels of sines and cosines on three axes, and the position.
   assert nerf['CodedDense_0']['kernel'].shape[0] == 3 + 2 * 3 * 12
   assert (config.num_proposal_samples, config.num_nerf_samples) == (64, 32)
   assert config.viewdir_levels == 4 and config.num_proposal_passes == 1

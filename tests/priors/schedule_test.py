@@ -133,7 +133,7 @@ def test_timesteps_stay_in_range_and_lie_nearest(t):
 
 
 def test_x0_weighting_turns_a_pull_on_eps_into_one_on_x0():
-  # O3: w0 (x0_proxy - x0_base) = w0 s/a (eps_base - eps_proxy).
+  # w0 (x0_proxy - x0_base) = w0 s/a (eps_base - eps_proxy).
   latents, noise, timestep = _batch(np.linspace(0.1, 0.8, NUM_VIEWS))
   a, s = schedules.coefficients(_schedule(), timestep)
   noisy = schedules.add_noise(latents, noise, a, s)

@@ -317,7 +317,7 @@ def test_guidance_of_one_runs_no_unconditional_pass(proxied, monkeypatch):
   assert [len(texts) for texts in seen] == [2, 2]
   scores.score(pipeline, proxy, _request((HAPPY, 1.0, 4.0), (SAD, 1.0, 1.0)))
   assert [len(texts) for texts in seen[2:]] == [6, 4]
-  assert seen[-1] == [HAPPY, HAPPY, SAD, SAD]  # No view words (O13).
+  assert seen[-1] == [HAPPY, HAPPY, SAD, SAD]  # No view words.
 
 
 def test_a_latent_model_pulls_through_its_encoder(tmp_path):

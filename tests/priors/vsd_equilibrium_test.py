@@ -4,7 +4,8 @@ A prior that believes images of concept c are N(m_c, v) predicts the noise in
 closed form, and so does a proxy that believes the renders are N(m, v). The sum
 of weighted pulls is then proportional to sum_c w_c (m - m_c), which vanishes
 at m = sum_c w_c m_c / sum_c w_c: outside the hull of the m_c where a weight is
-negative, and nowhere if the weights sum to zero (method.md O8).
+negative, and nowhere if the weights sum to zero (docs/method.md, section 2,
+'Balance').
 """
 
 import contextlib
@@ -181,7 +182,7 @@ def test_learning_proxies_lead_to_the_same_end(concepts):
   for step in range(300):
     decay = 0.02 ** (step / 300)
     request = _request(concepts, colour, step, 0.1 * decay)
-    # Slower than the proxy, or the two circle each other (O17).
+    # Slower than the proxy, or the two circle each other.
     colour = colour - 0.3 * decay * prior.score(request).cotangent.sum(
       (0, 1, 2)
     )

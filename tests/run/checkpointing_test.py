@@ -308,7 +308,7 @@ def test_the_hash_sees_name_shape_dtype_and_bytes():
 
 @pytest.mark.parametrize('schema', range(1, checkpointing.SCHEMA + 1))
 def test_checkpoints_of_every_schema_are_restored(schema, tmp_path):
-  folder = pathlib.Path(__file__).parent / 'fixtures' / f'schema{schema}'
+  folder = pathlib.Path(__file__).parents[1] / 'fixtures' / f'schema{schema}'
   shutil.copytree(folder, tmp_path / 'run')
   state, executor = restore(tmp_path / 'run')
   jax.tree.map(np.testing.assert_array_equal, state, make_state(2))

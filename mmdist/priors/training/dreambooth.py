@@ -1,8 +1,8 @@
 """Fine-tunes a model on a few pictures of one thing, under a token of its own.
 
-The paper's way to a normal prior and to a personal colour prior (method.md
-section 5): no class-prior loss. The caller brings the batches and saves the
-pipeline afterwards.
+The paper's way to a normal prior and to a personal colour prior
+(docs/method.md, section 5): no class-prior loss. The caller brings the batches
+and saves the pipeline afterwards.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,8 +32,8 @@ class FineTuning:
 
   Attributes:
     num_steps: optimiser steps, one batch each.
-    learning_rate: peak of AdamW; 3e-6 for a large model (A.2), 2e-4 to 6e-4
-      for the embedded ones.
+    learning_rate: peak of AdamW; 3e-6 for a large model (MagicMirror, A.2),
+      2e-4 to 6e-4 for the embedded ones.
     decay: whether the rate falls linearly to a tenth.
     train_text_encoder: move it too, or the UNet alone.
     ema: decay of the average that is kept in the end; 0 keeps the last.
