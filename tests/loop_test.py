@@ -329,7 +329,7 @@ def test_requests_carry_words_rates_and_fits():
   objective = loop.binding.bind_config(run)
   request = loop.requests_for(objective, run, batch, renders, 3)['generic']
   words = batch.views.words
-  assert [p.split(' , ')[1] for p in request.prompts[0]] == [
+  assert [p.split(' , ')[1] for p in request.terms[0].prompts] == [
     f'{word} view' for word in words
   ]
   assert request.proxy_step == 3
@@ -337,4 +337,4 @@ def test_requests_carry_words_rates_and_fits():
   assert request.proxy_learning_rate == pytest.approx(0.1 * 0.2**0.4)
   run.views.use_view_words = False
   plain = loop.requests_for(objective, run, batch, renders, 3)['generic']
-  assert plain.prompts[0] == (run.prompt, run.prompt)
+  assert plain.terms[0].prompts == (run.prompt, run.prompt)

@@ -16,17 +16,31 @@ CHANNELS: tuple[Channel, ...] = ('rgb', 'normal')
 
 
 @dataclasses.dataclass(frozen=True)
+class Term:
+  """One concept as one prior is asked about it.
+
+  Attributes:
+    prompts: V texts with view words, one per view; what the frozen base reads.
+    plain_prompt: the text without view words; what the proxy reads
+      (method.md O13).
+    weight: signed, alpha > 0 or -beta < 0 (O6).
+    guidance_scale: of the base; s in uncond + s (cond - uncond) (O15).
+  """
+
+  prompts: tuple[str, ...]
+  plain_prompt: str
+  weight: float
+  guidance_scale: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ScoreRequest:
   """One question to one prior: how would you change these images?
 
   Attributes:
     step: optimisation step that asks, from 0.
     images: [V, H, W, 3] float32 in [0, 1]; normals are coloured (n + 1) / 2.
-    prompts: per concept, V prompts with their view words.
-    plain_prompts: per concept, its text without view words (method.md O13).
-    weights: per concept, signed (alpha > 0 or -beta < 0, O6).
-    guidance_scales: per concept, classifier-free guidance s in
-      uncond + s (cond - uncond) (O15).
+    terms: the concepts, one or more, whose weighted sum is asked for.
     noise_levels: [V] float32 t in [0, 1].
     seed: decides the noise of the score and every draw of the proxy's fit.
     proxy_step: fits the proxy must have behind it when it answers.
@@ -37,10 +51,7 @@ class ScoreRequest:
 
   step: int
   images: np.ndarray
-  prompts: tuple[tuple[str, ...], ...]
-  plain_prompts: tuple[str, ...]
-  weights: tuple[float, ...]
-  guidance_scales: tuple[float, ...]
+  terms: tuple[Term, ...]
   noise_levels: np.ndarray
   seed: int
   proxy_step: int

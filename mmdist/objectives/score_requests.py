@@ -101,18 +101,13 @@ def requests_for(
   )
   requests = {}
   for prior in objective.priors:
-    terms = objective.of_prior(prior)
-    plain = tuple(prompts.add_prefix(prompt_prefix, t.prompt) for t in terms)
+    concepts = objective.of_prior(prior)
     requests[prior] = messages.ScoreRequest(
       step=step,
-      images=_images_for(prior, terms, images),
-      prompts=tuple(
-        tuple(prompts.add_view_word(prompt, word) for word in view_words)
-        for prompt in plain
+      images=_images_for(prior, concepts, images),
+      terms=tuple(
+        _term_for(concept, view_words, prompt_prefix) for concept in concepts
       ),
-      plain_prompts=plain,
-      weights=tuple(float(term.weight) for term in terms),
-      guidance_scales=tuple(term.guidance_scale for term in terms),
       noise_levels=levels,
       # Each prior has its own noise: shared noise would make their errors
       # pull the same way.
@@ -124,8 +119,24 @@ def requests_for(
   return requests
 
 
-def _images_for(prior, terms, images) -> np.ndarray:
-  channels = sorted({term.channel for term in terms})
+def _term_for(
+  concept: concept_lib.Concept, view_words: Sequence[str], prefix: str
+) -> messages.Term:
+  plain = prompts.add_prefix(prefix, concept.prompt)
+  return messages.Term(
+    prompts=tuple(prompts.add_view_word(plain, word) for word in view_words),
+    plain_prompt=plain,
+    weight=float(concept.weight),
+    guidance_scale=concept.guidance_scale,
+  )
+
+
+def _images_for(
+  prior: str,
+  concepts: Sequence[concept_lib.Concept],
+  images: Mapping[messages.Channel, np.ndarray],
+) -> np.ndarray:
+  channels = sorted({concept.channel for concept in concepts})
   if len(channels) > 1:
     raise ValueError(
       f"prior '{prior}' is asked about channels {' and '.join(channels)}; "

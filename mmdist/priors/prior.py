@@ -194,23 +194,11 @@ class DiffusionPrior:
     shapes.check_shape('images', request.images, ('V', 'H', 'W', 3))
     num_views = request.images.shape[0]
     shapes.check_shape('noise_levels', request.noise_levels, (num_views,))
-    num_concepts = len(request.prompts)
-    per_concept = (
-      request.plain_prompts,
-      request.weights,
-      request.guidance_scales,
-    )
-    if any(len(field) != num_concepts for field in per_concept):
+    counts = [len(term.prompts) for term in request.terms]
+    if not counts or any(count != num_views for count in counts):
       raise ValueError(
-        f'request has {num_concepts} concepts in prompts, and '
-        f'{", ".join(str(len(field)) for field in per_concept)} in '
-        'plain_prompts, weights and guidance_scales; expected as many in each.'
-      )
-    if not num_concepts or any(len(p) != num_views for p in request.prompts):
-      raise ValueError(
-        f'request has {[len(p) for p in request.prompts]} prompts per concept '
-        f'for {num_views} views; expected one per view, and one concept or '
-        'more.'
+        f'request has {counts} prompts per term for {num_views} views; '
+        'expected one per view, and one term or more.'
       )
     if request.proxy_step != self._step:
       raise ValueError(
@@ -224,8 +212,8 @@ class DiffusionPrior:
       return
     finite_images = np.isfinite(request.images).all()
     guilty = [
-      repr(text)
-      for index, text in enumerate(request.plain_prompts)
+      repr(term.plain_prompt)
+      for index, term in enumerate(request.terms)
       if not np.isfinite(answer.metrics[f'norm_{index}'])
     ]
     cause = ', '.join(guilty) if finite_images else 'its images, as given'
@@ -248,11 +236,11 @@ def draw_fit(
   num_views = len(shown.timestep)
   rng = seeds.generator(request.seed, request.step, 'proxy fit')
   t = rng.uniform(size=num_views)
-  concepts = rng.integers(len(request.plain_prompts), size=num_views)
+  concepts = rng.integers(len(request.terms), size=num_views)
   empty = rng.uniform(size=num_views) < EMPTY_TEXT_SHARE
   noise = rng.standard_normal(shown.latents.shape, dtype=np.float32)
   # Sorted, so that the order of concepts never changes a bit.
-  plain = sorted(request.plain_prompts)
+  plain = sorted(term.plain_prompt for term in request.terms)
   texts = [
     '' if blank else plain[concept]
     for concept, blank in zip(concepts, empty, strict=True)

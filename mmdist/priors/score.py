@@ -19,23 +19,6 @@ from mmdist.priors import proxy as proxies
 from mmdist.priors import schedule as schedules
 
 
-@dataclasses.dataclass(frozen=True)
-class Term:
-  """One concept as a prior sees it; ordered by its content.
-
-  Attributes:
-    prompts: V texts with view words, for the base (O13).
-    plain_prompt: the text without them, for the proxy.
-    guidance_scale: of the base.
-    weight: signed.
-  """
-
-  prompts: tuple[str, ...]
-  plain_prompt: str
-  guidance_scale: float
-  weight: float
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Noised:
   """Renders in the network's space, noised.
@@ -72,37 +55,33 @@ class Answer:
   noised: Noised
 
 
-def terms_of(request: messages.ScoreRequest) -> list[Term]:
-  """Returns the request's concepts in its order."""
-  return [
-    Term(*fields)
-    for fields in zip(
-      request.prompts,
-      request.plain_prompts,
-      request.guidance_scales,
-      request.weights,
-      strict=True,
-    )
-  ]
-
-
-def canonical(terms: Sequence[Term], mode: str) -> list[Term]:
+def canonical(terms: Sequence[messages.Term], mode: str) -> list[messages.Term]:
   """Sorts terms, so that the order of concepts never changes a bit.
 
   In mode 'sum' terms that differ in weight alone become one: a concept minus
   itself is then exactly zero, however the passes round.
   """
-  terms = sorted(terms, key=dataclasses.astuple)
+  terms = sorted(terms, key=_sort_key)
   if mode != 'sum':
     return terms
-  weights: dict[Term, list[float]] = {}
+  weights: dict[messages.Term, list[float]] = {}
   for term in terms:
-    key = dataclasses.replace(term, weight=0.0)
-    weights.setdefault(key, []).append(term.weight)
+    weights.setdefault(_question(term), []).append(term.weight)
   return [
     dataclasses.replace(term, weight=math.fsum(parts))
     for term, parts in weights.items()
   ]
+
+
+def _sort_key(term: messages.Term) -> tuple:
+  # The weight comes last, so that terms with the same question are neighbours.
+  # Another order would give other bits to runs that have begun.
+  return term.prompts, term.plain_prompt, term.guidance_scale, term.weight
+
+
+def _question(term: messages.Term) -> messages.Term:
+  """Returns the term without its weight: what the networks are asked."""
+  return dataclasses.replace(term, weight=0.0)
 
 
 def add_noise(
@@ -146,7 +125,7 @@ def score(
   rng = seeds.generator(request.seed, request.step, 'score noise')
   noise = rng.standard_normal(latents.shape, dtype=np.float32)
   noised = add_noise(pipeline, latents, noise, request.noise_levels)
-  terms = canonical(terms_of(request), request.mode)
+  terms = canonical(request.terms, request.mode)
   with torch.no_grad():
     pulls = _pulls(pipeline, proxy, noised, terms, proxy_guidance_scale)
     pulls = pulls * schedules.WEIGHTINGS[weighting](noised.a, noised.s)
@@ -157,7 +136,7 @@ def score(
   (cotangent,) = torch.autograd.grad(encoded, images, total / total.numel())
   return Answer(
     cotangent=cotangent.numpy(),
-    metrics=_metrics(terms_of(request), terms, pulls, total),
+    metrics=_metrics(request.terms, terms, pulls, total),
     noised=noised,
   )
 
@@ -265,14 +244,13 @@ def _metrics(asked, terms, pulls, total) -> dict[str, float]:
   pixels; else it leaves out the resize and the encoder, whose backward pass
   per concept would cost more than the number is worth.
   """
-  by_text = {
-    dataclasses.replace(term, weight=0.0): pull
-    for term, pull in zip(terms, pulls, strict=True)
+  by_question = {
+    _question(term): pull for term, pull in zip(terms, pulls, strict=True)
   }
   total_norm = torch.linalg.vector_norm(total).item()
   metrics = {}
   for index, term in enumerate(asked):
-    pull = term.weight * by_text[dataclasses.replace(term, weight=0.0)]
+    pull = term.weight * by_question[_question(term)]
     norm = torch.linalg.vector_norm(pull).item()
     product = norm * total_norm
     inner = (pull * total).sum().item()

@@ -21,7 +21,7 @@ def test_messages_survive_pickling():
   ):
     copy = pickle.loads(pickle.dumps(message))
     np.testing.assert_array_equal(array(copy), array(message))
-  assert pickle.loads(pickle.dumps(request)).prompts == request.prompts
+  assert pickle.loads(pickle.dumps(request)).terms == request.terms
   assert pickle.loads(pickle.dumps(recipe)) == recipe
 
 

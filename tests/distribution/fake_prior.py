@@ -37,7 +37,7 @@ class FakePrior:
     noise = rng.standard_normal(request.images.shape).astype(np.float32)
     levels = request.noise_levels[:, None, None, None]
     pull = request.images - self._target + levels * noise
-    weight = np.float32(sum(request.weights))
+    weight = np.float32(sum(term.weight for term in request.terms))
     return messages.ScoreGradient(
       step=request.step,
       prior=self._spec.name,
@@ -92,10 +92,11 @@ def request(step: int, name: str = '') -> messages.ScoreRequest:
   return messages.ScoreRequest(
     step=step,
     images=rng.uniform(size=(2, 4, 4, 3)).astype(np.float32),
-    prompts=(('a man , front view', 'a man , side view'),),
-    plain_prompts=('a man',),
-    weights=(1.0,),
-    guidance_scales=(4.0,),
+    terms=(
+      messages.Term(
+        ('a man , front view', 'a man , side view'), 'a man', 1.0, 4.0
+      ),
+    ),
     noise_levels=rng.uniform(size=2).astype(np.float32),
     seed=step,
     proxy_step=step,

@@ -117,10 +117,10 @@ def _request(concepts, colour, step, learning_rate=0.0):
   return messages.ScoreRequest(
     step=step,
     images=((images + 1) / 2).astype(np.float32),
-    prompts=tuple((text,) * NUM_VIEWS for text in concepts),
-    plain_prompts=tuple(concepts),
-    weights=tuple(concepts.values()),
-    guidance_scales=(1.0,) * len(concepts),
+    terms=tuple(
+      messages.Term((text,) * NUM_VIEWS, text, weight, 1.0)
+      for text, weight in concepts.items()
+    ),
     noise_levels=rng.uniform(0.02, 0.8, NUM_VIEWS).astype(np.float32),
     seed=step,
     proxy_step=step,
