@@ -36,7 +36,7 @@ class Painter:
     return messages.ScoreGradient(
       step=request.step,
       prior=self._spec.name,
-      channel=self._spec.channel,
+      channel=self._spec.options.channel,
       cotangent=difference / difference.size,
       proxy_step=self.step,
       metrics={'norm_0': float(np.linalg.norm(difference))},
@@ -93,7 +93,9 @@ def run_loop(run, workdir, recipes, **options):
 
 
 def painter() -> messages.PriorRecipe:
-  return messages.PriorRecipe(messages.PriorSpec('generic', 'rgb', ''), Painter)
+  return messages.PriorRecipe(
+    messages.PriorSpec('generic', messages.PriorOptions()), Painter
+  )
 
 
 def fakes() -> list[messages.PriorRecipe]:

@@ -5,14 +5,23 @@ imports JAX and the learner's never imports torch. A request carries every
 random choice of its answer: asking again gives the same answer again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import copy
 import dataclasses
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-Channel = Literal['rgb', 'normal']
-CHANNELS: tuple[Channel, ...] = ('rgb', 'normal')
+# What the fields of `PriorOptions` may be. Here, so that a configuration is
+# checked without importing torch; `mmdist.priors` implements each of them.
+CHANNELS = ('rgb', 'normal')
+DTYPES = ('float32', 'bfloat16', 'float16')
+OBJECTIVES = ('vsd', 'sds')
+WEIGHTINGS = ('sigma2', 'uniform', 'x0', 'fantasia')
+PROXY_NOISES = ('own', 'shared')
+
+# One of CHANNELS. Not a Literal: configurations and flags know str alone.
+Channel: TypeAlias = str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +105,7 @@ class ProxyState:
   arrays: Mapping[str, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class MemoryOptions:
   """What a prior spends time on to save memory, or memory to save time.
 
@@ -106,7 +115,7 @@ class MemoryOptions:
     checkpoint_encoder: run the VAE's encoder again in its backward pass
       instead of keeping its activations.
     attention_slicing: as diffusers has it for UNets.
-    text_dtype: of the text encoders.
+    text_dtype: of the text encoders, one of `DTYPES`.
     offload_text: keep the text encoders on the CPU; each text is read once.
   """
 
@@ -118,30 +127,38 @@ class MemoryOptions:
   offload_text: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class PriorSpec:
-  """The picklable recipe from which an actor builds its prior.
+@dataclasses.dataclass
+class PriorOptions:
+  """What a prior is made of: the part of its configuration that it reads.
+
+  Mutable, because the command line sets the fields of a configuration, and
+  `config.schema.PriorConfig` inherits these. Whoever is handed one treats it
+  as a constant.
 
   Attributes:
-    name: what concepts and metrics call it.
-    channel: which renders it looks at.
-    directory: a diffusers directory.
-    dtype: 'float32', 'bfloat16' or 'float16', the frozen network's.
-    rank: LoRA rank of the proxy (O17).
-    proxy_guidance_scale: CFG of the proxy (O14); 1 runs no unconditional pass.
-    objective: 'vsd' (O2) or 'sds' (O1; no proxy).
-    weighting: name of w(t) (O4).
-    proxy_noise: 'own' or 'shared' draws for the fit (O12).
-    device: torch device string; 'auto' takes CUDA where there is one.
-    num_threads: torch threads of the process; 0 leaves them alone.
-    lora: a LoRA of the user's own (safetensors), part of the frozen model.
+    directory: a diffusers directory, an embedded name, or OWNER/NAME@COMMIT of
+      a hub.
+    lora: a LoRA of the user's own (safetensors), part of the frozen model; ''
+      for none.
     lora_scale: how much of it.
+    channel: which renders it looks at, one of `CHANNELS`.
+    dtype: the frozen network's, one of `DTYPES`.
+    rank: LoRA rank of the proxy (O17).
+    proxy_guidance_scale: classifier-free guidance of the proxy (O14); 1 runs
+      no unconditional pass.
+    objective: one of `OBJECTIVES`: 'vsd' compares with a proxy (O2), 'sds'
+      with the noise (O1) and has no proxy.
+    weighting: name of w(t) (O4), one of `WEIGHTINGS`.
+    proxy_noise: one of `PROXY_NOISES`: the fit draws noise and t of its 'own',
+      or has the score's, 'shared' (O12).
+    device: torch device string; 'auto' takes CUDA where there is one.
     memory: see `MemoryOptions`.
   """
 
-  name: str
-  channel: Channel
-  directory: str
+  directory: str = 'color'
+  lora: str = ''
+  lora_scale: float = 1.0
+  channel: Channel = 'rgb'
   dtype: str = 'bfloat16'
   rank: int = 4
   proxy_guidance_scale: float = 1.0
@@ -149,10 +166,36 @@ class PriorSpec:
   weighting: str = 'sigma2'
   proxy_noise: str = 'own'
   device: str = 'auto'
+  memory: MemoryOptions = dataclasses.field(default_factory=MemoryOptions)
+
+
+@dataclasses.dataclass(frozen=True)
+class PriorSpec:
+  """Everything that an actor needs to build its prior; picklable.
+
+  Attributes:
+    name: what concepts and metrics call it.
+    options: see `PriorOptions`; a copy, so that it stays as it is.
+    num_threads: torch threads of the process; 0 leaves them alone.
+  """
+
+  name: str
+  options: PriorOptions
   num_threads: int = 1
-  lora: str = ''
-  lora_scale: float = 1.0
-  memory: MemoryOptions = MemoryOptions()
+
+
+def copy_options(options: PriorOptions, **changes: Any) -> PriorOptions:
+  """Returns a copy of the options, without what a subclass adds to them.
+
+  Args:
+    options: a `PriorOptions`, or a configuration that inherits from it.
+    **changes: fields that are to differ.
+  """
+  fields = {
+    field.name: copy.deepcopy(getattr(options, field.name))
+    for field in dataclasses.fields(PriorOptions)
+  }
+  return PriorOptions(**fields | changes)
 
 
 class Prior(Protocol):
@@ -178,4 +221,4 @@ class PriorRecipe:
   """
 
   spec: PriorSpec
-  build: Any
+  build: Callable[[PriorSpec], Prior]

@@ -38,7 +38,7 @@ def noise_range(
     'sqrt': math.sqrt(progress),
     'refine': 1.0,
   }
-  names.check_choice('noise.schedule', noise.schedule, shares)
+  names.check_choice('noise.schedule', noise.schedule, schema.NOISE_SCHEDULES)
   share = shares[noise.schedule]
   return noise.minimum, (
     noise.maximum + share * (noise.final_maximum - noise.maximum)

@@ -19,10 +19,9 @@ from mmdist.priors import denoisers
 from mmdist.priors import directory as files
 from mmdist.priors import families
 from mmdist.priors import locate
+from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from mmdist.priors import text_encoders
-
-_BYTES = {'float32': 4, 'bfloat16': 2, 'float16': 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +58,10 @@ def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
   Raises:
     FileNotFoundError, ValueError: as `families.read_family`.
   """
-  family = families.read_family(pathlib.Path(locate.locate(spec.directory)))
-  size = _BYTES[spec.dtype]
+  options = spec.options
+  family = families.read_family(pathlib.Path(locate.locate(options.directory)))
+  size = pipelines.DTYPES[options.dtype].itemsize
+  text_size = pipelines.DTYPES[options.memory.text_dtype].itemsize
   with torch.device('meta'):
     network = getattr(
       diffusers, family.denoiser_config['_class_name']
@@ -70,22 +71,22 @@ def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
   )
   vae = 0
   if family.codec == 'vae':
-    vae_size = 4 if spec.dtype == 'float16' else size
+    vae_size = 4 if options.dtype == 'float16' else size
     vae = _count(family.directory, 'vae') * vae_size
     encoding = _count_encoder(family, num_views, vae_size)
     activations = max(activations, encoding)
-    if not spec.memory.checkpoint_encoder:
+    if not options.memory.checkpoint_encoder:
       activations += encoding
   return Footprint(
     denoiser=_count(family.directory, family.denoiser) * size,
     text=sum(
-      _count(family.directory, text.component) * _BYTES[spec.memory.text_dtype]
+      _count(family.directory, text.component) * text_size
       for text in family.texts
     ),
     vae=vae,
-    proxy=_proxy_bytes(network, spec),
+    proxy=_proxy_bytes(network, options),
     activations=activations,
-    offloaded=spec.memory.offload_text,
+    offloaded=options.memory.offload_text,
   )
 
 
@@ -167,9 +168,9 @@ def _count_encoder(family, num_views: int, size: int) -> int:
   return count_outputs(vae, lambda: vae.encode(pixels), size)
 
 
-def _proxy_bytes(network, spec: messages.PriorSpec) -> int:
+def _proxy_bytes(network, options: messages.PriorOptions) -> int:
   """Returns the bytes of a LoRA on every target: weight, gradient, moments."""
-  if spec.objective != 'vsd':
+  if options.objective != 'vsd':
     return 0
   total = 0
   for name, module in network.named_modules():
@@ -177,7 +178,7 @@ def _proxy_bytes(network, spec: messages.PriorSpec) -> int:
     if weight is None or not _is_target(name):
       continue
     out, into, *kernel = weight.shape
-    total += spec.rank * (out + into * torch.Size(kernel).numel())
+    total += options.rank * (out + into * torch.Size(kernel).numel())
   return 4 * 4 * total
 
 

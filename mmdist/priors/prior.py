@@ -33,17 +33,22 @@ def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
     FileNotFoundError, ValueError: in one line, what is wrong with the spec or
       with the files it names.
   """
-  names.check_choice('objective', spec.objective, ('vsd', 'sds'))
-  names.check_choice('proxy_noise', spec.proxy_noise, ('own', 'shared'))
-  names.check_choice('weighting', spec.weighting, schedules.WEIGHTINGS)
+  options = spec.options
+  for field, known in (
+    ('channel', messages.CHANNELS),
+    ('objective', messages.OBJECTIVES),
+    ('proxy_noise', messages.PROXY_NOISES),
+    ('weighting', messages.WEIGHTINGS),
+  ):
+    names.check_choice(field, getattr(options, field), known)
   configure_torch(spec.num_threads)
   pipeline = pipelines.open_pipeline(
-    locate.locate(spec.directory),
-    spec.dtype,
-    spec.device,
-    memory=spec.memory,
-    lora=spec.lora,
-    lora_scale=spec.lora_scale,
+    locate.locate(options.directory),
+    options.dtype,
+    options.device,
+    memory=options.memory,
+    lora=options.lora,
+    lora_scale=options.lora_scale,
   )
   return DiffusionPrior(spec, pipeline)
 
@@ -84,8 +89,8 @@ class DiffusionPrior:
     self.spec = spec
     self.pipeline = pipeline
     self.proxy = None
-    if spec.objective == 'vsd':
-      self.proxy = proxies.Proxy(pipeline.denoiser, spec.rank)
+    if spec.options.objective == 'vsd':
+      self.proxy = proxies.Proxy(pipeline.denoiser, spec.options.rank)
     self._step = 0  # Fits, also of SDS, whose fits do nothing.
     self._shown: _Shown | None = None
 
@@ -103,15 +108,15 @@ class DiffusionPrior:
       self.pipeline,
       self.proxy,
       request,
-      self.spec.weighting,
-      self.spec.proxy_guidance_scale,
+      self.spec.options.weighting,
+      self.spec.options.proxy_guidance_scale,
     )
     self._check_finite(request, answer)
     self._shown = _Shown(request, answer.noised)
     return messages.ScoreGradient(
       step=request.step,
       prior=self.spec.name,
-      channel=self.spec.channel,
+      channel=self.spec.options.channel,
       cotangent=answer.cotangent,
       proxy_step=self._step,
       metrics={**answer.metrics, 'seconds': time.monotonic() - start},
@@ -171,7 +176,7 @@ class DiffusionPrior:
   def _fit_proxy(self, shown: _Shown) -> float:
     request = shown.request
     noised, texts = draw_fit(self.pipeline, shown.noised, request)
-    if self.spec.proxy_noise == 'shared':
+    if self.spec.options.proxy_noise == 'shared':
       noised = shown.noised  # Eq 3 literally (O12).
     embeds = self.pipeline.text.encode(texts)
     target = schedules.training_target(

@@ -16,12 +16,12 @@ from mmdist.core import messages
 class FakePrior:
   """Pulls images towards a target that every fit moves.
 
-  `spec.directory` says how it misbehaves: 'raise_score', 'raise_fit',
+  `spec.options.directory` says how it misbehaves: 'raise_score', 'raise_fit',
   'die_score', 'slow_fit:FILE' (writes FILE once a fit is over), 'sleep'.
   """
 
   def __init__(self, spec: messages.PriorSpec):
-    if spec.directory == 'raise_build':
+    if spec.options.directory == 'raise_build':
       raise FileNotFoundError('no unet/ in raise_build')
     self._spec = spec
     self._target = np.zeros((1, 1, 1, 3), np.float32)
@@ -41,7 +41,7 @@ class FakePrior:
     return messages.ScoreGradient(
       step=request.step,
       prior=self._spec.name,
-      channel=self._spec.channel,
+      channel=self._spec.options.channel,
       cotangent=weight * pull,
       proxy_step=self._num_fits,
       metrics={
@@ -52,9 +52,9 @@ class FakePrior:
     )
 
   def fit(self):
-    if self._spec.directory.startswith('slow_fit:'):
+    if self._spec.options.directory.startswith('slow_fit:'):
       time.sleep(0.5)
-      pathlib.Path(self._spec.directory.partition(':')[2]).touch()
+      pathlib.Path(self._spec.options.directory.partition(':')[2]).touch()
     self._misbehave('fit')
     rate = np.float32(self._last.proxy_learning_rate)
     mean = self._last.images.mean((0, 1, 2), keepdims=True)
@@ -63,11 +63,11 @@ class FakePrior:
     return {'proxy_loss': float(np.abs(mean - self._target).mean())}
 
   def _misbehave(self, method: str) -> None:
-    if self._spec.directory == f'raise_{method}':
+    if self._spec.options.directory == f'raise_{method}':
       raise FloatingPointError(f'the {method}\nexploded')
-    if self._spec.directory == f'die_{method}':
+    if self._spec.options.directory == f'die_{method}':
       os._exit(1)
-    if self._spec.directory == f'sleep_{method}':
+    if self._spec.options.directory == f'sleep_{method}':
       time.sleep(30)
 
   def save_proxy(self) -> messages.ProxyState:
@@ -82,7 +82,10 @@ def recipe(name: str, behaviour: str = 'well') -> messages.PriorRecipe:
   """Returns the recipe of a fake prior; 'normal' looks at normals."""
   channel = 'normal' if name == 'normal' else 'rgb'
   return messages.PriorRecipe(
-    messages.PriorSpec(name, channel, behaviour), FakePrior
+    messages.PriorSpec(
+      name, messages.PriorOptions(channel=channel, directory=behaviour)
+    ),
+    FakePrior,
   )
 
 

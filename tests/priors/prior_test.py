@@ -299,6 +299,7 @@ def test_a_fit_that_is_not_finite_moves_nothing(directory):
     ({'objective': 'vds'}, "did you mean 'vsd'"),
     ({'weighting': 'sigma'}, "did you mean 'sigma2'"),
     ({'proxy_noise': 'mine'}, 'own, shared'),
+    ({'channel': 'norml'}, "did you mean 'normal'"),
   ],
 )
 def test_a_misspelt_spec_is_answered_with_the_nearest(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmdist.core import messages
 from mmdist.priors import schedule as schedules
 
 NUM_VIEWS = 5
@@ -144,6 +145,10 @@ def test_x0_weighting_turns_a_pull_on_eps_into_one_on_x0():
   ]
   pull = schedules.WEIGHTINGS['x0'](a, s) * (base - proxy)
   torch.testing.assert_close(pull, x0[1] - x0[0], rtol=0, atol=1e-5)
+
+
+def test_every_weighting_that_may_be_configured_exists():
+  assert set(schedules.WEIGHTINGS) == set(messages.WEIGHTINGS)
 
 
 def test_weightings_are_finite_over_the_usual_noise_levels():
