@@ -36,7 +36,11 @@ class PriorActor:
 
   def __init__(self):
     self._prior: messages.Prior | None = None
-    self._version = 0  # Fits behind the proxy.
+    # Fits behind the proxy. The prior counts them too, but the promise that
+    # each fit happens once must hold for any `messages.Prior`, also for one
+    # that miscounts: so this count follows the calls that were carried out,
+    # not what the prior says of itself.
+    self._proxy_step = 0
     self._reply: messages.ScoreGradient | None = None
     self._last_fit: Mapping[str, float] = {}
 
@@ -70,11 +74,11 @@ class PriorActor:
       proxy_step,
     ):
       raise OutOfStep(f'step {request_step} was not scored, so nothing fits it')
-    if self._version == proxy_step + 1:
+    if self._proxy_step == proxy_step + 1:
       return self._last_fit
     self._check(proxy_step, f'the fit of step {request_step}')
     self._last_fit = dict(prior.fit())
-    self._version += 1
+    self._proxy_step += 1
     return self._last_fit
 
   def save_proxy(self) -> messages.ProxyState:
@@ -82,7 +86,7 @@ class PriorActor:
 
   def restore_proxy(self, state: messages.ProxyState) -> None:
     self._built().restore_proxy(state)
-    self._version = state.step
+    self._proxy_step = state.step
     # What was answered with another proxy is no answer of this one.
     self._reply, self._last_fit = None, {}
 
@@ -92,10 +96,10 @@ class PriorActor:
     return self._prior
 
   def _check(self, proxy_step: int, what: str) -> None:
-    if proxy_step != self._version:
+    if proxy_step != self._proxy_step:
       raise OutOfStep(
         f'{what} wants a proxy with {proxy_step} fits behind it, this one has '
-        f'{self._version}'
+        f'{self._proxy_step}'
       )
 
 

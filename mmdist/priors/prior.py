@@ -91,8 +91,15 @@ class DiffusionPrior:
     self.proxy = None
     if spec.options.objective == 'vsd':
       self.proxy = proxies.Proxy(pipeline.denoiser, spec.options.rank)
-    self._step = 0  # Fits, also of SDS, whose fits do nothing.
+    # SDS has no proxy that would count its fits. Its fits do nothing, but
+    # requests carry their number all the same.
+    self._num_empty_fits = 0
     self._shown: _Shown | None = None
+
+  @property
+  def proxy_step(self) -> int:
+    """Fits behind the proxy, which counts them itself."""
+    return self._num_empty_fits if self.proxy is None else self.proxy.step
 
   def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
     """Answers, and remembers the renders for `fit`.
@@ -118,7 +125,7 @@ class DiffusionPrior:
       prior=self.spec.name,
       channel=self.spec.options.channel,
       cotangent=answer.cotangent,
-      proxy_step=self._step,
+      proxy_step=self.proxy_step,
       metrics={**answer.metrics, 'seconds': time.monotonic() - start},
     )
 
@@ -138,14 +145,13 @@ class DiffusionPrior:
         'score; each fit needs the renders of one score.'
       )
     shown, self._shown = self._shown, None
-    self._step += 1
     if self.proxy is None:
+      self._num_empty_fits += 1
       return {}
     start = time.monotonic()
     try:
       loss = self._fit_proxy(shown)
     except FloatingPointError as error:
-      self._step -= 1
       raise FloatingPointError(
         f'step {shown.request.step}, prior {self.spec.name!r}: {error}.'
       ) from error
@@ -154,7 +160,7 @@ class DiffusionPrior:
   def save_proxy(self) -> messages.ProxyState:
     """Returns a copy of the proxy and its optimiser; SDS has only a count."""
     if self.proxy is None:
-      return messages.ProxyState(self._step, {})
+      return messages.ProxyState(self._num_empty_fits, {})
     return self.proxy.save()
 
   def restore_proxy(self, state: messages.ProxyState) -> None:
@@ -170,7 +176,8 @@ class DiffusionPrior:
         f'prior {self.spec.name!r} runs SDS, which has no proxy, but was given '
         f'one of {len(state.arrays)} arrays.'
       )
-    self._step = state.step
+    else:
+      self._num_empty_fits = state.step
     self._shown = None
 
   def _fit_proxy(self, shown: _Shown) -> float:
@@ -205,11 +212,11 @@ class DiffusionPrior:
         f'request has {counts} prompts per term for {num_views} views; '
         'expected one per view, and one term or more.'
       )
-    if request.proxy_step != self._step:
+    if request.proxy_step != self.proxy_step:
       raise ValueError(
         f'step {request.step} expects a proxy of prior {self.spec.name!r} with '
-        f'{request.proxy_step} fits behind it; it has {self._step}. Restore '
-        'the proxy of that step.'
+        f'{request.proxy_step} fits behind it; it has {self.proxy_step}. '
+        'Restore the proxy of that step.'
       )
 
   def _check_finite(self, request, answer: scores.Answer) -> None:

@@ -183,6 +183,8 @@ class Proxy:
       # Arrays from Ray are read-only, and torch would write into them.
       weight.data.copy_(torch.from_numpy(state.arrays[f'lora/{name}'].copy()))
       self._adam.state[weight] = {
+        # Adam's own count, which corrects the bias of its moments: one step
+        # of Adam is one fit, so it is not saved a second time.
         'step': torch.tensor(float(state.step)),
         **{
           moment: torch.from_numpy(state.arrays[f'{moment}/{name}'].copy()).to(
