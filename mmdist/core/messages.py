@@ -30,10 +30,9 @@ class Term:
 
   Attributes:
     prompts: V texts with view words, one per view; what the frozen base reads.
-    plain_prompt: the text without view words; what the proxy reads
-      (method.md O13).
-    weight: signed, alpha > 0 or -beta < 0 (O6).
-    guidance_scale: of the base; s in uncond + s (cond - uncond) (O15).
+    plain_prompt: the text without view words; what the proxy reads.
+    weight: signed, alpha > 0 or -beta < 0.
+    guidance_scale: of the base; s in uncond + s (cond - uncond).
   """
 
   prompts: tuple[str, ...]
@@ -53,9 +52,9 @@ class ScoreRequest:
     noise_levels: [V] float32 t in [0, 1].
     seed: decides the noise of the score and every draw of the proxy's fit.
     proxy_step: fits the proxy must have behind it when it answers.
-    proxy_learning_rate: learning rate of the fit that follows (O17).
-    mode: how the concepts' pulls are composed, one of
-      `mmdist.core.composition.MODES` (O21).
+    proxy_learning_rate: learning rate of the fit that follows.
+    mode: how the concepts' residuals are composed, one of
+      `mmdist.core.composition.MODES`.
   """
 
   step: int
@@ -70,7 +69,7 @@ class ScoreRequest:
 
 @dataclasses.dataclass(frozen=True)
 class ScoreGradient:
-  """One prior's answer: the weighted pull on the pixels it was shown.
+  """One prior's answer: a weighted cotangent of the pixels it was shown.
 
   Attributes:
     step: the request's step.
@@ -78,9 +77,9 @@ class ScoreGradient:
     channel: the channel its images came from.
     cotangent: [V, H, W, 3] float32 dL/d image of the request's images, summed
       over concepts with their signed weights. L is a mean over views, pixels
-      and channels (O5), so it does not grow with the resolution.
+      and channels, so it does not grow with the resolution.
     proxy_step: fits the proxy had behind it when it answered.
-    metrics: scalars; per concept i `norm_i`, `cosine_i` (with the sum), and
+    metrics: scalars; per term i `norm_i`, `cosine_i` (with the sum), and
       `proxy_loss`, `seconds`.
   """
 
@@ -143,14 +142,15 @@ class PriorOptions:
     lora_scale: how much of it.
     channel: which renders it looks at, one of `CHANNELS`.
     dtype: the frozen network's, one of `DTYPES`.
-    rank: LoRA rank of the proxy (O17).
-    proxy_guidance_scale: classifier-free guidance of the proxy (O14); 1 runs
-      no unconditional pass.
-    objective: one of `OBJECTIVES`: 'vsd' compares with a proxy (O2), 'sds'
-      with the noise (O1) and has no proxy.
-    weighting: name of w(t) (O4), one of `WEIGHTINGS`.
-    proxy_noise: one of `PROXY_NOISES`: the fit draws noise and t of its 'own',
-      or has the score's, 'shared' (O12).
+    rank: LoRA rank of the proxy.
+    proxy_guidance_scale: classifier-free guidance of the proxy; 1 runs no
+      unconditional pass.
+    objective: one of `OBJECTIVES`: 'vsd' compares with a proxy, 'sds' with the
+      noise and has no proxy.
+    weighting: name of w(t), one of `WEIGHTINGS` (docs/method.md, section 2,
+      'Weighting').
+    proxy_noise: one of `PROXY_NOISES`: the fit draws t and noise of its 'own',
+      or has the score's, 'shared'.
     device: torch device string; 'auto' takes CUDA where there is one.
     memory: see `MemoryOptions`.
   """
@@ -205,7 +205,7 @@ class Prior(Protocol):
     """Answers; the proxy's fit on the same renders may come after."""
 
   def fit(self) -> Mapping[str, float]:
-    """Fits the proxy once, unsigned (O7), on the last request's renders."""
+    """Fits the proxy once, unsigned, on the last request's renders."""
 
   def save_proxy(self) -> ProxyState: ...
 

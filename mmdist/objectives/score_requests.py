@@ -1,8 +1,8 @@
-"""From an objective to one request per prior, and from answers to one pull.
+"""From an objective to requests, and from answers to one cotangent.
 
 Owns every random choice of the scores (noise levels and seeds), so that a
 request asked again is answered again alike. What the renders are and what is
-done with the pull is the learner's.
+done with the cotangent is the learner's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ from mmdist.objectives import prompts
 
 
 class NonFiniteAnswer(ArithmeticError):
-  """A prior answered with NaN or infinity (method.md O23)."""
+  """A prior answered with NaN or infinity."""
 
 
 def noise_range(
   noise: schema.NoiseConfig, step: int, num_steps: int
 ) -> tuple[float, float]:
-  """Returns the range that t is drawn from at one step (method.md O16).
+  """Returns the range that t is drawn from at one step.
 
   `fixed` keeps the maximum, `linear` and `sqrt` anneal it to `final_maximum`
   at the last step, `refine` has `final_maximum` from the start.
@@ -53,7 +53,7 @@ def sample_noise_levels(
   step: int,
   num_steps: int,
 ) -> np.ndarray:
-  """Draws [V] float32 t, one per view, the same for every prior (O16)."""
+  """Draws [V] float32 t, one per view, the same for every prior."""
   low, high = noise_range(noise, step, num_steps)
   rng = seeds.generator(seed, step, 'noise levels')
   return rng.uniform(low, high, num_views).astype(np.float32)
@@ -83,9 +83,9 @@ def requests_for(
     seed: the run's.
     num_steps: of the run, for the schedule of noise levels.
     proxy_step: fits that every proxy has behind it.
-    proxy_learning_rate: of the fit that follows (method.md O17).
+    proxy_learning_rate: of the fit that follows.
     noise: range and schedule of t.
-    mode: how a prior composes its concepts (O21).
+    mode: how a prior composes its concepts.
     prompt_prefix: opens every prompt, e.g. 'A DSLR photo of'.
 
   Raises:
@@ -109,8 +109,8 @@ def requests_for(
         _term_for(concept, view_words, prompt_prefix) for concept in concepts
       ),
       noise_levels=levels,
-      # Each prior has its own noise: shared noise would make their errors
-      # pull the same way.
+      # Each prior has its own noise: with shared noise their errors would
+      # point the same way and add up.
       seed=seeds.derive_seed(seed, step, f'score/{prior}'),
       proxy_step=proxy_step,
       proxy_learning_rate=proxy_learning_rate,
@@ -151,7 +151,7 @@ def _images_for(
 
 
 def check_finite(answers: Mapping[str, messages.ScoreGradient]) -> None:
-  """Raises NonFiniteAnswer naming step, prior and concept (O23)."""
+  """Raises NonFiniteAnswer naming step, prior and concept."""
   for prior in sorted(answers):
     answer = answers[prior]
     bad = int(np.sum(~np.isfinite(answer.cotangent)))
@@ -172,7 +172,7 @@ def check_finite(answers: Mapping[str, messages.ScoreGradient]) -> None:
 def sum_cotangents(
   answers: Mapping[str, messages.ScoreGradient],
 ) -> dict[messages.Channel, np.ndarray]:
-  """Sums the answers' pulls per channel (method.md O6).
+  """Sums the answers' cotangents per channel (MagicMirror, Eq. 6).
 
   Args:
     answers: by prior; added in the order of their names, so that the order in
@@ -182,18 +182,18 @@ def sum_cotangents(
     Per channel that was asked about [V, H, W, 3] float32 dL/d image.
 
   Raises:
-    NonFiniteAnswer: an answer holds NaN or infinity (O23).
+    NonFiniteAnswer: an answer holds NaN or infinity.
     ValueError: answers on one channel differ in shape.
   """
   check_finite(answers)
   totals = {}
   for prior in sorted(answers):
     answer = answers[prior]
-    pull = np.asarray(answer.cotangent, np.float32)
+    cotangent = np.asarray(answer.cotangent, np.float32)
     if answer.channel not in totals:
-      totals[answer.channel] = pull.copy()
+      totals[answer.channel] = cotangent.copy()
       continue
     total = totals[answer.channel]
-    shapes.check_shape(f"the answer of prior '{prior}'", pull, total.shape)
-    total += pull
+    shapes.check_shape(f"the answer of prior '{prior}'", cotangent, total.shape)
+    total += cotangent
   return totals

@@ -1,6 +1,9 @@
 """What an actor hosts: one frozen model, its proxy, and the last renders.
 
-It answers first; its host then lets it fit, so that nobody waits for a fit.
+A prior answers a request first and fits its proxy afterwards, in a call of its
+own. So the learner has its answer before the fit begins, and takes its step
+while the prior is still fitting. The answer is that of the proxy before the
+fit, in an actor and in this process alike.
 """
 
 from collections.abc import Mapping
@@ -22,7 +25,7 @@ from mmdist.priors import schedule as schedules
 from mmdist.priors import score as scores
 
 # Share of the views fitted with the empty text, so that the proxy can be
-# guided (O14) at any step.
+# guided at any step: guidance needs its unconditional prediction.
 EMPTY_TEXT_SHARE = 0.1
 
 
@@ -41,6 +44,7 @@ def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
     ('weighting', messages.WEIGHTINGS),
   ):
     names.check_choice(field, getattr(options, field), known)
+  # Before any network is built, since it decides how kernels are chosen.
   configure_torch(spec.num_threads)
   pipeline = pipelines.open_pipeline(
     locate.locate(options.directory),
@@ -107,7 +111,7 @@ class DiffusionPrior:
     Raises:
       ValueError: the request does not fit together, or expects a proxy with
         another number of fits behind it.
-      FloatingPointError: the answer is not finite (method.md O23).
+      FloatingPointError: the answer is not finite.
     """
     start = time.monotonic()
     self._check(request)
@@ -119,6 +123,7 @@ class DiffusionPrior:
       self.spec.options.proxy_guidance_scale,
     )
     self._check_finite(request, answer)
+    # Only now: after an answer that failed there must be nothing to fit.
     self._shown = _Shown(request, answer.noised)
     return messages.ScoreGradient(
       step=request.step,
@@ -130,7 +135,10 @@ class DiffusionPrior:
     )
 
   def fit(self) -> Mapping[str, float]:
-    """Fits the proxy once, unsigned (O7), on the renders last scored.
+    """Fits the proxy once, unsigned, on the renders last scored.
+
+    Unsigned, because the proxy is to learn what the renders look like. That
+    does not depend on whether a concept is wanted or unwanted.
 
     Returns:
       `proxy_loss` and `proxy_seconds`; nothing for SDS.
@@ -144,6 +152,8 @@ class DiffusionPrior:
         f'prior {self.spec.name!r} was asked to fit before it was asked to '
         'score; each fit needs the renders of one score.'
       )
+    # Taken away at once, so that no request is ever fitted twice, even if this
+    # fit fails.
     shown, self._shown = self._shown, None
     if self.proxy is None:
       self._num_empty_fits += 1
@@ -178,19 +188,20 @@ class DiffusionPrior:
       )
     else:
       self._num_empty_fits = state.step
+    # What was scored with another proxy is not to be fitted by this one.
     self._shown = None
 
   def _fit_proxy(self, shown: _Shown) -> float:
     request = shown.request
     noised, texts = draw_fit(self.pipeline, shown.noised, request)
     if self.spec.options.proxy_noise == 'shared':
-      noised = shown.noised  # Eq 3 literally (O12).
+      noised = shown.noised  # Eq. 3 literally.
     embeds = self.pipeline.text.encode(texts)
     target = schedules.training_target(
       noised.latents,
       noised.noise,
-      noised.a,
-      noised.s,
+      noised.alpha_t,
+      noised.sigma_t,
       self.pipeline.schedule.prediction_type,
     )
 
@@ -212,6 +223,8 @@ class DiffusionPrior:
         f'request has {counts} prompts per term for {num_views} views; '
         'expected one per view, and one term or more.'
       )
+    # The same request answered by another proxy would be another answer. An
+    # executor that lost or repeated a fit is noticed here, not in the results.
     if request.proxy_step != self.proxy_step:
       raise ValueError(
         f'step {request.step} expects a proxy of prior {self.spec.name!r} with '
@@ -219,7 +232,10 @@ class DiffusionPrior:
         'Restore the proxy of that step.'
       )
 
-  def _check_finite(self, request, answer: scores.Answer) -> None:
+  def _check_finite(
+    self, request: messages.ScoreRequest, answer: scores.Answer
+  ) -> None:
+    """Raises FloatingPointError that names the terms, or the images."""
     if np.isfinite(answer.cotangent).all():
       return
     finite_images = np.isfinite(request.images).all()
@@ -230,8 +246,8 @@ class DiffusionPrior:
     ]
     cause = ', '.join(guilty) if finite_images else 'its images, as given'
     raise FloatingPointError(
-      f'step {request.step}, prior {self.spec.name!r}: the pull is not finite '
-      f'for {cause or "the sum of its concepts"}.'
+      f'step {request.step}, prior {self.spec.name!r}: the answer is not '
+      f'finite for {cause or "the sum of its concepts"}.'
     )
 
 
@@ -240,10 +256,11 @@ def draw_fit(
   shown: scores.Noised,
   request: messages.ScoreRequest,
 ) -> tuple[scores.Noised, list[str]]:
-  """Draws a fit's own t ~ U(0, 1), noise (O12) and one text per view (O13).
+  """Draws a fit's own t ~ U(0, 1), noise and one text per view.
 
-  Each view gets one concept's text without view words, whatever its weight
-  (O7), or now and then the empty one. All from the request's seed.
+  Each view gets one concept's text without view words, whatever its weight,
+  or now and then the empty one. All from the request's seed, so that a fit
+  that is done again, after its actor was lost, gives the same proxy.
   """
   num_views = len(shown.timestep)
   rng = seeds.generator(request.seed, request.step, 'proxy fit')

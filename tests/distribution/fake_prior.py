@@ -1,6 +1,6 @@
 """A prior in a few lines of numpy: deterministic, stateful, breakable.
 
-Its pull depends on everything a request carries and on the number of fits, so
+Its answer depends on everything a request carries and on the number of fits, so
 an executor that loses, repeats or reorders a call changes the answer.
 """
 
@@ -14,7 +14,7 @@ from mmdist.core import messages
 
 
 class FakePrior:
-  """Pulls images towards a target that every fit moves.
+  """Moves images towards a target that every fit moves.
 
   `spec.options.directory` says how it misbehaves: 'raise_score', 'raise_fit',
   'die_score', 'slow_fit:FILE' (writes FILE once a fit is over), 'sleep'.
@@ -36,16 +36,16 @@ class FakePrior:
     rng = np.random.default_rng(request.seed)
     noise = rng.standard_normal(request.images.shape).astype(np.float32)
     levels = request.noise_levels[:, None, None, None]
-    pull = request.images - self._target + levels * noise
+    difference = request.images - self._target + levels * noise
     weight = np.float32(sum(term.weight for term in request.terms))
     return messages.ScoreGradient(
       step=request.step,
       prior=self._spec.name,
       channel=self._spec.options.channel,
-      cotangent=weight * pull,
+      cotangent=weight * difference,
       proxy_step=self._num_fits,
       metrics={
-        'norm_0': float(np.linalg.norm(pull)),
+        'norm_0': float(np.linalg.norm(difference)),
         'process': float(os.getpid()),
         'threads': float(os.environ.get('OMP_NUM_THREADS', 0)),
       },

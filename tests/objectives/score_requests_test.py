@@ -42,9 +42,9 @@ def requests(objective, images=IMAGES, words=WORDS, **changes):
 
 def answer(prior, channel='rgb', scale=1.0, **metrics):
   rng = np.random.default_rng(list(prior.encode()))
-  pull = scale * rng.standard_normal((2, 4, 4, 3))
+  cotangent = scale * rng.standard_normal((2, 4, 4, 3))
   return messages.ScoreGradient(
-    3, prior, channel, pull.astype(np.float32), 3, metrics
+    3, prior, channel, cotangent.astype(np.float32), 3, metrics
   )
 
 

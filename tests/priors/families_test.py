@@ -188,8 +188,8 @@ def test_the_pixel_gradient_is_autograds(directories, family):
       'v_prediction': a * guided + s * noisy,
       'flow': noisy + a * guided,
     }[schedule.prediction_type]
-    pull = s**2 * (eps - noise)
-  (latents * pull).mean().backward()
+    residual = s**2 * (eps - noise)
+  (latents * residual).mean().backward()
   ours = scores.score(pipeline, None, request).cotangent
   scale = np.abs(ours).max()
   # Of relative size 1e-5: the encoder's backward pass sums in another order.
@@ -208,7 +208,7 @@ def test_the_proxy_is_the_base_at_step_0_and_only_lora_moves(
     for name, weight in network.named_parameters()
     if name not in prior.proxy.parameters
   }
-  # The same text for both, unguided: the pull is exactly zero.
+  # The same text for both, unguided: the residual is exactly zero.
   request = request_of(
     1.0, terms=(messages.Term(('a man',) * 2, 'a man', 1.0, 1.0),)
   )

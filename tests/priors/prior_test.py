@@ -119,7 +119,7 @@ def test_another_process_answers_with_the_same_bits(directory):
 
 
 def test_the_fit_carries_no_sign_or_weight(directory):
-  # O7: only the pull on the learner is signed.
+  # Only the cotangent that the learner gets is signed.
   states = []
   for weights in [(1.0, -0.5), (-3.0, 2.0)]:
     prior = priors.build(tiny.spec(directory))

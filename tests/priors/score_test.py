@@ -1,4 +1,4 @@
-"""The laws of the pull, and its way back to pixels."""
+"""The laws of the residual, and its way back to pixels."""
 
 import dataclasses
 
@@ -99,8 +99,8 @@ def _eps_by_hand(pipeline, noisy, timestep, a, s, texts, scale):
   return a * torch.cat(rows) + s * noisy
 
 
-def _surrogate_gradient(request, pull):
-  """Autograd of the surrogate loss mean(sg(pull) * codec(resize(image)))."""
+def _surrogate_gradient(request, residual):
+  """Autograd of the loss mean(stop_gradient(residual) * latents of image)."""
   images = torch.tensor(request.images, requires_grad=True)
   pixels = images.permute(0, 3, 1, 2)
   if pixels.shape[-1] != 16:
@@ -108,7 +108,7 @@ def _surrogate_gradient(request, pull):
       pixels, (16, 16), mode='bilinear', antialias=True
     )
   latents = functional.pixel_unshuffle(2 * pixels - 1, 2)
-  (pull.detach() * latents).mean().backward()
+  (residual.detach() * latents).mean().backward()
   return images.grad.numpy()
 
 
@@ -139,7 +139,7 @@ def test_vsd_is_the_gradient_of_its_surrogate_loss(proxied, proxy_scale):
   pipeline, proxy = proxied
   request = _request((HAPPY, 1.0, 4.0), (GREEN, -0.5, 1.0))
   noisy, _, timestep, a, s = _noised_by_hand(pipeline, request)
-  pull = 0
+  residual = 0
   for term in request.terms:
     base = _eps_by_hand(
       pipeline,
@@ -160,17 +160,17 @@ def test_vsd_is_the_gradient_of_its_surrogate_loss(proxied, proxy_scale):
         [term.plain_prompt] * 2,
         proxy_scale,
       )
-    pull = pull + term.weight * s**2 * (base - learned)
+    residual = residual + term.weight * s**2 * (base - learned)
   np.testing.assert_allclose(
     _cotangent(pipeline, proxy, request, proxy_guidance_scale=proxy_scale),
-    _surrogate_gradient(request, pull),
+    _surrogate_gradient(request, residual),
     rtol=1e-4,  # As above.
     atol=1e-6,
   )
 
 
 @pytest.mark.parametrize('prediction_type', schedules.BETA_PREDICTION_TYPES)
-def test_every_prediction_type_pulls_by_eps(tmp_path, prediction_type):
+def test_every_prediction_type_is_compared_by_eps(tmp_path, prediction_type):
   # One network, read three ways, must give what diffusers would read.
   directory = tiny.write_pipeline(tmp_path, prediction_type)
   pipeline = pipelines.open_pipeline(directory, device='cpu')
@@ -200,7 +200,7 @@ def test_every_prediction_type_pulls_by_eps(tmp_path, prediction_type):
   )
 
 
-def test_a_fresh_proxy_leaves_nothing_to_pull(tmp_path):
+def test_a_fresh_proxy_leaves_no_residual(tmp_path):
   pipeline = pipelines.open_pipeline(
     tiny.write_pipeline(tmp_path), 'bfloat16', 'cpu'
   )
@@ -213,7 +213,7 @@ def test_a_fresh_proxy_leaves_nothing_to_pull(tmp_path):
   assert answer.metrics == {'norm_0': 0.0, 'cosine_0': 0.0}
 
 
-def test_doubling_every_weight_doubles_the_pull_exactly(proxied):
+def test_doubling_every_weight_doubles_the_cotangent_exactly(proxied):
   once = _cotangent(*proxied, _request((HAPPY, 0.7, 4.0), (SAD, -0.3, 3.0)))
   twice = _cotangent(*proxied, _request((HAPPY, 1.4, 4.0), (SAD, -0.6, 3.0)))
   assert once.any()
@@ -242,7 +242,7 @@ def test_the_order_of_concepts_never_changes_a_bit(proxied, mode):
   assert there.metrics['norm_0'] == back.metrics['norm_2']
 
 
-def test_the_sum_of_two_pulls_is_the_pull_of_the_sum(proxied):
+def test_the_sum_of_two_answers_is_the_answer_of_the_sum(proxied):
   happy, sad = (HAPPY, 0.7, 4.0), (SAD, -0.3, 3.0)
   both = _cotangent(*proxied, _request(happy, sad))
   parts = [_cotangent(*proxied, _request(one)) for one in (happy, sad)]
@@ -327,7 +327,7 @@ def test_guidance_of_one_runs_no_unconditional_pass(proxied, monkeypatch):
   assert seen[-1] == [HAPPY, HAPPY, SAD, SAD]  # No view words (O13).
 
 
-def test_a_latent_model_pulls_through_its_encoder(tmp_path):
+def test_a_latent_model_answers_through_its_encoder(tmp_path):
   directory = tiny.write_pipeline(tmp_path, codec='vae')
   pipeline = pipelines.open_pipeline(directory, device='cpu')
   request = _request((HAPPY, 1.0, 4.0))
@@ -340,13 +340,13 @@ def test_a_latent_model_pulls_through_its_encoder(tmp_path):
     pipeline,
     noised.noisy,
     noised.timestep,
-    noised.a,
-    noised.s,
+    noised.alpha_t,
+    noised.sigma_t,
     request.terms[0].prompts,
     4.0,
   )
-  pull = noised.s**2 * (eps - noised.noise)
-  (pull * latents * 0.18215).mean().backward()
+  residual = noised.sigma_t**2 * (eps - noised.noise)
+  (residual * latents * 0.18215).mean().backward()
   np.testing.assert_allclose(
     answer.cotangent, images.grad.numpy(), rtol=1e-3, atol=1e-7
   )
