@@ -120,7 +120,7 @@ def requests_for(
 
 
 def _term_for(
-  concept: concept_lib.Concept, view_words: Sequence[str], prefix: str
+  concept: binding.PriorConcept, view_words: Sequence[str], prefix: str
 ) -> messages.Term:
   plain = prompts.add_prefix(prefix, concept.prompt)
   return messages.Term(
@@ -133,7 +133,7 @@ def _term_for(
 
 def _images_for(
   prior: str,
-  concepts: Sequence[concept_lib.Concept],
+  concepts: Sequence[binding.PriorConcept],
   images: Mapping[messages.Channel, np.ndarray],
 ) -> np.ndarray:
   channels = sorted({concept.channel for concept in concepts})

@@ -6,9 +6,10 @@ every output of a layer that a backward pass may want is added up. What
 libraries keep for themselves (a CUDA context is about half a GiB) is not in it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import pathlib
+from typing import Any
 
 import diffusers
 import safetensors
@@ -90,7 +91,7 @@ def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
   )
 
 
-def _own(config) -> dict:
+def _own(config: Mapping[str, Any]) -> dict[str, Any]:
   """Returns a config without the version that diffusers would warn of."""
   return {key: v for key, v in config.items() if not key.startswith('_diff')}
 
@@ -111,7 +112,7 @@ def count_outputs(
   """Adds up the outputs of all layers while `run` runs, in bytes."""
   total = 0
 
-  def add(layer, inputs, output):
+  def add(layer: torch.nn.Module, inputs: tuple, output: object) -> None:
     nonlocal total
     del layer, inputs
     if isinstance(output, torch.Tensor):
@@ -131,7 +132,7 @@ def count_outputs(
   return total
 
 
-def _run(network, family: families.Family, num_views: int):
+def _run(network: Any, family: families.Family, num_views: int) -> torch.Tensor:
   config = network.config
   latents = family.image_size // family.codec_factor
   width = config.get('joint_attention_dim') or config['cross_attention_dim']
@@ -143,7 +144,7 @@ def _run(network, family: families.Family, num_views: int):
     width = config['encoder_hid_dim']
   length = sum(text.length for text in family.texts)
 
-  def zeros(*shape):
+  def zeros(*shape: int) -> torch.Tensor:
     return torch.zeros(num_views, *shape, device='meta')
 
   embeds = text_encoders.TextEmbeds(
@@ -158,7 +159,7 @@ def _run(network, family: families.Family, num_views: int):
   )
 
 
-def _count_encoder(family, num_views: int, size: int) -> int:
+def _count_encoder(family: families.Family, num_views: int, size: int) -> int:
   config = files.read_json(family.directory / 'vae' / 'config.json')
   with torch.device('meta'):
     vae = diffusers.AutoencoderKL.from_config(_own(config))
@@ -168,7 +169,9 @@ def _count_encoder(family, num_views: int, size: int) -> int:
   return count_outputs(vae, lambda: vae.encode(pixels), size)
 
 
-def _proxy_bytes(network, options: messages.PriorOptions) -> int:
+def _proxy_bytes(
+  network: torch.nn.Module, options: messages.PriorOptions
+) -> int:
   """Returns the bytes of a LoRA on every target: weight, gradient, moments."""
   if options.objective != 'vsd':
     return 0

@@ -205,7 +205,7 @@ class DiffusionPrior:
       self.pipeline.schedule.prediction_type,
     )
 
-    def loss_of_proxy():
+    def loss_of_proxy() -> torch.Tensor:
       prediction = pipelines.predict(
         self.pipeline, noised.noisy, noised.timestep, embeds
       )
