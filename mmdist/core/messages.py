@@ -199,17 +199,29 @@ def copy_options(options: PriorOptions, **changes: Any) -> PriorOptions:
 
 
 class Prior(Protocol):
-  """What an actor hosts; see `mmdist.priors.prior` for the real one."""
+  """What an actor hosts; see `mmdist.priors.prior` for the real one.
+
+  Calls come one at a time: a score, its fit, the next score. A copy may be
+  asked for or put back between two steps. A prior counts its fits: the
+  `proxy_step` of its answers and the `step` of its states are how many it has
+  behind it. One without anything to learn counts the calls.
+  """
 
   def score(self, request: ScoreRequest) -> ScoreGradient:
-    """Answers; the proxy's fit on the same renders may come after."""
+    """Answers; the proxy's fit on the same renders comes after."""
 
   def fit(self) -> Mapping[str, float]:
-    """Fits the proxy once, unsigned, on the last request's renders."""
+    """Fits the proxy once, unsigned, on the last request's renders.
 
-  def save_proxy(self) -> ProxyState: ...
+    Returns:
+      Scalars for the metrics, e.g. `proxy_loss`.
+    """
 
-  def restore_proxy(self, state: ProxyState) -> None: ...
+  def save_proxy(self) -> ProxyState:
+    """Returns a copy of everything that fits have changed."""
+
+  def restore_proxy(self, state: ProxyState) -> None:
+    """Goes back to a copy, bit for bit."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -193,6 +193,7 @@ class DiffusionPrior:
 
   def _fit_proxy(self, shown: _Shown) -> float:
     request = shown.request
+    # The latents are those that were scored; images are encoded once a step.
     noised, texts = draw_fit(self.pipeline, shown.noised, request)
     if self.spec.options.proxy_noise == 'shared':
       noised = shown.noised  # Eq. 3 literally.
@@ -205,6 +206,8 @@ class DiffusionPrior:
       self.pipeline.schedule.prediction_type,
     )
 
+    # The loss of any diffusion model, at the texts without view words. It is
+    # handed over as a function, since the proxy runs it with its adapters on.
     def loss_of_proxy() -> torch.Tensor:
       prediction = pipelines.predict(
         self.pipeline, noised.noisy, noised.timestep, embeds
@@ -238,6 +241,8 @@ class DiffusionPrior:
     """Raises FloatingPointError that names the terms, or the images."""
     if np.isfinite(answer.cotangent).all():
       return
+    # NaN in one image reaches every term, so the terms are named only where
+    # the images are sound.
     finite_images = np.isfinite(request.images).all()
     guilty = [
       repr(term.plain_prompt)
@@ -263,6 +268,7 @@ def draw_fit(
   that is done again, after its actor was lost, gives the same proxy.
   """
   num_views = len(shown.timestep)
+  # The order of the draws below is part of a run: another one changes its bits.
   rng = seeds.generator(request.seed, request.step, 'proxy fit')
   t = rng.uniform(size=num_views)
   concepts = rng.integers(len(request.terms), size=num_views)
