@@ -36,7 +36,7 @@ class Painter:
     return messages.ScoreGradient(
       step=request.step,
       prior=self._spec.name,
-      channel=self._spec.channel,
+      channel=self._spec.options.channel,
       cotangent=difference / difference.size,
       proxy_step=self.step,
       metrics={'norm_0': float(np.linalg.norm(difference))},
@@ -93,7 +93,9 @@ def run_loop(run, workdir, recipes, **options):
 
 
 def painter() -> messages.PriorRecipe:
-  return messages.PriorRecipe(messages.PriorSpec('generic', 'rgb', ''), Painter)
+  return messages.PriorRecipe(
+    messages.PriorSpec('generic', messages.PriorOptions()), Painter
+  )
 
 
 def fakes() -> list[messages.PriorRecipe]:
@@ -329,7 +331,7 @@ def test_requests_carry_words_rates_and_fits():
   objective = loop.binding.bind_config(run)
   request = loop.requests_for(objective, run, batch, renders, 3)['generic']
   words = batch.views.words
-  assert [p.split(' , ')[1] for p in request.prompts[0]] == [
+  assert [p.split(' , ')[1] for p in request.terms[0].prompts] == [
     f'{word} view' for word in words
   ]
   assert request.proxy_step == 3
@@ -337,4 +339,4 @@ def test_requests_carry_words_rates_and_fits():
   assert request.proxy_learning_rate == pytest.approx(0.1 * 0.2**0.4)
   run.views.use_view_words = False
   plain = loop.requests_for(objective, run, batch, renders, 3)['generic']
-  assert plain.prompts[0] == (run.prompt, run.prompt)
+  assert plain.terms[0].prompts == (run.prompt, run.prompt)

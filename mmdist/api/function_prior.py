@@ -18,8 +18,8 @@ class FunctionPrior:
     channel: the renders that it looks at.
     function: maps a `messages.ScoreRequest` to [V, H, W, 3], the gradient of
       a loss with respect to the request's images. It has to weigh its answer
-      by the weights of the request itself; a mean over views, pixels and
-      channels keeps it comparable with other priors.
+      by the weight of each of `request.terms` itself; a mean over views,
+      pixels and channels keeps it comparable with other priors.
   """
 
   def __init__(

@@ -7,6 +7,13 @@ fields (`--config.learner.learning_rate=2e-3`); a run treats them as constants.
 
 import dataclasses
 
+from mmdist.core import messages
+
+# What some of the fields may be; those of a prior are in `core.messages`.
+NOISE_SCHEDULES = ('fixed', 'linear', 'sqrt', 'refine')
+TRAINABLE = ('all', 'code')
+ON_NONFINITE = ('stop', 'reject')
+
 
 @dataclasses.dataclass
 class NerfConfig:
@@ -48,38 +55,17 @@ class ViewsConfig:
 
 
 @dataclasses.dataclass
-class MemoryConfig:
-  """What a prior spends to fit its device; see `messages.MemoryOptions`."""
+class PriorConfig(messages.PriorOptions):
+  """One diffusion prior and its proxy (docs/method.md, section 2).
 
-  channels_last: bool = True
-  batched: bool = False  # Base and proxy in one pass of mixed adapters.
-  checkpoint_encoder: bool = True  # Recompute the VAE's encoder.
-  attention_slicing: bool = False
-  text_dtype: str = 'float32'
-  offload_text: bool = False  # Text encoders on the CPU.
+  What the prior itself reads is inherited; here is what the learner's side
+  makes of it.
+  """
 
-
-@dataclasses.dataclass
-class PriorConfig:
-  """One diffusion prior and its proxy (docs/method.md, section 2)."""
-
-  # A diffusers directory, an embedded name, or OWNER/NAME@COMMIT of a hub.
-  directory: str = 'color'
-  lora: str = ''  # A LoRA of your own (safetensors), part of the frozen model.
-  lora_scale: float = 1.0
-  channel: str = 'rgb'  # 'rgb' or 'normal'.
   weight: float = 1.0  # Lambda of Eq. 4 for the normal prior.
   guidance_scale: float = 8.0  # s in uncond + s (cond - uncond).
   prompt_template: str = '{prompt}'  # '{target}' is the text after "of".
-  dtype: str = 'bfloat16'
-  rank: int = 4  # Of the proxy's LoRA (MagicMirror, A.4).
-  proxy_guidance_scale: float = 1.0  # 2 when editing (MagicMirror, A.4).
-  objective: str = 'vsd'  # Or 'sds', which has no proxy.
-  weighting: str = 'sigma2'  # The name of w(t).
-  proxy_noise: str = 'own'  # Or 'shared': the score's t and noise.
-  device: str = 'auto'
   num_gpus: float = 0.0  # Ray's reservation for the actor.
-  memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
   enabled: bool = True
 
 
@@ -103,7 +89,7 @@ class NoiseConfig:
 
   minimum: float = 0.5
   maximum: float = 0.98
-  schedule: str = 'linear'  # 'fixed', 'linear', 'sqrt' or 'refine'.
+  schedule: str = 'linear'  # One of NOISE_SCHEDULES.
   final_maximum: float = 0.8  # Where the annealed maximum ends.
 
 

@@ -16,15 +16,15 @@ from mmdist.core import names
 # Patterns of paths; priors and concepts have names and numbers of their own.
 CHOICES = {
   r'mode': composition.MODES,
-  r'noise\.schedule': ('fixed', 'linear', 'sqrt', 'refine'),
-  r'learner\.trainable': ('all', 'code'),
+  r'noise\.schedule': schema.NOISE_SCHEDULES,
+  r'learner\.trainable': schema.TRAINABLE,
   r'priors\.\w+\.channel': messages.CHANNELS,
-  r'priors\.\w+\.objective': ('vsd', 'sds'),
-  r'priors\.\w+\.weighting': ('sigma2', 'uniform', 'x0', 'fantasia'),
-  r'priors\.\w+\.proxy_noise': ('own', 'shared'),
-  r'faults\.on_nonfinite': ('stop', 'reject'),
-  r'priors\.\w+\.dtype': ('float32', 'bfloat16', 'float16'),
-  r'priors\.\w+\.memory\.text_dtype': ('float32', 'bfloat16', 'float16'),
+  r'priors\.\w+\.objective': messages.OBJECTIVES,
+  r'priors\.\w+\.weighting': messages.WEIGHTINGS,
+  r'priors\.\w+\.proxy_noise': messages.PROXY_NOISES,
+  r'faults\.on_nonfinite': schema.ON_NONFINITE,
+  r'priors\.\w+\.dtype': messages.DTYPES,
+  r'priors\.\w+\.memory\.text_dtype': messages.DTYPES,
 }
 # The smallest and largest values, both allowed.
 RANGES = {

@@ -1,83 +1,93 @@
-"""How the pulls of several concepts on one image become one pull.
+"""How the residuals of several concepts on one image become one residual.
 
 Pure arithmetic, in operators that numpy and torch spell alike, so a prior
-composes its concepts on its own device before it pulls the sum back to pixels.
+composes its concepts on its own device before it takes the sum back to pixels.
 Every mode looks at one view at a time: which other views share the request
 never matters.
 """
 
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 MODES = ('sum', 'perp', 'renorm')
+# A numpy array or a torch tensor. They share operators and no type that could
+# be written here without importing torch, so the arithmetic below is untyped.
+Array = TypeVar('Array')
 
 
-def compose(pulls, weights: Sequence[float], mode: str = 'sum'):
-  """Sums the pulls of M concepts with their signed weights.
+def compose(
+  residuals: Array, weights: Sequence[float], mode: str = 'sum'
+) -> Array:
+  """Sums the residuals of M concepts with their signed weights.
 
   `sum` is the paper's (MagicMirror, Eq. 6). In `perp` each negative concept
   first loses its component along the summed positives, so that removing one
-  thing cannot undo another. In `renorm` every concept pulls on every view with
-  a root mean square of 1 before it is weighted; a pull of exactly zero stays
-  zero, since it has no direction.
+  thing cannot undo another. In `renorm` every concept's residual is scaled to
+  a root mean square of 1 on every view before it is weighted; a residual of
+  exactly zero stays zero, since it has no direction.
 
   Args:
-    pulls: [M, V, ...] unweighted pulls, numpy or torch.
+    residuals: [M, V, ...] unweighted residuals, numpy or torch.
     weights: M signed weights.
     mode: one of `MODES`.
 
   Returns:
-    [V, ...] of the pulls' type. Summed in the order of the concepts.
+    [V, ...] of the residuals' type. Summed in the order of the concepts.
 
   Raises:
-    ValueError: the mode is unknown, or weights and pulls differ in number.
+    ValueError: the mode is unknown, or weights and residuals differ in number.
   """
   if mode not in MODES:
     raise ValueError(
       f"composition mode is '{mode}'; expected one of: {', '.join(MODES)}."
     )
-  if len(pulls) != len(weights) or not len(weights):
+  parts: Any = residuals
+  if len(parts) != len(weights) or not len(weights):
     raise ValueError(
-      f'{len(pulls)} pulls came with {len(weights)} weights; expected as many, '
-      'and at least one.'
+      f'{len(parts)} residuals came with {len(weights)} weights; expected '
+      'as many, and at least one.'
     )
   if mode == 'renorm':
-    pulls = [_normalize(pull) for pull in pulls]
+    parts = [_normalize(residual) for residual in parts]
   if mode == 'perp':
-    return _sum_perpendicular(pulls, weights)
-  return _weighted_sum(pulls, weights)
+    return _sum_perpendicular(parts, weights)
+  return _weighted_sum(parts, weights)
 
 
-def _weighted_sum(pulls, weights):
-  total = pulls[0] * float(weights[0])
-  for pull, weight in zip(pulls[1:], weights[1:], strict=True):
-    total = total + pull * float(weight)
+def _weighted_sum(residuals: Sequence[Any], weights: Sequence[float]) -> Any:
+  total = residuals[0] * float(weights[0])
+  for residual, weight in zip(residuals[1:], weights[1:], strict=True):
+    total = total + residual * float(weight)
   return total
 
 
-def _per_view(pull, other):
-  """Returns the [V, 1, ...] inner products of two [V, ...] pulls."""
-  products = (pull * other).reshape(pull.shape[0], -1).sum(-1)
-  return products.reshape((-1,) + (1,) * (pull.ndim - 1))
+def _per_view(residual: Any, other: Any) -> Any:
+  """Returns the [V, 1, ...] inner products of two [V, ...] residuals."""
+  products = (residual * other).reshape(residual.shape[0], -1).sum(-1)
+  return products.reshape((-1,) + (1,) * (residual.ndim - 1))
 
 
-def _normalize(pull):
-  size = pull[0].reshape(-1).shape[0]
-  rms = (_per_view(pull, pull) / size) ** 0.5
-  return pull / (rms + (rms == 0))
+def _normalize(residual: Any) -> Any:
+  """Scales each view to a root mean square of 1; a view of zeros stays zero."""
+  size = residual[0].reshape(-1).shape[0]
+  rms = (_per_view(residual, residual) / size) ** 0.5
+  return residual / (rms + (rms == 0))
 
 
-def _sum_perpendicular(pulls, weights):
+def _sum_perpendicular(
+  residuals: Sequence[Any], weights: Sequence[float]
+) -> Any:
   """Sums, each negative without its component along the positives' sum."""
-  pairs = list(zip(pulls, weights, strict=True))
+  pairs = list(zip(residuals, weights, strict=True))
   positives = [pair for pair in pairs if pair[1] > 0]
   negatives = [pair for pair in pairs if pair[1] <= 0]
   if not positives:
-    return _weighted_sum(pulls, weights)
+    return _weighted_sum(residuals, weights)
   total = wanted = _weighted_sum(*zip(*positives, strict=True))
   length = _per_view(wanted, wanted)
-  # Where the positives pull nowhere there is no direction to keep clear of.
+  # Where the positives sum to zero there is no direction to keep clear of.
   length = length + (length == 0)
-  for pull, weight in negatives:
-    pull = pull - wanted * (_per_view(pull, wanted) / length)
-    total = total + pull * float(weight)
+  for residual, weight in negatives:
+    residual = residual - wanted * (_per_view(residual, wanted) / length)
+    total = total + residual * float(weight)
   return total

@@ -5,14 +5,40 @@ imports JAX and the learner's never imports torch. A request carries every
 random choice of its answer: asking again gives the same answer again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import copy
 import dataclasses
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-Channel = Literal['rgb', 'normal']
-CHANNELS: tuple[Channel, ...] = ('rgb', 'normal')
+# What the fields of `PriorOptions` may be. Here, so that a configuration is
+# checked without importing torch; `mmdist.priors` implements each of them.
+CHANNELS = ('rgb', 'normal')
+DTYPES = ('float32', 'bfloat16', 'float16')
+OBJECTIVES = ('vsd', 'sds')
+WEIGHTINGS = ('sigma2', 'uniform', 'x0', 'fantasia')
+PROXY_NOISES = ('own', 'shared')
+
+# One of CHANNELS. Not a Literal: configurations and flags know str alone.
+Channel: TypeAlias = str
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+  """One concept as one prior is asked about it.
+
+  Attributes:
+    prompts: V texts with view words, one per view; what the frozen base reads.
+    plain_prompt: the text without view words; what the proxy reads.
+    weight: signed, alpha > 0 or -beta < 0.
+    guidance_scale: of the base; s in uncond + s (cond - uncond).
+  """
+
+  prompts: tuple[str, ...]
+  plain_prompt: str
+  weight: float
+  guidance_scale: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,25 +48,18 @@ class ScoreRequest:
   Attributes:
     step: optimisation step that asks, from 0.
     images: [V, H, W, 3] float32 in [0, 1]; normals are coloured (n + 1) / 2.
-    prompts: per concept, V prompts with their view words.
-    plain_prompts: per concept, its text without view words, for the proxy.
-    weights: per concept, signed (alpha > 0 or -beta < 0).
-    guidance_scales: per concept, classifier-free guidance s in
-      uncond + s (cond - uncond).
+    terms: the concepts, one or more, whose weighted sum is asked for.
     noise_levels: [V] float32 t in [0, 1].
     seed: decides the noise of the score and every draw of the proxy's fit.
     proxy_step: fits the proxy must have behind it when it answers.
     proxy_learning_rate: learning rate of the fit that follows.
-    mode: how the concepts' pulls are composed, one of
+    mode: how the concepts' residuals are composed, one of
       `mmdist.core.composition.MODES`.
   """
 
   step: int
   images: np.ndarray
-  prompts: tuple[tuple[str, ...], ...]
-  plain_prompts: tuple[str, ...]
-  weights: tuple[float, ...]
-  guidance_scales: tuple[float, ...]
+  terms: tuple[Term, ...]
   noise_levels: np.ndarray
   seed: int
   proxy_step: int
@@ -50,7 +69,7 @@ class ScoreRequest:
 
 @dataclasses.dataclass(frozen=True)
 class ScoreGradient:
-  """One prior's answer: the weighted pull on the pixels it was shown.
+  """One prior's answer: a weighted cotangent of the pixels it was shown.
 
   Attributes:
     step: the request's step.
@@ -60,7 +79,7 @@ class ScoreGradient:
       over concepts with their signed weights. L is a mean over views, pixels
       and channels, so it does not grow with the resolution.
     proxy_step: fits the proxy had behind it when it answered.
-    metrics: scalars; per concept i `norm_i`, `cosine_i` (with the sum), and
+    metrics: scalars; per term i `norm_i`, `cosine_i` (with the sum), and
       `proxy_loss`, `seconds`.
   """
 
@@ -85,7 +104,7 @@ class ProxyState:
   arrays: Mapping[str, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class MemoryOptions:
   """What a prior spends time on to save memory, or memory to save time.
 
@@ -95,7 +114,7 @@ class MemoryOptions:
     checkpoint_encoder: run the VAE's encoder again in its backward pass
       instead of keeping its activations.
     attention_slicing: as diffusers has it for UNets.
-    text_dtype: of the text encoders.
+    text_dtype: of the text encoders, one of `DTYPES`.
     offload_text: keep the text encoders on the CPU; each text is read once.
   """
 
@@ -107,30 +126,39 @@ class MemoryOptions:
   offload_text: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class PriorSpec:
-  """The picklable recipe from which an actor builds its prior.
+@dataclasses.dataclass
+class PriorOptions:
+  """What a prior is made of: the part of its configuration that it reads.
+
+  Mutable, because the command line sets the fields of a configuration, and
+  `config.schema.PriorConfig` inherits these. Whoever is handed one treats it
+  as a constant.
 
   Attributes:
-    name: what concepts and metrics call it.
-    channel: which renders it looks at.
-    directory: a diffusers directory.
-    dtype: 'float32', 'bfloat16' or 'float16', the frozen network's.
-    rank: LoRA rank of the proxy.
-    proxy_guidance_scale: CFG of the proxy; 1 runs no unconditional pass.
-    objective: 'vsd' or 'sds' (no proxy).
-    weighting: name of w(t) (docs/method.md, section 2, 'Weighting').
-    proxy_noise: 'own' or 'shared' draws of t and noise for the fit.
-    device: torch device string; 'auto' takes CUDA where there is one.
-    num_threads: torch threads of the process; 0 leaves them alone.
-    lora: a LoRA of the user's own (safetensors), part of the frozen model.
+    directory: a diffusers directory, an embedded name, or OWNER/NAME@COMMIT of
+      a hub.
+    lora: a LoRA of the user's own (safetensors), part of the frozen model; ''
+      for none.
     lora_scale: how much of it.
+    channel: which renders it looks at, one of `CHANNELS`.
+    dtype: the frozen network's, one of `DTYPES`.
+    rank: LoRA rank of the proxy.
+    proxy_guidance_scale: classifier-free guidance of the proxy; 1 runs no
+      unconditional pass.
+    objective: one of `OBJECTIVES`: 'vsd' compares with a proxy, 'sds' with the
+      noise and has no proxy.
+    weighting: name of w(t), one of `WEIGHTINGS` (docs/method.md, section 2,
+      'Weighting').
+    proxy_noise: one of `PROXY_NOISES`: the fit draws t and noise of its 'own',
+      or has the score's, 'shared'.
+    device: torch device string; 'auto' takes CUDA where there is one.
     memory: see `MemoryOptions`.
   """
 
-  name: str
-  channel: Channel
-  directory: str
+  directory: str = 'color'
+  lora: str = ''
+  lora_scale: float = 1.0
+  channel: Channel = 'rgb'
   dtype: str = 'bfloat16'
   rank: int = 4
   proxy_guidance_scale: float = 1.0
@@ -138,24 +166,62 @@ class PriorSpec:
   weighting: str = 'sigma2'
   proxy_noise: str = 'own'
   device: str = 'auto'
+  memory: MemoryOptions = dataclasses.field(default_factory=MemoryOptions)
+
+
+@dataclasses.dataclass(frozen=True)
+class PriorSpec:
+  """Everything that an actor needs to build its prior; picklable.
+
+  Attributes:
+    name: what concepts and metrics call it.
+    options: see `PriorOptions`; a copy, so that it stays as it is.
+    num_threads: torch threads of the process; 0 leaves them alone.
+  """
+
+  name: str
+  options: PriorOptions
   num_threads: int = 1
-  lora: str = ''
-  lora_scale: float = 1.0
-  memory: MemoryOptions = MemoryOptions()
+
+
+def copy_options(options: PriorOptions, **changes: Any) -> PriorOptions:
+  """Returns a copy of the options, without what a subclass adds to them.
+
+  Args:
+    options: a `PriorOptions`, or a configuration that inherits from it.
+    **changes: fields that are to differ.
+  """
+  fields = {
+    field.name: copy.deepcopy(getattr(options, field.name))
+    for field in dataclasses.fields(PriorOptions)
+  }
+  return PriorOptions(**fields | changes)
 
 
 class Prior(Protocol):
-  """What an actor hosts; see `mmdist.priors.prior` for the real one."""
+  """What an actor hosts; see `mmdist.priors.prior` for the real one.
+
+  Calls come one at a time: a score, its fit, the next score. A copy may be
+  asked for or put back between two steps. A prior counts its fits: the
+  `proxy_step` of its answers and the `step` of its states are how many it has
+  behind it. One without anything to learn counts the calls.
+  """
 
   def score(self, request: ScoreRequest) -> ScoreGradient:
-    """Answers; the proxy's fit on the same renders may come after."""
+    """Answers; the proxy's fit on the same renders comes after."""
 
   def fit(self) -> Mapping[str, float]:
-    """Fits the proxy once, unsigned, on the last request's renders."""
+    """Fits the proxy once, unsigned, on the last request's renders.
 
-  def save_proxy(self) -> ProxyState: ...
+    Returns:
+      Scalars for the metrics, e.g. `proxy_loss`.
+    """
 
-  def restore_proxy(self, state: ProxyState) -> None: ...
+  def save_proxy(self) -> ProxyState:
+    """Returns a copy of everything that fits have changed."""
+
+  def restore_proxy(self, state: ProxyState) -> None:
+    """Goes back to a copy, bit for bit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,4 +233,4 @@ class PriorRecipe:
   """
 
   spec: PriorSpec
-  build: Any
+  build: Callable[[PriorSpec], Prior]

@@ -1,34 +1,32 @@
 """What runs in a prior's own process: each call has its effect exactly once.
 
-The learner may ask again whenever an answer did not reach it. Which fits are
-behind the proxy is counted here, so a call that was handled before is answered
+The learner may ask again whenever an answer did not reach it. It cannot know
+whether the call was lost on its way there, in which case nothing has happened,
+or the answer on its way back, in which case the proxy may have been fitted
+already. A second fit on the same renders would be another run. So the fits
+behind the proxy are counted here: a call that was handled before is answered
 from memory, and one that comes too early or too late is refused.
+
+One remembered answer is enough for the loop, which has every answer of a step
+before it asks for the next. A repeated question about an earlier step is
+refused like any other that comes too late; the prior is then brought back.
 """
 
 from collections.abc import Mapping
-import dataclasses
 import os
 
 import ray
 
 from mmdist.core import messages
+from mmdist.distribution import processes
 
 
 class OutOfStep(RuntimeError):
-  """This process cannot answer: its proxy is not the one asked for."""
+  """This process cannot answer: its proxy is not the one asked for.
 
-
-@dataclasses.dataclass(frozen=True)
-class ProcessId:
-  """Who answers: what is needed to end a process that no longer does.
-
-  Attributes:
-    pid: of the process.
-    node: Ray's id of its machine.
+  Mostly because Ray has restarted the process: the one that comes back has
+  never built a prior. The learner's side then brings the prior back.
   """
-
-  pid: int
-  node: str
 
 
 class PriorActor:
@@ -36,15 +34,22 @@ class PriorActor:
 
   def __init__(self):
     self._prior: messages.Prior | None = None
-    self._version = 0  # Fits behind the proxy.
+    # Fits behind the proxy. The prior counts them too, but the promise that
+    # each fit happens once must hold for any `messages.Prior`, also for one
+    # that miscounts: so this count follows the calls that were carried out,
+    # not what the prior says of itself.
+    self._proxy_step = 0
     self._reply: messages.ScoreGradient | None = None
     self._last_fit: Mapping[str, float] = {}
 
-  def build(self, recipe: messages.PriorRecipe) -> ProcessId:
-    """Builds the prior, once; says where."""
+  def build(self, recipe: messages.PriorRecipe) -> processes.ProcessId:
+    """Builds the prior, once; returns where it lives."""
+    # Asked again, the prior that is there stays: it has its fits behind it.
     if self._prior is None:
       self._prior = recipe.build(recipe.spec)
-    return ProcessId(os.getpid(), ray.get_runtime_context().get_node_id())
+    return processes.ProcessId(
+      os.getpid(), ray.get_runtime_context().get_node_id()
+    )
 
   def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
     """Answers a request; one that was answered already, from memory."""
@@ -53,6 +58,7 @@ class PriorActor:
     if reply and (reply.step, reply.proxy_step) == _key(request):
       return reply
     self._check(request.proxy_step, f'step {request.step}')
+    # Remembered before it is sent, so that it can be sent again.
     self._reply = prior.score(request)
     return self._reply
 
@@ -70,11 +76,13 @@ class PriorActor:
       proxy_step,
     ):
       raise OutOfStep(f'step {request_step} was not scored, so nothing fits it')
-    if self._version == proxy_step + 1:
+    # This fit is behind the proxy already; only its report was lost.
+    if self._proxy_step == proxy_step + 1:
       return self._last_fit
     self._check(proxy_step, f'the fit of step {request_step}')
+    # Counted after the fit: one that raises has not happened.
     self._last_fit = dict(prior.fit())
-    self._version += 1
+    self._proxy_step += 1
     return self._last_fit
 
   def save_proxy(self) -> messages.ProxyState:
@@ -82,7 +90,7 @@ class PriorActor:
 
   def restore_proxy(self, state: messages.ProxyState) -> None:
     self._built().restore_proxy(state)
-    self._version = state.step
+    self._proxy_step = state.step
     # What was answered with another proxy is no answer of this one.
     self._reply, self._last_fit = None, {}
 
@@ -92,10 +100,10 @@ class PriorActor:
     return self._prior
 
   def _check(self, proxy_step: int, what: str) -> None:
-    if proxy_step != self._version:
+    if proxy_step != self._proxy_step:
       raise OutOfStep(
         f'{what} wants a proxy with {proxy_step} fits behind it, this one has '
-        f'{self._version}'
+        f'{self._proxy_step}'
       )
 
 

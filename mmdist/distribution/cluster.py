@@ -12,6 +12,7 @@ import pathlib
 import shutil
 import socket
 import tempfile
+from typing import Any
 import warnings
 
 import ray
@@ -95,7 +96,12 @@ def _sweep_up() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(address, directory, options, dashboard) -> None:
+def _start(
+  address: str | None,
+  directory: str | None,
+  options: Mapping[str, dict],
+  dashboard: bool,
+) -> None:
   if address:
     _check_listening(address)
     # Whether it asks for a token, and where that is, is between Ray and them.
@@ -122,7 +128,9 @@ def _start(address, directory, options, dashboard) -> None:
     ) from error
 
 
-def _local_settings(directory, options, dashboard) -> dict:
+def _local_settings(
+  directory: str | None, options: Mapping[str, dict], dashboard: bool
+) -> dict[str, Any]:
   return {
     'include_dashboard': dashboard,
     'dashboard_host': '127.0.0.1',
@@ -152,7 +160,7 @@ def _check_listening(address: str) -> None:
     ) from error
 
 
-def _check_room(options) -> None:
+def _check_room(options: Mapping[str, dict]) -> None:
   """Raises ClusterUnavailable for priors that would wait for ever."""
   for resource, option in (('GPU', 'num_gpus'), ('CPU', 'num_cpus')):
     wanted = sum(o[option] for o in options.values())

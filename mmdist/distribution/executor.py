@@ -1,17 +1,20 @@
 """How priors are asked, wherever they run: the protocol, and the inline one.
 
 Executors are handed recipes and never import the priors. An answer comes
-before the fit that follows it: `Pending.result()` does not wait for any fit.
-A prior handles its calls in the order of submission, so inline and Ray agree
-bit for bit.
+before the fit that follows it: `Pending.result()` does not wait for that fit.
+The learner needs the answer at once and the fit only by the next step, so a
+prior in a process of its own fits while the learner works. A prior handles its
+calls in the order of submission, so inline and Ray agree bit for bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from mmdist.core import messages
 from mmdist.core import names
 from mmdist.distribution import faults
+
+_T = TypeVar('_T')
 
 
 class Pending(Protocol):
@@ -73,14 +76,16 @@ def recipes_by_name(
   return dict(sorted(by_name.items()))
 
 
-def check_running(asked: Mapping, running: Mapping) -> None:
+def check_running(asked: Mapping[str, Any], running: Mapping[str, Any]) -> None:
   """Raises ValueError if one of the priors asked for does not run."""
   for name in asked:
     if name not in running:
       raise ValueError(names.unknown('prior', name, running, 'Priors'))
 
 
-def check_complete(states: Mapping, running: Mapping) -> None:
+def check_complete(
+  states: Mapping[str, Any], running: Mapping[str, Any]
+) -> None:
   """Raises ValueError unless there is one state for each prior."""
   check_running(states, running)
   missing = [name for name in running if name not in states]
@@ -91,7 +96,12 @@ def check_complete(states: Mapping, running: Mapping) -> None:
     )
 
 
-def call(prior: str, step: int | None, function: Callable, *arguments):
+def call(
+  prior: str,
+  step: int | None,
+  function: Callable[..., _T],
+  *arguments: Any,
+) -> _T:
   """Returns function(*arguments); PriorFailed in place of what it raises."""
   try:
     return function(*arguments)
@@ -104,7 +114,11 @@ def call(prior: str, step: int | None, function: Callable, *arguments):
 class _Answered:
   """A Pending whose answers, or whose fault, are there already."""
 
-  def __init__(self, answers: dict, fault: faults.PriorFault | None):
+  def __init__(
+    self,
+    answers: dict[str, messages.ScoreGradient],
+    fault: faults.PriorFault | None,
+  ):
     self._answers = answers
     self._fault = fault
 
@@ -137,6 +151,7 @@ class InlineExecutor:
     check_running(requests, self._priors)
     answers = {}
     try:
+      # The fits of the submission before, as in an actor: before its scores.
       self._fit()
       for name in sorted(requests):
         request = requests[name]
@@ -151,6 +166,7 @@ class InlineExecutor:
   def _fit(self) -> None:
     """Runs the fits that the last submission left."""
     for name in list(self._unfitted):
+      # Taken off the list first: a fit that raises is not tried again.
       step = self._unfitted.pop(name)
       metrics = call(name, step, self._priors[name].fit)
       self._fit_metrics[name] = dict(metrics)
@@ -178,5 +194,5 @@ class InlineExecutor:
   def __enter__(self) -> 'InlineExecutor':
     return self
 
-  def __exit__(self, *exception) -> None:
+  def __exit__(self, *exception: object) -> None:
     self.close()

@@ -35,7 +35,8 @@ class PriorFault(DistributionError):
     when = '' if step is None else f' at step {step}'
     super().__init__(f"prior '{prior}' {self.verb}{when}: {self.cause}")
 
-  def __reduce__(self):
+  def __reduce__(self) -> tuple:
+    # Pickle would call the class with the whole message as its one argument.
     return type(self), (self.prior, self.step, self.cause)
 
 

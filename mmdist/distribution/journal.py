@@ -1,8 +1,9 @@
 """What a lost proxy is made again from: a snapshot, and all asked since.
 
-Replaying the same requests on the same snapshot gives the same proxy, bit for
-bit, because a request carries every random choice. What was answered before is
-kept as a hash, so that a replay which goes another way is noticed.
+The learner's side keeps it, so it outlives the prior's process. Replaying the
+same requests on the same snapshot gives the same proxy, bit for bit, because a
+request carries every random choice. What was answered before is kept as a
+hash, so that a replay which goes another way is noticed.
 """
 
 from collections.abc import Mapping
@@ -56,7 +57,10 @@ class Journal:
 
 
 def digest(reply: messages.ScoreGradient) -> str:
-  """Returns a sha256 of what an answer does to the learner."""
+  """Returns a sha256 of what an answer does to the learner.
+
+  Its metrics are left out: they hold times, which never repeat.
+  """
   array = np.ascontiguousarray(reply.cotangent)
   known = (reply.step, reply.proxy_step, reply.channel, array.shape)
   content = repr((*known, array.dtype.str)).encode() + array.tobytes()

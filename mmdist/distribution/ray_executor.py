@@ -4,10 +4,15 @@ An actor is built from a recipe inside its own process. Ray restarts a process
 that dies, but never replays a call (`max_task_retries=0`): a replay on a fresh
 proxy would answer as if nothing had been lost. The learner's side replays
 instead, from a snapshot and a journal, and checks the answers against those it
-had.
+had (`supervisor.py`).
+
+A step in time: `submit` sends score and fit to every actor and returns at
+once; `result` waits for the scores alone. The fits run while the learner takes
+its step and renders the next views, and are waited for with the next answers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from mmdist.core import messages
 from mmdist.distribution import cluster as cluster_lib
@@ -23,11 +28,13 @@ _THREAD_VARIABLES = (
 # An actor that reserves no GPU still sees those there are: small priors share
 # the learner's device.
 _SHARE_GPUS = {'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}
-# Requests hold their renders, so the journal must end somewhere.
+# Requests hold their renders, so the journal must end somewhere: 64 steps of
+# four views at 128 x 128 are 50 MB for each prior. It is also how many scores
+# and fits a prior that is brought back has to repeat, at most.
 MAX_JOURNAL = 64
 
 
-def actor_options(spec: messages.PriorSpec, num_gpus: float) -> dict:
+def actor_options(spec: messages.PriorSpec, num_gpus: float) -> dict[str, Any]:
   """Returns Ray's options for the actor of one prior."""
   variables = dict(_SHARE_GPUS)
   if spec.num_threads:
@@ -35,6 +42,7 @@ def actor_options(spec: messages.PriorSpec, num_gpus: float) -> dict:
   return {
     'num_cpus': max(spec.num_threads, 1),
     'num_gpus': num_gpus,
+    # Ray restarts a process as often as it dies; `faults.Budget` has the limit.
     'max_restarts': -1,
     'max_task_retries': 0,
     'runtime_env': {'env_vars': variables},
@@ -42,7 +50,7 @@ def actor_options(spec: messages.PriorSpec, num_gpus: float) -> dict:
 
 
 class _Sent:
-  """A Pending of Ray."""
+  """A Pending of Ray: what `submit` returns."""
 
   def __init__(self, owner: 'RayExecutor', asked: dict[str, supervisor.Asked]):
     self._owner = owner
@@ -54,6 +62,8 @@ class _Sent:
 
   def result(self) -> dict[str, messages.ScoreGradient]:
     self._owner.finish_fits(self._earlier_fits)
+    # In sorted order. While one is waited for the others go on computing, so
+    # the slowest alone decides how long this takes.
     for name, asked in self._asked.items():
       if name not in self._answers:
         self._answers[name] = self._owner.supervisors[name].answer(asked)
@@ -100,6 +110,7 @@ class RayExecutor:
     }
     self._fits: dict[str, supervisor.Asked] = {}
     self._fit_metrics: dict[str, dict[str, float]] = {}
+    # Empty until Ray is there: `close` must work whatever fails below.
     self.supervisors: dict[str, supervisor.PriorSupervisor] = {}
     self._cluster = cluster_lib.Cluster(address, options, dashboard)
     self.supervisors = {
@@ -110,6 +121,7 @@ class RayExecutor:
     }
 
   def wait_until_ready(self) -> None:
+    # One after the other; meanwhile the others go on loading.
     for supervised in self.supervisors.values():
       supervised.wait_until_ready()
 
@@ -120,7 +132,9 @@ class RayExecutor:
     if any(
       len(h.journal.entries) >= MAX_JOURNAL for h in self.supervisors.values()
     ):
+      # The loop saves them more often than that; this is for other callers.
       self.save_proxies()
+    # All are sent before any is waited for, so that the actors work at once.
     asked = {
       name: self.supervisors[name].ask(requests[name])
       for name in sorted(requests)
@@ -144,6 +158,7 @@ class RayExecutor:
     return {name: dict(m) for name, m in self._fit_metrics.items()}
 
   def save_proxies(self) -> dict[str, messages.ProxyState]:
+    # First the fits under way, so that what they reported is not lost.
     self.finish_fits(self.take_fits())
     return {
       name: supervised.save() for name, supervised in self.supervisors.items()
@@ -167,5 +182,5 @@ class RayExecutor:
   def __enter__(self) -> 'RayExecutor':
     return self
 
-  def __exit__(self, *exception) -> None:
+  def __exit__(self, *exception: object) -> None:
     self.close()

@@ -2,27 +2,31 @@
 
 Owns what is done about a process that died, hangs or lost an answer: it is
 ended for certain, built anew, restored, and asked everything since once more.
+
+Whoever calls a `PriorSupervisor` gets the answer that an actor without faults
+would have given, bit for bit, or an exception; never an approximation. Three
+things make that possible: a request carries every random choice of its answer
+and of the fit that follows, the journal keeps every request since the last
+snapshot of the proxy, and the actor carries out each call once (`actor.py`).
 """
 
 from collections.abc import Callable, Mapping
 import dataclasses
 import logging
-import os
-import pathlib
-import signal
 import time
+from typing import Any, TypeVar
 
 import ray
-from ray.util import scheduling_strategies
 
 from mmdist.core import messages
 from mmdist.distribution import actor as actor_lib
 from mmdist.distribution import faults
 from mmdist.distribution import journal as journal_lib
+from mmdist.distribution import processes
 
-_POLL_S = 0.2
-_SLICE_S = 0.5
-_KILL_WITHIN_S = 30.0
+_T = TypeVar('_T')
+_POLL_S = 0.2  # Between two attempts to reach a process that restarts.
+_SLICE_S = 0.5  # How long Python may be deaf to signals.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +59,11 @@ class Asked:
 class PriorSupervisor:
   """One prior's actor, seen from the learner's side.
 
+  Attributes:
+    name: the prior's.
+    limits: of its silence and of its losses.
+    journal: what a lost proxy is made again from.
+
   Args:
     recipe: what the actor builds.
     options: Ray's.
@@ -65,7 +74,7 @@ class PriorSupervisor:
   def __init__(
     self,
     recipe: messages.PriorRecipe,
-    options: Mapping,
+    options: Mapping[str, Any],
     limits: Limits,
     check_stop: Callable[[], None] = lambda: None,
   ):
@@ -76,12 +85,17 @@ class PriorSupervisor:
     self._recipe = recipe
     self._options = dict(options)
     self._budget = faults.Budget(limits.max_losses, limits.window_s)
-    self._process: actor_lib.ProcessId | None = None
+    # Which process answers, once it has said so. Needed to kill one that hangs.
+    self._process: processes.ProcessId | None = None
     self._start()
 
   def _start(self) -> None:
     actor_class = ray.remote(actor_lib.PriorActor).options(**self._options)
     self._actor = actor_class.remote()
+    # The prior is built by a call, not by the actor's constructor. When Ray
+    # restarts a process it runs the constructor again by itself; an actor that
+    # came back with a fresh proxy could not be told from the one that was lost.
+    # Like this it comes back empty, and says so when it is asked.
     self._build = self._ask_to_build()
 
   def _ask_to_build(self) -> ray.ObjectRef:
@@ -103,10 +117,14 @@ class PriorSupervisor:
 
   def ask(self, request: messages.ScoreRequest) -> Asked:
     """Sends a request and the fit after it; waits for neither."""
+    # Noted before it is sent: whatever happens on the way, it can be replayed.
     entry = self.journal.ask(request)
     return self._send(entry)
 
   def _send(self, entry: journal_lib.Entry) -> Asked:
+    # Ray carries out the calls on one actor in the order in which they were
+    # submitted. So the fit follows its score without another round trip, and
+    # the next request finds the fit done.
     request = entry.request
     return Asked(
       entry,
@@ -118,15 +136,20 @@ class PriorSupervisor:
     """Returns the answer to a request, whatever it takes."""
     entry = asked.entry
 
-    def get():
+    def get() -> messages.ScoreGradient:
       return self._answered(entry, asked.score)
 
-    def again():
+    def again() -> messages.ScoreGradient:
       return self._answered(entry, self._send(entry).score)
 
-    def replayed():
+    def replayed() -> messages.ScoreGradient:
+      # The prior was lost and brought back meanwhile. The replay has asked
+      # this request too, and has left the answer in its entry. It is handed
+      # over once and then forgotten, since it is as large as the images.
       reply, entry.reply = entry.reply, None
       if reply is None:
+        # No replay has asked it: its entry left the journal when the proxy was
+        # saved. The proxy has gone on since, so it cannot be asked again.
         raise faults.PriorFailed(
           self.name,
           entry.request.step,
@@ -139,8 +162,11 @@ class PriorSupervisor:
       return replayed()
     return self._insist(entry.request.step, get, again, replayed)
 
-  def _answered(self, entry: journal_lib.Entry, reference):
+  def _answered(
+    self, entry: journal_lib.Entry, reference: ray.ObjectRef
+  ) -> messages.ScoreGradient:
     reply = self.receive(entry.request.step, reference)
+    # What the learner is going to use. A later replay is held to it.
     entry.digest = journal_lib.digest(reply)
     return reply
 
@@ -148,23 +174,25 @@ class PriorSupervisor:
     """Returns what the fit after a request reported."""
     entry = asked.entry
 
-    def get(reference):
+    def get(reference: ray.ObjectRef) -> Mapping[str, float]:
       entry.fit = dict(self.receive(entry.request.step, reference))
       return entry.fit
 
-    if entry.fit is not None:
+    if entry.fit is not None:  # A replay for someone else has done it.
       return entry.fit
     return self._insist(
       entry.request.step,
       lambda: get(asked.fit),
+      # Sends the score as well, which the actor answers from memory.
       lambda: get(self._send(entry).fit),
-      lambda: entry.fit,
+      # Without a report if the proxy was saved since: the fit itself is in it.
+      lambda: entry.fit or {},
     )
 
   def save(self) -> messages.ProxyState:
     """Returns the proxy with every fit sent so far; the journal begins anew."""
 
-    def save_proxy():
+    def save_proxy() -> messages.ProxyState:
       return self.receive(None, self._actor.save_proxy.remote())
 
     state = self._insist(None, save_proxy, save_proxy, save_proxy)
@@ -176,23 +204,39 @@ class PriorSupervisor:
     # First: should the process be lost now, this is what it is made from.
     self.journal.reset(state)
 
-    def restore():
+    def restore() -> None:
       self._restore(state)
 
+    # Bringing the prior back has restored it from the journal already.
     self._insist(None, restore, restore, lambda: None)
 
   def _restore(self, state: messages.ProxyState) -> None:
     self.receive(None, self._actor.restore_proxy.remote(state))
 
-  def receive(self, step: int | None, reference, deadline_s: float = 0.0):
-    """Returns what a reference stands for, or raises the prior's fault."""
+  def receive(
+    self, step: int | None, reference: ray.ObjectRef, deadline_s: float = 0.0
+  ) -> Any:
+    """Returns what a reference stands for, or raises the prior's fault.
+
+    Which fault decides what is done about it: PriorFailed is the prior's own
+    error and would come again, PriorLost is made good by bringing the prior
+    back, ReplyLost by asking once more.
+
+    Args:
+      step: of the request, for the message; None outside of any step.
+      reference: to the result of a call on the actor.
+      deadline_s: how long to wait; 0 has the limit of an answer.
+    """
     deadline_s = deadline_s or self.limits.deadline_s
     try:
       return self._get(reference, deadline_s)
     except ray.exceptions.RayTaskError as error:
+      # The call raised in the actor, whose process lives.
       cause = error.cause if error.cause is not None else error
       kind = faults.PriorFailed
       if isinstance(cause, actor_lib.OutOfStep):
+        # Ray has restarted the process since it was last heard of: it answers,
+        # but the proxy is gone. That is a loss like any other.
         kind = faults.PriorLost
       elif isinstance(cause, FloatingPointError):
         kind = faults.PriorNotFinite
@@ -204,10 +248,12 @@ class PriorSupervisor:
       cause = f'its answer was lost on the way ({type(error).__name__})'
       raise faults.ReplyLost(self.name, step, cause) from error
     except ray.exceptions.RayError as error:
+      # Of Ray's many errors the rest mean that the process is gone, or cannot
+      # be reached, which comes to the same.
       cause = f'its process died ({type(error).__name__})'
       raise faults.PriorLost(self.name, step, cause) from error
 
-  def _get(self, reference, deadline_s: float):
+  def _get(self, reference: ray.ObjectRef, deadline_s: float) -> Any:
     """As ray.get, but in slices: while it waits, Python hears no signal."""
     until = time.monotonic() + deadline_s
     while True:
@@ -216,16 +262,17 @@ class PriorSupervisor:
       try:
         return ray.get(reference, timeout=min(max(left, 0), _SLICE_S))
       except ray.exceptions.GetTimeoutError:
+        # Less than a whole slice was left, and it has passed.
         if left <= _SLICE_S:
           raise
 
   def _insist(
     self,
     step: int | None,
-    attempt: Callable,
-    again: Callable,
-    afterwards: Callable,
-  ):
+    attempt: Callable[[], _T],
+    again: Callable[[], _T],
+    afterwards: Callable[[], _T],
+  ) -> _T:
     """Returns what an attempt gives, whatever it takes.
 
     Args:
@@ -237,11 +284,14 @@ class PriorSupervisor:
 
     Raises:
       PriorLost: the budget of losses is spent.
+      PriorFailed: the prior itself raised; asking again would not help.
     """
     try:
       return attempt()
     except faults.PriorLost as fault:
       loss = fault
+    # A remedy may itself meet a loss, which is then the next to be mended. The
+    # budget ends this: a prior that is lost over and over has another problem.
     while True:
       self._budget.spend(loss)
       try:
@@ -256,9 +306,12 @@ class PriorSupervisor:
 
   def _bring_back(self, step: int | None) -> None:
     """Makes the actor what it was: built, restored, replayed."""
+    # Also a process that seems to be dead is killed. One that only hangs could
+    # wake up later, and would hold its GPU's memory until then.
     if self._process is not None:
-      end_process(self._process)
+      processes.end_process(self._process)
     self._rebuild(step)
+    # Without a snapshot the proxy as it was built is the one to begin from.
     if self.journal.state is not None:
       self._restore(self.journal.state)
     for entry in self.journal.entries:
@@ -274,6 +327,7 @@ class PriorSupervisor:
         self._process = self.receive(step, build, max(left, _POLL_S))
         return
       except faults.PriorLost as fault:
+        # While Ray restarts a process, every call on it fails like this.
         if left <= 0:
           raise
         if isinstance(fault.__cause__, ray.exceptions.ActorDiedError):
@@ -281,10 +335,13 @@ class PriorSupervisor:
       time.sleep(_POLL_S)
 
   def _replay(self, entry: journal_lib.Entry) -> None:
+    """Asks an entry's request again, and has its fit done again."""
     asked = self._send(entry)
     step = entry.request.step
     reply = self.receive(step, asked.score)
     digest = journal_lib.digest(reply)
+    # The learner has moved by the answer that it had. If this one differs, the
+    # proxy differs as well, and the run would go on as one that never was.
     if entry.digest and digest != entry.digest:
       raise faults.PriorFailed(
         self.name,
@@ -292,6 +349,7 @@ class PriorSupervisor:
         'brought back, it answers otherwise than before: its machine differs '
         'from the one that it was lost on; resume from the last checkpoint',
       )
+    # Nobody has had this answer yet: it is kept for whoever asks for it.
     if not entry.digest:
       entry.digest, entry.reply = digest, reply
     entry.fit = dict(self.receive(step, asked.fit))
@@ -300,35 +358,4 @@ class PriorSupervisor:
     """Ends the process, also one that does not listen any more."""
     ray.kill(self._actor)
     if self._process is not None:
-      end_process(self._process)
-
-
-def end_process(process: actor_lib.ProcessId) -> None:
-  """Kills the process of an actor, wherever it is; harmless if it is gone.
-
-  Ray asks a process to end itself, which a stopped one does not hear.
-  """
-  if process.node == ray.get_runtime_context().get_node_id():
-    _kill(process.pid)
-    return
-  there = scheduling_strategies.NodeAffinitySchedulingStrategy(
-    process.node, soft=False
-  )
-  kill = ray.remote(num_cpus=0, max_retries=0)(_kill)
-  try:
-    ray.get(
-      kill.options(scheduling_strategy=there).remote(process.pid),
-      timeout=_KILL_WITHIN_S,
-    )
-  except ray.exceptions.RayError as error:  # The machine is gone as well.
-    logging.warning('process %d is out of reach: %s', process.pid, error)
-
-
-def _kill(pid: int) -> None:
-  """Kills one of Ray's processes; a number in other use now is left alone."""
-  try:
-    command = pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()
-    if command.startswith(b'ray::'):
-      os.kill(pid, signal.SIGKILL)
-  except (FileNotFoundError, ProcessLookupError):
-    pass
+      processes.end_process(self._process)

@@ -5,8 +5,6 @@ import optax
 
 from mmdist.config import schema
 
-TRAINABLE = ('all', 'code')
-
 
 def learning_rate_at(config: schema.LearnerConfig, num_steps: int, step):
   """Returns the learning rate of one step.
@@ -40,7 +38,7 @@ def make_optimizer(
   Raises:
     ValueError: `trainable` is neither 'all' nor 'code'.
   """
-  if config.trainable not in TRAINABLE:
+  if config.trainable not in schema.TRAINABLE:
     raise ValueError(
       f"learner.trainable is '{config.trainable}'; expected 'all' or 'code'."
     )

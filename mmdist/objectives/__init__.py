@@ -1,1 +1,1 @@
-"""What is asked of the priors: concepts, their scores, and who pulled."""
+"""What is asked of the priors: concepts, requests, and their answers."""

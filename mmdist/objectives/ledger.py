@@ -1,4 +1,4 @@
-"""Who pulled how hard in a step, for the metrics.
+"""How large each prior's answer was in a step, and how far they agree.
 
 Norms are of dL/d image, as the priors report them; 'generic/0' is concept 0 of
 prior 'generic', in the order of `ComposedObjective.of_prior`.
@@ -12,7 +12,7 @@ import numpy as np
 from mmdist.core import messages
 
 _PER_CONCEPT = re.compile(r'(norm|cosine)_(\d+)')
-_GROUPS = {'norm': 'pull', 'cosine': 'cosine'}
+_GROUPS = {'norm': 'cotangent_norm', 'cosine': 'cosine'}
 
 
 def step_metrics(
@@ -21,10 +21,11 @@ def step_metrics(
 ) -> dict[str, float]:
   """Returns one step's scalars by flat name, sorted.
 
-  `pull/normal` is the norm of a prior's whole pull, `pull/generic/0` that of a
-  concept as the prior reports it, `cosine/generic/0` its cosine with the sum,
-  `cosine/generic~personal` the one between two priors on the same channel.
-  Whatever else a prior reports becomes `proxy_loss/generic` and so on.
+  `cotangent_norm/normal` is the norm of a prior's whole answer,
+  `cotangent_norm/generic/0` that of a concept's part as the prior reports it,
+  `cosine/generic/0` its cosine with the sum, `cosine/generic~personal` the one
+  between two priors on the same channel. Whatever else a prior reports becomes
+  `proxy_loss/generic` and so on.
 
   Args:
     answers: by prior.
@@ -33,7 +34,8 @@ def step_metrics(
   """
   metrics = {}
   for prior, answer in answers.items():
-    metrics[f'pull/{prior}'] = float(np.linalg.norm(answer.cotangent))
+    norm = np.linalg.norm(answer.cotangent)
+    metrics[f'cotangent_norm/{prior}'] = float(norm)
     for name, value in answer.metrics.items():
       metrics[_flat_name(prior, name)] = float(value)
   for prior, fit in (fit_metrics or {}).items():

@@ -1,8 +1,8 @@
-"""From an objective to one request per prior, and from answers to one pull.
+"""From an objective to requests, and from answers to one cotangent.
 
 Owns every random choice of the scores (noise levels and seeds), so that a
 request asked again is answered again alike. What the renders are and what is
-done with the pull is the learner's.
+done with the cotangent is the learner's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def noise_range(
     'sqrt': math.sqrt(progress),
     'refine': 1.0,
   }
-  names.check_choice('noise.schedule', noise.schedule, shares)
+  names.check_choice('noise.schedule', noise.schedule, schema.NOISE_SCHEDULES)
   share = shares[noise.schedule]
   return noise.minimum, (
     noise.maximum + share * (noise.final_maximum - noise.maximum)
@@ -101,21 +101,16 @@ def requests_for(
   )
   requests = {}
   for prior in objective.priors:
-    terms = objective.of_prior(prior)
-    plain = tuple(prompts.add_prefix(prompt_prefix, t.prompt) for t in terms)
+    concepts = objective.of_prior(prior)
     requests[prior] = messages.ScoreRequest(
       step=step,
-      images=_images_for(prior, terms, images),
-      prompts=tuple(
-        tuple(prompts.add_view_word(prompt, word) for word in view_words)
-        for prompt in plain
+      images=_images_for(prior, concepts, images),
+      terms=tuple(
+        _term_for(concept, view_words, prompt_prefix) for concept in concepts
       ),
-      plain_prompts=plain,
-      weights=tuple(float(term.weight) for term in terms),
-      guidance_scales=tuple(term.guidance_scale for term in terms),
       noise_levels=levels,
-      # Each prior has its own noise: shared noise would make their errors
-      # pull the same way.
+      # Each prior has its own noise: with shared noise their errors would
+      # point the same way and add up.
       seed=seeds.derive_seed(seed, step, f'score/{prior}'),
       proxy_step=proxy_step,
       proxy_learning_rate=proxy_learning_rate,
@@ -124,8 +119,24 @@ def requests_for(
   return requests
 
 
-def _images_for(prior, terms, images) -> np.ndarray:
-  channels = sorted({term.channel for term in terms})
+def _term_for(
+  concept: binding.PriorConcept, view_words: Sequence[str], prefix: str
+) -> messages.Term:
+  plain = prompts.add_prefix(prefix, concept.prompt)
+  return messages.Term(
+    prompts=tuple(prompts.add_view_word(plain, word) for word in view_words),
+    plain_prompt=plain,
+    weight=float(concept.weight),
+    guidance_scale=concept.guidance_scale,
+  )
+
+
+def _images_for(
+  prior: str,
+  concepts: Sequence[binding.PriorConcept],
+  images: Mapping[messages.Channel, np.ndarray],
+) -> np.ndarray:
+  channels = sorted({concept.channel for concept in concepts})
   if len(channels) > 1:
     raise ValueError(
       f"prior '{prior}' is asked about channels {' and '.join(channels)}; "
@@ -178,11 +189,11 @@ def sum_cotangents(
   totals = {}
   for prior in sorted(answers):
     answer = answers[prior]
-    pull = np.asarray(answer.cotangent, np.float32)
+    cotangent = np.asarray(answer.cotangent, np.float32)
     if answer.channel not in totals:
-      totals[answer.channel] = pull.copy()
+      totals[answer.channel] = cotangent.copy()
       continue
     total = totals[answer.channel]
-    shapes.check_shape(f"the answer of prior '{prior}'", pull, total.shape)
-    total += pull
+    shapes.check_shape(f"the answer of prior '{prior}'", cotangent, total.shape)
+    total += cotangent
   return totals

@@ -5,6 +5,7 @@ them. Merged, it costs nothing at a step, and the proxy starts from the model
 that the user has trained.
 """
 
+from collections.abc import Mapping
 import os
 import pathlib
 import re
@@ -87,7 +88,9 @@ def merge_lora(
   text.forget()
 
 
-def _loader(denoiser, text):
+def _loader(
+  denoiser: torch.nn.Module, text: prompt_encoder.PromptEncoder
+) -> tuple[Any, str]:
   """Returns the diffusers mixin that reads this family's files."""
   if not isinstance(denoiser, diffusers.UNet2DConditionModel):
     return loaders.SD3LoraLoaderMixin, 'transformer'
@@ -96,7 +99,9 @@ def _loader(denoiser, text):
   return loaders.StableDiffusionLoraLoaderMixin, 'unet'
 
 
-def _read(mixin, path, denoiser):
+def _read(
+  mixin: Any, path: pathlib.Path, denoiser: Any
+) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
   """Returns the state dict in diffusers' naming, and its metadata."""
   more = (
     {'unet_config': denoiser.config}
@@ -116,7 +121,9 @@ def _read(mixin, path, denoiser):
   return state, metadata
 
 
-def _fold_alphas(state, alphas) -> None:
+def _fold_alphas(
+  state: dict[str, torch.Tensor], alphas: Mapping[str, float] | None
+) -> None:
   """Multiplies Kohya's alphas into the weights, in place.
 
   diffusers would lose those of text encoders that differ from the rest.
@@ -128,7 +135,9 @@ def _fold_alphas(state, alphas) -> None:
       state[up] = state[up] * (alpha / down.shape[0])
 
 
-def _in_todays_names(state, targets):
+def _in_todays_names(
+  state: Mapping[str, torch.Tensor], targets: Mapping[str, torch.nn.Module]
+) -> dict[str, torch.Tensor]:
   """Names a text encoder's layers as this transformers does.
 
   Files in the wild have `text_model.` before them, and diffusers' first
@@ -147,7 +156,11 @@ def _in_todays_names(state, targets):
   return renamed
 
 
-def _check_known(path, state, targets) -> None:
+def _check_known(
+  path: pathlib.Path,
+  state: Mapping[str, torch.Tensor],
+  targets: Mapping[str, torch.nn.Module],
+) -> None:
   """Raises ValueError for a layer that no network has: nothing is skipped."""
   for key in sorted(state):
     name, _, rest = key.partition('.')
@@ -165,7 +178,13 @@ def _is_old_attention(layer: str) -> bool:
   return '.processor' in layer
 
 
-def _load(mixin, module, state, metadata, prefix) -> None:
+def _load(
+  mixin: Any,
+  module: Any,
+  state: dict[str, torch.Tensor],
+  metadata: Mapping[str, Any] | None,
+  prefix: str,
+) -> None:
   # Of another part alone it would be taken for an empty one of this.
   own = {k: v for k, v in (metadata or {}).items() if k.startswith(prefix)}
   settings = {'network_alphas': None, 'metadata': own or None}
@@ -180,7 +199,7 @@ def _load(mixin, module, state, metadata, prefix) -> None:
 
 
 @torch.no_grad()
-def merge(module, scale: float) -> int:
+def merge(module: torch.nn.Module, scale: float) -> int:
   """Folds a network's adapter into its weights, and removes it.
 
   Returns:

@@ -8,6 +8,8 @@ import os
 import pathlib
 import warnings
 
+import transformers
+
 from mmdist.priors import adapters
 from mmdist.priors import directory as files
 from mmdist.priors import families
@@ -38,9 +40,15 @@ def check_prior(
     _check_texts(tokenizer, dict.fromkeys(texts), folder.length)
 
 
-def _check_texts(tokenizer, texts: Iterable[str], length: int) -> None:
-  """Checks texts; of several that are cut, only the first is warned of, since
-  they differ in their view words."""
+def _check_texts(
+  tokenizer: transformers.PreTrainedTokenizerBase,
+  texts: Iterable[str],
+  length: int,
+) -> None:
+  """Checks texts; warns of the first that is cut.
+
+  The others differ from it in their view words alone.
+  """
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
     for text in texts:

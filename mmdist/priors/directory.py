@@ -147,11 +147,13 @@ def _missing(path: pathlib.Path) -> Exception:
   return FileNotFoundError(f'{path} is missing.')
 
 
-def load_component(cls, directory: pathlib.Path, component: str, **kwargs):
+def load_component(
+  cls: Any, directory: pathlib.Path, component: str, **kwargs: Any
+) -> Any:
   """Opens one network of a diffusers directory, frozen and in eval mode.
 
   Args:
-    cls: its diffusers or transformers class.
+    cls: its diffusers or transformers class, which have no base in common.
     directory: the diffusers directory.
     component: a key of `WEIGHTS`.
     **kwargs: the dtype, by the name that `cls` has for it.
@@ -185,7 +187,9 @@ def load_component(cls, directory: pathlib.Path, component: str, **kwargs):
   return module.requires_grad_(False).eval()
 
 
-def load_tokenizer(directory: str | os.PathLike, component: str = 'tokenizer'):
+def load_tokenizer(
+  directory: str | os.PathLike, component: str = 'tokenizer'
+) -> transformers.PreTrainedTokenizerBase:
   """Opens a tokenizer of a diffusers directory; reads nothing else."""
   folder = pathlib.Path(directory) / component
   if not folder.is_dir():

@@ -5,7 +5,7 @@ Everything that opening one needs to know is read here, and what is not
 understood is refused here, in one line that names the file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import inspect
 import pathlib
@@ -161,7 +161,9 @@ def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
   return config
 
 
-def _read_texts(directory, settings, denoiser) -> tuple[TextFolder, ...]:
+def _read_texts(
+  directory: pathlib.Path, settings: Mapping[str, Any], denoiser: str
+) -> tuple[TextFolder, ...]:
   texts = []
   for suffix in ('', '_2', '_3'):
     component = f'text_encoder{suffix}'
@@ -221,7 +223,13 @@ def _text_kind(path: pathlib.Path, config: Mapping[str, Any]) -> str:
   return _TEXT_CLASSES[names[0]]
 
 
-def _text_length(folder, kind, config, settings, denoiser) -> int:
+def _text_length(
+  folder: pathlib.Path,
+  kind: str,
+  config: Mapping[str, Any],
+  settings: Mapping[str, Any],
+  denoiser: str,
+) -> int:
   """Returns the tokens of a text: the model's, or fewer if it says so."""
   if kind == T5:
     longest = _SD3_TOKENS if denoiser == 'transformer' else _IF_TOKENS
@@ -233,7 +241,11 @@ def _text_length(folder, kind, config, settings, denoiser) -> int:
   return files.prompt_length(settings, longest)
 
 
-def _choose_join(directory, config, texts) -> text_encoders.Join:
+def _choose_join(
+  directory: pathlib.Path,
+  config: Mapping[str, Any],
+  texts: Sequence[TextFolder],
+) -> text_encoders.Join:
   if config['_class_name'] == 'SD3Transformer2DModel':
     return text_encoders.join_three(_SD3_TOKENS, config['joint_attention_dim'])
   wants_size = config['addition_embed_type'] == 'text_time'
@@ -246,7 +258,7 @@ def _choose_join(directory, config, texts) -> text_encoders.Join:
   return text_encoders.join_two if wants_size else text_encoders.join_one
 
 
-def _is_empty_zero(directory, config) -> bool:
+def _is_empty_zero(directory: pathlib.Path, config: Mapping[str, Any]) -> bool:
   if config.get('addition_embed_type') != 'text_time':
     return False
   path = directory / 'model_index.json'
@@ -254,7 +266,9 @@ def _is_empty_zero(directory, config) -> bool:
   return bool(index.get('force_zeros_for_empty_prompt', True))
 
 
-def _read_codec(directory, settings) -> tuple[str, int, int]:
+def _read_codec(
+  directory: pathlib.Path, settings: Mapping[str, Any]
+) -> tuple[str, int, int]:
   """Returns the image codec, its factor, and how many channels it makes."""
   latent = (directory / 'vae').is_dir()
   name = settings.get('image_codec', 'vae' if latent else 'identity')
@@ -278,7 +292,9 @@ def _read_codec(directory, settings) -> tuple[str, int, int]:
   return name, factor, config.get('latent_channels', 4)
 
 
-def _check_fit(path, config, codec: str, channels: int) -> None:
+def _check_fit(
+  path: pathlib.Path, config: Mapping[str, Any], codec: str, channels: int
+) -> None:
   takes, gives = config['in_channels'], config['out_channels']
   if takes != channels:
     remedy = (

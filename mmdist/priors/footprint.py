@@ -6,9 +6,10 @@ every output of a layer that a backward pass may want is added up. What
 libraries keep for themselves (a CUDA context is about half a GiB) is not in it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import pathlib
+from typing import Any
 
 import diffusers
 import safetensors
@@ -19,10 +20,9 @@ from mmdist.priors import denoisers
 from mmdist.priors import directory as files
 from mmdist.priors import families
 from mmdist.priors import locate
+from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from mmdist.priors import text_encoders
-
-_BYTES = {'float32': 4, 'bfloat16': 2, 'float16': 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,10 @@ def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
   Raises:
     FileNotFoundError, ValueError: as `families.read_family`.
   """
-  family = families.read_family(pathlib.Path(locate.locate(spec.directory)))
-  size = _BYTES[spec.dtype]
+  options = spec.options
+  family = families.read_family(pathlib.Path(locate.locate(options.directory)))
+  size = pipelines.DTYPES[options.dtype].itemsize
+  text_size = pipelines.DTYPES[options.memory.text_dtype].itemsize
   with torch.device('meta'):
     network = getattr(
       diffusers, family.denoiser_config['_class_name']
@@ -70,26 +72,26 @@ def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
   )
   vae = 0
   if family.codec == 'vae':
-    vae_size = 4 if spec.dtype == 'float16' else size
+    vae_size = 4 if options.dtype == 'float16' else size
     vae = _count(family.directory, 'vae') * vae_size
     encoding = _count_encoder(family, num_views, vae_size)
     activations = max(activations, encoding)
-    if not spec.memory.checkpoint_encoder:
+    if not options.memory.checkpoint_encoder:
       activations += encoding
   return Footprint(
     denoiser=_count(family.directory, family.denoiser) * size,
     text=sum(
-      _count(family.directory, text.component) * _BYTES[spec.memory.text_dtype]
+      _count(family.directory, text.component) * text_size
       for text in family.texts
     ),
     vae=vae,
-    proxy=_proxy_bytes(network, spec),
+    proxy=_proxy_bytes(network, options),
     activations=activations,
-    offloaded=spec.memory.offload_text,
+    offloaded=options.memory.offload_text,
   )
 
 
-def _own(config) -> dict:
+def _own(config: Mapping[str, Any]) -> dict[str, Any]:
   """Returns a config without the version that diffusers would warn of."""
   return {key: v for key, v in config.items() if not key.startswith('_diff')}
 
@@ -110,7 +112,7 @@ def count_outputs(
   """Adds up the outputs of all layers while `run` runs, in bytes."""
   total = 0
 
-  def add(layer, inputs, output):
+  def add(layer: torch.nn.Module, inputs: tuple, output: object) -> None:
     nonlocal total
     del layer, inputs
     if isinstance(output, torch.Tensor):
@@ -130,7 +132,7 @@ def count_outputs(
   return total
 
 
-def _run(network, family: families.Family, num_views: int):
+def _run(network: Any, family: families.Family, num_views: int) -> torch.Tensor:
   config = network.config
   latents = family.image_size // family.codec_factor
   width = config.get('joint_attention_dim') or config['cross_attention_dim']
@@ -142,7 +144,7 @@ def _run(network, family: families.Family, num_views: int):
     width = config['encoder_hid_dim']
   length = sum(text.length for text in family.texts)
 
-  def zeros(*shape):
+  def zeros(*shape: int) -> torch.Tensor:
     return torch.zeros(num_views, *shape, device='meta')
 
   embeds = text_encoders.TextEmbeds(
@@ -157,7 +159,7 @@ def _run(network, family: families.Family, num_views: int):
   )
 
 
-def _count_encoder(family, num_views: int, size: int) -> int:
+def _count_encoder(family: families.Family, num_views: int, size: int) -> int:
   config = files.read_json(family.directory / 'vae' / 'config.json')
   with torch.device('meta'):
     vae = diffusers.AutoencoderKL.from_config(_own(config))
@@ -167,9 +169,11 @@ def _count_encoder(family, num_views: int, size: int) -> int:
   return count_outputs(vae, lambda: vae.encode(pixels), size)
 
 
-def _proxy_bytes(network, spec: messages.PriorSpec) -> int:
+def _proxy_bytes(
+  network: torch.nn.Module, options: messages.PriorOptions
+) -> int:
   """Returns the bytes of a LoRA on every target: weight, gradient, moments."""
-  if spec.objective != 'vsd':
+  if options.objective != 'vsd':
     return 0
   total = 0
   for name, module in network.named_modules():
@@ -177,7 +181,7 @@ def _proxy_bytes(network, spec: messages.PriorSpec) -> int:
     if weight is None or not _is_target(name):
       continue
     out, into, *kernel = weight.shape
-    total += spec.rank * (out + into * torch.Size(kernel).numel())
+    total += options.rank * (out + into * torch.Size(kernel).numel())
   return 4 * 4 * total
 
 

@@ -1,7 +1,7 @@
 """Between pixels and what a network sees: a VAE, or pixels rearranged.
 
 A codec turns [V, 3, H, W] in [-1, 1] into latents [V, C, H / factor,
-W / factor] and back, differentiably, so that a pull on latents can be taken
+W / factor] and back, differentiably, so that a residual on latents can be taken
 back to pixels.
 """
 

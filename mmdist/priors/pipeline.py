@@ -29,11 +29,9 @@ from mmdist.priors import prompt_encoder
 from mmdist.priors import schedule as schedules
 from mmdist.priors import text_encoders
 
-_DEFAULT_MEMORY = messages.MemoryOptions()
-DTYPES = {
-  'float32': torch.float32,
-  'bfloat16': torch.bfloat16,
-  'float16': torch.float16,
+# By the names that a configuration has for them.
+DTYPES: Mapping[str, torch.dtype] = {
+  name: getattr(torch, name) for name in messages.DTYPES
 }
 
 
@@ -63,7 +61,9 @@ class Pipeline:
   dtype: torch.dtype
   device: torch.device
   index: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  memory: messages.MemoryOptions = _DEFAULT_MEMORY
+  memory: messages.MemoryOptions = dataclasses.field(
+    default_factory=messages.MemoryOptions
+  )
 
 
 def open_pipeline(
@@ -71,7 +71,7 @@ def open_pipeline(
   dtype: str = 'float32',
   device: str = 'auto',
   train: bool = False,
-  memory: messages.MemoryOptions = _DEFAULT_MEMORY,
+  memory: messages.MemoryOptions | None = None,
   lora: str = '',
   lora_scale: float = 1.0,
 ) -> Pipeline:
@@ -82,13 +82,14 @@ def open_pipeline(
     dtype: a key of `DTYPES`, in which the networks compute.
     device: a torch device; 'auto' takes CUDA where there is one.
     train: keep the denoiser's weights in float32 and compute in `dtype`.
-    memory: what to spend time on to save memory.
+    memory: what to spend time on to save memory; None has the defaults.
     lora: a LoRA file of the user's own, merged into the weights; '' for none.
     lora_scale: how much of it.
 
   Raises:
     FileNotFoundError, ValueError: in one line, the file that is wrong.
   """
+  memory = memory or messages.MemoryOptions()
   names.check_choice('dtype', dtype, DTYPES)
   names.check_choice('memory.text_dtype', memory.text_dtype, DTYPES)
   family = families.read_family(pathlib.Path(directory))

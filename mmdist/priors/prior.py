@@ -1,6 +1,9 @@
 """What an actor hosts: one frozen model, its proxy, and the last renders.
 
-It answers first; its host then lets it fit, so that nobody waits for a fit.
+A prior answers a request first and fits its proxy afterwards, in a call of its
+own. So the learner has its answer before the fit begins, and takes its step
+while the prior is still fitting. The answer is that of the proxy before the
+fit, in an actor and in this process alike.
 """
 
 from collections.abc import Mapping
@@ -22,7 +25,7 @@ from mmdist.priors import schedule as schedules
 from mmdist.priors import score as scores
 
 # Share of the views fitted with the empty text, so that the proxy can be
-# guided at any step.
+# guided at any step: guidance needs its unconditional prediction.
 EMPTY_TEXT_SHARE = 0.1
 
 
@@ -33,17 +36,23 @@ def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
     FileNotFoundError, ValueError: in one line, what is wrong with the spec or
       with the files it names.
   """
-  names.check_choice('objective', spec.objective, ('vsd', 'sds'))
-  names.check_choice('proxy_noise', spec.proxy_noise, ('own', 'shared'))
-  names.check_choice('weighting', spec.weighting, schedules.WEIGHTINGS)
+  options = spec.options
+  for field, known in (
+    ('channel', messages.CHANNELS),
+    ('objective', messages.OBJECTIVES),
+    ('proxy_noise', messages.PROXY_NOISES),
+    ('weighting', messages.WEIGHTINGS),
+  ):
+    names.check_choice(field, getattr(options, field), known)
+  # Before any network is built, since it decides how kernels are chosen.
   configure_torch(spec.num_threads)
   pipeline = pipelines.open_pipeline(
-    locate.locate(spec.directory),
-    spec.dtype,
-    spec.device,
-    memory=spec.memory,
-    lora=spec.lora,
-    lora_scale=spec.lora_scale,
+    locate.locate(options.directory),
+    options.dtype,
+    options.device,
+    memory=options.memory,
+    lora=options.lora,
+    lora_scale=options.lora_scale,
   )
   return DiffusionPrior(spec, pipeline)
 
@@ -84,10 +93,17 @@ class DiffusionPrior:
     self.spec = spec
     self.pipeline = pipeline
     self.proxy = None
-    if spec.objective == 'vsd':
-      self.proxy = proxies.Proxy(pipeline.denoiser, spec.rank)
-    self._step = 0  # Fits, also of SDS, whose fits do nothing.
+    if spec.options.objective == 'vsd':
+      self.proxy = proxies.Proxy(pipeline.denoiser, spec.options.rank)
+    # SDS has no proxy that would count its fits. Its fits do nothing, but
+    # requests carry their number all the same.
+    self._num_empty_fits = 0
     self._shown: _Shown | None = None
+
+  @property
+  def proxy_step(self) -> int:
+    """Fits behind the proxy, which counts them itself."""
+    return self._num_empty_fits if self.proxy is None else self.proxy.step
 
   def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
     """Answers, and remembers the renders for `fit`.
@@ -103,22 +119,26 @@ class DiffusionPrior:
       self.pipeline,
       self.proxy,
       request,
-      self.spec.weighting,
-      self.spec.proxy_guidance_scale,
+      self.spec.options.weighting,
+      self.spec.options.proxy_guidance_scale,
     )
     self._check_finite(request, answer)
+    # Only now: after an answer that failed there must be nothing to fit.
     self._shown = _Shown(request, answer.noised)
     return messages.ScoreGradient(
       step=request.step,
       prior=self.spec.name,
-      channel=self.spec.channel,
+      channel=self.spec.options.channel,
       cotangent=answer.cotangent,
-      proxy_step=self._step,
+      proxy_step=self.proxy_step,
       metrics={**answer.metrics, 'seconds': time.monotonic() - start},
     )
 
   def fit(self) -> Mapping[str, float]:
     """Fits the proxy once, unsigned, on the renders last scored.
+
+    Unsigned, because the proxy is to learn what the renders look like. That
+    does not depend on whether a concept is wanted or unwanted.
 
     Returns:
       `proxy_loss` and `proxy_seconds`; nothing for SDS.
@@ -132,15 +152,16 @@ class DiffusionPrior:
         f'prior {self.spec.name!r} was asked to fit before it was asked to '
         'score; each fit needs the renders of one score.'
       )
+    # Taken away at once, so that no request is ever fitted twice, even if this
+    # fit fails.
     shown, self._shown = self._shown, None
-    self._step += 1
     if self.proxy is None:
+      self._num_empty_fits += 1
       return {}
     start = time.monotonic()
     try:
       loss = self._fit_proxy(shown)
     except FloatingPointError as error:
-      self._step -= 1
       raise FloatingPointError(
         f'step {shown.request.step}, prior {self.spec.name!r}: {error}.'
       ) from error
@@ -149,7 +170,7 @@ class DiffusionPrior:
   def save_proxy(self) -> messages.ProxyState:
     """Returns a copy of the proxy and its optimiser; SDS has only a count."""
     if self.proxy is None:
-      return messages.ProxyState(self._step, {})
+      return messages.ProxyState(self._num_empty_fits, {})
     return self.proxy.save()
 
   def restore_proxy(self, state: messages.ProxyState) -> None:
@@ -165,24 +186,29 @@ class DiffusionPrior:
         f'prior {self.spec.name!r} runs SDS, which has no proxy, but was given '
         f'one of {len(state.arrays)} arrays.'
       )
-    self._step = state.step
+    else:
+      self._num_empty_fits = state.step
+    # What was scored with another proxy is not to be fitted by this one.
     self._shown = None
 
   def _fit_proxy(self, shown: _Shown) -> float:
     request = shown.request
+    # The latents are those that were scored; images are encoded once a step.
     noised, texts = draw_fit(self.pipeline, shown.noised, request)
-    if self.spec.proxy_noise == 'shared':
+    if self.spec.options.proxy_noise == 'shared':
       noised = shown.noised  # Eq. 3 literally.
     embeds = self.pipeline.text.encode(texts)
     target = schedules.training_target(
       noised.latents,
       noised.noise,
-      noised.a,
-      noised.s,
+      noised.alpha_t,
+      noised.sigma_t,
       self.pipeline.schedule.prediction_type,
     )
 
-    def loss_of_proxy():
+    # The loss of any diffusion model, at the texts without view words. It is
+    # handed over as a function, since the proxy runs it with its adapters on.
+    def loss_of_proxy() -> torch.Tensor:
       prediction = pipelines.predict(
         self.pipeline, noised.noisy, noised.timestep, embeds
       )
@@ -194,44 +220,39 @@ class DiffusionPrior:
     shapes.check_shape('images', request.images, ('V', 'H', 'W', 3))
     num_views = request.images.shape[0]
     shapes.check_shape('noise_levels', request.noise_levels, (num_views,))
-    num_concepts = len(request.prompts)
-    per_concept = (
-      request.plain_prompts,
-      request.weights,
-      request.guidance_scales,
-    )
-    if any(len(field) != num_concepts for field in per_concept):
+    counts = [len(term.prompts) for term in request.terms]
+    if not counts or any(count != num_views for count in counts):
       raise ValueError(
-        f'request has {num_concepts} concepts in prompts, and '
-        f'{", ".join(str(len(field)) for field in per_concept)} in '
-        'plain_prompts, weights and guidance_scales; expected as many in each.'
+        f'request has {counts} prompts per term for {num_views} views; '
+        'expected one per view, and one term or more.'
       )
-    if not num_concepts or any(len(p) != num_views for p in request.prompts):
-      raise ValueError(
-        f'request has {[len(p) for p in request.prompts]} prompts per concept '
-        f'for {num_views} views; expected one per view, and one concept or '
-        'more.'
-      )
-    if request.proxy_step != self._step:
+    # The same request answered by another proxy would be another answer. An
+    # executor that lost or repeated a fit is noticed here, not in the results.
+    if request.proxy_step != self.proxy_step:
       raise ValueError(
         f'step {request.step} expects a proxy of prior {self.spec.name!r} with '
-        f'{request.proxy_step} fits behind it; it has {self._step}. Restore '
-        'the proxy of that step.'
+        f'{request.proxy_step} fits behind it; it has {self.proxy_step}. '
+        'Restore the proxy of that step.'
       )
 
-  def _check_finite(self, request, answer: scores.Answer) -> None:
+  def _check_finite(
+    self, request: messages.ScoreRequest, answer: scores.Answer
+  ) -> None:
+    """Raises FloatingPointError that names the terms, or the images."""
     if np.isfinite(answer.cotangent).all():
       return
+    # NaN in one image reaches every term, so the terms are named only where
+    # the images are sound.
     finite_images = np.isfinite(request.images).all()
     guilty = [
-      repr(text)
-      for index, text in enumerate(request.plain_prompts)
+      repr(term.plain_prompt)
+      for index, term in enumerate(request.terms)
       if not np.isfinite(answer.metrics[f'norm_{index}'])
     ]
     cause = ', '.join(guilty) if finite_images else 'its images, as given'
     raise FloatingPointError(
-      f'step {request.step}, prior {self.spec.name!r}: the pull is not finite '
-      f'for {cause or "the sum of its concepts"}.'
+      f'step {request.step}, prior {self.spec.name!r}: the answer is not '
+      f'finite for {cause or "the sum of its concepts"}.'
     )
 
 
@@ -243,16 +264,18 @@ def draw_fit(
   """Draws a fit's own t ~ U(0, 1), noise and one text per view.
 
   Each view gets one concept's text without view words, whatever its weight,
-  or now and then the empty one. All from the request's seed.
+  or now and then the empty one. All from the request's seed, so that a fit
+  that is done again, after its actor was lost, gives the same proxy.
   """
   num_views = len(shown.timestep)
+  # The order of the draws below is part of a run: another one changes its bits.
   rng = seeds.generator(request.seed, request.step, 'proxy fit')
   t = rng.uniform(size=num_views)
-  concepts = rng.integers(len(request.plain_prompts), size=num_views)
+  concepts = rng.integers(len(request.terms), size=num_views)
   empty = rng.uniform(size=num_views) < EMPTY_TEXT_SHARE
   noise = rng.standard_normal(shown.latents.shape, dtype=np.float32)
   # Sorted, so that the order of concepts never changes a bit.
-  plain = sorted(request.plain_prompts)
+  plain = sorted(term.plain_prompt for term in request.terms)
   texts = [
     '' if blank else plain[concept]
     for concept, blank in zip(concepts, empty, strict=True)

@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 import difflib
+from typing import Any
 import warnings
 
 import torch
+import transformers
 
 from mmdist.priors import text_encoders
 
 
-def unknown_words(tokenizer, text: str) -> dict[str, str]:
+def unknown_words(
+  tokenizer: transformers.PreTrainedTokenizerBase, text: str
+) -> dict[str, str]:
   """Returns each word the vocabulary lacks, with the nearest one it has.
 
   Only a word-level vocabulary (the embedded one) lacks words; byte-pair ones
@@ -28,7 +32,7 @@ def unknown_words(tokenizer, text: str) -> dict[str, str]:
   }
 
 
-def _words(backend, text: str) -> list[str]:
+def _words(backend: Any, text: str) -> list[str]:
   if backend.normalizer is not None:
     text = backend.normalizer.normalize_str(text)
   if backend.pre_tokenizer is None:
@@ -36,7 +40,9 @@ def _words(backend, text: str) -> list[str]:
   return [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
 
 
-def check_text(tokenizer, text: str, prompt_length: int) -> None:
+def check_text(
+  tokenizer: transformers.PreTrainedTokenizerBase, text: str, prompt_length: int
+) -> None:
   """Checks that a text means to the tokenizer what it says.
 
   Args:
@@ -62,7 +68,12 @@ def check_text(tokenizer, text: str, prompt_length: int) -> None:
     raise ValueError(f'prompt {_short(text)} has unknown words: {named}.')
 
 
-def _too_long(tokenizer, text: str, ids, prompt_length: int) -> None:
+def _too_long(
+  tokenizer: transformers.PreTrainedTokenizerBase,
+  text: str,
+  ids: Sequence[int],
+  prompt_length: int,
+) -> None:
   ends = tokenizer.num_special_tokens_to_add()
   message = (
     f'prompt {_short(text)} has {len(ids) - ends} tokens; '

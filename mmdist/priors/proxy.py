@@ -1,12 +1,13 @@
 """A prior's proxy: a LoRA on its own UNet that learns what the renders are.
 
 One copy of the UNet serves as both: adapters on is the proxy, off the frozen
-base. B starts at zero, so at step 0 both are the same function, bit for bit
-(docs/method.md, section 2, 'Proxy').
+base. An adapter adds B A x to what a layer gives. B starts at zero, so at step
+0 both are the same function, bit for bit (docs/method.md, section 2, 'Proxy').
 """
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
+from typing import Any
 
 import numpy as np
 import peft
@@ -56,7 +57,7 @@ class Proxy:
     parameters: flat name -> LoRA weight, float32.
   """
 
-  def __init__(self, unet, rank: int = 4, seed: int = 0):
+  def __init__(self, unet: Any, rank: int = 4, seed: int = 0):
     """Adds the adapters, switched off.
 
     Args:
@@ -73,6 +74,8 @@ class Proxy:
       for name, weight in unet.named_parameters()
       if weight.requires_grad
     }
+    # In float32 also where the UNet is bfloat16: a step of Adam is often
+    # smaller than the distance between two neighbouring bfloat16 numbers.
     for weight in self.parameters.values():
       weight.data = weight.data.float()
     # Found once: walking the UNet costs as much as one of its layers.
@@ -94,6 +97,7 @@ class Proxy:
     self._switch(True)
     try:
       yield
+    # Also after an error: the next score must find the frozen base.
     finally:
       self._switch(False)
 
@@ -106,7 +110,11 @@ class Proxy:
     """
     names = [_ADAPTER if flag else _BASE for flag in of_proxy]
 
-    def choose(module, args, kwargs):
+    # PEFT chooses adapters by row from an argument of each layer. A UNet does
+    # not hand arguments of its own on to its layers, so hooks add this one.
+    def choose(
+      module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]
+    ) -> tuple[tuple, dict[str, Any]]:
       del module
       return args, {**kwargs, 'adapter_names': names}
 
@@ -142,8 +150,12 @@ class Proxy:
     """
     with self.active(), torch.enable_grad():
       loss = loss_of_proxy()
+      # Of the adapters alone; no gradient is kept for the frozen weights.
       weights = list(self.parameters.values())
       gradients = torch.autograd.grad(loss, weights)
+    # Before anything moves. A check of the loss alone is not enough: a finite
+    # loss may have an infinite gradient. Gathered on the device, so that it is
+    # read once.
     finite = loss.isfinite()
     for gradient in gradients:
       finite = finite & gradient.isfinite().all()
@@ -166,6 +178,7 @@ class Proxy:
     for name, weight in self.parameters.items():
       arrays[f'lora/{name}'] = _to_numpy(weight)
       for moment in _MOMENTS:
+        # Before its first step Adam has no moments; zero is where they start.
         kept = self._adam.state[weight].get(moment)
         kept = torch.zeros_like(weight) if kept is None else kept
         arrays[f'{moment}/{name}'] = _to_numpy(kept)
@@ -177,12 +190,16 @@ class Proxy:
     Raises:
       ValueError: the state is of a proxy with other layers or another rank.
     """
+    # Everything is checked before anything is changed.
     self._check(state)
+    # A new one, so that nothing of the optimiser before is left in it.
     self._adam = self._new_adam()
     for name, weight in self.parameters.items():
       # Arrays from Ray are read-only, and torch would write into them.
       weight.data.copy_(torch.from_numpy(state.arrays[f'lora/{name}'].copy()))
       self._adam.state[weight] = {
+        # Adam's own count, which corrects the bias of its moments: one step
+        # of Adam is one fit, so it is not saved a second time.
         'step': torch.tensor(float(state.step)),
         **{
           moment: torch.from_numpy(state.arrays[f'{moment}/{name}'].copy()).to(

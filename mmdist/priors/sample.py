@@ -93,16 +93,20 @@ def _denoise(
   if repeats == 2:
     wanted, empty = prediction.chunk(2)
     prediction = empty + guidance_scale * (wanted - empty)
-  a, s = schedules.coefficients(pipeline.schedule, timesteps)
+  alpha_t, sigma_t = schedules.coefficients(pipeline.schedule, timesteps)
   x0 = schedules.prediction_to_x0(
-    prediction, latents, a, s, pipeline.schedule.prediction_type
+    prediction,
+    latents,
+    alpha_t,
+    sigma_t,
+    pipeline.schedule.prediction_type,
   )
   if isinstance(pipeline.codec, image_codec.PixelCodec):
     x0 = x0.clamp(-1, 1)  # Pixels have a range; the latents of a VAE do not.
   if following is None:
     return x0
-  eps = (latents - a * x0) / s
-  a, s = schedules.coefficients(
+  eps = (latents - alpha_t * x0) / sigma_t
+  alpha_t, sigma_t = schedules.coefficients(
     pipeline.schedule, torch.full_like(timesteps, following)
   )
-  return schedules.add_noise(x0, eps, a, s)
+  return schedules.add_noise(x0, eps, alpha_t, sigma_t)

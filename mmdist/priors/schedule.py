@@ -1,18 +1,20 @@
-"""Noise levels: t, a and s, the weight w(t), and eps, v, x0 and flow made one.
+"""Noise levels: t, the weight w(t), and what networks of four kinds predict.
 
-A noisy image is x_t = a_t x + s_t e. A network predicts the noise e
-('epsilon'), the image x ('sample') or v = a e - s x ('v_prediction'), with
-a^2 + s^2 = 1; or, by flow matching, the velocity e - x ('flow'), with
-a + s = 1. Its scheduler's config says which. Everything here is batched over
+A noisy image is x_t = alpha_t x + sigma_t e. A network predicts the noise e
+('epsilon'), the image x ('sample') or v = alpha_t e - sigma_t x
+('v_prediction'), with alpha_t^2 + sigma_t^2 = 1; or, by flow matching, the
+velocity e - x ('flow'), with alpha_t + sigma_t = 1. Its scheduler's config says
+which; here each prediction is turned into e or x. Everything is batched over
 views.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import inspect
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 
 BETA_PREDICTION_TYPES = ('epsilon', 'v_prediction', 'sample')
@@ -20,14 +22,17 @@ PREDICTION_TYPES = (*BETA_PREDICTION_TYPES, 'flow')
 
 _FLOW = diffusers.FlowMatchEulerDiscreteScheduler
 
-# w(t), from a and s (docs/method.md, section 2, 'Weighting'); a common factor
-# is the learning rate's.
-WEIGHTINGS: Mapping[str, Callable[..., torch.Tensor]] = {
-  'sigma2': lambda a, s: s**2,
-  'uniform': lambda a, s: torch.ones_like(s),
-  # The x0 form with w0 = 1 (w = w0 s / a). Grows without bound as a goes to 0.
-  'x0': lambda a, s: s / a,
-  'fantasia': lambda a, s: a * s**2,
+# w(t), from alpha_t and sigma_t (docs/method.md, section 2, 'Weighting'); a
+# common factor is the learning rate's. The keys are `messages.WEIGHTINGS`.
+WEIGHTINGS: Mapping[
+  str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+] = {
+  'sigma2': lambda alpha_t, sigma_t: sigma_t**2,
+  'uniform': lambda alpha_t, sigma_t: torch.ones_like(sigma_t),
+  # The x0 form with w0 = 1 (w = w0 sigma_t / alpha_t). Grows without bound as
+  # alpha_t goes to 0.
+  'x0': lambda alpha_t, sigma_t: sigma_t / alpha_t,
+  'fantasia': lambda alpha_t, sigma_t: alpha_t * sigma_t**2,
 }
 
 
@@ -36,10 +41,10 @@ class Schedule:
   """The noise levels a network was trained on.
 
   Attributes:
-    signal: [N] a per timestep, decreasing, float32.
-    noise: [N] s per timestep, increasing, float32.
+    signal: [N] alpha_t per timestep, decreasing, float32.
+    noise: [N] sigma_t per timestep, increasing, float32.
     times: [N] what the network calls a timestep: its number in int64, or for
-      flow matching s times their count in float32.
+      flow matching sigma_t times their count in float32.
     prediction_type: what the network predicts; one of `PREDICTION_TYPES`.
     config: the scheduler's own config, kept for saving.
   """
@@ -96,7 +101,10 @@ def _has_betas(name: str) -> bool:
 
 
 def _flow_schedule(config: Mapping[str, Any], name: str) -> Schedule:
-  """Reads a flow: x_t = (1 - s) x + s e, with diffusers' own shifted s."""
+  """Reads a flow: x_t = (1 - sigma_t) x + sigma_t e.
+
+  Its sigma_t is shifted as diffusers' own scheduler shifts it.
+  """
   if config.get('use_dynamic_shifting') or name != _FLOW.__name__:
     raise ValueError(
       f'scheduler {name} with use_dynamic_shifting='
@@ -115,7 +123,9 @@ def _flow_schedule(config: Mapping[str, Any], name: str) -> Schedule:
   )
 
 
-def t_to_timestep(schedule: Schedule, t) -> torch.Tensor:
+def t_to_timestep(
+  schedule: Schedule, t: np.ndarray | Sequence[float]
+) -> torch.Tensor:
   """Turns t in [0, 1] into the nearest timestep, int64 in [0, N - 1]."""
   t = torch.as_tensor(t, dtype=torch.float64)
   last = len(schedule) - 1
@@ -125,47 +135,74 @@ def t_to_timestep(schedule: Schedule, t) -> torch.Tensor:
 def coefficients(
   schedule: Schedule, timestep: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-  """Returns a and s, each [V, 1, 1, 1] float32 on the timestep's device."""
-  a, s = (
+  """Returns alpha_t and sigma_t, [V, 1, 1, 1] float32 on timestep's device."""
+  alpha_t, sigma_t = (
     level.to(timestep.device)[timestep][:, None, None, None]
     for level in (schedule.signal, schedule.noise)
   )
-  return a, s
+  return alpha_t, sigma_t
 
 
-def add_noise(latents, noise, a, s) -> torch.Tensor:
-  """Returns x_t = a x + s e."""
-  return a * latents + s * noise
+def add_noise(
+  latents: torch.Tensor,
+  noise: torch.Tensor,
+  alpha_t: torch.Tensor,
+  sigma_t: torch.Tensor,
+) -> torch.Tensor:
+  """Returns x_t = alpha_t x + sigma_t e."""
+  return alpha_t * latents + sigma_t * noise
 
 
-def prediction_to_eps(prediction, noisy, a, s, prediction_type: str):
+# The conversions below solve x_t = alpha_t x + sigma_t e, together with the
+# definition of what the network predicts, for e or for x.
+
+
+def prediction_to_eps(
+  prediction: torch.Tensor,
+  noisy: torch.Tensor,
+  alpha_t: torch.Tensor,
+  sigma_t: torch.Tensor,
+  prediction_type: str,
+) -> torch.Tensor:
   """Turns a network's output at x_t = `noisy` into its estimate of e."""
   if prediction_type == 'epsilon':
     return prediction
   if prediction_type == 'v_prediction':
-    return a * prediction + s * noisy
+    return alpha_t * prediction + sigma_t * noisy
   if prediction_type == 'flow':
-    return noisy + a * prediction
-  return (noisy - a * prediction) / s
+    return noisy + alpha_t * prediction
+  return (noisy - alpha_t * prediction) / sigma_t
 
 
-def prediction_to_x0(prediction, noisy, a, s, prediction_type: str):
+def prediction_to_x0(
+  prediction: torch.Tensor,
+  noisy: torch.Tensor,
+  alpha_t: torch.Tensor,
+  sigma_t: torch.Tensor,
+  prediction_type: str,
+) -> torch.Tensor:
   """Turns a network's output at x_t = `noisy` into its estimate of x."""
   if prediction_type == 'sample':
     return prediction
   if prediction_type == 'v_prediction':
-    return a * noisy - s * prediction
+    return alpha_t * noisy - sigma_t * prediction
   if prediction_type == 'flow':
-    return noisy - s * prediction
-  return (noisy - s * prediction) / a
+    return noisy - sigma_t * prediction
+  return (noisy - sigma_t * prediction) / alpha_t
 
 
-def training_target(latents, noise, a, s, prediction_type: str):
+def training_target(
+  latents: torch.Tensor,
+  noise: torch.Tensor,
+  alpha_t: torch.Tensor,
+  sigma_t: torch.Tensor,
+  prediction_type: str,
+) -> torch.Tensor:
   """Returns what the network should have predicted."""
   if prediction_type == 'epsilon':
     return noise
   if prediction_type == 'v_prediction':
-    return a * noise - s * latents
+    return alpha_t * noise - sigma_t * latents
   if prediction_type == 'flow':
     return noise - latents
   return latents

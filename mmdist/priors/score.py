@@ -1,10 +1,13 @@
-"""The pull of a frozen model, minus its proxy's, on the pixels of renders.
+"""What a frozen model would change about renders, minus what its proxy would.
 
 Owns SDS, VSD, guidance, w(t), composition (docs/method.md, section 2) and the
 way back from latents to pixels. Pure in (request, proxy).
+
+A residual is a guided prediction minus a reference, in the network's space;
+a cotangent is dL/d image, which the learner is answered with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import math
 
@@ -19,23 +22,6 @@ from mmdist.priors import proxy as proxies
 from mmdist.priors import schedule as schedules
 
 
-@dataclasses.dataclass(frozen=True)
-class Term:
-  """One concept as a prior sees it; ordered by its content.
-
-  Attributes:
-    prompts: V texts with view words, for the base.
-    plain_prompt: the text without them, for the proxy.
-    guidance_scale: of the base.
-    weight: signed.
-  """
-
-  prompts: tuple[str, ...]
-  plain_prompt: str
-  guidance_scale: float
-  weight: float
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Noised:
   """Renders in the network's space, noised.
@@ -44,16 +30,16 @@ class Noised:
     latents: [V, C, h, w] clean, without gradient.
     noise: as latents.
     timestep: [V] int64.
-    a: [V, 1, 1, 1] share of the latents.
-    s: [V, 1, 1, 1] share of the noise.
-    noisy: a latents + s noise.
+    alpha_t: [V, 1, 1, 1] share of the latents.
+    sigma_t: [V, 1, 1, 1] share of the noise.
+    noisy: alpha_t latents + sigma_t noise.
   """
 
   latents: torch.Tensor
   noise: torch.Tensor
   timestep: torch.Tensor
-  a: torch.Tensor
-  s: torch.Tensor
+  alpha_t: torch.Tensor
+  sigma_t: torch.Tensor
   noisy: torch.Tensor
 
 
@@ -63,7 +49,7 @@ class Answer:
 
   Attributes:
     cotangent: [V, H, W, 3] float32 dL/d image.
-    metrics: `norm_i`, `cosine_i` per concept of the request.
+    metrics: `norm_i`, `cosine_i` per term of the request, in its order.
     noised: what the networks were shown.
   """
 
@@ -72,51 +58,54 @@ class Answer:
   noised: Noised
 
 
-def terms_of(request: messages.ScoreRequest) -> list[Term]:
-  """Returns the request's concepts in its order."""
-  return [
-    Term(*fields)
-    for fields in zip(
-      request.prompts,
-      request.plain_prompts,
-      request.guidance_scales,
-      request.weights,
-      strict=True,
-    )
-  ]
-
-
-def canonical(terms: Sequence[Term], mode: str) -> list[Term]:
+def canonical(terms: Sequence[messages.Term], mode: str) -> list[messages.Term]:
   """Sorts terms, so that the order of concepts never changes a bit.
 
+  Floating-point addition depends on its order, and so do the rows of a batch.
   In mode 'sum' terms that differ in weight alone become one: a concept minus
-  itself is then exactly zero, however the passes round.
+  itself is then exactly zero, however the passes round. The other modes treat
+  positive and negative terms differently, so there every term stays.
   """
-  terms = sorted(terms, key=dataclasses.astuple)
+  terms = sorted(terms, key=_sort_key)
   if mode != 'sum':
     return terms
-  weights: dict[Term, list[float]] = {}
+  weights: dict[messages.Term, list[float]] = {}
   for term in terms:
-    key = dataclasses.replace(term, weight=0.0)
-    weights.setdefault(key, []).append(term.weight)
+    weights.setdefault(_question(term), []).append(term.weight)
   return [
+    # Exactly rounded, so that 0.1 + 0.2 - 0.3 leaves no rounding behind.
     dataclasses.replace(term, weight=math.fsum(parts))
     for term, parts in weights.items()
   ]
 
 
+def _sort_key(term: messages.Term) -> tuple:
+  # The weight comes last, so that terms with the same question are neighbours.
+  # Another order would give other bits to runs that have begun.
+  return term.prompts, term.plain_prompt, term.guidance_scale, term.weight
+
+
+def _question(term: messages.Term) -> messages.Term:
+  """Returns the term without its weight: what the networks are asked."""
+  return dataclasses.replace(term, weight=0.0)
+
+
 def add_noise(
-  pipeline: pipelines.Pipeline, latents: torch.Tensor, noise: np.ndarray, t
+  pipeline: pipelines.Pipeline,
+  latents: torch.Tensor,
+  noise: np.ndarray,
+  t: np.ndarray,
 ) -> Noised:
   """Noises latents to t [V] in [0, 1] with noise drawn by numpy.
 
-  Numpy draws it, so that it is the same on every device.
+  Numpy draws it, so that it is the same on every device: torch's generators
+  differ between CPU and CUDA.
   """
   noise = torch.from_numpy(noise).to(latents)
   timestep = schedules.t_to_timestep(pipeline.schedule, t).to(latents.device)
-  a, s = schedules.coefficients(pipeline.schedule, timestep)
-  noisy = schedules.add_noise(latents, noise, a, s)
-  return Noised(latents, noise, timestep, a, s, noisy)
+  alpha_t, sigma_t = schedules.coefficients(pipeline.schedule, timestep)
+  noisy = schedules.add_noise(latents, noise, alpha_t, sigma_t)
+  return Noised(latents, noise, timestep, alpha_t, sigma_t, noisy)
 
 
 def score(
@@ -131,7 +120,7 @@ def score(
   Args:
     pipeline: the frozen model.
     proxy: its proxy (VSD), or None (SDS).
-    request: images of any size; concepts, t and the seed of the noise.
+    request: images of any size; terms, t and the seed of the noise.
     weighting: a key of `schedules.WEIGHTINGS`.
     proxy_guidance_scale: 1 runs no unconditional pass of the proxy.
 
@@ -140,40 +129,58 @@ def score(
   """
   images = torch.tensor(np.asarray(request.images, np.float32))
   images.requires_grad_(True)
+  # Only the way from pixels to latents is differentiated. The networks are
+  # not: the residual stands in for the gradient of a loss on the latents, and
+  # the Jacobian of the network is left out, as in SDS and VSD.
   with torch.enable_grad():
     encoded = pipelines.encode_images(pipeline, images)
   latents = encoded.detach()
+  # The request's seed is the only source of randomness, so a request that is
+  # asked again is answered with the same bits.
   rng = seeds.generator(request.seed, request.step, 'score noise')
   noise = rng.standard_normal(latents.shape, dtype=np.float32)
   noised = add_noise(pipeline, latents, noise, request.noise_levels)
-  terms = canonical(terms_of(request), request.mode)
+  terms = canonical(request.terms, request.mode)
   with torch.no_grad():
-    pulls = _pulls(pipeline, proxy, noised, terms, proxy_guidance_scale)
-    pulls = pulls * schedules.WEIGHTINGS[weighting](noised.a, noised.s)
+    residuals = _residuals(pipeline, proxy, noised, terms, proxy_guidance_scale)
+    # Before the composition, whose 'renorm' gives every view the same size,
+    # whatever its t.
+    weigh = schedules.WEIGHTINGS[weighting]
+    residuals = residuals * weigh(noised.alpha_t, noised.sigma_t)
     total = composition.compose(
-      pulls, [term.weight for term in terms], request.mode
+      residuals, [term.weight for term in terms], request.mode
     )
-  # A mean over views, pixels and channels, in the network's space.
+  # A mean over views, pixels and channels, in the network's space. The sum of
+  # all terms goes back through the encoder once, whatever their number.
   (cotangent,) = torch.autograd.grad(encoded, images, total / total.numel())
   return Answer(
     cotangent=cotangent.numpy(),
-    metrics=_metrics(terms_of(request), terms, pulls, total),
+    metrics=_metrics(request.terms, terms, residuals, total),
     noised=noised,
   )
 
 
-def _pulls(pipeline, proxy, noised, terms, proxy_guidance_scale):
+def _residuals(
+  pipeline: pipelines.Pipeline,
+  proxy: proxies.Proxy | None,
+  noised: Noised,
+  terms: Sequence[messages.Term],
+  proxy_guidance_scale: float,
+) -> torch.Tensor:
   """Returns [M, V, C, h, w]: eps of the base minus the proxy's, or the noise.
 
-  Concepts that share their texts share their passes.
+  Terms that share their texts share their passes.
   """
   num_views = len(noised.timestep)
   base = _plan((t.prompts, t.guidance_scale) for t in terms)
   if proxy is None:
+    # SDS: the reference is the noise itself.
     guided = _guide(pipeline, noised, base, _predict(pipeline, noised, base))
     return torch.stack(
       [guided[t.prompts, t.guidance_scale] - noised.noise for t in terms]
     )
+  # VSD: the reference is the proxy's prediction. The proxy reads the texts
+  # without view words, since it has learned all views under one text.
   learned = _plan(
     ((t.plain_prompt,) * num_views, proxy_guidance_scale) for t in terms
   )
@@ -207,8 +214,12 @@ class _Plan:
   rows: tuple[tuple[str, ...], ...]
 
 
-def _plan(keys) -> _Plan:
-  """The unconditional rows are left out where every scale is 1."""
+def _plan(keys: Iterable[tuple[tuple[str, ...], float]]) -> _Plan:
+  """Plans each text once, and the empty text only where a scale needs it.
+
+  With a guidance scale of 1, uncond + s (cond - uncond) is cond itself.
+  """
+  # Dicts, not sets: their order is that of the terms, in every process.
   keys = tuple(dict.fromkeys(keys))
   rows = list(dict.fromkeys(texts for texts, _ in keys))
   if any(scale != 1 for _, scale in keys):
@@ -216,7 +227,9 @@ def _plan(keys) -> _Plan:
   return _Plan(keys, tuple(rows))
 
 
-def _predict(pipeline, noised, *plans) -> list[torch.Tensor]:
+def _predict(
+  pipeline: pipelines.Pipeline, noised: Noised, *plans: _Plan
+) -> list[torch.Tensor]:
   """Predicts every row of the plans in one pass; one [V, C, h, w] per row."""
   rows = [row for plan in plans for row in plan.rows]
   predictions = pipelines.predict(
@@ -228,9 +241,18 @@ def _predict(pipeline, noised, *plans) -> list[torch.Tensor]:
   return list(predictions.split(len(noised.timestep)))
 
 
-def _predict_mixed(pipeline, proxy, noised, base, learned):
-  """Predicts base and proxy in one pass of mixed adapters: the same numbers
-  up to rounding, and fewer, larger kernels."""
+def _predict_mixed(
+  pipeline: pipelines.Pipeline,
+  proxy: proxies.Proxy,
+  noised: Noised,
+  base: _Plan,
+  learned: _Plan,
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+  """Predicts base and proxy in one pass of mixed adapters.
+
+  The numbers are those of two passes up to rounding; there are fewer and
+  larger kernels.
+  """
   num_views = len(noised.timestep)
   flags = [False] * len(base.rows) + [True] * len(learned.rows)
   with proxy.mixed([flag for flag in flags for _ in range(num_views)]):
@@ -238,46 +260,66 @@ def _predict_mixed(pipeline, proxy, noised, base, learned):
   return predictions[: len(base.rows)], predictions[len(base.rows) :]
 
 
-def _guide(pipeline, noised, plan, predictions):
+def _guide(
+  pipeline: pipelines.Pipeline,
+  noised: Noised,
+  plan: _Plan,
+  predictions: Sequence[torch.Tensor],
+) -> dict[tuple[tuple[str, ...], float], torch.Tensor]:
   """Returns eps for each key of a plan, guided."""
   by_texts = dict(zip(plan.rows, predictions, strict=True))
   guided = {}
   for texts, scale in plan.keys:
     prediction = by_texts[texts]
     if scale != 1:
-      # Guidance commutes with the change to eps, which is affine.
+      # Guidance is applied to what the network predicts (eps, v, x0 or a
+      # velocity) and turned into eps afterwards. The result is the same: for
+      # a given noisy image eps is an affine function of the prediction, and
+      # the factors of `empty` and `prediction` below add up to 1.
       empty = predictions[-1]
       prediction = empty + scale * (prediction - empty)
     guided[texts, scale] = schedules.prediction_to_eps(
       prediction,
       noised.noisy,
-      noised.a,
-      noised.s,
+      noised.alpha_t,
+      noised.sigma_t,
       pipeline.schedule.prediction_type,
     )
   return guided
 
 
-def _metrics(asked, terms, pulls, total) -> dict[str, float]:
-  """Returns the norm of each asked concept's part, and its cosine with all.
+def _metrics(
+  asked: Sequence[messages.Term],
+  terms: Sequence[messages.Term],
+  residuals: torch.Tensor,
+  total: torch.Tensor,
+) -> dict[str, float]:
+  """Returns the norm of each asked term's part, and its cosine with the sum.
 
   The norm is that of its part of dL/d image where the codec only rearranges
   pixels; else it leaves out the resize and the encoder, whose backward pass
-  per concept would cost more than the number is worth.
+  per term would cost more than the number is worth.
+
+  Args:
+    asked: the request's terms, in its order.
+    terms: the canonical ones, in the order of the residuals.
+    residuals: [M, V, C, h, w] weighted by w(t), not yet by the terms' weights.
+    total: [V, C, h, w] their composition.
   """
-  by_text = {
-    dataclasses.replace(term, weight=0.0): pull
-    for term, pull in zip(terms, pulls, strict=True)
+  # Asked terms that became one share its residual, each with its own weight.
+  by_question = {
+    _question(term): residual
+    for term, residual in zip(terms, residuals, strict=True)
   }
   total_norm = torch.linalg.vector_norm(total).item()
   metrics = {}
   for index, term in enumerate(asked):
-    pull = term.weight * by_text[dataclasses.replace(term, weight=0.0)]
-    norm = torch.linalg.vector_norm(pull).item()
+    part = term.weight * by_question[_question(term)]
+    norm = torch.linalg.vector_norm(part).item()
     product = norm * total_norm
-    inner = (pull * total).sum().item()
+    inner = (part * total).sum().item()
     # 2, since networks see 2x - 1.
     metrics[f'norm_{index}'] = 2 * norm / total.numel()
-    # A pull of zero has no direction; NaN stays NaN.
+    # A residual of zero has no direction; NaN stays NaN.
     metrics[f'cosine_{index}'] = inner / product if product else 0.0
   return metrics

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+import transformers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class TextEmbeds:
   sequence: torch.Tensor
   pooled: torch.Tensor | None = None
 
-  def to(self, device, dtype: torch.dtype) -> 'TextEmbeds':
+  def to(self, device: torch.device | str, dtype: torch.dtype) -> 'TextEmbeds':
     """Returns it on another device, in another dtype."""
     pooled = self.pooled
     return TextEmbeds(
@@ -67,7 +68,7 @@ class Reader:
     style: how it is read.
   """
 
-  tokenizer: Any
+  tokenizer: transformers.PreTrainedTokenizerBase
   text_encoder: Any
   length: int
   style: Style = Style()

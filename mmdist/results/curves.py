@@ -17,6 +17,9 @@ _MAX_POINTS = 200
 # Okabe and Ito 2008: told apart by colour-blind readers too.
 _COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
 
+# How the first part of a metric's name was spelt by runs that began earlier.
+_OLD_CHARTS = {'pull': 'cotangent_norm'}
+
 Series = Mapping[str, Sequence[tuple[float, float]]]
 
 
@@ -52,6 +55,7 @@ def group_series(rows: Sequence[Mapping]) -> dict[str, dict[str, list]]:
       is_number = isinstance(value, (int, float)) and math.isfinite(value)
       if name != 'step' and is_number and 'step' in row:
         chart, _, curve = name.partition('/')
+        chart = _OLD_CHARTS.get(chart, chart)
         curves = charts.setdefault(chart, {})
         curves.setdefault(curve, []).append((row['step'], value))
   return charts

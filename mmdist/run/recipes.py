@@ -56,22 +56,15 @@ def make_spec(
   name: str, prior: schema.PriorConfig, num_threads: int
 ) -> messages.PriorSpec:
   """Returns a prior's spec, as an actor on any machine can open it."""
-  return messages.PriorSpec(
-    name=name,
-    channel=prior.channel,
+  options = messages.copy_options(
+    prior,
     directory=make_absolute(prior.directory),
     lora=prior.lora and make_absolute(prior.lora),
-    lora_scale=prior.lora_scale,
-    dtype=prior.dtype,
-    rank=prior.rank,
-    proxy_guidance_scale=prior.proxy_guidance_scale,
-    objective=prior.objective,
-    weighting=prior.weighting,
-    proxy_noise=prior.proxy_noise,
-    device=prior.device,
-    num_threads=num_threads,
-    memory=messages.MemoryOptions(**dataclasses.asdict(prior.memory)),
   )
+  options = messages.copy_options(prior)
+  options.directory = make_absolute(prior.directory)
+  options.lora = prior.lora and make_absolute(prior.lora)
+  return messages.PriorSpec(name, options, num_threads)
 
 
 def make_absolute(directory: str) -> str:

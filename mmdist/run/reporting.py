@@ -101,7 +101,8 @@ class Reporter:
     Args:
       step: its number, from 0.
       params: the parameters after it.
-      metrics: flat name -> number; `loss` and `pull/PRIOR` are shown.
+      metrics: flat name -> number; `loss` and `cotangent_norm/PRIOR` are
+        shown.
     """
     if step < self._next:
       self.begin(step)
@@ -138,12 +139,17 @@ def _is_writing(board: tensorboardX.SummaryWriter) -> bool:
 
 
 def summary(metrics: Mapping[str, float]) -> str:
-  """Returns e.g. 'loss 0.0123, pull generic 0.0041, pull normal 0.0035'."""
-  shown = {
-    name.replace('/', ' '): value
-    for name, value in metrics.items()
-    if name == 'loss' or (name.startswith('pull/') and name.count('/') == 1)
-  }
+  """Returns e.g. 'loss 0.0123, cotangent generic 0.0041'.
+
+  Of the priors' answers as a whole; the parts of their concepts are left out.
+  """
+  shown = {}
+  for name, value in metrics.items():
+    kind, _, prior = name.partition('/')
+    if name == 'loss':
+      shown[name] = value
+    elif kind == 'cotangent_norm' and '/' not in prior:
+      shown[f'cotangent {prior}'] = value
   return ', '.join(f'{name} {value:.3g}' for name, value in shown.items())
 
 

@@ -25,7 +25,7 @@ def weight_digests(
 
   return {
     recipe.spec.name: digest.weight_digests(
-      recipe.spec.directory, recipe.spec.lora
+      recipe.spec.options.directory, recipe.spec.options.lora
     )
     for recipe in recipes
     if recipes_lib.has_files(recipe)

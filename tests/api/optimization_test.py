@@ -103,7 +103,9 @@ def test_a_function_does_what_an_object_does(tmp_path):
 def test_the_renders_become_what_the_prior_wants(tmp_path):
   config = small(40)
   config.learner.opacity_weight = config.learner.regularizer_weight = 0.0
-  losses = [row['loss'] for row in make(tmp_path / 'run', config=config).metrics]
+  losses = [
+    row['loss'] for row in make(tmp_path / 'run', config=config).metrics
+  ]
   assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
 
 

@@ -45,8 +45,8 @@ def resident(pid: int) -> int:
   return int(pages) * os.sysconf('SC_PAGE_SIZE')
 
 
-def pull_all(running, every_step):
-  """Returns the summed pulls of all steps, summed."""
+def sum_of_all(running, every_step):
+  """Returns the summed cotangents of all steps, summed."""
   total = np.zeros((2, 4, 4, 3), np.float64)
   for step in range(NUM_STEPS):
     answers = running.submit(fake_prior.requests(step, *NAMES)).result()
@@ -60,7 +60,7 @@ def pull_all(running, every_step):
 def test_eight_priors_and_a_thousand_steps(cluster):
   inline = executor_lib.InlineExecutor(recipes(fake_prior.FakePrior))
   with inline as running:
-    expected, proxies = pull_all(running, lambda step: None)
+    expected, proxies = sum_of_all(running, lambda step: None)
   sizes = {}
   with ray_executor.RayExecutor(recipes(Dawdler)) as running:
 
@@ -71,7 +71,7 @@ def test_eight_priors_and_a_thousand_steps(cluster):
       lengths = {len(h.journal.entries) for h in running.supervisors.values()}
       assert max(lengths) <= 10
 
-    total, others = pull_all(running, measure)
+    total, others = sum_of_all(running, measure)
   np.testing.assert_array_equal(total, expected)
   for name in NAMES:
     assert proxies[name].step == others[name].step == NUM_STEPS

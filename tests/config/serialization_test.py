@@ -4,6 +4,7 @@ import pytest
 
 from mmdist.config import schema
 from mmdist.config import serialization
+from mmdist.core import messages
 
 
 def example() -> schema.RunConfig:
@@ -25,6 +26,23 @@ def test_a_configuration_survives_json():
 
 def test_missing_fields_keep_their_defaults():
   assert serialization.from_dict({'seed': 3}) == schema.RunConfig(seed=3)
+
+
+def test_a_file_written_when_a_priors_options_stood_in_another_order_reads():
+  text = """{"priors": {"personal": {
+    "directory": "me", "lora": "", "lora_scale": 1.0, "channel": "rgb",
+    "weight": 2.0, "guidance_scale": 4.0, "prompt_template": "{prompt}",
+    "dtype": "float32", "rank": 2, "proxy_guidance_scale": 1.0,
+    "objective": "sds", "weighting": "x0", "proxy_noise": "shared",
+    "device": "cpu", "num_gpus": 0.5, "memory": {"channels_last": false,
+    "batched": true, "checkpoint_encoder": false, "attention_slicing": true,
+    "text_dtype": "bfloat16", "offload_text": true}, "enabled": false}}}"""
+  prior = serialization.from_json(text).priors['personal']
+  assert (prior.rank, prior.weight, prior.num_gpus) == (2, 2.0, 0.5)
+  assert (prior.directory, prior.enabled) == ('me', False)
+  assert prior.memory == messages.MemoryOptions(
+    False, True, False, True, 'bfloat16', True
+  )
 
 
 def test_whole_numbers_are_good_floats():

@@ -8,7 +8,7 @@ import torch
 from mmdist.core import composition
 
 
-def pulls_of(num_concepts, seed=0):
+def residuals_of(num_concepts, seed=0):
   rng = np.random.default_rng(seed)
   return rng.standard_normal((num_concepts, 2, 3, 4, 4)).astype(np.float32)
 
@@ -21,25 +21,27 @@ _NUMBERS = st.floats(-4, 4, width=32).filter(lambda x: not 0 < abs(x) < 1e-6)
 @hypothesis.given(
   hnp.arrays(np.float32, (2, 2, 3), elements=_NUMBERS), _NUMBERS
 )
-def test_doubling_every_weight_doubles_the_sum(pulls, weight):
+def test_doubling_every_weight_doubles_the_sum(residuals, weight):
   for mode in composition.MODES:
-    once = composition.compose(pulls, (1.0, weight), mode)
-    twice = composition.compose(pulls, (2.0, 2 * weight), mode)
+    once = composition.compose(residuals, (1.0, weight), mode)
+    twice = composition.compose(residuals, (2.0, 2 * weight), mode)
     np.testing.assert_array_equal(twice, 2 * once)
 
 
 def test_the_sum_equals_a_slow_loop():
-  pulls, weights = pulls_of(3), (1.0, -0.5, 2.0)
-  expected = np.zeros(pulls.shape[1:], np.float32)
+  residuals, weights = residuals_of(3), (1.0, -0.5, 2.0)
+  expected = np.zeros(residuals.shape[1:], np.float32)
   for concept in range(3):
-    expected += np.float32(weights[concept]) * pulls[concept]
-  np.testing.assert_array_equal(composition.compose(pulls, weights), expected)
+    expected += np.float32(weights[concept]) * residuals[concept]
+  np.testing.assert_array_equal(
+    composition.compose(residuals, weights), expected
+  )
 
 
 def test_perp_leaves_the_positives_what_they_had():
-  pulls, weights = pulls_of(3), (1.0, 0.5, -3.0)
-  wanted = pulls[0] + 0.5 * pulls[1]
-  composed = composition.compose(pulls, weights, 'perp')
+  residuals, weights = residuals_of(3), (1.0, 0.5, -3.0)
+  wanted = residuals[0] + 0.5 * residuals[1]
+  composed = composition.compose(residuals, weights, 'perp')
   for view in range(2):
     # Float32 sums of 48 products.
     np.testing.assert_allclose(
@@ -51,27 +53,29 @@ def test_perp_leaves_the_positives_what_they_had():
 
 
 def test_perp_is_the_sum_where_nothing_is_wanted():
-  pulls = pulls_of(2)
+  residuals = residuals_of(2)
   np.testing.assert_array_equal(
-    composition.compose(pulls, (-1.0, -0.5), 'perp'),
-    composition.compose(pulls, (-1.0, -0.5), 'sum'),
+    composition.compose(residuals, (-1.0, -0.5), 'perp'),
+    composition.compose(residuals, (-1.0, -0.5), 'sum'),
   )
-  pulls[0] = 0  # A positive that pulls nowhere has no direction.
+  residuals[0] = 0  # A positive residual of zero has no direction.
   np.testing.assert_array_equal(
-    composition.compose(pulls, (1.0, -0.5), 'perp'), -0.5 * pulls[1]
+    composition.compose(residuals, (1.0, -0.5), 'perp'), -0.5 * residuals[1]
   )
 
 
-def test_renorm_ignores_how_hard_a_concept_pulls():
-  pulls = pulls_of(2)
-  louder = pulls * np.array([100, 0.01], np.float32)[:, None, None, None, None]
+def test_renorm_ignores_the_size_of_a_residual():
+  residuals = residuals_of(2)
+  louder = (
+    residuals * np.array([100, 0.01], np.float32)[:, None, None, None, None]
+  )
   np.testing.assert_allclose(
     composition.compose(louder, (1.0, -0.5), 'renorm'),
-    composition.compose(pulls, (1.0, -0.5), 'renorm'),
+    composition.compose(residuals, (1.0, -0.5), 'renorm'),
     rtol=1e-4,  # Two roundings of float32 where terms cancel.
     atol=1e-6,
   )
-  one = composition.compose(pulls[:1], (2.0,), 'renorm')
+  one = composition.compose(residuals[:1], (2.0,), 'renorm')
   rms = np.sqrt(np.mean(np.square(one), axis=(1, 2, 3)))
   np.testing.assert_allclose(rms, 2.0, rtol=1e-5)
 
@@ -83,24 +87,24 @@ def test_renorm_keeps_silence_silent():
 
 @pytest.mark.parametrize('mode', composition.MODES)
 def test_a_view_does_not_notice_the_others(mode):
-  pulls, weights = pulls_of(3), (1.0, 0.5, -0.7)
-  together = composition.compose(pulls, weights, mode)
-  alone = composition.compose(pulls[:, 1:], weights, mode)
+  residuals, weights = residuals_of(3), (1.0, 0.5, -0.7)
+  together = composition.compose(residuals, weights, mode)
+  alone = composition.compose(residuals[:, 1:], weights, mode)
   np.testing.assert_array_equal(together[1:], alone)
 
 
 @pytest.mark.parametrize('mode', composition.MODES)
 def test_torch_and_numpy_agree(mode):
-  pulls, weights = pulls_of(3), (1.0, 0.5, -0.7)
-  composed = composition.compose(torch.from_numpy(pulls), weights, mode)
+  residuals, weights = residuals_of(3), (1.0, 0.5, -0.7)
+  composed = composition.compose(torch.from_numpy(residuals), weights, mode)
   # The two libraries add in different orders.
   np.testing.assert_allclose(
-    composed.numpy(), composition.compose(pulls, weights, mode), atol=1e-5
+    composed.numpy(), composition.compose(residuals, weights, mode), atol=1e-5
   )
 
 
 def test_nonsense_is_one_line():
   with pytest.raises(ValueError, match="mode is 'max'; expected one of: sum"):
-    composition.compose(pulls_of(1), (1.0,), 'max')
-  with pytest.raises(ValueError, match='2 pulls came with 1 weights'):
-    composition.compose(pulls_of(2), (1.0,))
+    composition.compose(residuals_of(1), (1.0,), 'max')
+  with pytest.raises(ValueError, match='2 residuals came with 1 weights'):
+    composition.compose(residuals_of(2), (1.0,))

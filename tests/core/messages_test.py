@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
+from mmdist.config import schema
 from mmdist.core import messages
 from tests.distribution import fake_prior
 
@@ -21,8 +22,21 @@ def test_messages_survive_pickling():
   ):
     copy = pickle.loads(pickle.dumps(message))
     np.testing.assert_array_equal(array(copy), array(message))
-  assert pickle.loads(pickle.dumps(request)).prompts == request.prompts
+  assert pickle.loads(pickle.dumps(request)).terms == request.terms
   assert pickle.loads(pickle.dumps(recipe)) == recipe
+
+
+def test_a_spec_keeps_its_own_copy_of_a_configurations_options():
+  config = schema.PriorConfig(directory='mine', weight=2.0)
+  config.memory.batched = True
+  options = messages.copy_options(config, lora='/a/lora.safetensors')
+  config.rank, config.memory.batched = 99, False
+  assert type(options) is messages.PriorOptions
+  assert options == messages.PriorOptions(
+    directory='mine',
+    lora='/a/lora.safetensors',
+    memory=messages.MemoryOptions(batched=True),
+  )
 
 
 def test_messages_cannot_be_changed_on_their_way():

@@ -76,7 +76,7 @@ def test_a_fit_of_what_was_not_scored_is_refused(actor):
 def test_a_fit_of_another_proxy_is_refused(actor):
   # As when the process is another one than that which was asked.
   actor._reply, _ = take_step(actor, 0)
-  actor._version = 2
+  actor._proxy_step = 2
   with pytest.raises(actor_lib.OutOfStep, match='the fit of step 0 wants'):
     actor.fit(0, 0)
 

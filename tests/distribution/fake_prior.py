@@ -1,6 +1,6 @@
 """A prior in a few lines of numpy: deterministic, stateful, breakable.
 
-Its pull depends on everything a request carries and on the number of fits, so
+Its answer depends on everything a request carries and on the number of fits, so
 an executor that loses, repeats or reorders a call changes the answer.
 """
 
@@ -14,14 +14,14 @@ from mmdist.core import messages
 
 
 class FakePrior:
-  """Pulls images towards a target that every fit moves.
+  """Moves images towards a target that every fit moves.
 
-  `spec.directory` says how it misbehaves: 'raise_score', 'raise_fit',
+  `spec.options.directory` says how it misbehaves: 'raise_score', 'raise_fit',
   'die_score', 'slow_fit:FILE' (writes FILE once a fit is over), 'sleep'.
   """
 
   def __init__(self, spec: messages.PriorSpec):
-    if spec.directory == 'raise_build':
+    if spec.options.directory == 'raise_build':
       raise FileNotFoundError('no unet/ in raise_build')
     self._spec = spec
     self._target = np.zeros((1, 1, 1, 3), np.float32)
@@ -36,25 +36,25 @@ class FakePrior:
     rng = np.random.default_rng(request.seed)
     noise = rng.standard_normal(request.images.shape).astype(np.float32)
     levels = request.noise_levels[:, None, None, None]
-    pull = request.images - self._target + levels * noise
-    weight = np.float32(sum(request.weights))
+    difference = request.images - self._target + levels * noise
+    weight = np.float32(sum(term.weight for term in request.terms))
     return messages.ScoreGradient(
       step=request.step,
       prior=self._spec.name,
-      channel=self._spec.channel,
-      cotangent=weight * pull,
+      channel=self._spec.options.channel,
+      cotangent=weight * difference,
       proxy_step=self._num_fits,
       metrics={
-        'norm_0': float(np.linalg.norm(pull)),
+        'norm_0': float(np.linalg.norm(difference)),
         'process': float(os.getpid()),
         'threads': float(os.environ.get('OMP_NUM_THREADS', 0)),
       },
     )
 
   def fit(self):
-    if self._spec.directory.startswith('slow_fit:'):
+    if self._spec.options.directory.startswith('slow_fit:'):
       time.sleep(0.5)
-      pathlib.Path(self._spec.directory.partition(':')[2]).touch()
+      pathlib.Path(self._spec.options.directory.partition(':')[2]).touch()
     self._misbehave('fit')
     rate = np.float32(self._last.proxy_learning_rate)
     mean = self._last.images.mean((0, 1, 2), keepdims=True)
@@ -63,11 +63,11 @@ class FakePrior:
     return {'proxy_loss': float(np.abs(mean - self._target).mean())}
 
   def _misbehave(self, method: str) -> None:
-    if self._spec.directory == f'raise_{method}':
+    if self._spec.options.directory == f'raise_{method}':
       raise FloatingPointError(f'the {method}\nexploded')
-    if self._spec.directory == f'die_{method}':
+    if self._spec.options.directory == f'die_{method}':
       os._exit(1)
-    if self._spec.directory == f'sleep_{method}':
+    if self._spec.options.directory == f'sleep_{method}':
       time.sleep(30)
 
   def save_proxy(self) -> messages.ProxyState:
@@ -82,7 +82,10 @@ def recipe(name: str, behaviour: str = 'well') -> messages.PriorRecipe:
   """Returns the recipe of a fake prior; 'normal' looks at normals."""
   channel = 'normal' if name == 'normal' else 'rgb'
   return messages.PriorRecipe(
-    messages.PriorSpec(name, channel, behaviour), FakePrior
+    messages.PriorSpec(
+      name, messages.PriorOptions(channel=channel, directory=behaviour)
+    ),
+    FakePrior,
   )
 
 
@@ -92,10 +95,11 @@ def request(step: int, name: str = '') -> messages.ScoreRequest:
   return messages.ScoreRequest(
     step=step,
     images=rng.uniform(size=(2, 4, 4, 3)).astype(np.float32),
-    prompts=(('a man , front view', 'a man , side view'),),
-    plain_prompts=('a man',),
-    weights=(1.0,),
-    guidance_scales=(4.0,),
+    terms=(
+      messages.Term(
+        ('a man , front view', 'a man , side view'), 'a man', 1.0, 4.0
+      ),
+    ),
     noise_levels=rng.uniform(size=2).astype(np.float32),
     seed=step,
     proxy_step=step,

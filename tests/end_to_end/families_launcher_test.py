@@ -12,7 +12,7 @@ from tests.priors import tiny_families
 @pytest.mark.parametrize(
   'families', [('sd1', 'sd2'), ('sdxl', 'if'), ('sd3', 'pixels')]
 )
-def test_every_family_pulls_on_a_head_through_ray(trained, tmp_path, families):
+def test_every_family_moves_a_head_through_ray(trained, tmp_path, families):
   directories = [
     tiny_families.write(family, tmp_path / family) for family in families
   ]
@@ -32,7 +32,8 @@ def test_every_family_pulls_on_a_head_through_ray(trained, tmp_path, families):
   rows = [json.loads(line) for line in (workdir / 'metrics.jsonl').open()]
   assert [row['step'] for row in rows] == [0, 1, 2]
   for row in rows:
-    assert row['pull/generic'] > 0 and row['pull/normal'] > 0
+    assert row['cotangent_norm/generic'] > 0
+    assert row['cotangent_norm/normal'] > 0
   assert "memory of prior 'generic': about" in done.stdout
   recorded = json.loads((workdir / 'priors.json').read_text())
   for prior, directory in zip(('generic', 'normal'), directories, strict=True):

@@ -5,9 +5,9 @@ from mmdist.core import messages
 from mmdist.objectives import ledger
 
 
-def answer(prior, pull, channel='rgb', **metrics):
-  pull = np.asarray(pull, np.float32).reshape(1, 1, 1, 3)
-  return messages.ScoreGradient(0, prior, channel, pull, 0, metrics)
+def answer(prior, cotangent, channel='rgb', **metrics):
+  cotangent = np.asarray(cotangent, np.float32).reshape(1, 1, 1, 3)
+  return messages.ScoreGradient(0, prior, channel, cotangent, 0, metrics)
 
 
 ANSWERS = {
@@ -19,21 +19,21 @@ ANSWERS = {
 }
 
 
-def test_metrics_say_who_pulled_how_hard():
+def test_metrics_say_how_large_each_answer_was():
   metrics = ledger.step_metrics(ANSWERS, {'generic': {'proxy_loss': 0.5}})
   assert metrics == pytest.approx(
     {
-      'pull/generic': 5.0,
-      'pull/generic/0': 6.0,
-      'pull/generic/1': 1.0,
+      'cotangent_norm/generic': 5.0,
+      'cotangent_norm/generic/0': 6.0,
+      'cotangent_norm/generic/1': 1.0,
       'cosine/generic/1': -0.5,
       'cosine/generic~personal': 0.8,
       'seconds/generic': 0.25,
       'proxy_loss/generic': 0.5,
-      'pull/personal': 4.0,
-      'pull/personal/0': 4.0,
-      'pull/normal': 1.0,
-      'pull/normal/0': 1.0,
+      'cotangent_norm/personal': 4.0,
+      'cotangent_norm/personal/0': 4.0,
+      'cotangent_norm/normal': 1.0,
+      'cotangent_norm/normal/0': 1.0,
     }
   )
   assert list(metrics) == sorted(metrics)

@@ -42,9 +42,9 @@ def requests(objective, images=IMAGES, words=WORDS, **changes):
 
 def answer(prior, channel='rgb', scale=1.0, **metrics):
   rng = np.random.default_rng(list(prior.encode()))
-  pull = scale * rng.standard_normal((2, 4, 4, 3))
+  cotangent = scale * rng.standard_normal((2, 4, 4, 3))
   return messages.ScoreGradient(
-    3, prior, channel, pull.astype(np.float32), 3, metrics
+    3, prior, channel, cotangent.astype(np.float32), 3, metrics
   )
 
 
@@ -56,16 +56,15 @@ def test_every_prior_gets_one_request_with_its_own_wording():
   )
   assert list(asked) == ['generic', 'normal']
   normal = asked['normal']
-  assert normal.plain_prompts == (
-    'a photo of a [w] face map of a joker',
-    'a photo of a [w] face map of green',
-  )
-  assert normal.prompts[1] == (
+  joker, green = normal.terms
+  assert joker.plain_prompt == 'a photo of a [w] face map of a joker'
+  assert green.plain_prompt == 'a photo of a [w] face map of green'
+  assert green.prompts == (
     'a photo of a [w] face map of green , front view',
     'a photo of a [w] face map of green , mouth view',
   )
-  assert normal.weights == (1.0, -0.5)
-  assert normal.guidance_scales == (8.0, 8.0)
+  assert (joker.weight, green.weight) == (1.0, -0.5)
+  assert (joker.guidance_scale, green.guidance_scale) == (8.0, 8.0)
   assert normal.mode == 'perp'
   np.testing.assert_array_equal(normal.images, IMAGES['normal'])
   np.testing.assert_array_equal(asked['generic'].images, IMAGES['rgb'])
@@ -112,8 +111,7 @@ def test_the_order_of_writing_never_changes_a_request(texts):
       objective += 0.1 * len(text) * avatar(text)
     return requests(objective)['normal']
 
-  assert written(texts).weights == written(sorted(texts)).weights
-  assert written(texts).prompts == written(sorted(texts)).prompts
+  assert written(texts).terms == written(sorted(texts)).terms
 
 
 @pytest.mark.parametrize(

@@ -137,10 +137,7 @@ def request_of(scale: float = SCALE, **changes) -> messages.ScoreRequest:
   request = messages.ScoreRequest(
     step=0,
     images=rng.random((2, 20, 20, 3), np.float32),
-    prompts=((PROMPT, 'a sad man'),),
-    plain_prompts=('a man',),
-    weights=(1.0,),
-    guidance_scales=(scale,),
+    terms=(messages.Term((PROMPT, 'a sad man'), 'a man', 1.0, scale),),
     noise_levels=np.float32([0.3, 0.7]),
     seed=7,
     proxy_step=0,
@@ -176,7 +173,7 @@ def test_the_pixel_gradient_is_autograds(directories, family):
     for level in (schedule.signal, schedule.noise)
   )
   noisy = (a * latents + s * noise).detach()
-  texts = [*request.prompts[0], '', '']
+  texts = [*request.terms[0].prompts, '', '']
   with torch.no_grad():
     raw = pipelines.predict(
       pipeline,
@@ -191,8 +188,8 @@ def test_the_pixel_gradient_is_autograds(directories, family):
       'v_prediction': a * guided + s * noisy,
       'flow': noisy + a * guided,
     }[schedule.prediction_type]
-    pull = s**2 * (eps - noise)
-  (latents * pull).mean().backward()
+    residual = s**2 * (eps - noise)
+  (latents * residual).mean().backward()
   ours = scores.score(pipeline, None, request).cotangent
   scale = np.abs(ours).max()
   # Of relative size 1e-5: the encoder's backward pass sums in another order.
@@ -211,8 +208,10 @@ def test_the_proxy_is_the_base_at_step_0_and_only_lora_moves(
     for name, weight in network.named_parameters()
     if name not in prior.proxy.parameters
   }
-  # The same text for both, unguided: the pull is exactly zero.
-  request = request_of(1.0, prompts=(('a man',) * 2,))
+  # The same text for both, unguided: the residual is exactly zero.
+  request = request_of(
+    1.0, terms=(messages.Term(('a man',) * 2, 'a man', 1.0, 1.0),)
+  )
   assert not prior.score(request).cotangent.any()
   before = {n: w.clone() for n, w in prior.proxy.parameters.items()}
   assert np.isfinite(prior.fit()['proxy_loss'])

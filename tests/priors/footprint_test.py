@@ -1,7 +1,5 @@
 """The estimate of memory against what opened priors really hold."""
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -48,14 +46,14 @@ def test_the_estimate_follows_dtype_views_and_options(tmp_path):
   directory = tiny_families.write('sd1', tmp_path)
   spec = tiny.spec(directory)
   full = footprint.estimate(spec, 2)
-  half = footprint.estimate(dataclasses.replace(spec, dtype='bfloat16'), 2)
+  half = footprint.estimate(tiny.spec(directory, dtype='bfloat16'), 2)
   assert half.denoiser * 2 == full.denoiser
   assert half.text == full.text  # Of a dtype of its own.
   assert footprint.estimate(spec, 4).activations == 2 * full.activations
-  sds = dataclasses.replace(spec, objective='sds')
+  sds = tiny.spec(directory, objective='sds')
   assert footprint.estimate(sds, 2).proxy == 0
   memory = messages.MemoryOptions(offload_text=True, checkpoint_encoder=False)
-  other = footprint.estimate(dataclasses.replace(spec, memory=memory), 2)
+  other = footprint.estimate(tiny.spec(directory, memory=memory), 2)
   assert other.activations > full.activations
   parts = other.denoiser + other.vae + other.proxy + other.activations
   assert other.total == parts

@@ -16,7 +16,6 @@ from tests.priors import tiny
 
 HAPPY = 'a portrait of a happy man'
 SAD = 'a portrait of a sad woman'
-PROMPTS = (('a hat', 'a hat'), ('a cat', 'a cat'))
 
 
 @pytest.fixture(scope='module')
@@ -24,15 +23,19 @@ def directory(tmp_path_factory):
   return tiny.write_pipeline(tmp_path_factory.mktemp('prior'))
 
 
+def _terms(texts=(HAPPY, SAD), views=2, weights=(1.0, -0.5), scales=(4.0, 3.0)):
+  return tuple(
+    messages.Term((f'{text} , front view',) * views, text, weight, scale)
+    for text, weight, scale in zip(texts, weights, scales, strict=False)
+  )
+
+
 def _request(step=0, views=2, texts=(HAPPY, SAD), **changes):
   rng = np.random.default_rng(step)
   request = messages.ScoreRequest(
     step=step,
     images=rng.random((views, 16, 16, 3), dtype=np.float32),
-    prompts=tuple((f'{text} , front view',) * views for text in texts),
-    plain_prompts=tuple(texts),
-    weights=(1.0, -0.5)[: len(texts)],
-    guidance_scales=(4.0, 3.0)[: len(texts)],
+    terms=_terms(texts, views),
     noise_levels=rng.uniform(0.02, 0.8, views).astype(np.float32),
     seed=step + 5,
     proxy_step=step,
@@ -116,11 +119,11 @@ def test_another_process_answers_with_the_same_bits(directory):
 
 
 def test_the_fit_carries_no_sign_or_weight(directory):
-  # Only what the learner is answered is signed.
+  # Only the cotangent that the learner gets is signed.
   states = []
   for weights in [(1.0, -0.5), (-3.0, 2.0)]:
     prior = priors.build(tiny.spec(directory))
-    _run(prior, [0, 1], weights=weights)
+    _run(prior, [0, 1], terms=_terms(weights=weights))
     states.append(prior.save_proxy())
   _assert_same(*states)
 
@@ -214,7 +217,11 @@ def test_a_directory_laid_out_as_stable_diffusion_runs(tmp_path):
     '"beta_start": 0.00085, "beta_end": 0.012, "skip_prk_steps": true}'
   )
   prior = priors.build(tiny.spec(directory, dtype='bfloat16'))
-  answers = _run(prior, [0, 1], texts=('a hat', 'a cat'), prompts=PROMPTS)
+  terms = (
+    messages.Term(('a hat',) * 2, 'a hat', 1.0, 4.0),
+    messages.Term(('a cat',) * 2, 'a cat', -0.5, 3.0),
+  )
+  answers = _run(prior, [0, 1], terms=terms)
   assert np.isfinite(answers[1].cotangent).all()
   assert answers[1].cotangent.any()
   assert prior.save_proxy().step == 2
@@ -247,8 +254,8 @@ def test_a_fit_needs_a_score(directory):
       r'expected \[V, H, W, 3',
     ),
     ({'noise_levels': np.zeros(3, np.float32)}, r'expected \[2\]'),
-    ({'weights': (1.0,)}, 'has 2 concepts in prompts, and 2, 1, 2'),
-    ({'prompts': ((HAPPY,), (SAD,))}, r'has \[1, 1\] prompts per concept'),
+    ({'terms': ()}, r'has \[\] prompts per term for 2 views'),
+    ({'terms': _terms(views=1)}, r'has \[1, 1\] prompts per term'),
   ],
 )
 def test_a_request_that_does_not_fit_together_is_refused(
@@ -267,7 +274,7 @@ def test_numbers_that_are_not_finite_are_named(directory):
   ):
     prior.score(broken)
   with pytest.raises(FloatingPointError, match=f"not finite for '{SAD}'"):
-    prior.score(_request(0, guidance_scales=(4.0, np.inf)))
+    prior.score(_request(0, terms=_terms(scales=(4.0, np.inf))))
 
 
 def test_a_fit_that_is_not_finite_moves_nothing(directory):
@@ -292,6 +299,7 @@ def test_a_fit_that_is_not_finite_moves_nothing(directory):
     ({'objective': 'vds'}, "did you mean 'vsd'"),
     ({'weighting': 'sigma'}, "did you mean 'sigma2'"),
     ({'proxy_noise': 'mine'}, 'own, shared'),
+    ({'channel': 'norml'}, "did you mean 'normal'"),
   ],
 )
 def test_a_misspelt_spec_is_answered_with_the_nearest(

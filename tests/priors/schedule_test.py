@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmdist.core import messages
 from mmdist.priors import schedule as schedules
 
 NUM_VIEWS = 5
@@ -132,7 +133,7 @@ def test_timesteps_stay_in_range_and_lie_nearest(t):
   assert abs(timestep - t * 999) <= 0.5
 
 
-def test_x0_weighting_turns_a_pull_on_eps_into_one_on_x0():
+def test_x0_weighting_turns_a_residual_of_eps_into_one_of_x0():
   # w0 (x0_proxy - x0_base) = w0 s/a (eps_base - eps_proxy).
   latents, noise, timestep = _batch(np.linspace(0.1, 0.8, NUM_VIEWS))
   a, s = schedules.coefficients(_schedule(), timestep)
@@ -142,8 +143,12 @@ def test_x0_weighting_turns_a_pull_on_eps_into_one_on_x0():
     schedules.prediction_to_x0(eps, noisy, a, s, 'epsilon')
     for eps in (base, proxy)
   ]
-  pull = schedules.WEIGHTINGS['x0'](a, s) * (base - proxy)
-  torch.testing.assert_close(pull, x0[1] - x0[0], rtol=0, atol=1e-5)
+  residual = schedules.WEIGHTINGS['x0'](a, s) * (base - proxy)
+  torch.testing.assert_close(residual, x0[1] - x0[0], rtol=0, atol=1e-5)
+
+
+def test_every_weighting_that_may_be_configured_exists():
+  assert set(schedules.WEIGHTINGS) == set(messages.WEIGHTINGS)
 
 
 def test_weightings_are_finite_over_the_usual_noise_levels():

@@ -1,4 +1,4 @@
-"""The laws of the pull, and its way back to pixels."""
+"""The laws of the residual, and its way back to pixels."""
 
 import dataclasses
 
@@ -45,13 +45,15 @@ def _request(*concepts, views=2, size=16, **changes):
   request = messages.ScoreRequest(
     step=3,
     images=rng.random((views, size, size, 3), dtype=np.float32),
-    prompts=tuple(
-      tuple(f'{text} , {word} view' for word in ('front', 'back')[:views])
-      for text, _, _ in concepts
+    terms=tuple(
+      messages.Term(
+        tuple(f'{text} , {word} view' for word in ('front', 'back')[:views]),
+        text,
+        weight,
+        scale,
+      )
+      for text, weight, scale in concepts
     ),
-    plain_prompts=tuple(text for text, _, _ in concepts),
-    weights=tuple(weight for _, weight, _ in concepts),
-    guidance_scales=tuple(scale for _, _, scale in concepts),
     noise_levels=np.linspace(0.3, 0.7, views, dtype=np.float32),
     seed=11,
     proxy_step=0,
@@ -97,8 +99,8 @@ def _eps_by_hand(pipeline, noisy, timestep, a, s, texts, scale):
   return a * torch.cat(rows) + s * noisy
 
 
-def _surrogate_gradient(request, pull):
-  """Autograd of the surrogate loss mean(sg(pull) * codec(resize(image)))."""
+def _surrogate_gradient(request, residual):
+  """Autograd of the loss mean(stop_gradient(residual) * latents of image)."""
   images = torch.tensor(request.images, requires_grad=True)
   pixels = images.permute(0, 3, 1, 2)
   if pixels.shape[-1] != 16:
@@ -106,7 +108,7 @@ def _surrogate_gradient(request, pull):
       pixels, (16, 16), mode='bilinear', antialias=True
     )
   latents = functional.pixel_unshuffle(2 * pixels - 1, 2)
-  (pull.detach() * latents).mean().backward()
+  (residual.detach() * latents).mean().backward()
   return images.grad.numpy()
 
 
@@ -122,7 +124,9 @@ def test_sds_is_the_gradient_of_its_surrogate_loss(pipeline, size, scale):
       pixels, (16, 16), mode='bilinear', antialias=True
     )
     noisy = a * functional.pixel_unshuffle(2 * pixels - 1, 2) + s * noise
-  eps = _eps_by_hand(pipeline, noisy, timestep, a, s, request.prompts[0], scale)
+  eps = _eps_by_hand(
+    pipeline, noisy, timestep, a, s, request.terms[0].prompts, scale
+  )
   expected = _surrogate_gradient(small, 1.5 * s**2 * (eps - noise))
   # float32 passes in another batch; guidance multiplies their rounding.
   np.testing.assert_allclose(
@@ -135,16 +139,16 @@ def test_vsd_is_the_gradient_of_its_surrogate_loss(proxied, proxy_scale):
   pipeline, proxy = proxied
   request = _request((HAPPY, 1.0, 4.0), (GREEN, -0.5, 1.0))
   noisy, _, timestep, a, s = _noised_by_hand(pipeline, request)
-  pull = 0
-  for index, weight in enumerate(request.weights):
+  residual = 0
+  for term in request.terms:
     base = _eps_by_hand(
       pipeline,
       noisy,
       timestep,
       a,
       s,
-      request.prompts[index],
-      request.guidance_scales[index],
+      term.prompts,
+      term.guidance_scale,
     )
     with proxy.active():
       learned = _eps_by_hand(
@@ -153,20 +157,20 @@ def test_vsd_is_the_gradient_of_its_surrogate_loss(proxied, proxy_scale):
         timestep,
         a,
         s,
-        [request.plain_prompts[index]] * 2,
+        [term.plain_prompt] * 2,
         proxy_scale,
       )
-    pull = pull + weight * s**2 * (base - learned)
+    residual = residual + term.weight * s**2 * (base - learned)
   np.testing.assert_allclose(
     _cotangent(pipeline, proxy, request, proxy_guidance_scale=proxy_scale),
-    _surrogate_gradient(request, pull),
+    _surrogate_gradient(request, residual),
     rtol=1e-4,  # As above.
     atol=1e-6,
   )
 
 
 @pytest.mark.parametrize('prediction_type', schedules.BETA_PREDICTION_TYPES)
-def test_every_prediction_type_pulls_by_eps(tmp_path, prediction_type):
+def test_every_prediction_type_is_compared_by_eps(tmp_path, prediction_type):
   # One network, read three ways, must give what diffusers would read.
   directory = tiny.write_pipeline(tmp_path, prediction_type)
   pipeline = pipelines.open_pipeline(directory, device='cpu')
@@ -179,7 +183,7 @@ def test_every_prediction_type_pulls_by_eps(tmp_path, prediction_type):
   )
   oracle.set_timesteps(1000)
   rows = []
-  for view, text in enumerate(request.prompts[0]):
+  for view, text in enumerate(request.terms[0].prompts):
     with torch.no_grad():
       output = pipeline.denoiser(
         noisy[view : view + 1],
@@ -196,18 +200,20 @@ def test_every_prediction_type_pulls_by_eps(tmp_path, prediction_type):
   )
 
 
-def test_a_fresh_proxy_leaves_nothing_to_pull(tmp_path):
+def test_a_fresh_proxy_leaves_no_residual(tmp_path):
   pipeline = pipelines.open_pipeline(
     tiny.write_pipeline(tmp_path), 'bfloat16', 'cpu'
   )
   request = _request((HAPPY, 1.0, 1.0))
-  request = dataclasses.replace(request, prompts=((HAPPY, HAPPY),))
+  (term,) = request.terms
+  term = dataclasses.replace(term, prompts=(HAPPY, HAPPY))
+  request = dataclasses.replace(request, terms=(term,))
   answer = scores.score(pipeline, proxies.Proxy(pipeline.denoiser), request)
   assert not answer.cotangent.any()
   assert answer.metrics == {'norm_0': 0.0, 'cosine_0': 0.0}
 
 
-def test_doubling_every_weight_doubles_the_pull_exactly(proxied):
+def test_doubling_every_weight_doubles_the_cotangent_exactly(proxied):
   once = _cotangent(*proxied, _request((HAPPY, 0.7, 4.0), (SAD, -0.3, 3.0)))
   twice = _cotangent(*proxied, _request((HAPPY, 1.4, 4.0), (SAD, -0.6, 3.0)))
   assert once.any()
@@ -236,7 +242,7 @@ def test_the_order_of_concepts_never_changes_a_bit(proxied, mode):
   assert there.metrics['norm_0'] == back.metrics['norm_2']
 
 
-def test_the_sum_of_two_pulls_is_the_pull_of_the_sum(proxied):
+def test_the_sum_of_two_answers_is_the_answer_of_the_sum(proxied):
   happy, sad = (HAPPY, 0.7, 4.0), (SAD, -0.3, 3.0)
   both = _cotangent(*proxied, _request(happy, sad))
   parts = [_cotangent(*proxied, _request(one)) for one in (happy, sad)]
@@ -247,10 +253,11 @@ def test_the_sum_of_two_pulls_is_the_pull_of_the_sum(proxied):
 def test_the_loss_is_a_mean_over_views(proxied):
   request = _request((HAPPY, 1.0, 4.0))
   cotangent = _cotangent(*proxied, request)
+  (term,) = request.terms
   doubled = dataclasses.replace(
     request,
     images=np.concatenate([request.images] * 2),
-    prompts=(request.prompts[0] * 2,),
+    terms=(dataclasses.replace(term, prompts=term.prompts * 2),),
     noise_levels=np.concatenate([request.noise_levels] * 2),
   )
   # The noise of the first two of four views is that of two views.
@@ -320,7 +327,7 @@ def test_guidance_of_one_runs_no_unconditional_pass(proxied, monkeypatch):
   assert seen[-1] == [HAPPY, HAPPY, SAD, SAD]  # No view words.
 
 
-def test_a_latent_model_pulls_through_its_encoder(tmp_path):
+def test_a_latent_model_answers_through_its_encoder(tmp_path):
   directory = tiny.write_pipeline(tmp_path, codec='vae')
   pipeline = pipelines.open_pipeline(directory, device='cpu')
   request = _request((HAPPY, 1.0, 4.0))
@@ -333,13 +340,13 @@ def test_a_latent_model_pulls_through_its_encoder(tmp_path):
     pipeline,
     noised.noisy,
     noised.timestep,
-    noised.a,
-    noised.s,
-    request.prompts[0],
+    noised.alpha_t,
+    noised.sigma_t,
+    request.terms[0].prompts,
     4.0,
   )
-  pull = noised.s**2 * (eps - noised.noise)
-  (pull * latents * 0.18215).mean().backward()
+  residual = noised.sigma_t**2 * (eps - noised.noise)
+  (residual * latents * 0.18215).mean().backward()
   np.testing.assert_allclose(
     answer.cotangent, images.grad.numpy(), rtol=1e-3, atol=1e-7
   )

@@ -130,15 +130,16 @@ def clip_tokenizer(directory: pathlib.Path) -> None:
   (directory / 'tokenizer_config.json').write_text(json.dumps(settings))
 
 
-def spec(directory: pathlib.Path, **changes) -> messages.PriorSpec:
-  """Returns a float32 spec on the CPU."""
+def spec(
+  directory: pathlib.Path, name: str = 'tiny', num_threads: int = 1, **changes
+) -> messages.PriorSpec:
+  """Returns a float32 spec on the CPU; `changes` are of its options."""
   settings = {
-    'name': 'tiny',
-    'channel': 'rgb',
     'directory': str(directory),
     'dtype': 'float32',
     'device': 'cpu',
-    'num_threads': 1,
     **changes,
   }
-  return messages.PriorSpec(**settings)
+  return messages.PriorSpec(
+    name, messages.PriorOptions(**settings), num_threads
+  )

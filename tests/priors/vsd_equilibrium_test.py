@@ -2,7 +2,7 @@
 
 A prior that believes images of concept c are N(m_c, v) predicts the noise in
 closed form, and so does a proxy that believes the renders are N(m, v). The sum
-of weighted pulls is then proportional to sum_c w_c (m - m_c), which vanishes
+of weighted residuals is then proportional to sum_c w_c (m - m_c), which is zero
 at m = sum_c w_c m_c / sum_c w_c: outside the hull of the m_c where a weight is
 negative, and nowhere if the weights sum to zero (docs/method.md, section 2,
 'Balance').
@@ -118,10 +118,10 @@ def _request(concepts, colour, step, learning_rate=0.0):
   return messages.ScoreRequest(
     step=step,
     images=((images + 1) / 2).astype(np.float32),
-    prompts=tuple((text,) * NUM_VIEWS for text in concepts),
-    plain_prompts=tuple(concepts),
-    weights=tuple(concepts.values()),
-    guidance_scales=(1.0,) * len(concepts),
+    terms=tuple(
+      messages.Term((text,) * NUM_VIEWS, text, weight, 1.0)
+      for text, weight in concepts.items()
+    ),
     noise_levels=rng.uniform(0.02, 0.8, NUM_VIEWS).astype(np.float32),
     seed=step,
     proxy_step=step,
@@ -149,7 +149,7 @@ def _descend(concepts, num_steps):
 
 
 @pytest.mark.parametrize('concepts', MIXTURES)
-def test_a_weighted_mixture_ends_where_its_pulls_balance(concepts):
+def test_a_weighted_mixture_ends_where_its_residuals_balance(concepts):
   colours = _descend(concepts, num_steps=60)
   # The descent contracts by about a half per step, down to float32.
   np.testing.assert_allclose(colours[-1], _balance(concepts), atol=1e-5)

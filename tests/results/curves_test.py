@@ -31,14 +31,27 @@ def test_a_damaged_line_is_named(tmp_path):
 
 def test_one_number_of_several_priors_shares_a_chart():
   rows = [
-    {'step': 0, 'loss': 2, 'pull/generic': 1.0, 'pull/normal': 3.0},
-    {'step': 1, 'loss': 1, 'pull/generic': 0.5, 'pull/normal': 2.0},
+    {'step': 0, 'loss': 2, 'seconds/generic': 1.0, 'seconds/normal': 3.0},
+    {'step': 1, 'loss': 1, 'seconds/generic': 0.5, 'seconds/normal': 2.0},
   ]
   assert curves.group_series(rows) == {
     'loss': {'': [(0, 2), (1, 1)]},
-    'pull': {
+    'seconds': {
       'generic': [(0, 1.0), (1, 0.5)],
       'normal': [(0, 3.0), (1, 2.0)],
+    },
+  }
+
+
+def test_runs_with_the_old_names_are_drawn_under_the_new_ones():
+  rows = [
+    {'step': 0, 'pull/generic': 1.0, 'pull/generic/0': 3.0},
+    {'step': 1, 'cotangent_norm/generic': 0.5, 'cotangent_norm/generic/0': 2.0},
+  ]
+  assert curves.group_series(rows) == {
+    'cotangent_norm': {
+      'generic': [(0, 1.0), (1, 0.5)],
+      'generic/0': [(0, 3.0), (1, 2.0)],
     },
   }
 
@@ -77,10 +90,10 @@ def test_a_rising_curve_rises_inside_the_frame():
 
 
 def test_a_chart_has_a_curve_and_a_legend_entry_per_prior():
-  svg = curves.draw_chart('pull', {'a': [(0, 1)], 'b': [(0, 2), (1, 3)]})
+  svg = curves.draw_chart('seconds', {'a': [(0, 1)], 'b': [(0, 2), (1, 3)]})
   texts = [e.text for e in ElementTree.fromstring(svg) if e.tag == 'text']
   assert len(polyline_points(svg)) == 2
-  assert {'pull', 'a', 'b'} <= set(texts)
+  assert {'seconds', 'a', 'b'} <= set(texts)
 
 
 def test_the_axis_ends_at_the_last_step_of_a_long_run():

@@ -33,7 +33,7 @@ def small_config(**fields):
 def made(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('run')
   metrics = workdir / 'metrics.jsonl'
-  rows = {'step': 0, f'pull/{EVIL}': 1.5, EVIL: 1.5, 'text': EVIL}
+  rows = {'step': 0, f'cotangent_norm/{EVIL}': 1.5, EVIL: 1.5, 'text': EVIL}
   metrics.write_text(json.dumps(rows) + '\n')
   return make.make_all(
     workdir / 'new',

@@ -47,7 +47,10 @@ def evil_report(tmp_path):
       EVIL: tmp_path / 'turntable.mp4',
       'mesh': tmp_path / 'javascript:alert(1)"><script>.glb',
     },
-    metrics=[{'step': 0, f'pull/{EVIL}': 1.0}, {'step': 1, '<script>': 2.0}],
+    metrics=[
+      {'step': 0, f'cotangent_norm/{EVIL}': 1.0},
+      {'step': 1, '<script>': 2.0},
+    ],
     config={'prompt': EVIL, 'text': 'grüne Haut', EVIL: [EVIL]},
   )
 

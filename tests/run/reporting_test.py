@@ -25,7 +25,9 @@ def report_steps(workdir, steps, run=None) -> None:
   with reporting.Reporter(workdir, run, field) as report:
     report.begin(steps[0])
     for step in steps:
-      report.step(step, params, {'loss': float(step), 'pull/generic': 0.5})
+      report.step(
+        step, params, {'loss': float(step), 'cotangent_norm/generic': 0.5}
+      )
 
 
 def read_rows(workdir) -> list[dict]:
@@ -107,9 +109,21 @@ def test_a_picture_is_written_whole(tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ['p.png']
 
 
-def test_the_summary_names_loss_and_whole_pulls():
-  metrics = {'loss': 0.25, 'pull/normal': 0.1, 'pull/normal/0': 7, 'other': 1}
-  assert reporting.summary(metrics) == 'loss 0.25, pull normal 0.1'
+def test_the_summary_names_the_loss_and_each_whole_answer():
+  metrics = {
+    'cotangent_norm/normal': 0.1,
+    'cotangent_norm/normal/0': 7,
+    'loss': 0.25,
+    'other': 1,
+  }
+  assert reporting.summary(metrics) == 'cotangent normal 0.1, loss 0.25'
+
+
+def test_a_run_goes_on_in_a_file_with_the_old_names(tmp_path):
+  path = tmp_path / reporting.METRICS_NAME
+  path.write_text('{"step": 0, "pull/generic": 0.5}\n')
+  report_steps(tmp_path, range(1, 2))
+  assert [row['step'] for row in read_rows(tmp_path)] == [0, 1]
 
 
 def test_nothing_was_opened_nothing_is_closed(tmp_path):

@@ -61,9 +61,8 @@ def test_a_finished_run_is_not_renamed(workdir):
 
 def test_weights_are_hashed_by_prior_and_file(tmp_path):
   tiny.write_pipeline(tmp_path / 'color', seed=1)
-  spec = messages.PriorSpec(
-    name='generic', channel='rgb', directory=str(tmp_path / 'color')
-  )
+  options = messages.PriorOptions(directory=str(tmp_path / 'color'))
+  spec = messages.PriorSpec('generic', options)
   digests = resuming.weight_digests([messages.PriorRecipe(spec, build=None)])
   files = {
     path.relative_to(tmp_path / 'color').as_posix()

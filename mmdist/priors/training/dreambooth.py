@@ -270,7 +270,7 @@ def training_loss(
   )
   t = 1 - (1 - t[lead]) ** tuning.noise_emphasis
   timestep = schedules.t_to_timestep(pipeline.schedule, t).to(latents.device)
-  a, s = schedules.coefficients(pipeline.schedule, timestep)
+  alpha_t, sigma_t = schedules.coefficients(pipeline.schedule, timestep)
   noise = rng.standard_normal(latents.shape, dtype=np.float32)
   noise = torch.from_numpy(noise[lead]).to(latents)
   empty = (rng.uniform(size=len(prompts)) < tuning.empty_text_share)[lead]
@@ -279,10 +279,10 @@ def training_loss(
     tuning.train_text_encoder and torch.is_grad_enabled()
   ):
     embeds = pipeline.text.encode_afresh(texts)
-  noisy = schedules.add_noise(latents, noise, a, s)
+  noisy = schedules.add_noise(latents, noise, alpha_t, sigma_t)
   prediction = pipelines.predict(pipeline, noisy, timestep, embeds)
   target = schedules.training_target(
-    latents, noise, a, s, pipeline.schedule.prediction_type
+    latents, noise, alpha_t, sigma_t, pipeline.schedule.prediction_type
   )
   errors = (prediction - target).square()
   if families and tuning.family_emphasis:

@@ -4,12 +4,12 @@ import subprocess
 
 import pytest
 
-from mmdist.distribution import supervisor
+from mmdist.distribution import processes
 
 
 def test_a_number_that_is_in_other_use_now_is_left_alone():
   with subprocess.Popen(['sleep', '60']) as process:
-    supervisor._kill(process.pid)
+    processes._kill(process.pid)
     with pytest.raises(subprocess.TimeoutExpired):
       process.wait(0.5)
     process.kill()
@@ -22,7 +22,7 @@ def test_a_process_of_ray_is_killed_even_if_it_is_stopped():
     while not is_renamed(process.pid):
       pass
     os.kill(process.pid, signal.SIGSTOP)
-    supervisor._kill(process.pid)
+    processes._kill(process.pid)
     assert process.wait(10) == -signal.SIGKILL
 
 
@@ -34,4 +34,4 @@ def is_renamed(pid) -> bool:
 def test_a_process_that_is_gone_is_no_error():
   process = subprocess.Popen(['true'])
   process.wait()
-  supervisor._kill(process.pid)
+  processes._kill(process.pid)
