@@ -320,7 +320,9 @@ def test_checkpoints_of_every_schema_are_restored(schema, tmp_path):
   assert int(restore(tmp_path / 'run')[0].step) == 4
 
 
-@pytest.mark.parametrize('error', [TypeError, AttributeError, ZeroDivisionError])
+@pytest.mark.parametrize(
+  'error', [TypeError, AttributeError, ZeroDivisionError]
+)
 @pytest.mark.parametrize('read', ['restore', 'read_params'])
 def test_a_mistake_in_our_own_code_is_never_called_damage(
   tmp_path, monkeypatch, error, read
