@@ -20,7 +20,6 @@ import jax
 from launchers import config_flag
 from launchers import terminal
 from mmdist import loop
-from mmdist.cameras import orbits
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import asset_paths
@@ -31,7 +30,7 @@ from mmdist.distribution import supervisor
 from mmdist.learner import start
 from mmdist.nerf import field
 from mmdist.objectives import concept
-from mmdist.objectives import prompts
+from mmdist.objectives import texts
 from mmdist.results import make
 from mmdist.run import device_setup
 from mmdist.run import opening
@@ -173,15 +172,9 @@ def check_priors(
   from mmdist.priors import checks
   from mmdist.priors import locate
 
-  words = orbits.VIEW_WORDS if run.views.use_view_words else ()
-  for name in objective.priors:
-    texts = [
-      prompts.add_view_word(plain, word)
-      for plain in plain_prompts(objective, run, name)
-      for word in ('', *words)
-    ]
+  for name, sent in texts.texts_of(objective, run.views).items():
     prior = run.priors[name]
-    checks.check_prior(locate.locate(prior.directory), texts, prior.lora)
+    checks.check_prior(locate.locate(prior.directory), sorted(sent), prior.lora)
 
 
 def preflight(
@@ -196,16 +189,6 @@ def preflight(
       for recipe in recipes
     }
   )
-
-
-def plain_prompts(
-  objective: concept.ComposedObjective, run: schema.RunConfig, prior: str
-) -> list[str]:
-  """Returns what a prior is asked, without view words."""
-  return [
-    prompts.add_prefix(run.views.prompt_prefix, term.prompt)
-    for term in objective.of_prior(prior)
-  ]
 
 
 def load_start(run: schema.RunConfig) -> tuple[field.Representation, dict]:

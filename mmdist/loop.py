@@ -164,5 +164,4 @@ def requests_for(
     ),
     noise=run.noise,
     mode=run.mode,
-    prompt_prefix=run.views.prompt_prefix,
   )

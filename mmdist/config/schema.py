@@ -44,7 +44,9 @@ class ViewsConfig:
     default_factory=lambda: {'mouth': 4.0, 'eyes': 1.0, 'back': 1.5}
   )
   use_view_words: bool = True
-  prompt_prefix: str = ''  # The paper's is "A DSLR photo of" (A.3).
+  # Of all priors that look at colours and have none of their own. The paper's
+  # is "A DSLR photo of" (A.3).
+  prompt_prefix: str = ''
 
 
 @dataclasses.dataclass
@@ -70,7 +72,10 @@ class PriorConfig:
   channel: str = 'rgb'  # 'rgb' or 'normal'.
   weight: float = 1.0  # Lambda of Eq 4 for the normal prior (O9).
   guidance_scale: float = 8.0  # O15.
-  prompt_template: str = '{prompt}'  # '{target}' is the text after "of".
+  prompt_template: str = '{prompt}'  # '{target}' is whom the text is about.
+  # Opens what this prior reads. '': views.prompt_prefix for a prior that looks
+  # at colours, none for one that looks at normals.
+  prompt_prefix: str = ''
   dtype: str = 'bfloat16'
   rank: int = 4  # O17.
   proxy_guidance_scale: float = 1.0  # O14.

@@ -5,7 +5,7 @@ section 2). Weights are kept as the exact decimals that a person typed, so sums
 do not depend on the order of writing and opposite concepts cancel exactly.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import fractions
 import math
@@ -15,6 +15,7 @@ from mmdist.config import schema
 from mmdist.core import messages
 from mmdist.core import names
 from mmdist.objectives import prompts
+from mmdist.objectives import texts
 
 
 def exact(weight: float | fractions.Fraction) -> fractions.Fraction:
@@ -37,6 +38,7 @@ class Concept:
     weight: alpha > 0 or -beta < 0 (method.md O6); any number, kept exactly.
     guidance_scale: classifier-free guidance of the base (O15).
     prompt_template: how this prior wants the text put; see `prompts`.
+    prompt_prefix: opens what this prior reads.
   """
 
   prior: str
@@ -45,6 +47,7 @@ class Concept:
   weight: fractions.Fraction | float = 1.0
   guidance_scale: float = 4.0
   prompt_template: str = '{prompt}'
+  prompt_prefix: str = ''
 
   def __post_init__(self):
     object.__setattr__(self, 'weight', exact(self.weight))
@@ -52,7 +55,13 @@ class Concept:
   @property
   def prompt(self) -> str:
     """The text as the prior reads it, without view words."""
-    return prompts.fill_template(self.prompt_template, self.text)
+    return self.prompt_of_view('')
+
+  def prompt_of_view(self, word: str) -> str:
+    """Returns the text as the prior reads it about a view of this name."""
+    return prompts.compose(
+      self.prompt_template, self.prompt_prefix, self.text, word
+    )
 
   @property
   def key(self) -> tuple:
@@ -156,10 +165,40 @@ def avatar(
         prior.weight,
         float(prior.guidance_scale),
         prior.prompt_template,
+        prior.prompt_prefix,
       )
       for name, prior in priors.items()
     )
   )
+
+
+def weighted_texts(run: schema.RunConfig) -> list[tuple[str, float]]:
+  """Returns the texts that a run is about, and how much: its concepts.
+
+  A run without concepts is about its prompt. Positive weights come first, the
+  largest of them first; a weight of 0 asks nothing and is left out.
+  """
+  terms = [(c.text, c.weight) for c in run.concepts if c.weight]
+  terms = terms or [(run.prompt, 1.0)]
+  return sorted(terms, key=lambda term: -term[1])
+
+
+def describe(terms: Sequence[tuple[str, float]]) -> str:
+  """Returns a signed sum of texts as a person would write it.
+
+  For example '0.6 a happy man + 0.4 a sad man - 0.3 green hair'; a single text
+  of weight 1 is that text.
+
+  Args:
+    terms: texts with their weights, in the order in which they are written.
+  """
+  if len(terms) == 1 and terms[0][1] == 1:
+    return terms[0][0]
+  words = []
+  for text, weight in terms:
+    sign = '-' if weight < 0 else '+'
+    words += [sign] * bool(words or weight < 0) + [f'{abs(weight):g}', text]
+  return ' '.join(words)
 
 
 def signed_sum(objective: ComposedObjective) -> dict[messages.Channel, float]:
@@ -191,7 +230,11 @@ def objective_from_config(run: schema.RunConfig) -> ComposedObjective:
     ValueError: in one line; no prior is enabled, a concept asks a prior that
       is not running, a text is empty or too long, or nothing pulls.
   """
-  running = {name: p for name, p in run.priors.items() if p.enabled}
+  running = {
+    name: texts.with_prefix(prior, run.views)
+    for name, prior in run.priors.items()
+    if prior.enabled
+  }
   if not running:
     raise ValueError(
       'no prior is enabled; expected at least one of: '

@@ -16,7 +16,6 @@ from mmdist.core import names
 from mmdist.core import seeds
 from mmdist.core import shapes
 from mmdist.objectives import concept as concept_lib
-from mmdist.objectives import prompts
 
 
 class NonFiniteAnswer(ArithmeticError):
@@ -71,7 +70,6 @@ def requests_for(
   proxy_learning_rate: float,
   noise: schema.NoiseConfig,
   mode: str = 'sum',
-  prompt_prefix: str = '',
 ) -> dict[str, messages.ScoreRequest]:
   """Returns one request per prior, by name in sorted order.
 
@@ -86,7 +84,6 @@ def requests_for(
     proxy_learning_rate: of the fit that follows (method.md O17).
     noise: range and schedule of t.
     mode: how a prior composes its concepts (O21).
-    prompt_prefix: opens every prompt, e.g. 'A DSLR photo of'.
 
   Raises:
     ValueError: a prior looks at a channel that was not rendered, or the
@@ -102,15 +99,14 @@ def requests_for(
   requests = {}
   for prior in objective.priors:
     terms = objective.of_prior(prior)
-    plain = tuple(prompts.add_prefix(prompt_prefix, t.prompt) for t in terms)
     requests[prior] = messages.ScoreRequest(
       step=step,
       images=_images_for(prior, terms, images),
       prompts=tuple(
-        tuple(prompts.add_view_word(prompt, word) for word in view_words)
-        for prompt in plain
+        tuple(term.prompt_of_view(word) for word in view_words)
+        for term in terms
       ),
-      plain_prompts=plain,
+      plain_prompts=tuple(term.prompt for term in terms),
       weights=tuple(float(term.weight) for term in terms),
       guidance_scales=tuple(term.guidance_scale for term in terms),
       noise_levels=levels,

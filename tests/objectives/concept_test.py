@@ -175,3 +175,28 @@ def test_a_run_without_priors_is_one_line():
     prior.enabled = False
   with pytest.raises(ValueError, match='no prior is enabled; .*generic, norm'):
     concept_lib.objective_from_config(run)
+
+
+@pytest.mark.parametrize(
+  'terms, text',
+  [
+    ([('a man', 1.0)], 'a man'),
+    ([('a man', 0.5)], '0.5 a man'),
+    ([('a man', -1.0)], '- 1 a man'),
+    ([('happy', 0.6), ('sad', 0.4)], '0.6 happy + 0.4 sad'),
+    ([('a joker', 1.5), ('green', -1.2)], '1.5 a joker - 1.2 green'),
+  ],
+)
+def test_a_sum_is_described_as_a_person_would_write_it(terms, text):
+  assert concept_lib.describe(terms) == text
+
+
+def test_a_run_is_about_its_concepts_and_else_about_its_prompt():
+  run = schema.RunConfig(prompt='a prompt')
+  assert concept_lib.weighted_texts(run) == [('a prompt', 1.0)]
+  run.concepts = [
+    schema.ConceptConfig('green', -1.2),
+    schema.ConceptConfig('nothing', 0.0),
+    schema.ConceptConfig('a joker', 1.5),
+  ]
+  assert concept_lib.weighted_texts(run) == [('a joker', 1.5), ('green', -1.2)]

@@ -48,18 +48,17 @@ def answer(prior, channel='rgb', scale=1.0, **metrics):
 def test_every_prior_gets_one_request_with_its_own_wording():
   asked = requests(
     avatar('a portrait of a joker') - 0.5 * avatar('green'),
-    prompt_prefix='a photo of',
     mode='perp',
   )
   assert list(asked) == ['generic', 'normal']
   normal = asked['normal']
   assert normal.plain_prompts == (
-    'a photo of a [w] face map of a joker',
-    'a photo of a [w] face map of green',
+    'a [w] face map of a joker',
+    'a [w] face map of green',
   )
   assert normal.prompts[1] == (
-    'a photo of a [w] face map of green , front view',
-    'a photo of a [w] face map of green , mouth view',
+    'a [w] face map of green , front view',
+    'a [w] face map of green , mouth view',
   )
   assert normal.weights == (1.0, -0.5)
   assert normal.guidance_scales == (8.0, 8.0)
