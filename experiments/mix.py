@@ -40,6 +40,6 @@ def get_config(preset: str = 'happy_sad') -> schema.RunConfig:
   run.concepts = [
     schema.ConceptConfig(text, weight) for text, weight in PRESETS[preset]
   ]
-  # What reports are titled by; the concepts say what is asked.
+  # Where there are concepts, nothing is asked of the prompt.
   run.prompt = run.concepts[0].text
   return run

@@ -150,5 +150,4 @@ def requests_for(
     ),
     noise=config.noise,
     mode=config.mode,
-    prompt_prefix=config.views.prompt_prefix,
   )

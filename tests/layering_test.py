@@ -23,7 +23,7 @@ LIBRARY_HOMES = {
   'peft': ('mmdist/priors/', 'mmdist/evaluation/'),
   'ray': ('mmdist/distribution/', 'mmdist/sweeps/', 'launchers/'),
   'grain': ('mmdist/data/', 'mmdist/heads/'),
-  'orbax': ('mmdist/run/checkpointing.py',),
+  'orbax': ('mmdist/run/checkpointing.py', 'mmdist/run/checkpoint_files.py'),
   'optax': ('mmdist/learner/',),
   'absl': ('launchers/',),
 }

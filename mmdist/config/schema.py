@@ -51,7 +51,9 @@ class ViewsConfig:
     default_factory=lambda: {'mouth': 4.0, 'eyes': 1.0, 'back': 1.5}
   )
   use_view_words: bool = True
-  prompt_prefix: str = ''  # "A DSLR photo of" in MagicMirror, A.3.
+  # Of all priors that look at colours and have none of their own. The paper's
+  # is "A DSLR photo of" (MagicMirror, A.3).
+  prompt_prefix: str = ''
 
 
 @dataclasses.dataclass
@@ -64,7 +66,10 @@ class PriorConfig(messages.PriorOptions):
 
   weight: float = 1.0  # Lambda of Eq. 4 for the normal prior.
   guidance_scale: float = 8.0  # s in uncond + s (cond - uncond).
-  prompt_template: str = '{prompt}'  # '{target}' is the text after "of".
+  prompt_template: str = '{prompt}'  # '{target}' is whom the text is about.
+  # Opens what this prior reads. '': views.prompt_prefix for a prior that looks
+  # at colours, none for one that looks at normals.
+  prompt_prefix: str = ''
   num_gpus: float = 0.0  # Ray's reservation for the actor.
   enabled: bool = True
 

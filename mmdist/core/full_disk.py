@@ -9,11 +9,6 @@ ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 TEXTS = tuple(os.strerror(code) for code in ERRNOS)
 
 
-def error_at(path: str | os.PathLike) -> OSError:
-  """Returns the error that a write to a full disk raises."""
-  return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-
 def is_meant(error: BaseException) -> bool:
   """Returns whether an error, or one of those that led to it, is of that."""
   return any(map(_is_one, _causes(error)))

@@ -132,9 +132,9 @@ def make_learner(
 
   @jax.jit
   def update(state: TrainState, gradient) -> TrainState:
-    updates, opt_state = optimizer.update(
-      gradient, state.opt_state, state.params
-    )
+    # The rate is that of the step, however many steps were left out before.
+    opt_state = optimizer_lib.at_step(state.opt_state, state.step)
+    updates, opt_state = optimizer.update(gradient, opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, opt_state, state.rejected)
 
@@ -221,7 +221,7 @@ def _statistics(
     name = jax.tree_util.keystr(path, simple=True, separator='/')
     _check_finite(step, f'gradient of {name}', norm)
   config = run.learner
-  rate = optimizer_lib.learning_rate_at(config, run.num_steps, step)
+  rate = optimizer_lib.moving_rate_at(config, run.num_steps, step)
   opacity = config.opacity_weight * float(parts['opacity'])
   regularizer = config.regularizer_weight * float(parts['regularizer'])
   squares = [float(norm) ** 2 for norm in jax.tree.leaves(norms)]

@@ -7,7 +7,7 @@ from mmdist.config import schema
 
 
 def learning_rate_at(config: schema.LearnerConfig, num_steps: int, step):
-  """Returns the learning rate of one step.
+  """Returns the learning rate of the weights at one step.
 
   Decays exponentially from `learning_rate` to `final_learning_rate_ratio` of
   it at `num_steps`. `step` may be an int or a traced array, so that the
@@ -17,15 +17,50 @@ def learning_rate_at(config: schema.LearnerConfig, num_steps: int, step):
   return config.learning_rate * ratio ** (step / max(num_steps, 1))
 
 
+def moving_rate_at(config: schema.LearnerConfig, num_steps: int, step):
+  """Returns the learning rate of what moves: the weights, or the code alone.
+
+  The rate of the code is `code_learning_rate_ratio` times that of the weights.
+  It counts only where nothing but the code moves (`trainable='code'`).
+  """
+  rate = learning_rate_at(config, num_steps, step)
+  if config.trainable == 'code':
+    return config.code_learning_rate_ratio * rate
+  return rate
+
+
 def proxy_learning_rate_at(
   config: schema.LearnerConfig, num_steps: int, step: int
 ) -> float:
-  """Returns LR_LoRA, by default 2 x LR_NeRF at every step.
+  """Returns the rate of the proxies, by default twice that of what moves.
 
-  Source: MagicMirror, A.4.
+  The paper finds the ratio 2 crucial (A.4), so it holds at every step, through
+  the decay and after steps that were left out.
   """
-  rate = learning_rate_at(config, num_steps, step)
+  rate = moving_rate_at(config, num_steps, step)
   return float(config.proxy_learning_rate_ratio * rate)
+
+
+def at_step(opt_state: optax.OptState, step) -> optax.OptState:
+  """Returns the state with which the optimiser takes the rate of one step.
+
+  Optax counts updates, and a step that was left out is none: its schedule
+  would fall behind the proxies'. The counts of Adam, which correct the bias of
+  its moments, are left alone.
+
+  Args:
+    opt_state: of `make_optimizer`.
+    step: [] int32, traced or not.
+  """
+
+  def is_schedule(node) -> bool:
+    return isinstance(node, optax.ScaleByScheduleState)
+
+  return jax.tree.map(
+    lambda node: node._replace(count=step) if is_schedule(node) else node,
+    opt_state,
+    is_leaf=is_schedule,
+  )
 
 
 def make_optimizer(

@@ -16,6 +16,7 @@ from mmdist.core import messages
 from mmdist.core import names
 from mmdist.objectives import concept as concept_lib
 from mmdist.objectives import prompts
+from mmdist.objectives import texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class PriorConcept:
     weight: the concept's weight times the prior's, kept exactly.
     guidance_scale: classifier-free guidance of the frozen model.
     prompt_template: how this prior wants the text put; see `prompts`.
+    prompt_prefix: opens what this prior reads.
   """
 
   prior: str
@@ -37,6 +39,7 @@ class PriorConcept:
   weight: fractions.Fraction | float = 1.0
   guidance_scale: float = 4.0
   prompt_template: str = '{prompt}'
+  prompt_prefix: str = ''
 
   def __post_init__(self):
     object.__setattr__(self, 'weight', concept_lib.exact(self.weight))
@@ -44,7 +47,13 @@ class PriorConcept:
   @property
   def prompt(self) -> str:
     """The text as the prior reads it, without view words."""
-    return prompts.fill_template(self.prompt_template, self.text)
+    return self.prompt_of_view('')
+
+  def prompt_of_view(self, word: str) -> str:
+    """Returns the text as the prior reads it about a view of this name."""
+    return prompts.compose(
+      self.prompt_template, self.prompt_prefix, self.text, word
+    )
 
   @property
   def key(self) -> tuple:
@@ -127,6 +136,7 @@ def bind(
           concept.weight * concept_lib.exact(prior.weight),
           float(prior.guidance_scale),
           prior.prompt_template,
+          prior.prompt_prefix,
         )
       )
   return BoundObjective(tuple(terms))
@@ -139,7 +149,11 @@ def bind_config(run: schema.RunConfig) -> BoundObjective:
     UserError: in one line; no prior is enabled, a concept asks a prior that
       is not running, a text is empty or too long, or no weight is positive.
   """
-  running = {name: p for name, p in run.priors.items() if p.enabled}
+  running = {
+    name: texts.with_prefix(prior, run.views)
+    for name, prior in run.priors.items()
+    if prior.enabled
+  }
   if not running:
     raise errors.UserError(
       'no prior is enabled; expected at least one of: '

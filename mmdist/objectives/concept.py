@@ -108,6 +108,17 @@ class ComposedObjective:
     return describe([(c.text, float(c.weight)) for c in self.concepts])
 
 
+def weighted_texts(run: schema.RunConfig) -> list[tuple[str, float]]:
+  """Returns the texts that a run is about, and how much: its concepts.
+
+  A run without concepts is about its prompt. Positive weights come first, the
+  largest of them first; a weight of 0 asks nothing and is left out.
+  """
+  terms = [(c.text, c.weight) for c in run.concepts if c.weight]
+  terms = terms or [(run.prompt, 1.0)]
+  return sorted(terms, key=lambda term: -term[1])
+
+
 def describe(terms: Sequence[tuple[str, float]]) -> str:
   """Returns a signed sum of texts as a person would write it.
 

@@ -8,10 +8,22 @@ import re
 
 MAX_PROMPT_LENGTH = 1000
 PLACEHOLDERS = ('{prompt}', '{target}')
-# "a portrait of a happy man" is about "a happy man" (MagicMirror, 3.3).
-_OPENING = re.compile(
-  r'^an?\s+(?:\[\w+\]\s+|dslr\s+)?(?:portrait|photo)\s+of\s+', re.IGNORECASE
+# "a portrait of a happy man" is about "a happy man" (MagicMirror, 3.3). What
+# says how a picture was taken is no part of that; a painting or a sculpture is
+# left in, since it changes what the avatar should look like.
+_PICTURES = (
+  r'portraits?|photos?|photographs?|pictures?|images?|snapshots?|shots?'
+  r'|head[- ]?shots?|close[- ]?ups?|selfies?|render(?:ing|ed)?s?'
 )
+_QUALITIES = r'dslr|3-?d|hd|uhd|[48]k|raw|studio|colou?r|\[\w+\]'
+_OPENING = re.compile(
+  r'(?:(?:an?|the)\s+)?'
+  rf'(?:(?:{_PICTURES}|{_QUALITIES})\s+)*'
+  rf'(?:{_PICTURES})\s+of\s+',
+  re.IGNORECASE,
+)
+# Identifier tokens, with the article before them.
+_TOKENS = re.compile(r'(?:\b(an?)\s+)?(?:\[\w+\]\s*)+', re.IGNORECASE)
 
 
 def check_prompt(text: str) -> str:
@@ -40,16 +52,38 @@ def check_template(prior: str, template: str) -> None:
 
 
 def target_of(text: str) -> str:
-  """Returns whom a prompt is about: the text after "a portrait of "."""
-  return _OPENING.sub('', text) or text
+  """Returns whom a prompt is about.
+
+  Openings such as "a portrait of", "A DSLR photo portrait of" and "a 3D render
+  of" are left out, one after the other. Identifier tokens such as [v] are left
+  out everywhere: to a prior that has not learned them they mean nothing.
+  """
+  target = text
+  while match := _OPENING.match(target):
+    target = target[match.end() :]
+  return _without_tokens(target) or target or text
+
+
+def _without_tokens(text: str) -> str:
+  """Returns "an old man" for "a [v] old man"."""
+
+  def leave_out(match: re.Match) -> str:
+    article = match[1]
+    following = match.string[match.end() : match.end() + 1].lower()
+    if not article or not following.isalpha():
+      return ''
+    # Not before u: "a unicorn".
+    return f'{article[0]}n ' if following in 'aeio' else f'{article[0]} '
+
+  return _TOKENS.sub(leave_out, text).strip()
 
 
 def fill_template(template: str, text: str) -> str:
   """Returns the text as a prior wants it put.
 
   Args:
-    template: '{prompt}' stands for the whole text, '{target}' for the text
-      after "a portrait of " (the whole text if it does not open like that).
+    template: '{prompt}' stands for the whole text, '{target}' for whom it is
+      about; see `target_of`.
     text: what a person typed; braces in it are left alone.
   """
   values = {'{prompt}': text, '{target}': target_of(text)}
@@ -60,14 +94,32 @@ def fill_template(template: str, text: str) -> str:
 
 
 def add_prefix(prefix: str, prompt: str) -> str:
-  """Returns e.g. 'A DSLR photo of a portrait ...' (MagicMirror, A.3)."""
-  return f'{prefix} {prompt}' if prefix else prompt
+  """Returns e.g. 'A DSLR photo of a portrait ...' (MagicMirror, A.3).
+
+  A prompt that opens with the prefix already does not get it twice.
+  """
+  if not prefix or prompt.lower().startswith(f'{prefix} '.lower()):
+    return prompt
+  return f'{prefix} {prompt}'
 
 
 def add_view_word(prompt: str, word: str) -> str:
-  """Returns the prompt of one view (docs/method.md, section 4).
+  """Returns the prompt of one view.
 
   The space before the comma is how the embedded priors' captions are written;
   CLIP's tokenizer reads both spellings alike.
   """
   return f'{prompt} , {word} view' if word else prompt
+
+
+def compose(template: str, prefix: str, text: str, view_word: str = '') -> str:
+  """Returns what a prior reads. Every text that is sent is made here.
+
+  Args:
+    template: the prior's; see `fill_template`.
+    prefix: opens the prompt, e.g. 'A DSLR photo of'; '' for none.
+    text: what a person typed.
+    view_word: of the view that is shown; '' leaves the view unnamed.
+  """
+  prompt = add_prefix(prefix, fill_template(template, text))
+  return add_view_word(prompt, view_word)

@@ -16,7 +16,6 @@ from mmdist.core import names
 from mmdist.core import seeds
 from mmdist.core import shapes
 from mmdist.objectives import binding
-from mmdist.objectives import prompts
 
 
 class NonFiniteAnswer(ArithmeticError):
@@ -71,7 +70,6 @@ def requests_for(
   proxy_learning_rate: float,
   noise: schema.NoiseConfig,
   mode: str = 'sum',
-  prompt_prefix: str = '',
 ) -> dict[str, messages.ScoreRequest]:
   """Returns one request per prior, by name in sorted order.
 
@@ -86,7 +84,6 @@ def requests_for(
     proxy_learning_rate: of the fit that follows.
     noise: range and schedule of t.
     mode: how a prior composes its concepts.
-    prompt_prefix: opens every prompt, e.g. 'A DSLR photo of'.
 
   Raises:
     ValueError: a prior looks at a channel that was not rendered, or the
@@ -105,9 +102,7 @@ def requests_for(
     requests[prior] = messages.ScoreRequest(
       step=step,
       images=_images_for(prior, concepts, images),
-      terms=tuple(
-        _term_for(concept, view_words, prompt_prefix) for concept in concepts
-      ),
+      terms=tuple(_term_for(concept, view_words) for concept in concepts),
       noise_levels=levels,
       # Each prior has its own noise: with shared noise their errors would
       # point the same way and add up.
@@ -120,12 +115,11 @@ def requests_for(
 
 
 def _term_for(
-  concept: binding.PriorConcept, view_words: Sequence[str], prefix: str
+  concept: binding.PriorConcept, view_words: Sequence[str]
 ) -> messages.Term:
-  plain = prompts.add_prefix(prefix, concept.prompt)
   return messages.Term(
-    prompts=tuple(prompts.add_view_word(plain, word) for word in view_words),
-    plain_prompt=plain,
+    prompts=tuple(concept.prompt_of_view(word) for word in view_words),
+    plain_prompt=concept.prompt,
     weight=float(concept.weight),
     guidance_scale=concept.guidance_scale,
   )

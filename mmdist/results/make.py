@@ -16,6 +16,7 @@ from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import atomic
 from mmdist.nerf import images
+from mmdist.objectives import concept
 from mmdist.results import curves
 from mmdist.results import report as report_lib
 from mmdist.results import triangle_mesh
@@ -105,7 +106,7 @@ def make_all(
   avatar = (workdir, representation, params, run_config)
   paths.update(make_turntable(*avatar))
   paths.update(make_sheet(*avatar))
-  facts = {'steps': str(run_config.num_steps), 'seed': str(run_config.seed)}
+  facts = _facts(run_config)
   try:
     paths.update(make_mesh(*avatar))
   except triangle_mesh.NoSurfaceError as error:
@@ -117,12 +118,29 @@ def make_all(
   return paths
 
 
+def _facts(run_config: schema.RunConfig) -> dict[str, str]:
+  """Returns what a run was asked, in short lines."""
+  terms = concept.weighted_texts(run_config)
+  wanted = [f'{weight:g} {text}' for text, weight in terms if weight > 0]
+  unwanted = [f'{-weight:g} {text}' for text, weight in terms if weight < 0]
+  facts = {}
+  if run_config.concepts:
+    facts['asked for'] = '; '.join(wanted) or 'nothing'
+    if unwanted:
+      facts['asked to be absent'] = '; '.join(unwanted)
+    facts['composed by'] = run_config.mode
+  return facts | {
+    'steps': str(run_config.num_steps),
+    'seed': str(run_config.seed),
+  }
+
+
 def _report(run_config, facts, paths, metrics_path) -> report_lib.Report:
   """Gathers the page from what was made."""
   metrics_path = pathlib.Path(metrics_path)
   has_metrics = metrics_path.exists()
   return report_lib.Report(
-    title=run_config.prompt,
+    title=concept.describe(concept.weighted_texts(run_config)),
     facts=facts,
     pictures={
       'Turntable: colour and world-space normals': paths['animation'],

@@ -51,7 +51,7 @@ class Report:
   """What a page says.
 
   Attributes:
-    title: the prompt.
+    title: what was asked, in one line.
     facts: short lines, name -> value, e.g. steps and seed.
     pictures: caption -> picture file, embedded by its bytes.
     downloads: name -> file beside the page, linked by its name only.

@@ -9,7 +9,6 @@ step that does not match its hash is skipped in favour of the one before.
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import errno
-import json
 import logging
 import os
 import pathlib
@@ -23,21 +22,11 @@ from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import full_disk
 from mmdist.core import version
+from mmdist.run import checkpoint_files
 from mmdist.run import snapshots
 
 # 1: hash over the arrays only, no learner/rejected. 2: hash over everything.
 SCHEMA = 2
-# What a damaged file raises depends on which file it is and where it is hurt.
-_DAMAGE = (
-  OSError,
-  ValueError,
-  KeyError,
-  TypeError,
-  AttributeError,
-  RuntimeError,
-  MemoryError,
-  EOFError,
-)
 
 
 class CheckpointStore:
@@ -66,15 +55,18 @@ class CheckpointStore:
     self._manager = None
     if not read_only:
       self._manager = self._open_manager()
-    self._reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    self._reader = checkpoint_files.CheckpointReader()
 
   def _open_manager(self) -> ocp.CheckpointManager:
     """Opens Orbax, which refuses a folder with one damaged file of its own."""
     try:
       return self._make_manager()
-    except _DAMAGE as error:
-      bad = [s for s in _steps_in(self._directory) if not self._is_listed(s)]
-      if not bad or len(bad) == len(_steps_in(self._directory)):
+    except checkpoint_files.DAMAGE as error:
+      steps = _steps_in(self._directory)
+      bad = [step for step in steps if not self._is_listed(step)]
+      if not bad:  # The error is of something else.
+        raise
+      if len(bad) == len(steps):
         raise self._all_damaged(bad) from error
       for step in bad:
         logging.warning('checkpoint %d is damaged and moved aside', step)
@@ -102,7 +94,7 @@ class CheckpointStore:
     names = ocp.path.step.standard_name_format()
     try:
       return bool(names.find_step(self._directory, step).commit_timestamp)
-    except _DAMAGE:
+    except checkpoint_files.DAMAGE:
       return False
 
   def _all_damaged(self, steps: Sequence[int]) -> ValueError:
@@ -245,46 +237,30 @@ class CheckpointStore:
     """Returns the arrays of a step, or None if they are damaged."""
     folder = self._directory / str(step)
     try:
-      seal = self._read_seal(folder)
-      schema = int(seal['schema'])
-      if schema <= SCHEMA:
-        restored = self._reader.restore(
-          folder,
-          args=ocp.args.Composite(
-            arrays=ocp.args.StandardRestore(), identity=ocp.args.JsonRestore()
-          ),
-        )
-        arrays, identity = dict(restored.arrays), restored.identity
-        sound = seal['sha256'] == (
-          snapshots.hash_arrays(arrays)
-          if schema == 1
-          else snapshots.seal_of(arrays, identity)
-        )
-    except _DAMAGE as error:
-      reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-      logging.warning('checkpoint %d cannot be read: %s', step, reason)
+      seal = self._reader.read_seal(folder)
+      if seal.schema <= SCHEMA:
+        arrays, identity = self._reader.read_contents(folder)
+    except checkpoint_files.Damaged as error:
+      logging.warning('checkpoint %d cannot be read: %s', step, error)
       return None
-    if schema > SCHEMA:
+    if seal.schema > SCHEMA:
       raise ValueError(
-        f'checkpoint {step} in {self._directory} is of schema {schema}, this '
-        f'mmdist ({version.VERSION}) reads up to {SCHEMA}; install the '
+        f'checkpoint {step} in {self._directory} is of schema {seal.schema}, '
+        f'this mmdist ({version.VERSION}) reads up to {SCHEMA}; install the '
         'newer one that wrote it.'
       )
-    if not sound:
+    # Outside of the `try`: an error in here is a mistake, not damage.
+    if seal.schema == 1:
+      found = snapshots.hash_arrays(arrays)
+    else:
+      found = snapshots.seal_of(arrays, identity)
+    if found != seal.sha256:
       logging.warning('checkpoint %d does not match its hash', step)
       return None
-    if schema == 1:
+    if seal.schema == 1:
       arrays.setdefault('learner/rejected', np.zeros((), np.int32))
     self._identities[step] = identity
     return arrays
-
-  def _read_seal(self, folder: pathlib.Path) -> Mapping:
-    if (folder / 'seal').exists():
-      args = ocp.args.Composite(seal=ocp.args.JsonRestore())
-      return self._reader.restore(folder, args=args).seal
-    # Schema 1 kept it in Orbax's own notes.
-    notes = json.loads((folder / '_CHECKPOINT_METADATA').read_text())
-    return {'schema': 1, 'sha256': notes['custom_metadata']['sha256']}
 
   def _move_aside(self, step: int) -> None:
     damaged = self._damaged_folder
@@ -308,11 +284,13 @@ def _policy(config: schema.CheckpointConfig):
 
 def newest_step(directory: pathlib.Path) -> int:
   """Returns the newest step in a folder of checkpoints, unread; 0: none."""
-  return max(_steps_in(directory), default=0) if directory.is_dir() else 0
+  return max(_steps_in(directory), default=0)
 
 
 def _steps_in(directory: pathlib.Path) -> list[int]:
   """Returns the steps that have a folder, whatever is left in it."""
+  if not directory.is_dir():
+    return []
   return [
     int(path.name)
     for path in directory.iterdir()

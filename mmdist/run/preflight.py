@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from mmdist.cameras import orbits
 from mmdist.config import schema
 from mmdist.core import messages
 from mmdist.objectives import binding
-from mmdist.objectives import prompts
+from mmdist.objectives import texts
 from mmdist.run import recipes as recipes_lib
 
 
@@ -24,25 +23,12 @@ def check_priors(
   from mmdist.priors import checks
   from mmdist.priors import locate
 
-  for name in objective.priors:
+  for name, sent in texts.texts_of(objective, config.views).items():
     prior = config.priors[name]
     if not recipes_lib.is_object(prior):
-      texts = texts_of(objective, config, name)
-      checks.check_prior(locate.locate(prior.directory), texts, prior.lora)
-
-
-def texts_of(
-  objective: binding.BoundObjective, config: schema.RunConfig, prior: str
-) -> list[str]:
-  """Returns every text that a run may send to one of its priors."""
-  words = orbits.VIEW_WORDS if config.views.use_view_words else ()
-  plain = [
-    prompts.add_prefix(config.views.prompt_prefix, term.prompt)
-    for term in objective.of_prior(prior)
-  ]
-  return [
-    prompts.add_view_word(text, word) for text in plain for word in ('', *words)
-  ]
+      checks.check_prior(
+        locate.locate(prior.directory), sorted(sent), prior.lora
+      )
 
 
 def memory_lines(

@@ -15,14 +15,13 @@ import time
 import jax
 import numpy as np
 from PIL import Image
-import tensorboardX
 import tqdm
 
 from mmdist.cameras import orbits
 from mmdist.config import schema
 from mmdist.core import atomic
-from mmdist.core import full_disk
 from mmdist.nerf import images
+from mmdist.run import event_file
 
 METRICS_NAME = 'metrics.jsonl'
 PREVIEW_NAME = 'preview.png'
@@ -62,8 +61,6 @@ class Reporter:
     self._close()
 
   def _close(self) -> None:
-    if self._board is not None and not _is_writing(self._board):
-      self._board = None
     for channel in (self._bar, self._lines, self._board):
       if channel is not None:
         channel.close()
@@ -74,9 +71,7 @@ class Reporter:
     path = self._workdir / METRICS_NAME
     drop_steps(path, step)
     self._lines = path.open('a', buffering=1)
-    self._board = tensorboardX.SummaryWriter(
-      str(self._workdir / 'tensorboard'), purge_step=step or None
-    )
+    self._board = event_file.EventFile(self._workdir / 'tensorboard', step)
     self._bar = tqdm.tqdm(
       total=self._run.num_steps,
       initial=step,
@@ -111,11 +106,8 @@ class Reporter:
     row = {'step': step, 'step_seconds': now - self._last_s, **metrics}
     self._last_s = now
     self._lines.write(json.dumps(row) + '\n')
-    if not _is_writing(self._board):
-      raise full_disk.error_at(self._workdir / 'tensorboard')
-    for name, value in row.items():
-      if name != 'step':
-        self._board.add_scalar(name, value, step)
+    numbers = {name: row[name] for name in row if name != 'step'}
+    self._board.add_scalars(step, numbers)
     shown = [summary(metrics)] + [f'safe {self._safe}'] * bool(self._safe)
     self._bar.set_postfix_str(', '.join(filter(None, shown)), refresh=False)
     self._bar.update()
@@ -127,15 +119,7 @@ class Reporter:
         jax.device_get(params),
       )
       write_picture(self._workdir / PREVIEW_NAME, picture)
-      self._board.add_image('preview', picture, step, dataformats='HWC')
-
-
-def _is_writing(board: tensorboardX.SummaryWriter) -> bool:
-  """Returns whether TensorBoard's thread lives; a full disk is what it dies of.
-
-  Whoever hands it something afterwards waits for ever.
-  """
-  return board.file_writer.event_writer._worker.is_alive()
+      self._board.add_picture(step, 'preview', picture)
 
 
 def summary(metrics: Mapping[str, float]) -> str:

@@ -13,6 +13,7 @@ from mmdist.cameras import camera as camera_lib
 from mmdist.config import schema
 from mmdist.core import seeds
 from mmdist.learner import distill
+from mmdist.learner import optimizer as optimizer_lib
 from tests.learner import tiny_field
 
 
@@ -168,6 +169,42 @@ def test_statistics_are_named_and_finite(params):
   assert stats['mean_opacity'] == pytest.approx(acc.mean(), rel=1e-5)
   assert stats['learning_rate'] == pytest.approx(3e-3 * 0.2**0.4)
   assert stats['gradient_norm'] > 0
+
+
+def test_after_steps_left_out_the_rate_is_that_of_the_step(params):
+  # Without moments every update is the sign of the gradient, times the rate.
+  run = make_run(adam_b1=0.0, adam_b2=0.0, code_learning_rate_ratio=1.0)
+  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  left_out = learner.init(params)
+  for _ in range(4):
+    left_out = learner.skip(left_out)
+  never = learner.init(params).replace(step=jnp.int32(4))
+  batch = distill.sample_batch(run.views, 0, 4)
+  after, stats = learner.apply_cotangents(left_out, batch, random_cotangents())
+  expected, _ = learner.apply_cotangents(never, batch, random_cotangents())
+  jax.tree.map(np.testing.assert_array_equal, after.params, expected.params)
+  rate = optimizer_lib.learning_rate_at(run.learner, run.num_steps, 4)
+  moved = np.abs(after.params['nerf']['colors'] - params['nerf']['colors'])
+  # The difference of two parameters near 1 is rounded to their ulps.
+  np.testing.assert_allclose(moved, rate, atol=3e-7)
+  assert stats['learning_rate'] == rate
+  assert 2 * rate == optimizer_lib.proxy_learning_rate_at(
+    run.learner, run.num_steps, 4
+  )
+
+
+def test_where_the_code_moves_alone_its_rate_is_logged(params):
+  run = make_run(
+    trainable='code', learning_rate=1e-3, code_learning_rate_ratio=30.0
+  )
+  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  batch = distill.sample_batch(run.views, 0, 0)
+  state, stats = learner.apply_cotangents(
+    learner.init(params), batch, random_cotangents()
+  )
+  assert stats['learning_rate'] == 3e-2
+  moved = np.abs(state.params['code'] - params['code'])
+  np.testing.assert_allclose(moved, 3e-2, rtol=1e-5)
 
 
 def test_a_cotangent_of_another_shape_is_refused(params):

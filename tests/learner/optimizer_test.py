@@ -44,6 +44,60 @@ def test_the_optimiser_follows_the_law():
     np.testing.assert_allclose(updates['code'], expected, rtol=1e-5)
 
 
+def test_the_optimiser_takes_the_rate_of_the_step_it_is_told():
+  config = schema.LearnerConfig(
+    adam_b1=0.0, adam_b2=0.0, code_learning_rate_ratio=1.0
+  )
+  optimizer = optimizer_lib.make_optimizer(config, 300)
+  params = {'code': jnp.zeros(1)}
+  state = optimizer.init(params)
+  for step in (0, 1, 6, 100, 299):  # Steps between them were left out.
+    updates, state = optimizer.update(
+      {'code': jnp.ones(1)},
+      optimizer_lib.at_step(state, jnp.int32(step)),
+      params,
+    )
+    rate = np.float32(optimizer_lib.learning_rate_at(config, 300, step))
+    # An ulp or two: the optimiser takes its power in float32.
+    np.testing.assert_allclose(updates['code'], -rate, rtol=3e-7)
+
+
+def test_adam_does_not_count_the_steps_that_were_left_out():
+  optimizer = optimizer_lib.make_optimizer(schema.LearnerConfig(), 300)
+  params = {'code': jnp.ones(2), 'nerf': jnp.ones(2)}
+  before = optimizer.init(params)
+  after = optimizer_lib.at_step(before, jnp.int32(9))
+  assert jax.tree.structure(after) == jax.tree.structure(before)
+  changed = [
+    jax.tree_util.keystr(path)
+    for (path, new), old in zip(
+      jax.tree_util.tree_leaves_with_path(after),
+      jax.tree.leaves(before),
+      strict=True,
+    )
+    if np.any(new != old)
+  ]
+  assert changed == ['[0][1].count']  # Of the schedule, and of nothing else.
+
+
+def test_where_the_code_moves_alone_the_proxies_follow_its_rate():
+  config = schema.LearnerConfig(
+    trainable='code', learning_rate=1e-3, code_learning_rate_ratio=30.0
+  )
+  optimizer = optimizer_lib.make_optimizer(config, 100)
+  params = {'code': jnp.zeros(1), 'nerf': jnp.zeros(1)}
+  for step in (0, 50):
+    updates, _ = optimizer.update(
+      {'code': jnp.ones(1), 'nerf': jnp.ones(1)},
+      optimizer_lib.at_step(optimizer.init(params), jnp.int32(step)),
+      params,
+    )
+    proxies = optimizer_lib.proxy_learning_rate_at(config, 100, step)
+    # Adam's first step is the sign, times the rate.
+    np.testing.assert_allclose(-2 * updates['code'], proxies, rtol=1e-5)
+  assert optimizer_lib.proxy_learning_rate_at(config, 100, 0) == 6e-2
+
+
 def test_code_alone_leaves_the_rest_without_an_update():
   config = schema.LearnerConfig(trainable='code')
   optimizer = optimizer_lib.make_optimizer(config, 10)

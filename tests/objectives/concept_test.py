@@ -100,3 +100,14 @@ def test_a_configuration_holds_an_objective_exactly(drawn):
 def test_a_configuration_without_concepts_asks_for_its_prompt():
   run = schema.RunConfig(prompt='a portrait of a sad man')
   assert concept_lib.from_config(run) == concept_lib.avatar(run.prompt)
+
+
+def test_a_run_is_about_its_concepts_and_else_about_its_prompt():
+  run = schema.RunConfig(prompt='a prompt')
+  assert concept_lib.weighted_texts(run) == [('a prompt', 1.0)]
+  run.concepts = [
+    schema.ConceptConfig('green', -1.2),
+    schema.ConceptConfig('nothing', 0.0),
+    schema.ConceptConfig('a joker', 1.5),
+  ]
+  assert concept_lib.weighted_texts(run) == [('a joker', 1.5), ('green', -1.2)]

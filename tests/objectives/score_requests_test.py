@@ -51,17 +51,16 @@ def answer(prior, channel='rgb', scale=1.0, **metrics):
 def test_every_prior_gets_one_request_with_its_own_wording():
   asked = requests(
     avatar('a portrait of a joker') - 0.5 * avatar('green'),
-    prompt_prefix='a photo of',
     mode='perp',
   )
   assert list(asked) == ['generic', 'normal']
   normal = asked['normal']
   joker, green = normal.terms
-  assert joker.plain_prompt == 'a photo of a [w] face map of a joker'
-  assert green.plain_prompt == 'a photo of a [w] face map of green'
+  assert joker.plain_prompt == 'a [w] face map of a joker'
+  assert green.plain_prompt == 'a [w] face map of green'
   assert green.prompts == (
-    'a photo of a [w] face map of green , front view',
-    'a photo of a [w] face map of green , mouth view',
+    'a [w] face map of green , front view',
+    'a [w] face map of green , mouth view',
   )
   assert (joker.weight, green.weight) == (1.0, -0.5)
   assert (joker.guidance_scale, green.guidance_scale) == (8.0, 8.0)

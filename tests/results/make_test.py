@@ -6,6 +6,7 @@ from PIL import Image
 import pytest
 import trimesh
 
+from experiments import mix
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.results import make
@@ -108,3 +109,38 @@ def test_an_avatar_without_a_surface_gets_a_report_that_says_so(
   assert 'mesh' not in paths and not (tmp_path / 'mesh.glb').exists()
   assert 'the densest point has' in caplog.text
   assert 'the densest point has' in paths['report'].read_text()
+
+
+@pytest.mark.parametrize(
+  'preset, title, absent',
+  [
+    (
+      'happy_sad',
+      '0.6 a portrait of a happy man + 0.4 a portrait of a sad man',
+      None,
+    ),
+    (
+      'joker_minus_green',
+      '1.5 a portrait of a joker - 1.2 a portrait of a man with green hair',
+      '1.2 a portrait of a man with green hair',
+    ),
+  ],
+)
+def test_the_report_of_a_mix_says_what_is_mixed(
+  tmp_path, preset, title, absent
+):
+  run = mix.get_config(preset)
+  run.results = small_config().results
+  paths = make.make_all(
+    tmp_path,
+    sphere_field.representation(),
+    sphere_field.params_of(radius=-1.0),  # Without a mesh, to be quick.
+    run,
+    tmp_path / 'absent.jsonl',
+  )
+  text = paths['report'].read_text()
+  assert f'<title>{title}</title>' in text and f'<h1>{title}</h1>' in text
+  assert '<dt>composed by</dt><dd>sum</dd>' in text
+  fact = f'<dt>asked to be absent</dt><dd>{absent}</dd>'
+  assert (fact in text) == (absent is not None)
+  assert ('asked to be absent' in text) == (absent is not None)
