@@ -41,12 +41,12 @@ ALLOWED_ARROWS = {
   'heads': CORE | {'cameras', 'data'},
   'priors': {'messages'},
   'prior_training': {'messages', 'priors'},
-  'objectives': CORE,
+  'objectives': CORE | {'cameras'},
   'distribution': CORE,
   'learner': CORE | {'cameras', 'nerf'},
   'run': LEARNING | {'priors'},
   'loop': LEARNING | {'run'},
-  'results': CORE | {'cameras', 'nerf'},
+  'results': CORE | {'cameras', 'nerf', 'objectives'},
   'evaluation': CORE | {'cameras', 'nerf', 'heads', 'priors', 'run'},
   'training': LEARNING
   | {'data', 'heads', 'priors', 'prior_training', 'results', 'evaluation'}

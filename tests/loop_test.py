@@ -135,9 +135,12 @@ def test_every_step_is_reported_with_its_pulls(tmp_path):
   lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]
   assert [row['step'] for row in rows] == [0, 1, 2]
-  assert {'loss', 'pull/generic', 'pull/normal', 'gradient_norm'} <= set(
-    rows[0]
-  )
+  assert {
+    'loss',
+    'cotangent_norm/generic',
+    'cotangent_norm/normal',
+    'gradient_norm',
+  } <= set(rows[0])
   # Of the fit of the step before.
   assert 'proxy_loss/generic' in rows[1]
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 import pytest
-from tensorboardX import record_writer
 
 from mmdist.config import schema
+from mmdist.run import event_file
 from mmdist.run import reporting
 from tests.learner import tiny_field
 
@@ -67,7 +67,7 @@ def test_tensorboard_has_events(tmp_path):
 def test_a_full_disk_ends_the_run_and_does_not_hang_it(tmp_path, monkeypatch):
   params = tiny_field.init(jax.random.key(0))
   monkeypatch.setattr(
-    record_writer, 'open_file', lambda _: open('/dev/full', 'wb')
+    event_file, 'open_file', lambda _: open('/dev/full', 'wb')
   )
   with reporting.Reporter(
     tmp_path, make_run(), tiny_field.tiny_field()

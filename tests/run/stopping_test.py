@@ -33,7 +33,7 @@ def test_a_step_that_takes_too_long_is_overdue():
 def test_a_second_signal_ends_at_once():
   program = (
     'import os, signal\n'
-    'from mmdist import stopping\n'
+    'from mmdist.run import stopping\n'
     'with stopping.Stopper():\n'
     '  os.kill(os.getpid(), signal.SIGTERM)\n'
     '  os.kill(os.getpid(), signal.SIGINT)\n'
