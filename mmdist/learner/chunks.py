@@ -2,7 +2,8 @@
 
 Small chunks keep the activations of one chunk in the cache; their number is
 padded to a multiple of the devices. A chunk is known by its global number, so
-nothing it renders depends on how many devices there are.
+it is jittered alike on any number of devices, and pictures are the same bits.
+Gradients are not: devices add their sums in another order.
 """
 
 from flax import struct

@@ -6,6 +6,9 @@ vjp (vector-Jacobian product) takes dL/d image back through the render to
 dL/d params, without storing anything between the passes.
 """
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -14,11 +17,28 @@ from mmdist.learner import chunks as chunks_lib
 from mmdist.learner import device_mesh
 
 
+def make_cast(run: schema.RunConfig, layout: device_mesh.Layout):
+  """Returns jitted (cameras, backgrounds) -> chunks of rays.
+
+  A program of its own, before either pass. Cast within a pass, the rays are
+  fused with the render that reads them where there is one device, and are not
+  where there are several, so that pictures differ by up to 1e-5.
+  """
+  sizes = (run.learner.chunk_size, layout.num_devices)
+
+  @jax.jit
+  def cast(cameras, backgrounds) -> chunks_lib.Chunks:
+    return chunks_lib.cast(cameras, backgrounds, run.views.resolution, *sizes)
+
+  return cast
+
+
 def make_render(
   render_chunk, run: schema.RunConfig, layout: device_mesh.Layout
 ):
-  """Returns jitted (params, cameras, backgrounds, key) -> rgb, normals, acc."""
-  resolution, size = run.views.resolution, run.learner.chunk_size
+  """Returns (params, cameras, backgrounds, key) -> rgb, normals, acc."""
+  resolution = run.views.resolution
+  cast = make_cast(run, layout)
 
   def render_local(replicated, chunks: chunks_lib.Chunks):
     params, key = replicated
@@ -30,27 +50,28 @@ def make_render(
 
     return jax.lax.map(one, chunks)
 
-  @jax.jit
-  def render(params, cameras, backgrounds, key):
-    num_views = len(backgrounds)
-    chunks = chunks_lib.cast(
-      cameras, backgrounds, resolution, size, layout.num_devices
-    )
+  @functools.partial(jax.jit, static_argnames='num_views')
+  def render_chunks(params, chunks, key, num_views):
     images = layout.map_chunks(render_local, sums=False)((params, key), chunks)
     return jax.tree.map(
       lambda image: chunks_lib.join(image, num_views, resolution), images
     )
 
+  def render(params, cameras, backgrounds, key):
+    chunks = cast(cameras, backgrounds)
+    return render_chunks(params, chunks, key, num_views=len(backgrounds))
+
   return render
 
 
 def make_vjp(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
-  """Returns the jitted second pass: it renders again, and differentiates.
+  """Returns the second pass: it renders again, and differentiates.
 
   It maps (params, cameras, backgrounds, key, {channel: [V, H, W, 3]}) to the
   gradient, the norm of each of its leaves, and the parts of the loss.
   """
-  config, resolution = run.learner, run.views.resolution
+  config = run.learner
+  cast = make_cast(run, layout)
 
   def chunk_loss(params, key, chunk, cotangents, num_pixels):
     key = jax.random.fold_in(key, chunk.index)
@@ -66,10 +87,9 @@ def make_vjp(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
     return loss, {'opacity': opacity, 'regularizer': regularizer}
 
   @jax.jit
-  def vjp(params, cameras, backgrounds, key, cotangents):
-    num_pixels = len(backgrounds) * resolution**2
+  def vjp_of_chunks(params, chunks, key, cotangents):
+    num_pixels = math.prod(cotangents['rgb'].shape[:3])
     sizes = (config.chunk_size, layout.num_devices)
-    chunks = chunks_lib.cast(cameras, backgrounds, resolution, *sizes)
     cut = {k: chunks_lib.cut(v, *sizes) for k, v in cotangents.items()}
 
     def local(replicated, sharded):
@@ -86,6 +106,9 @@ def make_vjp(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
     )
     norms = jax.tree.map(lambda leaf: jnp.linalg.norm(leaf.ravel()), gradient)
     return gradient, norms, parts
+
+  def vjp(params, cameras, backgrounds, key, cotangents):
+    return vjp_of_chunks(params, cast(cameras, backgrounds), key, cotangents)
 
   return vjp
 
