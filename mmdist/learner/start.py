@@ -9,6 +9,7 @@ from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import asset_paths
 from mmdist.core import seeds
+from mmdist.nerf import field
 from mmdist.nerf import pretrained
 
 # Prefixes of the fields that may differ from those of the pretrained network:
@@ -22,7 +23,7 @@ def load_params(run: schema.RunConfig) -> dict:
   Raises:
     FileNotFoundError, ValueError: no such assets, or of another shape.
   """
-  directory = asset_paths.resolve(run.nerf_assets)
+  directory = _find_assets(run)
   trained, weights, codes = pretrained.load(directory)
   changed = [
     line
@@ -35,6 +36,25 @@ def load_params(run: schema.RunConfig) -> dict:
       f' ({"; ".join(changed)}); give the first values as --config.nerf.FIELD.'
     )
   return start_params(weights, codes, run.learner.start_code, run.seed)
+
+
+def _find_assets(run: schema.RunConfig) -> str:
+  """Returns the directory of the pretrained weights.
+
+  Raises:
+    FileNotFoundError: it is not there; says how such weights are made.
+  """
+  try:
+    return asset_paths.resolve(run.nerf_assets)
+  except FileNotFoundError as error:
+    sizes = [name for name, nerf in field.PRESETS.items() if nerf == run.nerf]
+    preset = sizes[0] if sizes else 'PRESET'
+    raise FileNotFoundError(
+      f'nerf_assets: {error} A run starts from a pretrained NeRF: give '
+      '--config.nerf_assets=DIR, or make one with: python -m'
+      f' launchers.pretrain --config=experiments/pretrain.py:{preset}'
+      ' --data=FOLDER --out=DIR'
+    ) from error
 
 
 def start_params(
