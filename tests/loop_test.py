@@ -130,7 +130,7 @@ def test_renders_approach_what_a_prior_wants(tmp_path):
   assert distance(state.params) < 0.25 * distance(before)
 
 
-def test_every_step_is_reported_with_its_pulls(tmp_path):
+def test_every_step_is_reported_with_its_cotangents(tmp_path):
   run_loop(make_run(3, normal=True), tmp_path, fakes())
   lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]
