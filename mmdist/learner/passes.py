@@ -6,9 +6,6 @@ vjp (vector-Jacobian product) takes dL/d image back through the render to
 dL/d params, without storing anything between the passes.
 """
 
-import functools
-import math
-
 import jax
 import jax.numpy as jnp
 
@@ -17,28 +14,23 @@ from mmdist.learner import chunks as chunks_lib
 from mmdist.learner import device_mesh
 
 
-def make_cast(run: schema.RunConfig, layout: device_mesh.Layout):
-  """Returns jitted (cameras, backgrounds) -> chunks of rays.
+def _cast(cameras, backgrounds, resolution, chunk_size, num_devices):
+  """Casts the rays of a pass; they are rounded before anything reads them.
 
-  A program of its own, before either pass. Cast within a pass, the rays are
-  fused with the render that reads them where there is one device, and are not
-  where there are several, so that pictures differ by up to 1e-5.
+  Without the barrier, XLA fuses the rays with the render where there is one
+  device, and does not where there are several: pictures would differ by 1e-5.
   """
-  sizes = (run.learner.chunk_size, layout.num_devices)
-
-  @jax.jit
-  def cast(cameras, backgrounds) -> chunks_lib.Chunks:
-    return chunks_lib.cast(cameras, backgrounds, run.views.resolution, *sizes)
-
-  return cast
+  chunks = chunks_lib.cast(
+    cameras, backgrounds, resolution, chunk_size, num_devices
+  )
+  return jax.lax.optimization_barrier(chunks)
 
 
 def make_render(
   render_chunk, run: schema.RunConfig, layout: device_mesh.Layout
 ):
-  """Returns (params, cameras, backgrounds, key) -> rgb, normals, acc."""
-  resolution = run.views.resolution
-  cast = make_cast(run, layout)
+  """Returns jitted (params, cameras, backgrounds, key) -> rgb, normals, acc."""
+  resolution, size = run.views.resolution, run.learner.chunk_size
 
   def render_local(replicated, chunks: chunks_lib.Chunks):
     params, key = replicated
@@ -50,28 +42,27 @@ def make_render(
 
     return jax.lax.map(one, chunks)
 
-  @functools.partial(jax.jit, static_argnames='num_views')
-  def render_chunks(params, chunks, key, num_views):
+  @jax.jit
+  def render(params, cameras, backgrounds, key):
+    num_views = len(backgrounds)
+    chunks = _cast(
+      cameras, backgrounds, resolution, size, layout.num_devices
+    )
     images = layout.map_chunks(render_local, sums=False)((params, key), chunks)
     return jax.tree.map(
       lambda image: chunks_lib.join(image, num_views, resolution), images
     )
 
-  def render(params, cameras, backgrounds, key):
-    chunks = cast(cameras, backgrounds)
-    return render_chunks(params, chunks, key, num_views=len(backgrounds))
-
   return render
 
 
 def make_vjp(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
-  """Returns the second pass: it renders again, and differentiates.
+  """Returns the jitted second pass: it renders again, and differentiates.
 
   It maps (params, cameras, backgrounds, key, {channel: [V, H, W, 3]}) to the
   gradient, the norm of each of its leaves, and the parts of the loss.
   """
-  config = run.learner
-  cast = make_cast(run, layout)
+  config, resolution = run.learner, run.views.resolution
 
   def chunk_loss(params, key, chunk, cotangents, num_pixels):
     key = jax.random.fold_in(key, chunk.index)
@@ -87,9 +78,10 @@ def make_vjp(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
     return loss, {'opacity': opacity, 'regularizer': regularizer}
 
   @jax.jit
-  def vjp_of_chunks(params, chunks, key, cotangents):
-    num_pixels = math.prod(cotangents['rgb'].shape[:3])
+  def vjp(params, cameras, backgrounds, key, cotangents):
+    num_pixels = len(backgrounds) * resolution**2
     sizes = (config.chunk_size, layout.num_devices)
+    chunks = _cast(cameras, backgrounds, resolution, *sizes)
     cut = {k: chunks_lib.cut(v, *sizes) for k, v in cotangents.items()}
 
     def local(replicated, sharded):
@@ -106,9 +98,6 @@ def make_vjp(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
     )
     norms = jax.tree.map(lambda leaf: jnp.linalg.norm(leaf.ravel()), gradient)
     return gradient, norms, parts
-
-  def vjp(params, cameras, backgrounds, key, cotangents):
-    return vjp_of_chunks(params, cast(cameras, backgrounds), key, cotangents)
 
   return vjp
 
