@@ -101,6 +101,15 @@ def measure(
   )
 
 
+def can_judge(judge: judge_lib.Judge, asked: Mapping[str, object]) -> bool:
+  """Returns whether the judge has a question for anything that is asked."""
+  return any(
+    str(asked.get(question.name)) in question.values
+    for question in judge.questions
+    if question.name != 'view'
+  )
+
+
 def log_likelihood(
   judge: judge_lib.Judge,
   images: np.ndarray,

@@ -1,4 +1,4 @@
-"""What launchers.evaluate measures only when it is asked to.
+"""What `mmdist evaluate` measures only when it is asked to.
 
 By a CLIP model or by PickScore, from directories the user has, against a
 procedural head that a run should have become, or against the one it edits.
@@ -61,10 +61,10 @@ NOTHING = Asked()
 
 
 def open_asked(options, prompts: Sequence[str], resolution: int) -> Asked:
-  """Opens what the flags name.
+  """Opens what the options name.
 
   Args:
-    options: has evaluate's flags.
+    options: `run_evaluation.Options`.
     prompts: what the runs were made from.
     resolution: H = W of the pictures that are compared with the truth.
 
@@ -116,6 +116,7 @@ def measure(
   avatar: opening.Avatar,
   params: Any,
   prompt: str,
+  attributes: Mapping[str, object],
   shown: Mapping[str, np.ndarray],
 ) -> dict[str, object]:
   """Returns what was asked about one run, by name.
@@ -126,6 +127,7 @@ def measure(
     avatar: the run.
     params: of the head that is measured.
     prompt: what it should show.
+    attributes: what its prompt or concepts ask of the head.
     shown: its pictures from the judging views, over the judging background.
   """
   row: dict[str, object] = {}
@@ -146,7 +148,11 @@ def measure(
     row |= truth_lib.compare(shown, asked.truth)
   if asked.subject:
     row |= known_heads.identity(
-      judge, agreement.judging_views(), shown['rgb'], asked.subject, prompt
+      judge,
+      agreement.judging_views(),
+      shown['rgb'],
+      asked.subject,
+      attributes,
     )
   return row
 

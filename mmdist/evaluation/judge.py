@@ -1,7 +1,7 @@
 """The judge: a small classifier that says what a picture of a head shows.
 
 Owns the network, its files and its probabilities. Trained on renders of
-procedural heads that no prior has seen (`launchers/train_judge.py`); how its
+procedural heads that no prior has seen (`mmdist train_judge`); how its
 answers become a score is `mmdist.evaluation.agreement`.
 """
 
@@ -154,7 +154,7 @@ def load(directory: str | os.PathLike) -> Judge:
     if not (directory / name).is_file():
       raise FileNotFoundError(
         f'{directory / name} is missing; train a judge with '
-        '`python -m launchers.train_judge`.'
+        '`mmdist train_judge`.'
       )
   try:
     content = json.loads((directory / 'judge.json').read_text('utf-8'))
@@ -175,6 +175,6 @@ def load(directory: str | os.PathLike) -> Judge:
     line = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise ValueError(
       f'the judge in {directory} is corrupt ({line}); train it again with '
-      '`python -m launchers.train_judge`.'
+      '`mmdist train_judge`.'
     ) from error
   return judge

@@ -74,7 +74,7 @@ def load(
     if not (directory / name).is_file():
       raise FileNotFoundError(
         f'{directory} has no {name}, so it is no pretrained NeRF; '
-        'launchers/pretrain.py makes one.'
+        '`mmdist pretrain` makes one.'
       )
   config = _read_config(directory / CONFIG_NAME)
   tensors = _read_tensors(directory / PARAMS_NAME)

@@ -18,7 +18,7 @@ def read(options, size: int, prompt: str) -> tuple[np.ndarray, tuple[str, ...]]:
   """Returns [N, H, H, 4] uint8 pictures and their N prompts.
 
   Args:
-    options: `personalize.Options`.
+    options: `personalization.Options`.
     size: H.
     prompt: of every picture.
 

@@ -1,4 +1,4 @@
-"""The training behind `launchers.personalize`: steps, samples, checkpoints."""
+"""One personalisation: steps, samples, checkpoints and the final report."""
 
 import csv
 import hashlib
@@ -16,6 +16,7 @@ import tqdm
 
 from mmdist.core import atomic
 from mmdist.data import concept_images
+from mmdist.data import sheets
 from mmdist.priors import adapters
 from mmdist.priors import digest
 from mmdist.priors import families
@@ -24,7 +25,6 @@ from mmdist.priors import prior as priors
 from mmdist.priors import sample
 from mmdist.priors.training import dreambooth
 from mmdist.results import report as report_lib
-from mmdist.results import sheets
 from mmdist.run import device_setup
 from mmdist.run import reporting
 

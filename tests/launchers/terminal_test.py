@@ -6,7 +6,9 @@ import sys
 import pytest
 
 from launchers import terminal
+from launchers import view
 from mmdist.distribution import faults
+from mmdist.results import remake
 
 
 def raising(error: BaseException):
@@ -122,11 +124,12 @@ def test_a_launcher_ends_with_its_exit_code(tmp_path):
   launcher = tmp_path / 'launch.py'
   launcher.write_text(
     'from launchers import config_flag, terminal\n'
-    "C = config_flag.define_config('experiment.py')\n"
-    'terminal.run(lambda argv: print(config_flag.load(C).seed))\n'
+    "config = config_flag.Config('experiment.py')\n"
+    'main = lambda config: print(config.seed)\n'
+    'terminal.Command(main, config=config).run()\n'
   )
   (tmp_path / 'experiment.py').write_text(
-    'from mmdist.core import config\nget_config = config.RunConfig\n'
+    'from mmdist.config import schema\nget_config = schema.RunConfig\n'
   )
 
   def launch(*words):
@@ -149,10 +152,36 @@ def test_a_warning_is_a_line_and_not_one_about_our_code():
   program = (
     'import warnings\n'
     'from launchers import terminal\n'
-    "terminal.run(lambda argv: warnings.warn('mind\\nthe gap'), ['x'])\n"
+    "main = lambda: warnings.warn('mind\\nthe gap')\n"
+    "terminal.Command(main).run(['x'])\n"
   )
   result = subprocess.run(
     [sys.executable, '-c', program], capture_output=True, text=True, check=True
   )
   assert result.stderr.splitlines()[-1] == 'warning: mind the gap'
   assert 'UserWarning' not in result.stderr
+
+
+def test_help_is_the_docstring_and_the_flags_and_no_failure(capsys):
+  command = terminal.Command(view.main, remake.Options, words='RUN')
+  for words in (['--help'], ['mesh', 'runs/a', '-help'], ['--helpfull']):
+    with pytest.raises(SystemExit) as exit_:
+      command.run(['view', *words])
+    assert not exit_.value.code
+    said = capsys.readouterr().out
+    assert said.startswith("Makes a run's pictures or its mesh again")
+    assert '--resolution' in said and '--[no]debug' in said
+
+
+def test_main_gets_plain_values():
+  called = []
+
+  def main(options, words):
+    called.append((options, words))
+
+  command = terminal.Command(main, remake.Options, words='RUN')
+  with pytest.raises(SystemExit) as exit_:
+    command.run(['view', 'mesh', '--resolution=16', 'runs/a', '--quality'])
+  assert not exit_.value.code
+  expected = remake.Options(resolution=16, quality=True)
+  assert called == [(expected, ['mesh', 'runs/a'])]

@@ -46,8 +46,8 @@ class Training:
     save_every_s: seconds between checkpoints.
   """
 
-  num_images: int = 1_200_000
-  learning_rate: float = 5e-4
+  num_images: int
+  learning_rate: float
   warmup_steps: int = 200
   decay_share: float = 0.3
   ema: float = 0.998

@@ -1,1 +1,0 @@
-"""`mmdist.personalize`: photos become a prior of your own."""
