@@ -3,10 +3,10 @@
 A personal colour prior knows one subject under its identifier token; it pulls
 together with the normal prior. Make it first, then optimise:
 
-  python -m launchers.personalize --kind=photos --images=PHOTOS \\
+  mmdist personalize --kind=photos --images=PHOTOS \\
     --prompt='a [v] portrait of a man' --class_prompt='a portrait of a man' \\
     --out=runs/personal
-  python -m launchers.optimize --config=experiments/edit.py \\
+  mmdist optimize --config=edit \\
     --config.prompt='a portrait of a man with green skin' --workdir=runs/edit
 
 Presets:
@@ -14,7 +14,7 @@ Presets:
   blend     the generic prior pulls too, half as much, towards what the
             sentence means in general (the paper's "Grinch", A.5)
   normal    a normal prior of your own as well: runs/personal_normal, from
-            launchers.personalize --kind=normal
+            mmdist personalize --kind=normal
 """
 
 from mmdist.config import schema

@@ -3,7 +3,7 @@
 The generic colour prior and the normal prior look at the same views, and the
 mean head of the pretrained NeRF is pulled until both are pleased.
 
-  python -m launchers.optimize --config=experiments/generate.py \\
+  mmdist optimize --config=generate \\
     --config.prompt='a portrait of a happy man with green skin and a red hat' \\
     --workdir=runs/green
 

@@ -1,8 +1,8 @@
 """Several concepts with signed weights (MagicMirror, section 3.3).
 
-  python -m launchers.optimize --config=experiments/mix.py:happy_sad \\
+  mmdist optimize --config=mix:happy_sad \\
     --workdir=runs/happy_sad
-  python -m launchers.optimize --config=experiments/mix.py:joker_minus_green \\
+  mmdist optimize --config=mix:joker_minus_green \\
     --workdir=runs/joker
 
 Presets:

@@ -1,6 +1,6 @@
 """Every part once, as small as it gets: for trying a machine.
 
-  python -m launchers.optimize --config=experiments/smoke.py \\
+  mmdist optimize --config=smoke \\
     --workdir=runs/smoke
 
 Nothing is learned in two steps; expect the mean head in every result.
