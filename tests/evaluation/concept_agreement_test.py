@@ -106,7 +106,7 @@ def test_the_heaviest_concept_decides_where_they_disagree():
 def test_a_concept_that_the_judge_knows_nothing_of_does_not_count():
   verdict = measure(judged(('a hat', 1.0), ('a portrait of a man', 5.0)))
   assert verdict.overall == 1.0
-  assert verdict.per_concept[1]['agreement'] is None
+  assert verdict.per_concept[0]['agreement'] is None
 
 
 def test_nothing_that_can_be_judged_is_refused():
