@@ -21,15 +21,16 @@ IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/installed
 PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help venv demo test test-fast chaos guards lint format clean
+.PHONY: help venv demo wheel wheel-check test test-fast chaos guards lint \
+  format clean
 
 help: ## Lists the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' \
 	  $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## Makes .venv with everything installed.
 
-$(STAMP): setup.cfg pyproject.toml constraints.txt
+$(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "mmdist needs Python 3.11 or newer and '$(PYTHON)' is" \
 	    "$$($(PYTHON) -V 2>&1 || echo not one); name another with make PYTHON=python3.11" >&2; \
@@ -42,7 +43,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 demo: venv ## Makes a head of PROMPT='...' in DEMO_DIR; DEMO_STEPS=N shortens it.
-	@$(IN_VENV) -m launchers.optimize --config=experiments/generate.py \
+	@$(VENV)/bin/mmdist optimize --config=generate \
 	  --config.prompt="$$PROMPT" --workdir='$(DEMO_DIR)' \
 	  $(if $(DEMO_STEPS),--config.num_steps=$(DEMO_STEPS))
 	@printf '%-7s %s\n' \
@@ -50,6 +51,16 @@ demo: venv ## Makes a head of PROMPT='...' in DEMO_DIR; DEMO_STEPS=N shortens it
 	  mesh '$(DEMO_DIR)/mesh.glb' \
 	  report '$(DEMO_DIR)/report.html'
 demo: export PROMPT := $(PROMPT)
+
+wheel: venv ## Builds the wheel into dist/.
+	@# What an earlier build left in build/ would be packed again.
+	@rm -rf build dist/mmdist-*.whl
+	@$(IN_VENV) -m pip wheel . --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --wheel-dir dist
+	@ls dist/mmdist-*.whl
+
+wheel-check: wheel ## Runs the wheel alone, in an empty folder.
+	@.ci/wheel_check $(IN_VENV) dist/mmdist-*.whl
 
 test: venv ## Runs every test; fails under 90 % coverage of mmdist/.
 	@$(IN_VENV) -m pytest --cov=mmdist --cov-report=term:skip-covered \

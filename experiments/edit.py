@@ -3,10 +3,10 @@
 A personal colour prior knows one subject under its identifier token; it works
 together with the normal prior. Make it first, then optimise:
 
-  python -m launchers.personalize --kind=photos --images=PHOTOS \\
+  mmdist personalize --kind=photos --images=PHOTOS \\
     --prompt='a [v] portrait of a man' --class_prompt='a portrait of a man' \\
     --out=runs/personal
-  python -m launchers.optimize --config=experiments/edit.py \\
+  mmdist optimize --config=edit \\
     --config.prompt='a portrait of a man with green skin' --workdir=runs/edit
 
 2 and 7 minutes on two cores of a 2026 server CPU. docs/results.md has the
@@ -17,10 +17,10 @@ Presets:
   blend     the generic prior takes part too, half as much, towards what the
             sentence means in general (the paper's "Grinch", A.5)
   normal    a normal prior of your own as well: runs/personal_normal, from
-            launchers.personalize --kind=normal
+            mmdist personalize --kind=normal
 
 The settings of the paper, which were not run here. They need a NeRF of the
-paper's size, which `launchers.pretrain --config=experiments/pretrain.py:preface
+paper's size, which `mmdist pretrain --config=pretrain:preface
 --data=FOLDER --out=runs/preface` makes from pictures of people, and large
 priors that were personalised. Guidance may be 10 to 25.
 

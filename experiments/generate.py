@@ -3,7 +3,7 @@
 The generic colour prior and the normal prior look at the same views, and the
 mean head of the pretrained NeRF changes until both are pleased.
 
-  python -m launchers.optimize --config=experiments/generate.py \\
+  mmdist optimize --config=generate \\
     --config.prompt='a portrait of a happy man with green skin and a red hat' \\
     --workdir=runs/green
 
@@ -16,11 +16,11 @@ Presets:
               finds rougher surfaces
 
 The settings of the paper, which were not run here. They need a NeRF of the
-paper's size, which `launchers.pretrain --config=experiments/pretrain.py:preface
+paper's size, which `mmdist pretrain --config=pretrain:preface
 --data=FOLDER --out=runs/preface` makes from pictures of people, and large
 priors, given as --config.priors.generic.directory and .normal.directory:
 
-  python -m launchers.optimize --config=experiments/generate.py:paper \\
+  mmdist optimize --config=generate:paper \\
     --config.priors.generic.directory=DIR \\
     --config.priors.normal.directory=DIR --workdir=runs/paper
 

@@ -1,8 +1,8 @@
 """Several concepts with signed weights (MagicMirror, section 3.3).
 
-  python -m launchers.optimize --config=experiments/mix.py:happy_sad \\
+  mmdist optimize --config=mix:happy_sad \\
     --workdir=runs/happy_sad
-  python -m launchers.optimize --config=experiments/mix.py:joker_minus_green \\
+  mmdist optimize --config=mix:joker_minus_green \\
     --workdir=runs/joker
 
 Presets:
@@ -16,6 +16,7 @@ Other weights, here or for concepts of your own:
 """
 
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.core import names
 
 # Weights on a channel must add up to more than 0, or the objective has no fixed
@@ -35,7 +36,7 @@ PRESETS = {
 
 def get_config(preset: str = 'happy_sad') -> schema.RunConfig:
   if preset not in PRESETS:
-    raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
+    raise errors.UserError(names.unknown('preset', preset, PRESETS, 'Presets'))
   run = schema.RunConfig()
   run.concepts = [
     schema.ConceptConfig(text, weight) for text, weight in PRESETS[preset]

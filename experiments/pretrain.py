@@ -1,6 +1,6 @@
 """The conditional NeRF of the embedded default (docs/method.md, section 3).
 
-  python -m launchers.pretrain --config=experiments/pretrain.py --out=runs/nerf
+  mmdist pretrain --config=pretrain --out=runs/nerf
 
 With --data=FOLDER it learns from pictures instead, of the kind that
 `mmdist/data/multiview.py` describes; their number and size are then the

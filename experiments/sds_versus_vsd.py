@@ -5,10 +5,10 @@ This is an ablation of the paper (docs/method.md, section 7).
 Run each preset with the same prompt and seed, then compare:
 
   for p in vsd sds20 sds100; do
-    python -m launchers.optimize --config=experiments/sds_versus_vsd.py:$p \\
+    mmdist optimize --config=sds_versus_vsd:$p \\
       --workdir=runs/$p
   done
-  python -m launchers.evaluate runs/vsd runs/sds20 runs/sds100
+  mmdist evaluate runs/vsd runs/sds20 runs/sds100
 
 Presets:
   vsd      a LoRA proxy per prior; small guidance is enough
@@ -17,6 +17,7 @@ Presets:
 """
 
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.core import names
 
 # Preset -> objective and guidance scale; None keeps the prior's own.
@@ -29,7 +30,7 @@ PRESETS = {
 
 def get_config(preset: str = 'vsd') -> schema.RunConfig:
   if preset not in PRESETS:
-    raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
+    raise errors.UserError(names.unknown('preset', preset, PRESETS, 'Presets'))
   objective, guidance_scale = PRESETS[preset]
   run = schema.RunConfig()
   for prior in run.priors.values():

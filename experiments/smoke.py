@@ -1,12 +1,13 @@
 """Every part once, as small as it gets: for trying a machine.
 
-  python -m launchers.optimize --config=experiments/smoke.py \\
+  mmdist optimize --config=smoke \\
     --workdir=runs/smoke
 
 Nothing is learned in two steps; expect the mean head in every result.
 """
 
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.core import names
 
 PRESETS = ('default',)
@@ -14,7 +15,7 @@ PRESETS = ('default',)
 
 def get_config(preset: str = 'default') -> schema.RunConfig:
   if preset not in PRESETS:
-    raise ValueError(names.unknown('preset', preset, PRESETS, 'Presets'))
+    raise errors.UserError(names.unknown('preset', preset, PRESETS, 'Presets'))
   run = schema.RunConfig(num_steps=2)
   run.views.num_views = 1
   run.views.resolution = 16

@@ -1,6 +1,6 @@
 """Groups of runs whose numbers belong in one table.
 
-  python -m launchers.sweep --study=held_out --out=runs/held_out
+  mmdist sweep --study=held_out --out=runs/held_out
 
 Studies:
   held_out      12 sentences with combinations of attributes that no prior was
@@ -11,12 +11,10 @@ Studies:
   mixes         the presets of `mix.py`
 """
 
-from collections.abc import Mapping
-import dataclasses
-
-from experiments import mix
-from experiments import sds_versus_vsd
+from mmdist.config import experiments
+from mmdist.core import errors
 from mmdist.core import names
+from mmdist.sweeps import processes
 
 HELD_OUT_PROMPTS = (
   'a portrait of a happy man with green skin and a red hat',
@@ -48,27 +46,9 @@ GEOMETRY_PROMPTS = (
 SEEDS = (0, 1)
 
 
-@dataclasses.dataclass(frozen=True)
-class StudyRun:
-  """One run of a study.
-
-  Attributes:
-    name: of its folder.
-    experiment: as --config takes it.
-    overrides: field of the configuration -> value.
-  """
-
-  name: str
-  experiment: str = 'experiments/generate.py'
-  overrides: Mapping[str, object] = dataclasses.field(default_factory=dict)
-
-  def __post_init__(self):
-    names.check_file_name('a run of a study', self.name)
-
-
-def _sentences(prefix, prompts, experiment='experiments/generate.py'):
+def _sentences(prefix, prompts, experiment='generate'):
   return tuple(
-    StudyRun(
+    processes.StudyRun(
       f'{prefix}-{number}-seed{seed}',
       experiment,
       {'prompt': prompt, 'seed': seed},
@@ -78,28 +58,30 @@ def _sentences(prefix, prompts, experiment='experiments/generate.py'):
   )
 
 
-def _presets(path, presets):
-  return tuple(StudyRun(preset, f'{path}:{preset}') for preset in presets)
+def _presets(experiment):
+  """Returns a run per preset of an experiment that lies beside this file."""
+  return tuple(
+    processes.StudyRun(preset, f'{experiment}:{preset}')
+    for preset in experiments.load_module(experiment)['PRESETS']
+  )
 
 
 STUDIES = {
   'held_out': _sentences('held-out', HELD_OUT_PROMPTS),
   'expressions': _sentences('expression', EXPRESSION_PROMPTS),
-  'proxies': _presets('experiments/sds_versus_vsd.py', sds_versus_vsd.PRESETS),
+  'proxies': _presets('sds_versus_vsd'),
   'normals': _sentences('with', GEOMETRY_PROMPTS)
-  + _sentences(
-    'without', GEOMETRY_PROMPTS, 'experiments/generate.py:no_normal'
-  ),
-  'mixes': _presets('experiments/mix.py', mix.PRESETS),
+  + _sentences('without', GEOMETRY_PROMPTS, 'generate:no_normal'),
+  'mixes': _presets('mix'),
 }
 
 
-def get_study(name: str) -> tuple[StudyRun, ...]:
+def get_study(name: str) -> tuple[processes.StudyRun, ...]:
   """Returns the runs of a study.
 
   Raises:
-    ValueError: there is no such study; names the nearest.
+    UserError: there is no such study; names the nearest.
   """
   if name not in STUDIES:
-    raise ValueError(names.unknown('study', name, STUDIES, 'Studies'))
+    raise errors.UserError(names.unknown('study', name, STUDIES, 'Studies'))
   return STUDIES[name]

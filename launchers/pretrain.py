@@ -1,11 +1,11 @@
 """Pretrains the conditional NeRF on many photographed heads.
 
-  python -m launchers.pretrain --config=experiments/pretrain.py --out=runs/nerf
+  mmdist pretrain --config=pretrain --out=runs/nerf
 
 The same command goes on from the last checkpoint. `--out` becomes a directory
 that `--config.nerf_assets` of an optimisation takes.
 
-  python -m launchers.pretrain --data=DIR --out=runs/nerf \\
+  mmdist pretrain --data=DIR --out=runs/nerf \\
     --config.num_unseen_subjects=0
 
 learns from pictures instead: a folder per subject in nerfstudio's or Blender's
@@ -13,227 +13,29 @@ layout, in the world that `mmdist/data/multiview.py` describes. Row i of the
 codes is line i of `subjects.txt` in `--out`.
 """
 
-from collections.abc import Sequence
 import json
-import os
-import pathlib
-import sys
-import time
 
-from absl import flags
-import jax
-import numpy as np
-
-from launchers import config_flag
-from launchers import terminal
 from mmdist.config import serialization
-from mmdist.core import atomic
-from mmdist.data import multiview
-from mmdist.data import pixel_stream
-from mmdist.heads import subjects
 from mmdist.learner import pretrain
-from mmdist.learner import pretrain_checkpoint
-from mmdist.nerf import field
-from mmdist.nerf import pretrained
-from mmdist.run import device_setup
+from mmdist.training import pretraining
 
-_CONFIG = config_flag.define_config(
-  'experiments/pretrain.py', kind=pretrain.PretrainConfig
-)
-_OUT = flags.DEFINE_string('out', None, 'Directory to make.', required=True)
-_DATA = flags.DEFINE_string(
-  'data',
-  None,
-  'Folder of subjects with a transforms.json (nerfstudio) or '
-  'transforms_train.json (Blender) each; procedural heads if none.',
-)
-_LOG_EVERY = 100
-_NUM_MEASURED = 64  # Held-out pictures at the end,
-_NUM_GLANCES = 4  # and at every checkpoint.
-_CHECKPOINT_NAME = 'training.safetensors'
+from . import config_flag
+from . import terminal
 
 
-def main(_: Sequence[str]) -> None:
-  config = _CONFIG.value
-  device_setup.set_up_jax(len(os.sched_getaffinity(0)))
+def main(config: pretrain.PretrainConfig, options: pretraining.Options) -> None:
+  """Prints the configuration, how it goes, and what was measured."""
   print(json.dumps(serialization.to_dict(config), indent=2))
-  run(config, pathlib.Path(_OUT.value), _DATA.value)
+  print(pretraining.pretrain(config, options, terminal.say))
 
 
-def run(
-  config: pretrain.PretrainConfig, out: pathlib.Path, data: str | None
-) -> dict[str, float]:
-  """Trains, or goes on training, then measures; returns what it measured."""
-  known, unseen = split(load_set(config, data), config.num_unseen_subjects)
-  representation = field.conditional_nerf(config.nerf)
-  state = train(config, representation, known, out)
-  results = measure(config, representation, state.params, known, unseen)
-  atomic.write_text(out / 'results.json', json.dumps(results, indent=2) + '\n')
-  print(results)
-  return results
-
-
-def load_set(
-  config: pretrain.PretrainConfig, data: str | None
-) -> multiview.MultiviewSet:
-  """Reads the pictures, or takes them of procedural heads."""
-  if data:
-    pictures = multiview.read_transforms(data)
-    for line in multiview.find_oddities(pictures):
-      print(f'warning: {line}', file=sys.stderr)
-    print(describe(pictures), flush=True)
-    return pictures
-  return subjects.multiview_set(
-    config.seed, config.num_subjects, config.num_cameras, config.resolution
-  )
-
-
-def describe(pictures: multiview.MultiviewSet) -> str:
-  """Returns a line about what was read."""
-  lenses = 'ideal' if pictures.lenses is None else 'their own'
-  return (
-    f'{pictures.num_subjects} subject(s); pictures of {pictures.resolution} x '
-    f'{pictures.height}, {pictures.is_trained().sum()} to train on and '
-    f'{pictures.is_held_out().sum()} held out; {lenses} lenses'
-  )
-
-
-def split(
-  pictures: multiview.MultiviewSet, num_unseen: int
-) -> tuple[multiview.MultiviewSet, multiview.MultiviewSet]:
-  """Returns the subjects to train on, and the last ones, kept aside."""
-  num_known = pictures.num_subjects - num_unseen
-  if num_known < 1:
-    raise ValueError(
-      f'num_unseen_subjects={num_unseen} of {pictures.num_subjects} subjects '
-      'leave none to train on; give --config.num_unseen_subjects=0, or more '
-      'subjects.'
-    )
-  return (
-    pictures.take(slice(0, num_known)),
-    pictures.take(slice(num_known, None)),
-  )
-
-
-def make_stream(
-  config: pretrain.PretrainConfig, pictures: multiview.MultiviewSet
-) -> pixel_stream.PixelStream:
-  """Returns the batches of a set, without its held-out pictures."""
-  return pixel_stream.PixelStream(
-    pictures,
-    config.batch_size,
-    config.seed,
-    config.background,
-    pictures.is_trained(),
-  )
-
-
-def train(config, representation, known, out) -> pretrain.PretrainState:
-  """Runs the steps that are left, with a checkpoint every so many."""
-  stream = make_stream(config, known)
-  pretraining = pretrain.make_pretraining(representation, config)
-  state = pretraining.init(known.num_subjects)
-  checkpoint = out / _CHECKPOINT_NAME
-  out.mkdir(parents=True, exist_ok=True)
-  if checkpoint.is_file():
-    state, stream_state = pretrain_checkpoint.load(checkpoint, state, config)
-    stream.set_state(stream_state)
-    print(f'goes on from step {int(state.step)}')
-  if known.names:
-    atomic.write_text(out / 'subjects.txt', '\n'.join(known.names) + '\n')
-  meter = Meter(config.batch_size)
-  for step in range(int(state.step) + 1, config.num_steps + 1):
-    state, metrics = pretraining.step(state, next(stream))
-    meter.add(metrics)
-    if step % _LOG_EVERY == 0 or step == config.num_steps:
-      print(f'step {step} {meter.read()}', flush=True)
-    if step % config.checkpoint_every == 0 or step == config.num_steps:
-      pretrain_checkpoint.save(checkpoint, state, stream.get_state(), config)
-      pretrained.save(out, config.nerf, *networks_and_codes(state.params))
-      psnr = held_out_psnr(
-        representation, state.params, state.params['codes'], known, _NUM_GLANCES
-      )
-      print(f'step {step} held-out psnr {psnr:.2f} dB', flush=True)
-  return state
-
-
-def networks_and_codes(params):
-  """Splits trained parameters as `assets.save` wants them."""
-  networks = {name: params[name] for name in params if name != 'codes'}
-  return jax.device_get((networks, params['codes']))
-
-
-def measure(config, representation, params, known, unseen) -> dict[str, float]:
-  """Returns PSNRs on held-out cameras, in decibels."""
-  results = {
-    'held_out_psnr': held_out_psnr(
-      representation, params, params['codes'], known
-    )
-  }
-  if unseen.num_subjects:
-    codes = pretrain.fit_codes(
-      representation,
-      config,
-      params,
-      unseen.num_subjects,
-      make_stream(config, unseen),
-    )
-    results['unseen_psnr'] = held_out_psnr(
-      representation, params, codes, unseen
-    )
-  return results
-
-
-def held_out_psnr(
-  representation, params, codes, pictures, limit: int = _NUM_MEASURED
-) -> float:
-  """Mean over held-out pictures, at most `limit`, of all subjects alike."""
-  all_held_out = np.argwhere(pictures.is_held_out())
-  chosen = all_held_out[
-    np.unique(np.linspace(0, len(all_held_out) - 1, limit).astype(int))
-  ]
-  psnr = pretrain.held_out_psnr(
-    representation,
-    params,
-    np.asarray(codes)[chosen[:, 0]],
-    (
-      pixel_stream.read_picture(
-        pictures, subject, camera, pretrain.EVALUATION_BACKGROUND
-      )
-      for subject, camera in chosen
-    ),
-  )
-  return float(psnr.mean())
-
-
-class Meter:
-  """Averages metrics between two looks at them, and counts rays."""
-
-  def __init__(self, batch_size: int):
-    self._batch_size = batch_size
-    self._clear()
-
-  def _clear(self):
-    self._sums, self._count, self._started = {}, 0, time.monotonic()
-
-  def add(self, metrics) -> None:
-    for name, value in metrics.items():
-      self._sums[name] = self._sums.get(name, 0.0) + float(value)
-    self._count += 1
-
-  def read(self) -> str:
-    """Returns one line and starts anew."""
-    means = {name: value / self._count for name, value in self._sums.items()}
-    speed = self._count * self._batch_size
-    speed /= max(time.monotonic() - self._started, 1e-6)
-    psnr = -10 * np.log10(means['mse'])
-    self._clear()
-    return (
-      f'psnr {psnr:.2f} dB loss {means["loss"]:.5f} interlevel '
-      f'{means["interlevel"]:.5f} opacity {means["opacity_error"]:.5f} '
-      f'{speed:.0f} rays/s'
-    )
-
+COMMAND = terminal.Command(
+  main,
+  pretraining.Options,
+  config=config_flag.Config(
+    'pretrain', pretrain.PretrainConfig, check=lambda config: None
+  ),
+)
 
 if __name__ == '__main__':
-  terminal.run(main)
+  COMMAND.run()

@@ -1,55 +1,75 @@
-"""What runs every launcher's `main`: flags, one-line errors, exit codes."""
+"""What runs every command: flags, help, one-line errors, exit codes."""
 
 from collections.abc import Callable
-import errno
+import contextlib
+import dataclasses
+import faulthandler
+import functools
+import io
 import sys
 import traceback
 import warnings
 
-from absl import app
 from absl import flags
 from absl import logging
 
-from launchers import config_flag
-from mmdist.core import full_disk
-from mmdist.distribution import faults
-from mmdist.objectives import score_requests
+from . import command_line
+from . import config_flag
+from . import error_lines
 
-flags.disclaim_key_flags()
-
-# What a person can do something about. Anything else is our mistake, and the
-# traceback is what we need to see.
-EXPECTED = (
-  ValueError,
-  FileNotFoundError,
-  FileExistsError,
-  NotADirectoryError,
-  IsADirectoryError,
-  PermissionError,
-  FloatingPointError,
-  faults.DistributionError,
-  score_requests.NonFiniteAnswer,
-)
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
 
-_DEBUG = flags.DEFINE_bool('debug', False, 'Show the traceback of any error.')
+# What the library reports meanwhile is printed with this.
+say = functools.partial(print, flush=True)
 
 
-def run(main: Callable, argv: list[str] | None = None) -> None:
-  """Parses the flags, runs `main(arguments)` and exits.
+@dataclasses.dataclass(frozen=True)
+class Command:
+  """A launcher as a value: nothing is parsed before it is run.
 
-  Exit codes: 0, 1 for an error (one line on stderr, or with --debug the
-  traceback), 130 after Ctrl-C.
-
-  Args:
-    main: gets what is left of the command line, the program's name first.
-    argv: sys.argv if None.
+  Attributes:
+    main: called with the configuration, the options and the list of words,
+      each only if the command has it. Its module's docstring is the help.
+    options: dataclass of the flags; see `option_flags`.
+    config: what --config may be, for a command that has it.
+    words: which words that are no flags it takes; see `command_line.parse`.
   """
-  argv = sys.argv if argv is None else argv
+
+  main: Callable[..., None]
+  options: type | None = None
+  config: config_flag.Config | None = None
+  words: str = ''
+
+  def run(self, argv: list[str] | None = None) -> None:
+    """Parses the flags, calls `main` and exits.
+
+    Exit codes: 0, 1 for an error (one line on stderr, or with --debug the
+    traceback), 130 after Ctrl-C.
+
+    Args:
+      argv: sys.argv if None.
+    """
+    argv = sys.argv if argv is None else argv
+    _set_up_logging()
+    with contextlib.suppress(io.UnsupportedOperation):  # Of a notebook.
+      faulthandler.enable()
+    warnings.showwarning = _show_warning
+    sys.exit(call(lambda: self._run(argv), argv))
+
+  def _run(self, argv: list[str]) -> None:
+    if command_line.asks_for_help(argv):
+      about = sys.modules[self.main.__module__].__doc__ or ''
+      print(command_line.format_help(about, self.options, self.config))
+      return
+    self.main(*command_line.parse(argv, self.options, self.config, self.words))
+
+
+def _set_up_logging() -> None:
   # Orbax tells a dozen lines per checkpoint, across the progress bar.
   logging.set_verbosity(logging.WARNING)
-  warnings.showwarning = _show_warning
-  sys.exit(call(lambda: app.run(main, argv, config_flag.parse_flags), argv))
+  logging.use_absl_handler()
+  # Else the first line of a log is one about absl's own flags.
+  flags.FLAGS.mark_as_parsed()
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
@@ -63,13 +83,12 @@ def call(function: Callable, argv: list[str]) -> int | str | None:
   try:
     function()
   except SystemExit as exit_:
-    # absl leaves --help with 1, which a shell takes for a failure.
-    return 0 if config_flag.asks_for_help(argv) else exit_.code
+    return 0 if command_line.asks_for_help(argv) else exit_.code
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
     return INTERRUPTED
   except Exception as error:
-    line = explain(error)
+    line = error_lines.explain(error)
     if line is None:
       raise
     if '--debug' in argv:
@@ -77,32 +96,3 @@ def call(function: Callable, argv: list[str]) -> int | str | None:
     print(line, file=sys.stderr)
     return 1
   return 0
-
-
-def explain(error: Exception) -> str | None:
-  """Returns the line for a person; None if the error is our mistake."""
-  if isinstance(error, OSError) and _says_more(error):
-    return one_line(error)
-  if full_disk.is_meant(error):
-    return (
-      f'{one_line(error)}: the disk is full. What was saved before is sound, '
-      'the last checkpoint too; free some space and give the same command '
-      'again, which goes on from there.'
-    )
-  if isinstance(error, OSError) and error.errno == errno.EROFS:
-    return f'{one_line(error)}; make it writable, or give another folder.'
-  return one_line(error) if isinstance(error, EXPECTED) else None
-
-
-def _says_more(error: OSError) -> bool:
-  """Returns whether an error explains itself, as those of checkpointing do."""
-  if isinstance(error, EXPECTED):
-    return True
-  return (
-    error.errno in full_disk.ERRNOS and error.strerror not in full_disk.TEXTS
-  )
-
-
-def one_line(error: BaseException) -> str:
-  """Returns the error as a line; an OSError says which file, too."""
-  return 'error: ' + (' '.join(str(error).split()) or type(error).__name__)

@@ -26,6 +26,8 @@ LIBRARY_HOMES = {
   'orbax': ('mmdist/run/checkpointing.py', 'mmdist/run/checkpoint_files.py'),
   'optax': ('mmdist/learner/',),
   'absl': ('launchers/',),
+  'ml_collections': ('launchers/',),
+  'viser': ('mmdist/results/live_server.py',),
 }
 
 CORE = {'messages', 'config', 'arrays'}  # mmdist/core/ and mmdist/config/.
@@ -46,11 +48,13 @@ ALLOWED_ARROWS = {
   'learner': CORE | {'cameras', 'nerf'},
   'run': LEARNING | {'priors'},
   'loop': LEARNING | {'run'},
-  'results': CORE | {'cameras', 'nerf', 'objectives'},
-  'evaluation': CORE | {'cameras', 'nerf', 'heads', 'priors', 'run'},
+  'results': CORE | {'cameras', 'nerf', 'objectives', 'run'},
+  'evaluation': CORE
+  | {'cameras', 'data', 'nerf', 'heads', 'objectives', 'priors', 'run'},
   'training': LEARNING
   | {'data', 'heads', 'priors', 'prior_training', 'results', 'evaluation'}
   | {'run'},
+  'sweeps': {'messages', 'config', 'evaluation'},
 }
 
 
@@ -88,7 +92,9 @@ def imported_names(path: str) -> set[str]:
     if isinstance(node, ast.Import):
       names |= {alias.name for alias in node.names}
     elif isinstance(node, ast.ImportFrom):
-      names |= {f'{node.module}.{alias.name}' for alias in node.names}
+      parts = path.split('/')[: -node.level] if node.level else []
+      origin = '.'.join([*parts, *filter(None, [node.module])])
+      names |= {f'{origin}.{alias.name}' for alias in node.names}
   return names
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmdist.core import arrays
+from mmdist.core import errors
 
 # A ball around the world's origin that holds head, hat and shoulders.
 SCENE_RADIUS = 1.4
@@ -58,7 +59,7 @@ def look_at(azimuth, elevation, distance, target, tan_half_fov) -> Camera:
     )
   )
   if np.any(np.abs(elevation) >= np.pi / 2):
-    raise ValueError(
+    raise errors.UserError(
       'elevation must lie within (-pi/2, pi/2) radians, where "up" is defined;'
       f' got {elevation.flat[np.argmax(np.abs(elevation))]:.3f}.'
     )

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from mmdist.cameras import camera as camera_lib
+from mmdist.core import errors
 from mmdist.core import names
 from mmdist.core import seeds
 
@@ -212,7 +213,7 @@ def draw(
     emphasis: as for `cumulative_odds`; by default every view is as likely.
 
   Raises:
-    ValueError: a word of `emphasis` names no view, or nothing can be drawn.
+    UserError: a word of `emphasis` names no view, or nothing can be drawn.
   """
   words = bank().words
   if not emphasis:
@@ -231,13 +232,13 @@ def cumulative_odds(
     emphasis: view word -> how much likelier than a view that is not named.
 
   Raises:
-    ValueError: a word of `emphasis` names no view, or nothing can be drawn.
+    UserError: a word of `emphasis` names no view, or nothing can be drawn.
   """
   for word in emphasis:
     names.check_choice('a view', word, VIEW_WORDS)
   odds = np.cumsum([emphasis.get(word, 1.0) for word in words])
   if not odds[-1] > 0:
-    raise ValueError(
+    raise errors.UserError(
       f'views with emphasis {dict(emphasis)} are never drawn; raise one.'
     )
   return odds / odds[-1]

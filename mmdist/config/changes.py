@@ -12,6 +12,7 @@ from typing import Any
 
 from mmdist.config import schema
 from mmdist.config import serialization
+from mmdist.core import errors
 
 WEIGHTS = 'weights'
 # These decide nothing about the avatar, so they need no permission.
@@ -82,7 +83,7 @@ def check_names(names: Iterable[str], *configs: schema.RunConfig) -> None:
   """Checks that each name is a field of a configuration, or above one.
 
   Raises:
-    ValueError: in one line, with the nearest name.
+    UserError: in one line, with the nearest name.
   """
   known = {WEIGHTS: None}  # A set that keeps its order.
   for config in configs:
@@ -99,7 +100,7 @@ def _check_name(name: str, known: Iterable[str]) -> None:
     if prefix not in known:
       there = [k for k in known if (['', *_prefixes(k)])[-2] == above]
       part = _last_part(prefix, above)
-      raise ValueError(
+      raise errors.UserError(
         '--resume_with_changes: '
         + serialization.unknown_field(
           name, part, [_last_part(k, above) for k in there]

@@ -14,6 +14,7 @@ import typing
 from typing import Any
 
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.core import names
 
 
@@ -42,7 +43,7 @@ def from_dict(data: Any, kind: Any = schema.RunConfig, path: str = ''):
   Fields that are missing keep their defaults.
 
   Raises:
-    ValueError: in one line; a field is unknown or a value has another type.
+    UserError: in one line; a field is unknown or a value has another type.
   """
   origin = typing.get_origin(kind) or kind
   if dataclasses.is_dataclass(origin):
@@ -64,12 +65,12 @@ def from_dict(data: Any, kind: Any = schema.RunConfig, path: str = ''):
 
 
 def from_json(text: str, source: str = 'config.json') -> schema.RunConfig:
-  """Reads `to_json`'s text; ValueError in one line that names `source`."""
+  """Reads `to_json`'s text; UserError in one line that names `source`."""
   try:
     return from_dict(json.loads(text))
   # Bad JSON is a ValueError too; a thousand brackets are a RecursionError.
   except (ValueError, RecursionError) as error:
-    raise ValueError(f'{source} is no configuration: {error}') from error
+    raise errors.UserError(f'{source} is no configuration: {error}') from error
 
 
 def _dataclass_from_dict(data, kind, path):
@@ -77,7 +78,7 @@ def _dataclass_from_dict(data, kind, path):
   hints = typing.get_type_hints(kind)
   for key in data:
     if key not in hints:
-      raise ValueError(unknown_field(join(path, key), key, hints))
+      raise errors.UserError(unknown_field(join(path, key), key, hints))
   values = {
     key: from_dict(value, hints[key], join(path, key))
     for key, value in data.items()
@@ -90,13 +91,13 @@ def _scalar(data, kind, path):
     return float(data)
   # JSON has true and 1 apart, Python has not.
   if type(data) is not kind:
-    raise ValueError(f'{path} is {data!r}; expected {kind.__name__}.')
+    raise errors.UserError(f'{path} is {data!r}; expected {kind.__name__}.')
   return data
 
 
 def _check_type(data, kind: type | types.UnionType, expected, path):
   if not isinstance(data, kind):
-    raise ValueError(
+    raise errors.UserError(
       f'{path or "the configuration"} is {str(data)[:60]!r}; '
       f'expected {expected}.'
     )

@@ -10,6 +10,7 @@ import re
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import composition
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import names
 
@@ -61,7 +62,7 @@ RANGES = {
 
 
 def validate(config: schema.RunConfig) -> None:
-  """Raises ValueError, in one line, at the first value that cannot be run."""
+  """Raises UserError, in one line, at the first value that cannot be run."""
   for path, value in serialization.flatten(config).items():
     _check_leaf(path, value)
   for name in config.priors:
@@ -76,7 +77,7 @@ def validate(config: schema.RunConfig) -> None:
 
 def _check_leaf(path, value) -> None:
   if isinstance(value, float) and not math.isfinite(value):
-    raise ValueError(f'{path} is {value}; expected a finite number.')
+    raise errors.UserError(f'{path} is {value}; expected a finite number.')
   for pattern, choices in CHOICES.items():
     if re.fullmatch(pattern, path):
       names.check_choice(path, value, choices)
@@ -89,8 +90,8 @@ def _check_range(path, value, low, high) -> None:
   if low <= value <= high:
     return
   if high == math.inf:
-    raise ValueError(f'{path} is {value}; expected at least {low}.')
-  raise ValueError(f'{path} is {value}; expected {low} to {high}.')
+    raise errors.UserError(f'{path} is {value}; expected at least {low}.')
+  raise errors.UserError(f'{path} is {value}; expected {low} to {high}.')
 
 
 def _check_prior_name(name) -> None:
@@ -99,7 +100,7 @@ def _check_prior_name(name) -> None:
   if not re.fullmatch(r'[A-Za-z]\w{0,63}', name, re.ASCII) or hasattr(
     dict, name
   ):
-    raise ValueError(
+    raise errors.UserError(
       f"a prior is called '{name}'; expected up to 64 of A-Z, a-z, 0-9 and _, "
       'a letter first, and none of '
       f'{", ".join(n for n in dir(dict) if n[0] != "_")}.'
@@ -108,12 +109,14 @@ def _check_prior_name(name) -> None:
 
 def _check_order(path, low, high) -> None:
   if low >= high:
-    raise ValueError(f'{path} is {low}; expected less than the maximum {high}.')
+    raise errors.UserError(
+      f'{path} is {low}; expected less than the maximum {high}.'
+    )
 
 
 def _check_background(background) -> None:
   if len(background) != 2 or not 0 <= background[0] <= background[1] <= 1:
-    raise ValueError(
+    raise errors.UserError(
       f'views.background is {background}; expected two greys in [0, 1], the '
       'darker first.'
     )
@@ -121,7 +124,7 @@ def _check_background(background) -> None:
 
 def _check_start_code(code: str) -> None:
   if code not in ('mean', 'random') and not re.fullmatch(r'\d+', code):
-    raise ValueError(
+    raise errors.UserError(
       f"learner.start_code is '{code}'; expected 'mean', 'random' or the "
       'number of a training subject.'
     )

@@ -9,6 +9,8 @@ never matters.
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from mmdist.core import errors
+
 MODES = ('sum', 'perp', 'renorm')
 # A numpy array or a torch tensor. They share operators and no type that could
 # be written here without importing torch, so the arithmetic below is untyped.
@@ -35,15 +37,15 @@ def compose(
     [V, ...] of the residuals' type. Summed in the order of the concepts.
 
   Raises:
-    ValueError: the mode is unknown, or weights and residuals differ in number.
+    UserError: the mode is unknown, or weights and residuals differ in number.
   """
   if mode not in MODES:
-    raise ValueError(
+    raise errors.UserError(
       f"composition mode is '{mode}'; expected one of: {', '.join(MODES)}."
     )
   parts: Any = residuals
   if len(parts) != len(weights) or not len(weights):
-    raise ValueError(
+    raise errors.UserError(
       f'{len(parts)} residuals came with {len(weights)} weights; expected '
       'as many, and at least one.'
     )

@@ -9,6 +9,8 @@ from typing import Any
 
 import safetensors
 
+from mmdist.core import errors
+
 PICKLES = ('.bin', '.ckpt', '.pt', '.pth', '.pkl')
 
 
@@ -20,26 +22,26 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
     remedy: what a directory that lacks it should have been.
 
   Raises:
-    FileNotFoundError, ValueError: in one line, the file that is wrong.
+    FileNotFoundError, UserError: in one line, the file that is wrong.
   """
   if not path.is_file():
     raise FileNotFoundError(f'{path} is missing; {remedy}.')
   try:
     content = json.loads(path.read_text(encoding='utf-8'))
   except ValueError as error:
-    raise ValueError(f'{path} is corrupt: {error}.') from error
+    raise errors.UserError(f'{path} is corrupt: {error}.') from error
   if not isinstance(content, dict):
-    raise ValueError(f'{path} is corrupt: it holds no JSON object.')
+    raise errors.UserError(f'{path} is corrupt: it holds no JSON object.')
   return content
 
 
 def check_safetensors(path: pathlib.Path) -> None:
-  """Raises ValueError unless a file is whole safetensors."""
+  """Raises UserError unless a file is whole safetensors."""
   try:
     with safetensors.safe_open(path, 'numpy'):
       pass
   except (safetensors.SafetensorError, OSError) as error:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} is corrupt ({first_line(error)}); copy it again.'
     ) from error
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 import difflib
 import re
 
+from mmdist.core import errors
+
 # What is safe as the name of a file on every system, in a shell, in a page.
 _FILE_NAME = re.compile(r'[A-Za-z0-9._-]{1,64}')
 
@@ -31,24 +33,24 @@ def unknown(what: str, name: str, known: Iterable[str], plural: str) -> str:
 
 
 def check_choice(what: str, name: str, known: Iterable[str]) -> None:
-  """Raises ValueError unless `name` is one of the known names."""
+  """Raises UserError unless `name` is one of the known names."""
   known = tuple(known)
   if name not in known:
     hint = did_you_mean(name, known) or '.'
-    raise ValueError(
+    raise errors.UserError(
       f"{what} is '{name}'{hint} Expected one of: {', '.join(known)}."
     )
 
 
 def check_file_name(what: str, name: str) -> None:
-  """Raises ValueError unless `name` can name a file and never be a path."""
+  """Raises UserError unless `name` can name a file and never be a path."""
   if not _FILE_NAME.fullmatch(name) or name in ('.', '..'):
-    raise ValueError(
+    raise errors.UserError(
       f'{what} is called {name!r}; expected up to 64 of A-Z, a-z, 0-9, ".", '
       '"_" and "-", and neither "." nor "..".'
     )
 
 
-def unknown_preset(preset: str, known: Iterable[str]) -> ValueError:
+def unknown_preset(preset: str, known: Iterable[str]) -> errors.UserError:
   """Returns what `get_config(preset)` raises for a preset it has not got."""
-  return ValueError(unknown('preset', preset, known, 'Presets'))
+  return errors.UserError(unknown('preset', preset, known, 'Presets'))

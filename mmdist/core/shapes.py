@@ -1,8 +1,10 @@
 """One guard for array shapes, with one voice."""
 
+from mmdist.core import errors
+
 
 def check_shape(name: str, array, expected: tuple) -> None:
-  """Raises ValueError unless `array.shape` matches `expected`.
+  """Raises UserError unless `array.shape` matches `expected`.
 
   Args:
     name: what the reader of the message calls the array.
@@ -18,4 +20,4 @@ def check_shape(name: str, array, expected: tuple) -> None:
     fits = fits and size == want
   if not fits:
     wanted = ', '.join(str(axis) for axis in expected)
-    raise ValueError(f'{name} has shape {shape}; expected [{wanted}].')
+    raise errors.UserError(f'{name} has shape {shape}; expected [{wanted}].')

@@ -14,6 +14,7 @@ from typing import Any
 import grain
 import numpy as np
 
+from mmdist.core import errors
 from mmdist.core import seeds
 from mmdist.core import shapes
 
@@ -33,7 +34,7 @@ class ConceptSet:
   def __post_init__(self):
     shapes.check_shape('rgba', self.rgba, (len(self.prompts), 'H', 'H', 4))
     if not self.prompts:
-      raise ValueError('no pictures; expected one or more.')
+      raise errors.UserError('no pictures; expected one or more.')
 
 
 class ConceptStream:
@@ -102,10 +103,10 @@ class ConceptStream:
     """Goes on where another stream of the same pipeline was.
 
     Raises:
-      ValueError: the state is of other pictures, prompts or settings.
+      UserError: the state is of other pictures, prompts or settings.
     """
     if state['pipeline'] != self._hash:
-      raise ValueError(
+      raise errors.UserError(
         'the checkpoint was made from other pictures, prompts, seed or batch '
         'size; restore them, or give another --out.'
       )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mmdist.core import errors
 from mmdist.core import shapes
 from mmdist.data import lenses
 
@@ -74,7 +75,7 @@ def read_frame(
 
   Raises:
     FileNotFoundError: its picture or its mask is missing.
-    ValueError: its pose is no rigid camera-to-world, or its lens no pinhole
+    UserError: its pose is no rigid camera-to-world, or its lens no pinhole
       with distortion that can be undone.
   """
   name, mask = entry['file_path'], entry.get('mask_path')
@@ -97,7 +98,7 @@ def read_frame(
     _check_camera_model(frame.settings)
     pose = _read_pose(entry.get('transform_matrix'))
   except ValueError as error:
-    raise ValueError(f'{frame.label}: {error}') from error
+    raise errors.UserError(f'{frame.label}: {error}') from error
   return dataclasses.replace(frame, camera_to_world=pose)
 
 
@@ -109,7 +110,7 @@ def read_lens(frame: Frame, width: int, height: int) -> lenses.Lenses:
   nothing else is said.
 
   Raises:
-    ValueError: nothing says the focal length, or a value makes no sense.
+    UserError: nothing says the focal length, or a value makes no sense.
   """
   settings = frame.settings
   try:
@@ -119,7 +120,7 @@ def read_lens(frame: Frame, width: int, height: int) -> lenses.Lenses:
     if abs(full_width * height - full_height * width) > max(
       full_width, full_height
     ):
-      raise ValueError(
+      raise errors.UserError(
         f'the picture has {width} x {height} pixels, which is not the shape of '
         f'w, h = {full_width:g} x {full_height:g}; cameras and picture must '
         'belong together (was it cropped or turned?).'
@@ -128,7 +129,7 @@ def read_lens(frame: Frame, width: int, height: int) -> lenses.Lenses:
     focal_x = _focal(settings, 'x', full_width)
     focal_y = _focal(settings, 'y', full_height) or focal_x
     if not focal_x:
-      raise ValueError('has neither fl_x nor camera_angle_x; add one.')
+      raise errors.UserError('has neither fl_x nor camera_angle_x; add one.')
     center = [
       _number(settings, 'cx', full_width / 2),
       _number(settings, 'cy', full_height / 2),
@@ -141,7 +142,7 @@ def read_lens(frame: Frame, width: int, height: int) -> lenses.Lenses:
     )
     lenses.check(lens, width, height)
   except ValueError as error:
-    raise ValueError(f'{frame.label}: {error}') from error
+    raise errors.UserError(f'{frame.label}: {error}') from error
   return lens
 
 
@@ -158,32 +159,32 @@ def _find_file(source: pathlib.Path, name: str) -> pathlib.Path:
 def _read_pose(matrix: Any) -> np.ndarray:
   """Returns [3, 4] of a rigid [4, 4] matrix."""
   if matrix is None:
-    raise ValueError('has no transform_matrix.')
+    raise errors.UserError('has no transform_matrix.')
   try:
     pose = np.array(matrix, np.float64)
   except (ValueError, TypeError) as error:
-    raise ValueError(
+    raise errors.UserError(
       'transform_matrix is no matrix of numbers; expected [4, 4].'
     ) from error
   shapes.check_shape('transform_matrix', pose, (4, 4))
   if not np.all(np.isfinite(pose)):
-    raise ValueError('transform_matrix is not finite.')
+    raise errors.UserError('transform_matrix is not finite.')
   turn = pose[:3, :3]
   error = np.abs(turn @ turn.T - np.eye(3)).max()
   if error > _ORTHONORMAL_WITHIN:
     sizes = ', '.join(f'{size:.4g}' for size in np.linalg.norm(turn, axis=0))
-    raise ValueError(
+    raise errors.UserError(
       f'transform_matrix is no rotation (its columns have lengths {sizes}, and '
       f'R Rt differs from one by {error:.2g}); export it without scale or '
       'shear.'
     )
   if np.linalg.det(turn) < 0:
-    raise ValueError(
+    raise errors.UserError(
       'transform_matrix mirrors the world (determinant -1); expected '
       'camera-to-world of OpenGL: +x right, +y up, -z ahead.'
     )
   if np.abs(pose[3] - [0, 0, 0, 1]).max() > _ORTHONORMAL_WITHIN:
-    raise ValueError(
+    raise errors.UserError(
       'transform_matrix ends with '
       f'{pose[3].tolist()}; expected camera-to-world, whose last row is '
       '[0, 0, 0, 1] (is it transposed?).'
@@ -195,14 +196,14 @@ def _check_camera_model(settings: Mapping[str, Any]) -> None:
   """Refuses lenses that are no pinhole with OpenCV's five numbers."""
   model = str(settings.get('camera_model', 'OPENCV'))
   if model.upper() not in _CAMERA_MODELS:
-    raise ValueError(
+    raise errors.UserError(
       f"camera_model is '{model}'; expected one of "
       f'{", ".join(_CAMERA_MODELS)}, so {_UNDISTORT}.'
     )
   for name in _OTHER_DISTORTION:
     value = settings.get(name, 0)
     if np.any(np.asarray(value, object)):
-      raise ValueError(
+      raise errors.UserError(
         f'{name} is {value}; only {", ".join(_DISTORTION)} can be undone, so '
         f'{_UNDISTORT}.'
       )
@@ -217,7 +218,7 @@ def _focal(settings: Mapping[str, Any], axis: str, size: float) -> float:
     return 0.0
   angle = _number(settings, name, 0.0, 0)
   if angle >= math.pi:
-    raise ValueError(f'{name} is {angle:g}; expected radians below pi.')
+    raise errors.UserError(f'{name} is {angle:g}; expected radians below pi.')
   return size / (2 * math.tan(angle / 2))
 
 
@@ -231,5 +232,5 @@ def _number(
   is_number = isinstance(value, int | float) and not isinstance(value, bool)
   if not is_number or not math.isfinite(value) or value <= above:
     expected = 'a number' if above < 0 else f'a number above {above:g}'
-    raise ValueError(f'{name} is {value!r}; expected {expected}.')
+    raise errors.UserError(f'{name} is {value!r}; expected {expected}.')
   return float(value)

@@ -10,6 +10,8 @@ import dataclasses
 
 import numpy as np
 
+from mmdist.core import errors
+
 # Newton's steps; every real lens is exact to rounding after five.
 _NUM_STEPS = 12
 _MAX_ERROR_PIXELS = 1e-3
@@ -98,7 +100,7 @@ def undistort(points, lenses: Lenses) -> np.ndarray:
 
 
 def check(lens: Lenses, width: int, height: int) -> None:
-  """Raises ValueError unless one lens can be undone all over its picture."""
+  """Raises UserError unless one lens can be undone all over its picture."""
   if not np.any(lens.distortion):
     return
   column, row = np.meshgrid(
@@ -115,7 +117,7 @@ def check(lens: Lenses, width: int, height: int) -> None:
     unfolded = (xx * yy - xy * xy > 0) & (xx + yy > 0)
   if not np.all((error < _MAX_ERROR_PIXELS) & unfolded[..., None]):
     words = ', '.join(f'{value:g}' for value in lens.distortion)
-    raise ValueError(
+    raise errors.UserError(
       f'the distortion k1, k2, p1, p2, k3 = {words} folds the edge of the '
       'picture over and cannot be undone; undistort the pictures first, e.g. '
       "with 'colmap image_undistorter'."

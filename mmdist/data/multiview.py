@@ -27,6 +27,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
+from mmdist.core import errors
 from mmdist.core import shapes
 from mmdist.data import frames as frames_lib
 from mmdist.data import lenses as lenses_lib
@@ -72,7 +73,7 @@ class MultiviewSet:
     if self.split is not None:
       shapes.check_shape('split', self.split, lead)
     if self.images.dtype != np.uint8:
-      raise ValueError(f'images are {self.images.dtype}; expected uint8.')
+      raise errors.UserError(f'images are {self.images.dtype}; expected uint8.')
 
   @property
   def num_subjects(self) -> int:
@@ -168,10 +169,10 @@ def write_transforms(
   """Writes a set as `read_transforms` reads it; overwrites what is there.
 
   Raises:
-    ValueError: the set has lenses or a split, which are not written.
+    UserError: the set has lenses or a split, which are not written.
   """
   if multiview_set.lenses or multiview_set.split is not None:
-    raise ValueError(
+    raise errors.UserError(
       'a set that was read from files is not written again; copy its folder.'
     )
   for subject in range(multiview_set.num_subjects):
@@ -216,7 +217,7 @@ def read_transforms(folder: str | os.PathLike) -> MultiviewSet:
 
   Raises:
     FileNotFoundError: the folder, a `transforms.json` or a picture is missing.
-    ValueError: a file cannot be understood or is not supported, pictures do
+    UserError: a file cannot be understood or is not supported, pictures do
       not fit together, or most of a subject's cameras do not see the scene.
   """
   places = transforms.find_subjects(folder)
@@ -307,7 +308,7 @@ def _read_frames(
 
 def _check_size(frame, shape, first, expected) -> None:
   if shape != expected:
-    raise ValueError(
+    raise errors.UserError(
       f'{frame.picture} has {shape[1]} x {shape[0]} pixels, but '
       f'{first.picture} has {expected[1]} x {expected[0]}; give all pictures '
       'of all subjects one size.'
@@ -315,7 +316,7 @@ def _check_size(frame, shape, first, expected) -> None:
 
 
 def _check_scene(frames, poses, lenses, width: int, height: int) -> None:
-  """Raises ValueError if most of a subject's cameras look elsewhere."""
+  """Raises UserError if most of a subject's cameras look elsewhere."""
   column, row = np.meshgrid([-0.5, width - 0.5], [-0.5, height - 0.5])
   corners = [
     lenses_lib.pixels_to_tangents(lenses.take(k), column, row).reshape(4, 2)
@@ -326,4 +327,4 @@ def _check_scene(frames, poses, lenses, width: int, height: int) -> None:
       poses[: len(frames)], np.stack(corners), [f.name for f in frames]
     )
   except ValueError as error:
-    raise ValueError(f'{frames[0].source}: {error}') from error
+    raise errors.UserError(f'{frames[0].source}: {error}') from error

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from PIL import ImageOps
 
+from mmdist.core import errors
 from mmdist.data import picture_files
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
@@ -58,7 +59,7 @@ def read_photos(
 
   Raises:
     FileNotFoundError: there is no such folder.
-    ValueError: too few pictures, one that cannot be used, or a box that is of
+    UserError: too few pictures, one that cannot be used, or a box that is of
       none of them or outside; names the file.
   """
   folder = pathlib.Path(folder)
@@ -75,13 +76,13 @@ def read_photos(
   for path in paths:
     _check_ending(path)
   if len(paths) < min_pictures:
-    raise ValueError(
+    raise errors.UserError(
       f'{folder} has {len(paths)} picture(s); expected {min_pictures} or more '
       'of one subject, as different as they come.'
     )
   unknown = sorted(set(boxes) - {path.name for path in paths})
   if unknown:
-    raise ValueError(
+    raise errors.UserError(
       f'there is a box for {unknown[0]}, which is not in {folder}.'
     )
   pictures = [_open(path) for path in paths]
@@ -102,7 +103,7 @@ def read_boxes(path: str | os.PathLike) -> dict[str, list[int]]:
   """Reads boxes from JSON: {"a.jpg": [left, top, right, bottom], ...}.
 
   Raises:
-    FileNotFoundError, ValueError: in one line.
+    FileNotFoundError, UserError: in one line.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -110,9 +111,9 @@ def read_boxes(path: str | os.PathLike) -> dict[str, list[int]]:
   try:
     boxes = json.loads(path.read_text(encoding='utf-8'))
   except ValueError as error:
-    raise ValueError(f'{path} is no JSON: {error}.') from error
+    raise errors.UserError(f'{path} is no JSON: {error}.') from error
   if not isinstance(boxes, dict) or not all(map(_is_box, boxes.values())):
-    raise ValueError(
+    raise errors.UserError(
       f'{path} holds no boxes; expected '
       '{"a.jpg": [left, top, right, bottom], ...} in pixels.'
     )
@@ -130,11 +131,11 @@ def _is_box(value) -> bool:
 def _check_ending(path: pathlib.Path) -> None:
   ending = path.suffix.lower()
   if ending in ('.heic', '.heif'):
-    raise ValueError(
+    raise errors.UserError(
       f'{path} is HEIC, which is not read here; export it as JPEG or PNG.'
     )
   if ending not in ENDINGS:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} is no picture that is read here; expected {", ".join(ENDINGS)}.'
     )
 
@@ -151,16 +152,16 @@ def _open(path: pathlib.Path) -> Image.Image:
     SyntaxError,
     Image.DecompressionBombError,
   ) as error:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} cannot be read as a picture ({str(error).splitlines()[0]}); '
       'remove it, or save it again.'
     ) from error
   if picture.mode.startswith(('I', 'F')) or picture_files.is_deep(path):
-    raise ValueError(
+    raise errors.UserError(
       f'{path} has more than 8 bits per channel; save it with 8.'
     )
   if min(picture.size) < MIN_SIDE:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} is {picture.width} x {picture.height} pixels; expected '
       f'{MIN_SIDE} or more along each side.'
     )
@@ -173,7 +174,7 @@ def _square(path, picture: Image.Image, box: Sequence[int] | None) -> Box:
   if box is not None:
     left, top, right, bottom = box
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-      raise ValueError(
+      raise errors.UserError(
         f'the box {list(box)} of {path.name} is not inside its {width} x '
         f'{height} pixels (left, top, right, bottom).'
       )

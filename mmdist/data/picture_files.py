@@ -6,6 +6,8 @@ import numpy as np
 from PIL import ExifTags
 from PIL import Image
 
+from mmdist.core import errors
+
 MIN_SIDE = 4
 _FORMATS = ('PNG', 'JPEG')
 _MODES = ('RGB', 'RGBA', 'L', 'LA', 'P')
@@ -20,17 +22,17 @@ def read_picture(path: pathlib.Path) -> np.ndarray:
   A picture without opacity is opaque; a grey one has three equal colours.
 
   Raises:
-    ValueError: it cannot be read, is not of 8 bits, has a side below 4 pixels
+    UserError: it cannot be read, is not of 8 bits, has a side below 4 pixels
       or is turned by EXIF.
   """
   image = _open(path)
   if is_deep(path) or image.mode not in _MODES:
     kind = '16 bits a channel' if is_deep(path) else f"mode '{image.mode}'"
-    raise ValueError(
+    raise errors.UserError(
       f'{path} has {kind}; expected 8-bit RGB or RGBA, so convert it.'
     )
   if min(image.size) < MIN_SIDE:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} has {image.width} x {image.height} pixels; expected at least '
       f'{MIN_SIDE} a side.'
     )
@@ -45,22 +47,22 @@ def read_mask(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray:
     shape: H and W of the picture it belongs to.
 
   Raises:
-    ValueError: it cannot be read, has another size, or is white nowhere.
+    UserError: it cannot be read, has another size, or is white nowhere.
   """
   image = _open(path)
   if is_deep(path) or image.mode not in _MASK_MODES:
-    raise ValueError(
+    raise errors.UserError(
       f"{path} has mode '{image.mode}'; expected a mask of one 8-bit channel, "
       'white where the subject is.'
     )
   mask = np.asarray(image.convert('L'))
   if mask.shape != shape:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} has {mask.shape[1]} x {mask.shape[0]} pixels, but its picture '
       f'{shape[1]} x {shape[0]}; expected a mask of the same size.'
     )
   if mask.max() < 128:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} is white nowhere (its highest value is {mask.max()}); expected '
       '255 where the subject is. Mend it, or take its picture out of frames.'
     )
@@ -80,13 +82,13 @@ def _open(path: pathlib.Path) -> Image.Image:
     EOFError,
     Image.DecompressionBombError,
   ) as error:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} cannot be read as {" or ".join(_FORMATS)} ({error}); convert or '
       'copy it again.'
     ) from error
   if orientation not in (0, 1):
     # Nobody can tell whether the pose was measured before or after the turn.
-    raise ValueError(
+    raise errors.UserError(
       f'{path} is to be turned by its EXIF orientation {orientation}; save it '
       'as its poses see it, without that tag.'
     )

@@ -13,6 +13,7 @@ import grain
 import numpy as np
 
 from mmdist.cameras import photographs
+from mmdist.core import errors
 from mmdist.core import seeds
 from mmdist.data import multiview
 
@@ -84,10 +85,10 @@ class PixelStream:
     """Goes on where another stream of the same pipeline was.
 
     Raises:
-      ValueError: the state is of another pipeline.
+      UserError: the state is of another pipeline.
     """
     if state['pipeline'] != self._hash:
-      raise ValueError(
+      raise errors.UserError(
         'the checkpoint was trained on other pixels (pictures, seed, batch '
         'size or held-out cameras changed); restore them, or start anew in '
         'another folder.'
@@ -157,7 +158,7 @@ def _trained_pictures(multiview_set, trained) -> np.ndarray:
   lead = multiview_set.images.shape[:2]
   pictures = np.argwhere(np.ones(lead, bool) if trained is None else trained)
   if not len(pictures):
-    raise ValueError(
+    raise errors.UserError(
       'every picture is held out; give each subject at least two cameras.'
     )
   return pictures

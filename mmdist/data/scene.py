@@ -8,6 +8,7 @@ and say nothing; these checks do.
 import numpy as np
 
 from mmdist.cameras import camera as camera_lib
+from mmdist.core import errors
 
 _RADIUS = camera_lib.SCENE_RADIUS
 # The ball's diameter in picture widths, below which the head is a speck.
@@ -18,7 +19,7 @@ _AXES = ('x', 'y', 'z')
 def check_cameras(
   camera_to_world: np.ndarray, corners: np.ndarray, names: list[str]
 ) -> None:
-  """Raises ValueError if most of a subject's cameras do not see the scene.
+  """Raises UserError if most of a subject's cameras do not see the scene.
 
   Args:
     camera_to_world: [K, 3, 4].
@@ -43,7 +44,7 @@ def check_cameras(
     remedy += (
       '; or, if poses are of OpenCV, negate their second and third column'
     )
-  raise ValueError(
+  raise errors.UserError(
     f'{len(bad)} of {len(faults)} cameras do not see a head of radius 1 at the '
     f'origin, which {faults[bad[0]]} the camera of {names[bad[0]]}; {remedy}.'
   )

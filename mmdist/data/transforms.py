@@ -13,6 +13,7 @@ import pathlib
 import posixpath
 from typing import Any
 
+from mmdist.core import errors
 from mmdist.data import frames as frames_lib
 
 NAME = 'transforms.json'
@@ -71,7 +72,7 @@ def read_subject(
 
   Raises:
     FileNotFoundError: a picture or a mask is missing.
-    ValueError: the file cannot be understood, or asks for what we cannot do.
+    UserError: the file cannot be understood, or asks for what we cannot do.
   """
   if (place / NAME).is_file():
     frames = _read_file(place / NAME)
@@ -113,19 +114,19 @@ def _read_file(path: pathlib.Path) -> list[frames_lib.Frame]:
     data = json.loads(path.read_text(encoding='utf-8-sig'))
     entries = data.get('frames') if isinstance(data, Mapping) else None
     if not isinstance(entries, list) or not entries:
-      raise ValueError("has no 'frames'; is it of another kind?")
+      raise errors.UserError("has no 'frames'; is it of another kind?")
     for number, entry in enumerate(entries):
       if not isinstance(entry, Mapping) or not isinstance(
         entry.get('file_path'), str
       ):
-        raise ValueError(f"frame {number} has no 'file_path'.")
+        raise errors.UserError(f"frame {number} has no 'file_path'.")
     names = [entry['file_path'] for entry in entries]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-      raise ValueError(f"'{twice[0]}' is there twice; leave one out.")
+      raise errors.UserError(f"'{twice[0]}' is there twice; leave one out.")
     splits = _read_splits(data, names)
   except ValueError as error:  # Bad JSON is a ValueError too.
-    raise ValueError(f'{path}: {error}') from error
+    raise errors.UserError(f'{path}: {error}') from error
   return [
     frames_lib.read_frame(path, data, entry, split == 'held out')
     for entry, split in zip(entries, splits)
@@ -143,13 +144,13 @@ def _read_splits(data: Mapping[str, Any], names: list[str]) -> list[str]:
   for key, listed in lists.items():
     unknown = sorted(listed - set(frames))
     if unknown:
-      raise ValueError(
+      raise errors.UserError(
         f"{key} names '{unknown[0]}', which no frame has as its file_path."
       )
   held_out = next((lists[key] for key in HELD_OUT_KEYS if lists[key]), set())
   both = sorted(lists['train_filenames'] & held_out)
   if both:
-    raise ValueError(
+    raise errors.UserError(
       f"'{both[0]}' is to be trained on and to be held out; choose one."
     )
   rest = set(frames) - set.union(*(lists[key] for key in HELD_OUT_KEYS))
@@ -163,7 +164,7 @@ def _read_splits(data: Mapping[str, Any], names: list[str]) -> list[str]:
 def _check_split(frames: list[frames_lib.Frame]) -> None:
   num_held_out = sum(frame.held_out for frame in frames)
   if num_held_out == len(frames):
-    raise ValueError(
+    raise errors.UserError(
       f'{frames[0].source} has {len(frames)} picture(s) and leaves none to '
       'train on; give at least two, one of them to hold out.'
     )

@@ -10,6 +10,7 @@ calls in the order of submission, so inline and Ray agree bit for bit.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import names
 from mmdist.distribution import faults
@@ -56,7 +57,7 @@ class Executor(Protocol):
     """Puts back every proxy, as if nothing had been submitted since.
 
     Raises:
-      ValueError: not all are given.
+      UserError: not all are given.
     """
 
   def close(self) -> None:
@@ -66,10 +67,10 @@ class Executor(Protocol):
 def recipes_by_name(
   recipes: Sequence[messages.PriorRecipe],
 ) -> dict[str, messages.PriorRecipe]:
-  """Returns the recipes in sorted order; ValueError if two share a name."""
+  """Returns the recipes in sorted order; UserError if two share a name."""
   by_name = {recipe.spec.name: recipe for recipe in recipes}
   if len(by_name) < len(recipes) or not recipes:
-    raise ValueError(
+    raise errors.UserError(
       f'the priors are called {[r.spec.name for r in recipes]}; expected at '
       'least one, and a name of its own for each.'
     )
@@ -77,20 +78,20 @@ def recipes_by_name(
 
 
 def check_running(asked: Mapping[str, Any], running: Mapping[str, Any]) -> None:
-  """Raises ValueError if one of the priors asked for does not run."""
+  """Raises UserError if one of the priors asked for does not run."""
   for name in asked:
     if name not in running:
-      raise ValueError(names.unknown('prior', name, running, 'Priors'))
+      raise errors.UserError(names.unknown('prior', name, running, 'Priors'))
 
 
 def check_complete(
   states: Mapping[str, Any], running: Mapping[str, Any]
 ) -> None:
-  """Raises ValueError unless there is one state for each prior."""
+  """Raises UserError unless there is one state for each prior."""
   check_running(states, running)
   missing = [name for name in running if name not in states]
   if missing:
-    raise ValueError(
+    raise errors.UserError(
       f'no proxy state for {", ".join(missing)}; expected one for each of '
       f'{", ".join(running)}.'
     )

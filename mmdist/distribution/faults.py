@@ -8,8 +8,10 @@ import collections
 from collections.abc import Callable
 import time
 
+from mmdist.core import errors
 
-class DistributionError(RuntimeError):
+
+class DistributionError(errors.UserError, RuntimeError):
   """The question could not be put to every prior, or not every one answered."""
 
 
@@ -46,7 +48,7 @@ class PriorFailed(PriorFault):
   verb = 'failed'
 
 
-class PriorNotFinite(PriorFailed):
+class PriorNotFinite(PriorFailed, errors.NotFinite):
   """A prior's answer, or its fit, holds NaN or infinity."""
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from mmdist.cameras import orbits
+from mmdist.core import errors
 from mmdist.evaluation import judge as judge_lib
 
 BACKGROUND = 0.75
@@ -81,7 +82,7 @@ def measure(
     asked: attribute -> value; what the judge has no question for is left out.
 
   Raises:
-    ValueError: nothing that was asked can be judged.
+    UserError: nothing that was asked can be judged.
   """
   shares, chances = {}, []
   for question, answers in _answers(judge, images, view_words):
@@ -92,12 +93,21 @@ def measure(
     shares[question.name] = float(np.mean(seen == question.values.index(value)))
     chances.append(1 / len(question.values))
   if not shares:
-    raise ValueError(
+    raise errors.UserError(
       f'the prompt asks for nothing that the judge can tell ({dict(asked)}); '
       f'it knows {", ".join(question.name for question in judge.questions)}.'
     )
   return Agreement(
     float(np.mean(list(shares.values()))), shares, float(np.mean(chances))
+  )
+
+
+def can_judge(judge: judge_lib.Judge, asked: Mapping[str, object]) -> bool:
+  """Returns whether the judge has a question for anything that is asked."""
+  return any(
+    str(asked.get(question.name)) in question.values
+    for question in judge.questions
+    if question.name != 'view'
   )
 
 
@@ -114,7 +124,7 @@ def log_likelihood(
     judge's log probability of it; to compare descriptions by.
 
   Raises:
-    ValueError: a description names nothing that can be judged.
+    UserError: a description names nothing that can be judged.
   """
   fits = [[] for _ in candidates]
   for question, answers in _answers(judge, images, view_words):
@@ -125,7 +135,9 @@ def log_likelihood(
       if value in by_value:
         fit.append(by_value[value])
   if not all(fits):
-    raise ValueError('a description names nothing that the judge can tell.')
+    raise errors.UserError(
+      'a description names nothing that the judge can tell.'
+    )
   return np.array([np.mean(fit) for fit in fits])
 
 
@@ -158,7 +170,7 @@ def measure_each(
     asked attribute of every picture counts once.
 
   Raises:
-    ValueError: nothing that was asked can be judged.
+    UserError: nothing that was asked can be judged.
   """
   answers = judge.probabilities(images)
   shares, counts, chances = {}, [], []
@@ -177,7 +189,9 @@ def measure_each(
     counts.append(len(rows))
     chances.append(1 / len(question.values))
   if not shares:
-    raise ValueError('nothing that was asked can be told from these views.')
+    raise errors.UserError(
+      'nothing that was asked can be told from these views.'
+    )
   overall = np.average(list(shares.values()), weights=counts)
   chance = np.average(chances, weights=counts)
   return Agreement(float(overall), shares, float(chance))

@@ -1,4 +1,4 @@
-"""What launchers.evaluate measures only when it is asked to.
+"""What `mmdist evaluate` measures only when it is asked to.
 
 By a CLIP model or by PickScore, from directories the user has, against a
 procedural head that a run should have become, or against the one it edits.
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mmdist.core import errors
 from mmdist.evaluation import agreement
 from mmdist.evaluation import clip as clip_lib
 from mmdist.evaluation import judge as judge_lib
@@ -61,18 +62,20 @@ NOTHING = Asked()
 
 
 def open_asked(options, prompts: Sequence[str], resolution: int) -> Asked:
-  """Opens what the flags name.
+  """Opens what the options name.
 
   Args:
-    options: has evaluate's flags.
+    options: `run_evaluation.Options`.
     prompts: what the runs were made from.
     resolution: H = W of the pictures that are compared with the truth.
 
   Raises:
-    FileNotFoundError, ValueError: in one line, what is wrong.
+    FileNotFoundError, UserError: in one line, what is wrong.
   """
   if options.prompts and not options.clip:
-    raise ValueError('--prompts are for r_precision; expected --clip=DIR too.')
+    raise errors.UserError(
+      '--prompts are for r_precision; expected --clip=DIR too.'
+    )
   truth, subject = (
     known_heads.read_head(getattr(options, flag), flag)
     if getattr(options, flag)
@@ -97,7 +100,7 @@ def read_prompts(path: str) -> tuple[str, ...]:
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it has no text.
+    UserError: it has no text.
   """
   if not pathlib.Path(path).is_file():
     raise FileNotFoundError(
@@ -106,7 +109,9 @@ def read_prompts(path: str) -> tuple[str, ...]:
   lines = pathlib.Path(path).read_text(encoding='utf-8').splitlines()
   texts = tuple(line.strip() for line in lines if line.strip())
   if not texts:
-    raise ValueError(f'--prompts={path} is empty; expected a text a line.')
+    raise errors.UserError(
+      f'--prompts={path} is empty; expected a text a line.'
+    )
   return texts
 
 
@@ -116,6 +121,7 @@ def measure(
   avatar: opening.Avatar,
   params: Any,
   prompt: str,
+  attributes: Mapping[str, object],
   shown: Mapping[str, np.ndarray],
 ) -> dict[str, object]:
   """Returns what was asked about one run, by name.
@@ -126,6 +132,7 @@ def measure(
     avatar: the run.
     params: of the head that is measured.
     prompt: what it should show.
+    attributes: what its prompt or concepts ask of the head.
     shown: its pictures from the judging views, over the judging background.
   """
   row: dict[str, object] = {}
@@ -146,7 +153,11 @@ def measure(
     row |= truth_lib.compare(shown, asked.truth)
   if asked.subject:
     row |= known_heads.identity(
-      judge, agreement.judging_views(), shown['rgb'], asked.subject, prompt
+      judge,
+      agreement.judging_views(),
+      shown['rgb'],
+      asked.subject,
+      attributes,
     )
   return row
 

@@ -21,6 +21,7 @@ import torch
 from torch.nn import functional
 import transformers
 
+from mmdist.core import errors
 from mmdist.core import model_files
 from mmdist.evaluation import clip_images
 
@@ -85,7 +86,7 @@ def load(directory: str | os.PathLike) -> Clip:
   """Opens a directory of transformers' CLIPModel.
 
   Raises:
-    FileNotFoundError, ValueError: in one line, the file that is wrong.
+    FileNotFoundError, UserError: in one line, the file that is wrong.
   """
   folder = pathlib.Path(directory).expanduser()
   if not folder.is_dir():
@@ -105,14 +106,14 @@ def load(directory: str | os.PathLike) -> Clip:
 def _check_kind(folder: pathlib.Path) -> None:
   """Raises unless config.json declares a whole CLIP."""
   if (folder / 'model_index.json').is_file():
-    raise ValueError(
+    raise errors.UserError(
       f'{folder / "model_index.json"} declares a diffusers pipeline; {_REMEDY}.'
     )
   kind = model_files.read_json(folder / 'config.json', _REMEDY).get(
     'model_type'
   )
   if kind != 'clip':
-    raise ValueError(
+    raise errors.UserError(
       f"{folder / 'config.json'} declares '{kind or 'no model_type'}', which "
       f'is not a CLIPModel; {_REMEDY}.'
     )
@@ -135,7 +136,7 @@ def _missing_weights(path: pathlib.Path) -> Exception:
   pickled = model_files.find_pickles(path.parent)
   if not pickled:
     return FileNotFoundError(f'{path} is missing; {_REMEDY}.')
-  return ValueError(
+  return errors.UserError(
     f'{pickled[0]} is pickled and could run code; convert it to {path.name} '
     '(save_pretrained of transformers writes safetensors).'
   )
@@ -150,7 +151,7 @@ def _load_image_settings(folder: pathlib.Path) -> clip_images.ImageSettings:
       config = config['image_processor']
     return clip_images.read_settings(config)
   except (AttributeError, KeyError, TypeError, ValueError) as error:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} is not of a CLIP image processor: '
       f'{model_files.first_line(error)}'
     ) from error
@@ -172,7 +173,7 @@ def _load_tokenizer(folder: pathlib.Path):
     )
   # tokenizers raises bare Exception for a tokenizer.json it cannot parse.
   except Exception as error:
-    raise ValueError(
+    raise errors.UserError(
       f'the tokenizer in {folder} cannot be opened: '
       f'{model_files.first_line(error)}'
     ) from error
@@ -189,11 +190,11 @@ def _load_model(folder: pathlib.Path) -> transformers.CLIPModel:
       output_loading_info=True,
     )
   except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-    raise ValueError(
+    raise errors.UserError(
       f'{folder} does not fit CLIPModel: {model_files.first_line(error)}'
     ) from error
   if info['missing_keys']:
-    raise ValueError(
+    raise errors.UserError(
       f'{folder / _WEIGHTS} lacks {len(info["missing_keys"])} weights, '
       f'{min(info["missing_keys"])} among them; is config.json of another '
       'model?'
@@ -205,12 +206,12 @@ def _check_fit(folder, model, tokenizer, settings) -> None:
   """Raises unless tokenizer and image settings are of this network."""
   size = model.config.vision_config.image_size
   if settings.output_size != (size, size):
-    raise ValueError(
+    raise errors.UserError(
       f'{folder} has settings for pictures of {settings.output_size} pixels, '
       f'but its network reads {size}; is {_IMAGE_SETTINGS[0]} of another model?'
     )
   if len(tokenizer) > model.config.text_config.vocab_size:
-    raise ValueError(
+    raise errors.UserError(
       f'the tokenizer in {folder} knows {len(tokenizer)} tokens, its network '
       f'{model.config.text_config.vocab_size}; is it of another model?'
     )

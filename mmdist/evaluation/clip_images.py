@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from mmdist.core import errors
 from mmdist.core import shapes
 
 # Pillow's numbers, which the file has.
@@ -57,13 +58,13 @@ def read_settings(config: Mapping[str, Any]) -> ImageSettings:
   """Reads the fields of a `preprocessor_config.json`.
 
   Raises:
-    ValueError: a field has a value that CLIP's processor has no meaning for.
+    UserError: a field has a value that CLIP's processor has no meaning for.
   """
   known = {key: config.get(key, default) for key, default in _DEFAULTS.items()}
   if not config.get('do_resize', True):
-    raise ValueError('do_resize is false; expected a size to resize to.')
+    raise errors.UserError('do_resize is false; expected a size to resize to.')
   if known['resample'] not in _RESAMPLING:
-    raise ValueError(
+    raise errors.UserError(
       f'resample is {known["resample"]}; expected 3 (bicubic) or 2 (bilinear).'
     )
   crop = config.get('do_center_crop', True)
@@ -78,7 +79,7 @@ def read_settings(config: Mapping[str, Any]) -> ImageSettings:
     std=_read_colors(known, 'image_std') if normalized else (1.0,) * 3,
   )
   if settings.crop and min(_pair(settings.size)) < max(settings.crop):
-    raise ValueError(
+    raise errors.UserError(
       f'crop_size {settings.crop} is more than size {settings.size} leaves.'
     )
   return settings
@@ -139,7 +140,7 @@ def _read_size(name: str, value) -> int | tuple[int, int]:
       return sides
   except TypeError:
     pass
-  raise ValueError(
+  raise errors.UserError(
     f"{name} is {value}; expected 'shortest_edge', or 'height' and 'width', in "
     'pixels.'
   )
@@ -151,7 +152,9 @@ def _read_colors(known: Mapping[str, Any], name: str) -> tuple[float, ...]:
   except (TypeError, ValueError):
     colors = ()
   if len(colors) != 3 or (name == 'image_std' and min(colors) <= 0):
-    raise ValueError(f'{name} is {known[name]}; expected a number per channel.')
+    raise errors.UserError(
+      f'{name} is {known[name]}; expected a number per channel.'
+    )
   return colors
 
 

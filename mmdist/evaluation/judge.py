@@ -1,7 +1,7 @@
 """The judge: a small classifier that says what a picture of a head shows.
 
 Owns the network, its files and its probabilities. Trained on renders of
-procedural heads that no prior has seen (`launchers/train_judge.py`); how its
+procedural heads that no prior has seen (`mmdist train_judge`); how its
 answers become a score is `mmdist.evaluation.agreement`.
 """
 
@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from mmdist.core import atomic
+from mmdist.core import errors
 from mmdist.core import shapes
 
 IMAGE_SIZE = 64
@@ -147,14 +148,14 @@ def load(directory: str | os.PathLike) -> Judge:
   """Opens a judge.
 
   Raises:
-    FileNotFoundError, ValueError: in one line, the file that is wrong.
+    FileNotFoundError, UserError: in one line, the file that is wrong.
   """
   directory = pathlib.Path(directory)
   for name in ('judge.json', 'judge.safetensors'):
     if not (directory / name).is_file():
       raise FileNotFoundError(
         f'{directory / name} is missing; train a judge with '
-        '`python -m launchers.train_judge`.'
+        '`mmdist train_judge`.'
       )
   try:
     content = json.loads((directory / 'judge.json').read_text('utf-8'))
@@ -173,8 +174,8 @@ def load(directory: str | os.PathLike) -> Judge:
     safetensors.SafetensorError,
   ) as error:
     line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise ValueError(
+    raise errors.UserError(
       f'the judge in {directory} is corrupt ({line}); train it again with '
-      '`python -m launchers.train_judge`.'
+      '`mmdist train_judge`.'
     ) from error
   return judge

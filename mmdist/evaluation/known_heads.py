@@ -10,6 +10,7 @@ import re
 import numpy as np
 
 from mmdist.cameras import orbits
+from mmdist.core import errors
 from mmdist.evaluation import agreement
 from mmdist.evaluation import clay
 from mmdist.evaluation import judge as judge_lib
@@ -34,7 +35,7 @@ def is_named(text: str) -> bool:
 def read_head(text: str, flag: str) -> subjects.Head:
   """Returns the procedural head that FAMILY:INDEX[:neutral] names.
 
-  The first form is what `launchers.heads` knows a head by, the second is what
+  The first form is what `mmdist heads` knows a head by, the second is what
   the NeRF is pretrained on.
 
   Args:
@@ -42,11 +43,11 @@ def read_head(text: str, flag: str) -> subjects.Head:
     flag: where it was given, for the error.
 
   Raises:
-    ValueError: it is something else.
+    UserError: it is something else.
   """
   numbers = _NAME.fullmatch(text)
   if not numbers:
-    raise ValueError(
+    raise errors.UserError(
       f"--{flag} is '{text}'; expected FAMILY:INDEX of a procedural head, as "
       f'in --{flag}=5:2, or FAMILY:INDEX:neutral.'
     )
@@ -96,7 +97,7 @@ def true_agreement(
     as_clay: show their normals alone, as clay.
   """
   scores = []
-  for pictures in _true_pictures(views, shown, resolution):
+  for pictures in true_pictures(views, shown, resolution):
     seen = clay.light(pictures['normals']) if as_clay else pictures['rgb']
     scores.append(agreement.measure(judge, seen, views.words, asked).overall)
   return float(np.mean(scores))
@@ -113,13 +114,16 @@ def true_normal_noise_deg(
     np.mean(
       [
         metrics.normal_noise_deg(pictures['normals'], pictures['acc'])
-        for pictures in _true_pictures(views, shown, resolution)
+        for pictures in true_pictures(views, shown, resolution)
       ]
     )
   )
 
 
-def _true_pictures(views, shown, resolution) -> Iterator[dict[str, np.ndarray]]:
+def true_pictures(
+  views: orbits.Views, shown: Mapping[str, object], resolution: int
+) -> Iterator[dict[str, np.ndarray]]:
+  """Yields the pictures of heads that have all of `shown`; see `render`."""
   fixed = {k: v for k, v in shown.items() if k in head_attributes.CHOICES}
   for index in range(NUM_TRUE_HEADS):
     head = subjects.sample_head(_FAMILY, index, fixed=fixed)
@@ -131,7 +135,7 @@ def identity(
   views: orbits.Views,
   pictures: np.ndarray,
   subject: subjects.Head,
-  prompt: str,
+  asked: Mapping[str, object],
 ) -> dict[str, float | int]:
   """Measures how far an edit still shows its subject.
 
@@ -143,7 +147,7 @@ def identity(
     views: V views.
     pictures: [V, H, H, 3] in [0, 1], of the edit.
     subject: whom it began from.
-    prompt: the edit.
+    asked: attributes that the edit changes.
 
   Returns:
     'identity_agreement', the share of views with what was kept;
@@ -153,7 +157,6 @@ def identity(
     the subject's place among `NUM_STRANGERS` others, by how well the judge
     finds that they fit: 1 if it recognises the subject.
   """
-  asked = asked_attributes(prompt)
   strangers = [
     subjects.sample_head(_STRANGERS, index) for index in range(NUM_STRANGERS)
   ]
@@ -172,7 +175,7 @@ def identity(
     'identity_rank': 1 + int(np.sum(fits[1:] > fits[0])),
     'identity_agreement': verdict.overall,
     'true_identity_agreement': true_agreement(
-      judge, views, kept | asked, kept, size
+      judge, views, kept | dict(asked), kept, size
     ),
     'identity_chance': true_agreement(judge, views, asked, kept, size),
   }

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from mmdist.cameras import camera as camera_lib
+from mmdist.core import errors
 
 # A pixel belongs to the head if at least this much of it is covered.
 HEAD_OPACITY = 0.9
@@ -110,7 +111,9 @@ def view_consistency(
   """
   num_views = len(rgb)
   if num_views < 2:
-    raise ValueError(f'consistency compares views; got {num_views} of them.')
+    raise errors.UserError(
+      f'consistency compares views; got {num_views} of them.'
+    )
   views = [
     _View(rgb[i], depth[i], acc[i], _take(cameras, i)) for i in range(num_views)
   ]

@@ -50,7 +50,7 @@ class JudgeTraining:
     seed: decides order, disturbances and dropout.
   """
 
-  num_steps: int = 4000
+  num_steps: int
   batch_size: int = 64
   learning_rate: float = 2e-3
   weight_decay: float = 0.02

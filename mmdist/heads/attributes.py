@@ -11,6 +11,7 @@ import difflib
 
 import numpy as np
 
+from mmdist.core import errors
 from mmdist.heads import geometry as head_geometry
 from mmdist.heads import wear as head_wear
 
@@ -167,13 +168,13 @@ def visible(attributes: Attributes) -> dict:
 
 
 def check(attributes: Attributes) -> None:
-  """Raises ValueError, with the nearest value, for an unknown attribute."""
+  """Raises UserError, with the nearest value, for an unknown attribute."""
   for field, choices in CHOICES.items():
     value = getattr(attributes, field)
     if value not in choices:
       near = difflib.get_close_matches(str(value), map(str, choices), 1)
       hint = f'; did you mean {near[0]!r}?' if near else '.'
-      raise ValueError(
+      raise errors.UserError(
         f'{field}={value!r} is not an attribute of procedural heads{hint} '
         f'Known: {", ".join(repr(choice) for choice in choices)}.'
       )

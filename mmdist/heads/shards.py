@@ -132,7 +132,7 @@ def list_shards(folder: pathlib.Path) -> list[pathlib.Path]:
   if not paths:
     raise FileNotFoundError(
       f'no shards of procedural heads in {folder}; make some with '
-      f'`python -m launchers.heads --shards=0:100 --out={folder}`.'
+      f'`mmdist heads --shards=0:100 --out={folder}`.'
     )
   return paths
 

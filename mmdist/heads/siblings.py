@@ -63,7 +63,7 @@ def sample_family(
       of the families differ in expression.
 
   Raises:
-    ValueError: there is no such kind; names the nearest.
+    UserError: there is no such kind; names the nearest.
   """
   for kind in kinds:
     names.check_choice('a kind of family', kind, VARIATIONS)

@@ -14,6 +14,7 @@ import numpy as np
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
+from mmdist.core import errors
 from mmdist.core import seeds
 from mmdist.data import multiview
 from mmdist.heads import attributes as head_attributes
@@ -122,11 +123,13 @@ def render_heads(
     num_threads: pictures rendered at once; by default one per core.
   """
   if len(heads) != len(views):
-    raise ValueError(
+    raise errors.UserError(
       f'{len(heads)} heads but {len(views)} views; give one view per head.'
     )
   if resolution < 4 or resolution % 4:
-    raise ValueError(f'resolution={resolution}; expected a multiple of 4.')
+    raise errors.UserError(
+      f'resolution={resolution}; expected a multiple of 4.'
+    )
   cameras = views.cameras()
 
   def picture(i):

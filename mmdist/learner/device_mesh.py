@@ -14,6 +14,8 @@ from jax.sharding import Mesh
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 
+from mmdist.core import errors
+
 AXIS = 'chunks'
 
 
@@ -70,11 +72,11 @@ def local_layout(num_devices: int = 0) -> Layout:
   """Returns the layout over the first `num_devices` local devices; 0 is all.
 
   Raises:
-    ValueError: fewer devices are there.
+    UserError: fewer devices are there.
   """
   devices = jax.local_devices()
   if not 0 <= num_devices <= len(devices):
-    raise ValueError(
+    raise errors.UserError(
       f'learner.num_devices={num_devices}, but this process has'
       f' {len(devices)} {devices[0].platform} device(s); give 0 for all.'
     )

@@ -19,6 +19,7 @@ import optax
 
 from mmdist.cameras import orbits
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.core import seeds
 from mmdist.core import shapes
 from mmdist.learner import device_mesh
@@ -84,8 +85,8 @@ class Learner:
     warm_up: params -> None; compiles the two below.
     render_views: (state, batch) -> ViewRenders.
     apply_cotangents: (state, batch, {channel: [V, H, W, 3]}) -> (state,
-      statistics). Raises ValueError for a cotangent of the wrong shape or
-      channel, FloatingPointError for numbers that are not finite.
+      statistics). Raises UserError for a cotangent of the wrong shape or
+      channel, NotFinite for numbers that are not finite.
     skip: state -> state after a step that changed nothing.
   """
 
@@ -189,7 +190,7 @@ def _checked(
   """Returns a cotangent per channel: zeros where no prior has answered."""
   unknown = sorted(set(cotangents) - set(channels))
   if unknown:
-    raise ValueError(
+    raise errors.UserError(
       f"step {batch.step}: a cotangent for channel '{unknown[0]}', which this"
       f' learner does not render; it renders {", ".join(channels)}.'
     )
@@ -202,10 +203,10 @@ def _checked(
 
 
 def _check_finite(step: int, what: str, values) -> None:
-  """Raises FloatingPointError unless all values are finite."""
+  """Raises NotFinite unless all values are finite."""
   bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
   if bad:
-    raise FloatingPointError(
+    raise errors.NotFinite(
       f'step {step}: {bad} of {np.size(values)} numbers of the {what} are not'
       ' finite; resume from the last checkpoint with a lower'
       ' learner.learning_rate or guidance_scale.'

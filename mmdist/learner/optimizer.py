@@ -4,6 +4,7 @@ import jax
 import optax
 
 from mmdist.config import schema
+from mmdist.core import errors
 
 
 def learning_rate_at(config: schema.LearnerConfig, num_steps: int, step):
@@ -71,10 +72,10 @@ def make_optimizer(
   The code moves `code_learning_rate_ratio` times as fast as the weights.
 
   Raises:
-    ValueError: `trainable` is neither 'all' nor 'code'.
+    UserError: `trainable` is neither 'all' nor 'code'.
   """
   if config.trainable not in schema.TRAINABLE:
-    raise ValueError(
+    raise errors.UserError(
       f"learner.trainable is '{config.trainable}'; expected 'all' or 'code'."
     )
 

@@ -45,9 +45,7 @@ def make_render(
   @jax.jit
   def render(params, cameras, backgrounds, key):
     num_views = len(backgrounds)
-    chunks = _cast(
-      cameras, backgrounds, resolution, size, layout.num_devices
-    )
+    chunks = _cast(cameras, backgrounds, resolution, size, layout.num_devices)
     images = layout.map_chunks(render_local, sums=False)((params, key), chunks)
     return jax.tree.map(
       lambda image: chunks_lib.join(image, num_views, resolution), images

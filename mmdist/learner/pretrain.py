@@ -19,6 +19,7 @@ import optax
 
 from mmdist.cameras import photographs
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.core import representation as representation_lib
 from mmdist.core import seeds
 from mmdist.learner import device_mesh
@@ -241,7 +242,7 @@ def _count_chunks(config: PretrainConfig, num_devices: int) -> int:
   """Returns how many chunks a batch is cut into; many devices get less each."""
   chunk_size = min(config.chunk_size, config.batch_size // num_devices)
   if not chunk_size or config.batch_size % (chunk_size * num_devices):
-    raise ValueError(
+    raise errors.UserError(
       f'batch_size={config.batch_size} cannot be dealt out to {num_devices} '
       f'device(s) in chunks of chunk_size={config.chunk_size}; make it a '
       'multiple of both, or set num_devices.'

@@ -16,6 +16,7 @@ import safetensors.numpy
 
 from mmdist.config import serialization
 from mmdist.core import atomic
+from mmdist.core import errors
 
 
 def save(
@@ -54,14 +55,14 @@ def load(
     The state, and the data stream's state.
 
   Raises:
-    ValueError: the file is damaged, or another configuration wrote it.
+    UserError: the file is damaged, or another configuration wrote it.
   """
   try:
     with safetensors.safe_open(path, 'numpy') as file:
       metadata = file.metadata()
       tensors = {name: file.get_tensor(name) for name in file.keys()}
   except safetensors.SafetensorError as error:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} is damaged ({error}); remove it to start anew.'
     ) from error
   _check_config(path, json.loads(metadata['config']), config)
@@ -69,7 +70,7 @@ def load(
   names = [jax.tree_util.keystr(where) for where, _ in leaves]
   shapes = {n: leaf.shape for n, (_, leaf) in zip(names, leaves)}
   if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} holds arrays of other shapes than this training has (another '
       'number of subjects?); give another --out.'
     )
@@ -81,7 +82,7 @@ def _check_config(path, stored: Mapping[str, Any], config: Any) -> None:
   wanted = json.loads(json.dumps(serialization.to_dict(config)))
   changed = sorted(name for name in wanted if wanted[name] != stored.get(name))
   if changed:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} was trained with another {", ".join(changed)}; give the same '
       'configuration, or another --out.'
     )

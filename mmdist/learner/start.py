@@ -8,6 +8,7 @@ import numpy as np
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import asset_paths
+from mmdist.core import errors
 from mmdist.core import seeds
 from mmdist.nerf import field
 from mmdist.nerf import pretrained
@@ -21,7 +22,7 @@ def load_params(run: schema.RunConfig) -> dict:
   """Returns the parameters that a run begins from.
 
   Raises:
-    FileNotFoundError, ValueError: no such assets, or of another shape.
+    FileNotFoundError, UserError: no such assets, or of another shape.
   """
   directory = _find_assets(run)
   trained, weights, codes = pretrained.load(directory)
@@ -31,7 +32,7 @@ def load_params(run: schema.RunConfig) -> dict:
     if not line.startswith(_SAMPLING_FIELDS)
   ]
   if changed:
-    raise ValueError(
+    raise errors.UserError(
       f'the weights in {directory} are of another network than config.nerf'
       f' ({"; ".join(changed)}); give the first values as --config.nerf.FIELD.'
     )
@@ -70,7 +71,7 @@ def start_params(
     seed: the run's; decides 'random'.
 
   Raises:
-    ValueError: there is no such subject.
+    UserError: there is no such subject.
   """
   return {**weights, 'code': jnp.asarray(_code(codes, start_code, seed))}
 
@@ -85,7 +86,7 @@ def _code(codes: np.ndarray, start_code: str, seed: int) -> np.ndarray:
     return np.float32(mean + codes.std(0) * normal)
   if start_code.isdecimal() and int(start_code) < len(codes):
     return codes[int(start_code)]
-  raise ValueError(
+  raise errors.UserError(
     f"learner.start_code is '{start_code}'; expected 'mean', 'random', or a"
     f' subject from 0 to {len(codes) - 1}.'
   )

@@ -21,6 +21,7 @@ from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import asset_paths
 from mmdist.core import atomic
+from mmdist.core import errors
 
 CONFIG_NAME = 'config.json'
 PARAMS_NAME = 'params.safetensors'
@@ -67,20 +68,20 @@ def load(
 
   Raises:
     FileNotFoundError: the directory or one of its files is not there.
-    ValueError: a file is damaged, or is not what `save` writes.
+    UserError: a file is damaged, or is not what `save` writes.
   """
   directory = pathlib.Path(asset_paths.resolve(os.fspath(directory_or_name)))
   for name in (CONFIG_NAME, PARAMS_NAME):
     if not (directory / name).is_file():
       raise FileNotFoundError(
         f'{directory} has no {name}, so it is no pretrained NeRF; '
-        'launchers/pretrain.py makes one.'
+        '`mmdist pretrain` makes one.'
       )
   config = _read_config(directory / CONFIG_NAME)
   tensors = _read_tensors(directory / PARAMS_NAME)
   codes = tensors.pop(_CODES, np.zeros((0, 0), np.float32))
   if codes.ndim != 2 or codes.shape[1] != config.code_size or not len(codes):
-    raise ValueError(
+    raise errors.UserError(
       f'{directory} has codes of shape {codes.shape}; its {CONFIG_NAME} says '
       f'[num_subjects, {config.code_size}]. Do the two files belong together?'
     )
@@ -92,12 +93,12 @@ def _read_config(path: pathlib.Path) -> schema.NerfConfig:
     data = json.loads(path.read_text())
     config = serialization.from_dict(data, schema.NerfConfig)
   except ValueError as error:  # Bad JSON is a ValueError too.
-    raise ValueError(f'{path} describes no NeRF: {error}') from error
+    raise errors.UserError(f'{path} describes no NeRF: {error}') from error
   # A field that is missing must not get a default: defaults may change, and
   # then these weights would be read as another network.
   missing = dataclasses.asdict(config).keys() - data.keys()
   if missing:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} does not say {", ".join(sorted(missing))}; add what the weights '
       'were trained with.'
     )
@@ -108,6 +109,6 @@ def _read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
   try:
     return safetensors.numpy.load_file(path)
   except safetensors.SafetensorError as error:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} is damaged ({error}); copy or make it again.'
     ) from error

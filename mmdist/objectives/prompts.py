@@ -6,6 +6,8 @@ prior's affair.
 
 import re
 
+from mmdist.core import errors
+
 MAX_PROMPT_LENGTH = 1000
 PLACEHOLDERS = ('{prompt}', '{target}')
 # "a portrait of a happy man" is about "a happy man" (MagicMirror, 3.3). What
@@ -27,15 +29,15 @@ _TOKENS = re.compile(r'(?:\b(an?)\s+)?(?:\[\w+\]\s*)+', re.IGNORECASE)
 
 
 def check_prompt(text: str) -> str:
-  """Returns `text` with single spaces; ValueError if no prior could read it."""
+  """Returns `text` with single spaces; UserError if no prior could read it."""
   cleaned = ' '.join(text.split())
   if not cleaned:
-    raise ValueError(
+    raise errors.UserError(
       "the prompt is empty; expected a sentence such as 'a portrait of a "
       "happy man'."
     )
   if len(cleaned) > MAX_PROMPT_LENGTH:
-    raise ValueError(
+    raise errors.UserError(
       f'the prompt has {len(cleaned)} characters; expected at most '
       f'{MAX_PROMPT_LENGTH}. It opens with {cleaned[:40]!r}.'
     )
@@ -43,9 +45,9 @@ def check_prompt(text: str) -> str:
 
 
 def check_template(prior: str, template: str) -> None:
-  """Raises ValueError unless the template of `prior` holds a placeholder."""
+  """Raises UserError unless the template of `prior` holds a placeholder."""
   if not any(word in template for word in PLACEHOLDERS):
-    raise ValueError(
+    raise errors.UserError(
       f"prior '{prior}' has prompt template '{template}', which says nothing "
       f'of the concept; expected {" or ".join(PLACEHOLDERS)} in it.'
     )

@@ -11,15 +11,12 @@ import math
 import numpy as np
 
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import names
 from mmdist.core import seeds
 from mmdist.core import shapes
 from mmdist.objectives import binding
-
-
-class NonFiniteAnswer(ArithmeticError):
-  """A prior answered with NaN or infinity."""
 
 
 def noise_range(
@@ -86,7 +83,7 @@ def requests_for(
     mode: how a prior composes its concepts.
 
   Raises:
-    ValueError: a prior looks at a channel that was not rendered, or the
+    UserError: a prior looks at a channel that was not rendered, or the
       images and words are not of as many views.
   """
   for channel, image in images.items():
@@ -132,12 +129,12 @@ def _images_for(
 ) -> np.ndarray:
   channels = sorted({concept.channel for concept in concepts})
   if len(channels) > 1:
-    raise ValueError(
+    raise errors.UserError(
       f"prior '{prior}' is asked about channels {' and '.join(channels)}; "
       'expected one, since a prior looks at one kind of render.'
     )
   if channels[0] not in images:
-    raise ValueError(
+    raise errors.UserError(
       f"prior '{prior}' looks at channel '{channels[0]}', which was not "
       f'rendered; rendered: {", ".join(images) or "nothing"}.'
     )
@@ -145,7 +142,7 @@ def _images_for(
 
 
 def check_finite(answers: Mapping[str, messages.ScoreGradient]) -> None:
-  """Raises NonFiniteAnswer naming step, prior and concept."""
+  """Raises NotFinite naming step, prior and concept."""
   for prior in sorted(answers):
     answer = answers[prior]
     bad = int(np.sum(~np.isfinite(answer.cotangent)))
@@ -156,7 +153,7 @@ def check_finite(answers: Mapping[str, messages.ScoreGradient]) -> None:
       k[len('norm_') :] for k, v in norms.items() if not math.isfinite(v)
     ]
     named = f'; concept {", ".join(concepts)}' if concepts else ''
-    raise NonFiniteAnswer(
+    raise errors.NotFinite(
       f"prior '{prior}' answered step {answer.step} with {bad} of "
       f'{answer.cotangent.size} numbers not finite{named}; try float32 or a '
       'lower learning rate.'
@@ -176,8 +173,8 @@ def sum_cotangents(
     Per channel that was asked about [V, H, W, 3] float32 dL/d image.
 
   Raises:
-    NonFiniteAnswer: an answer holds NaN or infinity.
-    ValueError: answers on one channel differ in shape.
+    NotFinite: an answer holds NaN or infinity.
+    UserError: answers on one channel differ in shape.
   """
   check_finite(answers)
   totals = {}

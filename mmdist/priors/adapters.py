@@ -17,6 +17,7 @@ from diffusers import utils
 import peft
 import torch
 
+from mmdist.core import errors
 from mmdist.core import model_files
 from mmdist.priors import prompt_encoder
 
@@ -27,7 +28,7 @@ def check_lora(path: str | os.PathLike) -> pathlib.Path:
   """Raises unless a file is whole safetensors; returns its path.
 
   Raises:
-    FileNotFoundError, ValueError: in one line.
+    FileNotFoundError, UserError: in one line.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -35,7 +36,7 @@ def check_lora(path: str | os.PathLike) -> pathlib.Path:
       f'LoRA {path} is not a file; expected one .safetensors file.'
     )
   if path.suffix != '.safetensors':
-    raise ValueError(
+    raise errors.UserError(
       f'LoRA {path} is not .safetensors; a pickled file could run code, so '
       'convert it (safetensors.torch.save_file).'
     )
@@ -58,7 +59,7 @@ def merge_lora(
     scale: 0 changes nothing.
 
   Raises:
-    FileNotFoundError, ValueError: no such file, or it is of another model.
+    FileNotFoundError, UserError: no such file, or it is of another model.
   """
   path = check_lora(path)
   mixin, prefix = _loader(denoiser, text)
@@ -78,11 +79,11 @@ def merge_lora(
         _load(mixin, module, part, metadata, name)
         merged += merge(module, scale)
   except (RuntimeError, KeyError, TypeError) as error:
-    raise ValueError(
+    raise errors.UserError(
       f'LoRA {path} does not fit the model: {model_files.first_line(error)}'
     ) from error
   if not merged:
-    raise ValueError(
+    raise errors.UserError(
       f'LoRA {path} changes no layer of the model; is it of another family?'
     )
   text.forget()
@@ -161,14 +162,14 @@ def _check_known(
   state: Mapping[str, torch.Tensor],
   targets: Mapping[str, torch.nn.Module],
 ) -> None:
-  """Raises ValueError for a layer that no network has: nothing is skipped."""
+  """Raises UserError for a layer that no network has: nothing is skipped."""
   for key in sorted(state):
     name, _, rest = key.partition('.')
     layer = rest.partition('.lora')[0]
     module = targets.get(name)
     known = dict(module.named_modules()) if module is not None else {}
     if layer not in known and not _is_old_attention(layer):
-      raise ValueError(
+      raise errors.UserError(
         f'LoRA {path} is of another model: there is no layer {name}.{layer}.'
       )
 

@@ -27,7 +27,7 @@ def check_prior(
     lora: a LoRA file to be merged into it; '' for none.
 
   Raises:
-    FileNotFoundError, ValueError: in one line, the file or the words that are
+    FileNotFoundError, UserError: in one line, the file or the words that are
       wrong.
   """
   family = families.read_family(pathlib.Path(directory))

@@ -20,7 +20,7 @@ def weight_digests(prior: str, lora: str = '') -> dict[str, str]:
     Path inside the directory -> hex digits; the LoRA's under 'lora'.
 
   Raises:
-    FileNotFoundError, ValueError: as `families.read_family`.
+    FileNotFoundError, UserError: as `families.read_family`.
   """
   directory = pathlib.Path(locate.locate(prior))
   family = families.read_family(directory)

@@ -17,6 +17,7 @@ from typing import Any
 
 import transformers
 
+from mmdist.core import errors
 from mmdist.core import model_files
 
 # The name, without its ending, of each component's weights.
@@ -59,13 +60,13 @@ def check_is_pipeline(directory: pathlib.Path) -> None:
 
   Raises:
     FileNotFoundError: it has no scheduler or no network.
-    ValueError: it is of another library, one file of weights, or brings code.
+    UserError: it is of another library, one file of weights, or brings code.
   """
   if not directory.is_dir():
     raise FileNotFoundError(f'prior directory {directory} does not exist.')
   code = sorted(directory.rglob('*.py'))
   if code:
-    raise ValueError(
+    raise errors.UserError(
       f'{code[0]} is code, which mmdist never runs; give a directory of '
       "diffusers' own classes."
     )
@@ -82,13 +83,13 @@ def check_is_pipeline(directory: pathlib.Path) -> None:
   if (directory / 'config.json').is_file():
     kind = read_json(directory / 'config.json')
     kind = kind.get('_class_name') or kind.get('model_type') or 'one network'
-    raise ValueError(
+    raise errors.UserError(
       f'{directory / "config.json"} declares {kind}, which is not a whole '
       'diffusers pipeline (unet/ or transformer/, scheduler/, text_encoder/, '
       'tokenizer/).'
     )
   if single:
-    raise ValueError(
+    raise errors.UserError(
       f'{single[0]} is a checkpoint in one file; open it with '
       "diffusers' from_single_file and give what save_pretrained writes."
     )
@@ -109,7 +110,7 @@ def weight_files(
 
   Raises:
     FileNotFoundError: there are none, or one of the index is missing.
-    ValueError: there are pickled ones only.
+    UserError: there are pickled ones only.
   """
   folder = directory / component
   stem = WEIGHTS[component]
@@ -140,7 +141,7 @@ def check_weights(directory: pathlib.Path, component: str) -> None:
 def _missing(path: pathlib.Path) -> Exception:
   pickled = model_files.find_pickles(path.parent)
   if pickled:
-    return ValueError(
+    return errors.UserError(
       f'{pickled[0]} is pickled and could run code; convert it to {path.name} '
       '(save_pretrained with safe_serialization=True).'
     )
@@ -159,7 +160,7 @@ def load_component(
     **kwargs: the dtype, by the name that `cls` has for it.
 
   Raises:
-    FileNotFoundError, ValueError: in one line, the file that is wrong.
+    FileNotFoundError, UserError: in one line, the file that is wrong.
   """
   read_json(directory / component / 'config.json')
   check_weights(directory, component)
@@ -174,12 +175,12 @@ def load_component(
       **kwargs,
     )
   except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-    raise ValueError(
+    raise errors.UserError(
       f'{directory / component} does not fit {cls.__name__}: '
       f'{model_files.first_line(error)}'
     ) from error
   if info['missing_keys']:
-    raise ValueError(
+    raise errors.UserError(
       f'{directory / component} lacks {len(info["missing_keys"])} weights, '
       f'{min(info["missing_keys"])} among them; is config.json of another '
       'model?'
@@ -200,6 +201,6 @@ def load_tokenizer(
     )
   # tokenizers raises bare Exception for a tokenizer.json it cannot parse.
   except Exception as error:
-    raise ValueError(
+    raise errors.UserError(
       f'{folder} cannot be opened: {model_files.first_line(error)}'
     ) from error

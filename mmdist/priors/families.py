@@ -13,6 +13,7 @@ from typing import Any
 
 import diffusers
 
+from mmdist.core import errors
 from mmdist.priors import directory as files
 from mmdist.priors import schedule as schedules
 from mmdist.priors import text_encoders
@@ -91,7 +92,7 @@ def read_family(directory: pathlib.Path) -> Family:
   """Reads every configuration file of a directory.
 
   Raises:
-    FileNotFoundError, ValueError: in one line, the file that is missing,
+    FileNotFoundError, UserError: in one line, the file that is missing,
       damaged, or not understood.
   """
   directory = pathlib.Path(directory)
@@ -107,7 +108,7 @@ def read_family(directory: pathlib.Path) -> Family:
   size = settings.get('image_size', config['sample_size'] * factor)
   _check_fit(directory / denoiser / 'config.json', config, codec, channels)
   if size % factor:
-    raise ValueError(
+    raise errors.UserError(
       f"{directory}: image_size {size} is no multiple of the image codec's "
       f'factor {factor}.'
     )
@@ -131,7 +132,7 @@ def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
   config = files.read_json(path)
   name = config.get('_class_name')
   if name not in DENOISERS:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} declares {name}; expected one of {", ".join(DENOISERS)}.'
     )
   parameters = inspect.signature(getattr(diffusers, name).__init__).parameters
@@ -149,12 +150,12 @@ def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
     ('time_cond_proj_dim', (None,)),
   ):
     if config.get(field) not in known:
-      raise ValueError(
+      raise errors.UserError(
         f'{path} asks for {field}={config[field]!r}, which is none of the '
         'conditions that a prior has: a text, and for SDXL the image size.'
       )
   if not isinstance(config['sample_size'], int):
-    raise ValueError(
+    raise errors.UserError(
       f'{path} has sample_size={config["sample_size"]!r}; expected one number, '
       'since images are square.'
     )
@@ -176,7 +177,7 @@ def _read_texts(
   kinds = tuple(text[2] for text in texts)
   styles = _STYLES.get((denoiser, kinds))
   if styles is None:
-    raise ValueError(
+    raise errors.UserError(
       f'{directory} has a {denoiser} with the text encoders '
       f'{", ".join(kinds) or "none"}; expected those of Stable Diffusion 1, 2, '
       'XL or 3 or of DeepFloyd IF (text_encoder/, text_encoder_2/, ...).'
@@ -212,12 +213,12 @@ _STYLES = {
 
 def _text_kind(path: pathlib.Path, config: Mapping[str, Any]) -> str:
   if 'auto_map' in config:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} asks for code of its own (auto_map), which mmdist never runs.'
     )
   names = config.get('architectures') or ['no class']
   if names[0] not in _TEXT_CLASSES:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} declares {names[0]}; expected one of {", ".join(_TEXT_CLASSES)}.'
     )
   return _TEXT_CLASSES[names[0]]
@@ -250,7 +251,7 @@ def _choose_join(
     return text_encoders.join_three(_SD3_TOKENS, config['joint_attention_dim'])
   wants_size = config['addition_embed_type'] == 'text_time'
   if wants_size != (len(texts) == 2):
-    raise ValueError(
+    raise errors.UserError(
       f'{directory / "unet" / "config.json"} has addition_embed_type='
       f'{config["addition_embed_type"]!r} and {len(texts)} text encoder(s); '
       "expected 'text_time' with two, as SDXL, or something else with one."
@@ -278,14 +279,14 @@ def _read_codec(
     factor = int(settings.get('factor', 2))
     return name, factor, 3 * factor**2
   if name != 'vae':
-    raise ValueError(
+    raise errors.UserError(
       f'{directory / files.SETTINGS_FILE} has image_codec {name!r}; expected '
       f'one of {", ".join(CODECS)}.'
     )
   path = directory / 'vae' / 'config.json'
   config = files.read_json(path)
   if config.get('_class_name', 'AutoencoderKL') != 'AutoencoderKL':
-    raise ValueError(
+    raise errors.UserError(
       f'{path} declares {config["_class_name"]}; expected AutoencoderKL.'
     )
   factor = 2 ** (len(config.get('block_out_channels', (64,))) - 1)
@@ -303,13 +304,13 @@ def _check_fit(
       else f'correct image_codec and factor in {files.SETTINGS_FILE}, or add '
       'the vae/ folder'
     )
-    raise ValueError(
+    raise errors.UserError(
       f'{path}: the network takes {takes} channels, the image codec {codec} '
       f'makes {channels}; {remedy}.'
     )
   # Twice as many: DeepFloyd IF predicts a variance too, which is not used.
   if gives not in (takes, 2 * takes):
-    raise ValueError(
+    raise errors.UserError(
       f'{path}: the network makes {gives} channels of {takes}; expected as '
       'many, or twice as many if it predicts a variance.'
     )

@@ -57,7 +57,7 @@ def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
   """Estimates a prior's memory without loading a weight.
 
   Raises:
-    FileNotFoundError, ValueError: as `families.read_family`.
+    FileNotFoundError, UserError: as `families.read_family`.
   """
   options = spec.options
   family = families.read_family(pathlib.Path(locate.locate(options.directory)))

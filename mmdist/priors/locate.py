@@ -12,6 +12,7 @@ import huggingface_hub
 import huggingface_hub.errors
 
 from mmdist.core import asset_paths
+from mmdist.core import errors
 from mmdist.core import model_files
 
 _PINNED = re.compile(r'([\w.-]+/[\w.-]+)@([0-9a-f]{40})')
@@ -30,13 +31,13 @@ def locate(name: str) -> str:
 
   Raises:
     FileNotFoundError: there is no such directory, or it cannot be fetched.
-    ValueError: a hub id without its commit.
+    UserError: a hub id without its commit.
   """
   pinned = _PINNED.fullmatch(name)
   if pinned and not os.path.isdir(name):
     return _fetch(name, *pinned.groups())
   if is_hub_id(name):
-    raise ValueError(
+    raise errors.UserError(
       f'{name!r} does not name a commit; expected OWNER/NAME@ and its 40 hex '
       'digits, since a branch or a tag can change under a run.'
     )

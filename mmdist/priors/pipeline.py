@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional
 import transformers
 
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import names
 from mmdist.priors import adapters
@@ -87,7 +88,7 @@ def open_pipeline(
     lora_scale: how much of it.
 
   Raises:
-    FileNotFoundError, ValueError: in one line, the file that is wrong.
+    FileNotFoundError, UserError: in one line, the file that is wrong.
   """
   memory = memory or messages.MemoryOptions()
   names.check_choice('dtype', dtype, DTYPES)
@@ -150,10 +151,10 @@ def slice_attention(denoiser: Any) -> None:
   """Computes attention in slices, as diffusers does.
 
   Raises:
-    ValueError: a network of another class than UNet2DConditionModel.
+    UserError: a network of another class than UNet2DConditionModel.
   """
   if not hasattr(denoiser, 'set_attention_slice'):
-    raise ValueError(
+    raise errors.UserError(
       f'memory.attention_slicing: {type(denoiser).__name__} has none; expected '
       'it for a UNet only.'
     )

@@ -14,6 +14,7 @@ import time
 import numpy as np
 import torch
 
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import names
 from mmdist.core import seeds
@@ -33,7 +34,7 @@ def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
   """Builds a prior in the process that will host it.
 
   Raises:
-    FileNotFoundError, ValueError: in one line, what is wrong with the spec or
+    FileNotFoundError, UserError: in one line, what is wrong with the spec or
       with the files it names.
   """
   options = spec.options
@@ -109,9 +110,9 @@ class DiffusionPrior:
     """Answers, and remembers the renders for `fit`.
 
     Raises:
-      ValueError: the request does not fit together, or expects a proxy with
+      UserError: the request does not fit together, or expects a proxy with
         another number of fits behind it.
-      FloatingPointError: the answer is not finite.
+      NotFinite: the answer is not finite.
     """
     start = time.monotonic()
     self._check(request)
@@ -145,7 +146,7 @@ class DiffusionPrior:
 
     Raises:
       RuntimeError: nothing was scored since the last fit.
-      FloatingPointError: the fit is not finite; the proxy has not moved.
+      NotFinite: the fit is not finite; the proxy has not moved.
     """
     if self._shown is None:
       raise RuntimeError(
@@ -162,7 +163,7 @@ class DiffusionPrior:
     try:
       loss = self._fit_proxy(shown)
     except FloatingPointError as error:
-      raise FloatingPointError(
+      raise errors.NotFinite(
         f'step {shown.request.step}, prior {self.spec.name!r}: {error}.'
       ) from error
     return {'proxy_loss': loss, 'proxy_seconds': time.monotonic() - start}
@@ -177,12 +178,12 @@ class DiffusionPrior:
     """Goes back to a saved proxy; forgets the renders last scored.
 
     Raises:
-      ValueError: the state is of another kind of proxy.
+      UserError: the state is of another kind of proxy.
     """
     if self.proxy is not None:
       self.proxy.restore(state)
     elif state.arrays:
-      raise ValueError(
+      raise errors.UserError(
         f'prior {self.spec.name!r} runs SDS, which has no proxy, but was given '
         f'one of {len(state.arrays)} arrays.'
       )
@@ -222,14 +223,14 @@ class DiffusionPrior:
     shapes.check_shape('noise_levels', request.noise_levels, (num_views,))
     counts = [len(term.prompts) for term in request.terms]
     if not counts or any(count != num_views for count in counts):
-      raise ValueError(
+      raise errors.UserError(
         f'request has {counts} prompts per term for {num_views} views; '
         'expected one per view, and one term or more.'
       )
     # The same request answered by another proxy would be another answer. An
     # executor that lost or repeated a fit is noticed here, not in the results.
     if request.proxy_step != self.proxy_step:
-      raise ValueError(
+      raise errors.UserError(
         f'step {request.step} expects a proxy of prior {self.spec.name!r} with '
         f'{request.proxy_step} fits behind it; it has {self.proxy_step}. '
         'Restore the proxy of that step.'
@@ -238,7 +239,7 @@ class DiffusionPrior:
   def _check_finite(
     self, request: messages.ScoreRequest, answer: scores.Answer
   ) -> None:
-    """Raises FloatingPointError that names the terms, or the images."""
+    """Raises NotFinite that names the terms, or the images."""
     if np.isfinite(answer.cotangent).all():
       return
     # NaN in one image reaches every term, so the terms are named only where
@@ -250,7 +251,7 @@ class DiffusionPrior:
       if not np.isfinite(answer.metrics[f'norm_{index}'])
     ]
     cause = ', '.join(guilty) if finite_images else 'its images, as given'
-    raise FloatingPointError(
+    raise errors.NotFinite(
       f'step {request.step}, prior {self.spec.name!r}: the answer is not '
       f'finite for {cause or "the sum of its concepts"}.'
     )

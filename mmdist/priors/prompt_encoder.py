@@ -8,6 +8,7 @@ import warnings
 import torch
 import transformers
 
+from mmdist.core import errors
 from mmdist.priors import text_encoders
 
 
@@ -51,7 +52,7 @@ def check_text(
     prompt_length: tokens that the text encoder takes, both ends included.
 
   Raises:
-    ValueError: unknown words, with the nearest known ones; or, for a
+    UserError: unknown words, with the nearest known ones; or, for a
       word-level vocabulary, more words than fit. A byte-pair one only warns,
       since long prompts are common there and the cut is the field's custom.
   """
@@ -65,7 +66,7 @@ def check_text(
     named = ', '.join(
       f'{word[:40]!r} (nearest: {near!r})' for word, near in unknown.items()
     )
-    raise ValueError(f'prompt {_short(text)} has unknown words: {named}.')
+    raise errors.UserError(f'prompt {_short(text)} has unknown words: {named}.')
 
 
 def _too_long(
@@ -80,7 +81,7 @@ def _too_long(
     f'at most {prompt_length - ends} fit'
   )
   if type(tokenizer.backend_tokenizer.model).__name__ == 'WordLevel':
-    raise ValueError(f'{message}; use fewer words.')
+    raise errors.UserError(f'{message}; use fewer words.')
   cut = tokenizer.decode(ids[prompt_length - 1 :], skip_special_tokens=True)
   warnings.warn(f'{message}; cut off: {_short(cut)}.', stacklevel=2)
 
@@ -117,7 +118,7 @@ class PromptEncoder:
     """Returns the embeddings of N texts, without gradient.
 
     Raises:
-      ValueError: as `check_text`.
+      UserError: as `check_text`.
     """
     for text in texts:
       if text not in self._cache:

@@ -13,6 +13,7 @@ import numpy as np
 import peft
 import torch
 
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import seeds
 
@@ -146,7 +147,7 @@ class Proxy:
       The loss before the step.
 
     Raises:
-      FloatingPointError: loss or gradient is not finite; nothing has moved.
+      NotFinite: loss or gradient is not finite; nothing has moved.
     """
     with self.active(), torch.enable_grad():
       loss = loss_of_proxy()
@@ -160,7 +161,7 @@ class Proxy:
     for gradient in gradients:
       finite = finite & gradient.isfinite().all()
     if not finite:
-      raise FloatingPointError(
+      raise errors.NotFinite(
         f'fit {self.step} has a loss of {loss.item()} or a gradient that is '
         'not finite'
       )
@@ -188,7 +189,7 @@ class Proxy:
     """Goes back to what `save` returned, bit for bit.
 
     Raises:
-      ValueError: the state is of a proxy with other layers or another rank.
+      UserError: the state is of a proxy with other layers or another rank.
     """
     # Everything is checked before anything is changed.
     self._check(state)
@@ -223,7 +224,7 @@ class Proxy:
         for key in shapes.keys() | given.keys()
         if shapes.get(key) != given.get(key)
       )
-      raise ValueError(
+      raise errors.UserError(
         f'proxy state is of another proxy: {name} has shape '
         f'{given.get(name, "none")}, expected {shapes.get(name, "none")}.'
       )

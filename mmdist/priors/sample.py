@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from mmdist.core import errors
 from mmdist.core import seeds
 from mmdist.priors import image_codec
 from mmdist.priors import pipeline as pipelines
@@ -69,7 +70,7 @@ def _trailing_timesteps(
 ) -> list[int]:
   last = len(schedule)
   if not 1 <= num_steps <= last:
-    raise ValueError(f'num_steps is {num_steps}; expected 1 to {last}.')
+    raise errors.UserError(f'num_steps is {num_steps}; expected 1 to {last}.')
   return [round(last - i * last / num_steps) - 1 for i in range(num_steps)]
 
 

@@ -17,6 +17,8 @@ import diffusers
 import numpy as np
 import torch
 
+from mmdist.core import errors
+
 BETA_PREDICTION_TYPES = ('epsilon', 'v_prediction', 'sample')
 PREDICTION_TYPES = (*BETA_PREDICTION_TYPES, 'flow')
 
@@ -65,7 +67,7 @@ def schedule_from_config(config: Mapping[str, Any]) -> Schedule:
   Which sampler it names does not matter: only noise levels are read.
 
   Raises:
-    ValueError: the scheduler is of another kind (EDM, flows that shift with
+    UserError: the scheduler is of another kind (EDM, flows that shift with
       the image), or its network predicts something unknown.
   """
   name = str(config.get('_class_name', 'DDPMScheduler'))
@@ -74,7 +76,7 @@ def schedule_from_config(config: Mapping[str, Any]) -> Schedule:
   prediction_type = config.get('prediction_type', 'epsilon')
   known = inspect.signature(diffusers.DDPMScheduler.__init__).parameters
   if not _has_betas(name) or prediction_type not in BETA_PREDICTION_TYPES:
-    raise ValueError(
+    raise errors.UserError(
       f'scheduler {name} with prediction_type {prediction_type!r} is not '
       'supported; expected one with betas that predicts '
       f'{", ".join(BETA_PREDICTION_TYPES)}, or FlowMatchEulerDiscreteScheduler.'
@@ -106,7 +108,7 @@ def _flow_schedule(config: Mapping[str, Any], name: str) -> Schedule:
   Its sigma_t is shifted as diffusers' own scheduler shifts it.
   """
   if config.get('use_dynamic_shifting') or name != _FLOW.__name__:
-    raise ValueError(
+    raise errors.UserError(
       f'scheduler {name} with use_dynamic_shifting='
       f'{bool(config.get("use_dynamic_shifting"))} is not supported; expected '
       f'{_FLOW.__name__} with a constant shift.'

@@ -125,7 +125,7 @@ def score(
     proxy_guidance_scale: 1 runs no unconditional pass of the proxy.
 
   Raises:
-    ValueError: a prompt is too long or has unknown words.
+    UserError: a prompt is too long or has unknown words.
   """
   images = torch.tensor(np.asarray(request.images, np.float32))
   images.requires_grad_(True)

@@ -11,6 +11,8 @@ import json
 import math
 import pathlib
 
+from mmdist.core import errors
+
 _WIDTH, _HEIGHT = 360, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 24, 22
 _MAX_POINTS = 200
@@ -32,7 +34,7 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
       rows.append(json.loads(line))
     except json.JSONDecodeError as error:
       if number < len(lines):
-        raise ValueError(
+        raise errors.UserError(
           f'{path.name} line {number} is not JSON ({error.msg}); move the file '
           'away to make a report without curves.'
         ) from error

@@ -1,7 +1,7 @@
 """Everything a run leaves for people, made in its folder.
 
-Each maker can run alone (`launchers/view.py`); `make_all` runs them all at the
-end of an optimisation.
+Each maker can run alone (`mmdist.results.remake`); `make_all` runs them all at
+the end of an optimisation.
 """
 
 from collections.abc import Mapping

@@ -19,6 +19,7 @@ import trimesh
 from mmdist.cameras import camera as camera_lib
 from mmdist.core import arrays
 from mmdist.core import atomic
+from mmdist.core import errors
 
 # The surface is where the density halves light within this many world units;
 # the head's radius is about 1. The density that training leaves in empty space
@@ -34,7 +35,7 @@ _PIXEL_RADIUS = 0.002  # As a camera of about 256 pixels, see `camera_rays`.
 _CHUNK = 4096
 
 
-class NoSurfaceError(ValueError):
+class NoSurfaceError(errors.UserError):
   """The density is too thin everywhere to have a surface."""
 
 
@@ -57,7 +58,7 @@ def density_grid(representation, params, resolution: int) -> np.ndarray:
       'density(params, points).'
     )
   if resolution < 8:
-    raise ValueError(
+    raise errors.UserError(
       f'mesh resolution is {resolution}; expected at least 8 points per axis.'
     )
   radius = camera_lib.SCENE_RADIUS

@@ -18,6 +18,7 @@ from PIL import ImageFont
 
 from mmdist.cameras import orbits
 from mmdist.core import atomic
+from mmdist.core import errors
 
 FRAMES_PER_SECOND = 24
 # A light grey, within the range of greys that the heads were trained over.
@@ -68,7 +69,7 @@ def write_mp4(
 
 def _check_frames(frames: np.ndarray) -> None:
   if not len(frames):
-    raise ValueError(
+    raise errors.UserError(
       'a turntable of 0 views; expected at least one frame '
       '(results.turntable_views).'
     )
@@ -145,7 +146,7 @@ def contact_sheet(
     A picture of num_columns * W by rows * (2 H + the label's height).
   """
   if not len(rgb) == len(normals) == len(labels):
-    raise ValueError(
+    raise errors.UserError(
       f'a sheet of {len(rgb)} colour pictures needs as many normals and '
       f'labels; got {len(normals)} and {len(labels)}.'
     )

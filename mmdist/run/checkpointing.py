@@ -20,6 +20,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from mmdist.config import schema
 from mmdist.config import serialization
+from mmdist.core import errors
 from mmdist.core import full_disk
 from mmdist.core import version
 from mmdist.run import checkpoint_files
@@ -97,8 +98,8 @@ class CheckpointStore:
     except checkpoint_files.DAMAGE:
       return False
 
-  def _all_damaged(self, steps: Sequence[int]) -> ValueError:
-    return ValueError(
+  def _all_damaged(self, steps: Sequence[int]) -> errors.UserError:
+    return errors.UserError(
       f'every checkpoint in {self._directory} is damaged (steps '
       f'{", ".join(map(str, steps)) or "moved aside before"}); nothing was '
       'changed. Put a copy back, or start again in a new --workdir.'
@@ -128,7 +129,7 @@ class CheckpointStore:
       executor: has `restore_proxies`.
 
     Raises:
-      ValueError: the checkpoint is sound but of other parameters, or of a
+      UserError: the checkpoint is sound but of other parameters, or of a
         newer mmdist; or there are checkpoints, and none is sound.
     """
     damaged = []
@@ -155,7 +156,7 @@ class CheckpointStore:
 
     Raises:
       FileNotFoundError: there is no sound checkpoint.
-      ValueError: it is of other parameters.
+      UserError: it is of other parameters.
     """
     step, arrays = self._newest_sound()
     return step, snapshots.restore_tree(arrays, params, 'learner/params', step)
@@ -187,7 +188,7 @@ class CheckpointStore:
     A step that was saved already is left alone.
 
     Raises:
-      ValueError: learner and proxies are not of the same step.
+      UserError: learner and proxies are not of the same step.
       OSError: the disk is full, now or when the step before was written.
     """
     step = snapshot.step
@@ -244,7 +245,7 @@ class CheckpointStore:
       logging.warning('checkpoint %d cannot be read: %s', step, error)
       return None
     if seal.schema > SCHEMA:
-      raise ValueError(
+      raise errors.UserError(
         f'checkpoint {step} in {self._directory} is of schema {seal.schema}, '
         f'this mmdist ({version.VERSION}) reads up to {SCHEMA}; install the '
         'newer one that wrote it.'

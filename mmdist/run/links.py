@@ -5,6 +5,8 @@ import fnmatch
 import os
 import pathlib
 
+from mmdist.core import errors
+
 
 def check_inside(folder: str | os.PathLike, names: Sequence[str]) -> None:
   """Checks that no link in a folder leads out of it.
@@ -16,7 +18,7 @@ def check_inside(folder: str | os.PathLike, names: Sequence[str]) -> None:
     names: patterns of what will be written, files or folders.
 
   Raises:
-    ValueError: in one line; something of such a name, or below it, is a link
+    UserError: in one line; something of such a name, or below it, is a link
       that leads out of the folder, or nowhere.
   """
   folder = pathlib.Path(folder)
@@ -25,7 +27,7 @@ def check_inside(folder: str | os.PathLike, names: Sequence[str]) -> None:
   inside = os.path.realpath(folder) + os.sep
   for path in _find(folder, names):
     if path.is_symlink() and not _leads_into(path, inside):
-      raise ValueError(
+      raise errors.UserError(
         f'{path} is a link to {path.readlink()}, and nothing is written '
         f'outside of {folder}; remove the link, or give another folder.'
       )

@@ -15,11 +15,13 @@ import pathlib
 import socket
 import warnings
 
+from mmdist.core import errors
+
 # Errors of file systems without locks, such as some of NFS and Lustre.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
-class InUse(ValueError):
+class InUse(errors.UserError):
   """Another process, or another part of this one, holds the lock."""
 
 

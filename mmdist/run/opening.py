@@ -48,7 +48,7 @@ def open_run(
 
   Raises:
     FileNotFoundError: the folder holds no run, or no checkpoint yet.
-    ValueError: its configuration cannot be read.
+    UserError: its configuration cannot be read.
   """
   workdir = pathlib.Path(workdir)
   run = read_run(workdir)
@@ -86,7 +86,7 @@ def read_run(workdir: str | os.PathLike) -> schema.RunConfig:
 
   Raises:
     FileNotFoundError: the folder holds no run, or no checkpoint yet.
-    ValueError: its configuration cannot be read.
+    UserError: its configuration cannot be read.
   """
   run = workdir_lib.read_config(workdir)
   if not (pathlib.Path(workdir) / 'checkpoints').is_dir():
@@ -101,7 +101,7 @@ def digest(workdir: str | os.PathLike) -> tuple[int, str]:
   """Returns the newest sound step of a run, and a sha256 over all of it.
 
   Raises:
-    FileNotFoundError, ValueError: see `open_run`.
+    FileNotFoundError, UserError: see `open_run`.
   """
   store = checkpointing.CheckpointStore(
     workdir, read_run(workdir), read_only=True
@@ -119,6 +119,6 @@ def start_params(avatar: Avatar) -> Any:
   """Returns the parameters that a run began from.
 
   Raises:
-    FileNotFoundError, ValueError: its pretrained assets are gone.
+    FileNotFoundError, UserError: its pretrained assets are gone.
   """
   return start.load_params(avatar.run)

@@ -7,14 +7,10 @@ call, since all that a step does follows from its number.
 import logging
 
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.distribution import faults
-from mmdist.objectives import score_requests
 
-NOT_FINITE = (
-  FloatingPointError,
-  score_requests.NonFiniteAnswer,
-  faults.PriorNotFinite,
-)
+NOT_FINITE = errors.NotFinite
 
 
 class Rejections:
@@ -47,7 +43,7 @@ class Rejections:
     if self._config.on_nonfinite != 'reject':
       raise error
     if in_a_row > self._config.max_rejected:
-      raise FloatingPointError(
+      raise errors.NotFinite(
         f'{in_a_row} steps in a row were not finite, '
         f'{self._config.max_rejected} are allowed (faults.max_rejected); '
         f'the last: {error}'

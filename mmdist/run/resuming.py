@@ -9,6 +9,7 @@ import pathlib
 
 from mmdist.config import changes as config_changes
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.objectives import binding
 from mmdist.run import opening
@@ -45,13 +46,13 @@ def check_can_follow(
     changes: how that differs from what the folder holds.
 
   Raises:
-    ValueError: other priors would be asked, or more steps are done already.
+    UserError: other priors would be asked, or more steps are done already.
   """
   if not changes:
     return
   step = opening.newest_step(workdir)
   if run.num_steps < step:
-    raise ValueError(
+    raise errors.UserError(
       f'num_steps is {run.num_steps}, and {workdir} has a checkpoint of step '
       f'{step}; expected at least as many, or --workdir a new folder.'
     )
@@ -59,7 +60,7 @@ def check_can_follow(
   asked = binding.bind_config(before).priors
   now = binding.bind_config(run).priors
   if asked != now:
-    raise ValueError(
+    raise errors.UserError(
       f'{workdir} asks the priors {", ".join(asked)} and cannot go on with '
       f'{", ".join(now)}, since a checkpoint holds the proxy of each; let the '
       'same priors be asked, or give --workdir a new folder.'
@@ -69,9 +70,9 @@ def check_can_follow(
 def check_unchanged(
   workdir: pathlib.Path, changes: Sequence[config_changes.Change]
 ) -> None:
-  """Raises ValueError if a finished run is to be one of other settings."""
+  """Raises UserError if a finished run is to be one of other settings."""
   if changes:
-    raise ValueError(
+    raise errors.UserError(
       f'{workdir} is finished, so {changes[0].field} would change nothing any '
       'more; give it more steps (num_steps), or --workdir a new folder.'
     )

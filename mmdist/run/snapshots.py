@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import version
 
@@ -41,11 +42,11 @@ class Snapshot:
 
 
 def check_complete(snapshot: Snapshot) -> None:
-  """Raises ValueError unless every proxy is of the learner's step."""
+  """Raises UserError unless every proxy is of the learner's step."""
   fits = snapshot.step - int(snapshot.state.rejected)
   behind = {n: p.step for n, p in snapshot.proxies.items() if p.step != fits}
   if behind:
-    raise ValueError(
+    raise errors.UserError(
       f'step {snapshot.step} has {fits} fits behind every proxy, but '
       f'{", ".join(f"{name} has {n}" for name, n in behind.items())}; a '
       'checkpoint is of one step.'
@@ -86,7 +87,7 @@ def restore_tree(arrays, tree, prefix: str, step: int):
     array = arrays.get(name)
     found = 'nothing' if array is None else f'{array.dtype} {array.shape}'
     if found != f'{leaf.dtype} {leaf.shape}':
-      raise ValueError(
+      raise errors.UserError(
         f'checkpoint {step} has {found} for {name}; expected {leaf.dtype}'
         f' {leaf.shape}. Were the NeRF assets replaced? Start again in a new'
         ' --workdir.'

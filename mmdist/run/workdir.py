@@ -17,6 +17,7 @@ from mmdist.config import changes as config_changes
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import atomic
+from mmdist.core import errors
 from mmdist.run import links
 from mmdist.run import locks
 
@@ -67,7 +68,7 @@ def check(
   Raises:
     NotADirectoryError, PermissionError, FileNotFoundError: nothing can be
       written there.
-    ValueError: it holds something else, links that lead out of it, or a run
+    UserError: it holds something else, links that lead out of it, or a run
       of another configuration; or no field is called as in `may_change`.
   """
   workdir = pathlib.Path(workdir)
@@ -89,7 +90,7 @@ def check(
     if change.obstacle or not config_changes.is_below(change.field, may_change)
   ]
   if refused:
-    raise ValueError(_refusal(workdir, refused))
+    raise errors.UserError(_refusal(workdir, refused))
   return changes
 
 
@@ -97,7 +98,7 @@ def check_links(workdir: str | os.PathLike) -> None:
   """Checks that what is written in a run's folder stays there.
 
   Raises:
-    ValueError: in one line; a link in its place leads out of the folder.
+    UserError: in one line; a link in its place leads out of the folder.
   """
   links.check_inside(workdir, OUTPUTS)
 
@@ -139,7 +140,7 @@ def check_weights(
     The files that differ.
 
   Raises:
-    ValueError: in one line; files differ without permission, or the record
+    UserError: in one line; files differ without permission, or the record
       cannot be read.
   """
   workdir = pathlib.Path(workdir)
@@ -151,7 +152,7 @@ def check_weights(
   for change in changes:
     if not config_changes.is_below(change.field, may_change):
       _, prior, file = change.field.split('.', 2)
-      raise ValueError(
+      raise errors.UserError(
         f"the weights of prior '{prior}' are not those that {workdir} began "
         f'with: {file} {_what_happened(change)}; put the old file back, or '
         'give --workdir a new folder, or go on with the new ones by '
@@ -177,7 +178,7 @@ def _read_weights(path: pathlib.Path) -> Weights:
   except (ValueError, AttributeError):  # Not JSON, or another tree.
     sound = False
   if not sound:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} is damaged, so nobody can say whether the weights of the priors '
       'changed; put the old file back, or give --workdir a new folder.'
     )
@@ -201,7 +202,7 @@ def claim(
     weights: the record of the priors' weights, if they are used.
 
   Raises:
-    NotADirectoryError, ValueError, FileNotFoundError: see `check` and
+    NotADirectoryError, UserError, FileNotFoundError: see `check` and
       `check_weights`.
     PermissionError: nothing can be written there, for whatever reason.
   """
@@ -314,14 +315,14 @@ def _read_held_run(workdir: pathlib.Path) -> schema.RunConfig | None:
   """Returns the configuration of the run in a folder; None if it is empty.
 
   Raises:
-    ValueError: it holds something else.
+    UserError: it holds something else.
   """
   if (workdir / CONFIG_NAME).is_file():
     return read_config(workdir)
   found = workdir.iterdir() if workdir.exists() else ()
   for path in found:
     if not any(fnmatch.fnmatchcase(path.name, name) for name in _LEFT_OVERS):
-      raise ValueError(
+      raise errors.UserError(
         f'{workdir} is not empty and holds no run; give --workdir a new folder.'
       )
   return None
@@ -332,7 +333,7 @@ def read_config(workdir: str | os.PathLike) -> schema.RunConfig:
 
   Raises:
     FileNotFoundError: it holds none.
-    ValueError: its configuration cannot be read.
+    UserError: its configuration cannot be read.
   """
   path = pathlib.Path(workdir) / CONFIG_NAME
   if not path.is_file():

@@ -1,1 +1,1 @@
-"""The trainings that launchers start, from pictures to a finished directory."""
+"""Whole trainings, from pictures to a finished directory."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mmdist.cameras import orbits
+from mmdist.core import errors
 from mmdist.data import multiview
 from mmdist.data import photos
 from mmdist.evaluation import known_heads
@@ -18,21 +19,21 @@ def read(options, size: int, prompt: str) -> tuple[np.ndarray, tuple[str, ...]]:
   """Returns [N, H, H, 4] uint8 pictures and their N prompts.
 
   Args:
-    options: `personalize.Options`.
+    options: `personalization.Options`.
     size: H.
     prompt: of every picture.
 
   Raises:
-    FileNotFoundError, ValueError: in one line, what is wrong.
+    FileNotFoundError, UserError: in one line, what is wrong.
   """
   if options.kind == 'photos':
     if not options.images:
-      raise ValueError('--kind=photos: expected --images=FOLDER.')
+      raise errors.UserError('--kind=photos: expected --images=FOLDER.')
     boxes = photos.read_boxes(options.boxes) if options.boxes else {}
     rgba = photos.read_photos(options.images, size, boxes).rgba
   else:
     if not options.subject:
-      raise ValueError(
+      raise errors.UserError(
         f'--kind={options.kind}: expected --subject, the folder of a run or '
         'FAMILY:INDEX of a procedural head.'
       )

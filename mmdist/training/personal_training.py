@@ -1,4 +1,4 @@
-"""The training behind `launchers.personalize`: steps, samples, checkpoints."""
+"""One personalisation: steps, samples, checkpoints and the final report."""
 
 import csv
 import hashlib
@@ -15,7 +15,9 @@ import safetensors.torch
 import tqdm
 
 from mmdist.core import atomic
+from mmdist.core import errors
 from mmdist.data import concept_images
+from mmdist.data import sheets
 from mmdist.priors import adapters
 from mmdist.priors import digest
 from mmdist.priors import families
@@ -24,7 +26,6 @@ from mmdist.priors import prior as priors
 from mmdist.priors import sample
 from mmdist.priors.training import dreambooth
 from mmdist.results import report as report_lib
-from mmdist.results import sheets
 from mmdist.run import device_setup
 from mmdist.run import reporting
 
@@ -224,13 +225,13 @@ class PersonalTraining:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     except safetensors.SafetensorError as error:
-      raise ValueError(
+      raise errors.UserError(
         f'{path} is damaged ({error}); delete it to start over.'
       ) from error
     settings = json.loads(metadata['settings'])
     changed = [k for k, v in self._settings().items() if settings.get(k) != v]
     if changed:
-      raise ValueError(
+      raise errors.UserError(
         f'{self._work} was begun with another {", ".join(changed)}; give the '
         'same, or another --out.'
       )

@@ -133,9 +133,8 @@ def _after(kind, name, step_of, step) -> None:
 def run_launcher(flags: list[str]) -> None:
   """Runs `launchers.optimize` as its command does."""
   from launchers import optimize as launcher
-  from launchers import terminal
 
-  terminal.run(launcher.main, ['optimize', *flags])
+  launcher.COMMAND.run(['optimize', *flags])
 
 
 def main() -> None:

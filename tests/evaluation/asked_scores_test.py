@@ -8,6 +8,7 @@ from mmdist.config import schema
 from mmdist.evaluation import agreement
 from mmdist.evaluation import asked_scores
 from mmdist.evaluation import clip as clip_lib
+from mmdist.evaluation import known_heads
 from mmdist.heads import subjects
 from mmdist.nerf import field
 from mmdist.nerf import images as nerf_images
@@ -41,7 +42,10 @@ def options(**changes):
 
 
 def measure(asked, avatar, shown=None):
-  return asked_scores.measure(asked, None, avatar, avatar.params, PROMPT, shown)
+  attributes = known_heads.asked_attributes(PROMPT)
+  return asked_scores.measure(
+    asked, None, avatar, avatar.params, PROMPT, attributes, shown
+  )
 
 
 def expected_cosines(folder, avatar, texts):

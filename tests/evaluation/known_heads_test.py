@@ -3,12 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from launchers import evaluate
 from mmdist.cameras import orbits
 from mmdist.core import asset_paths
 from mmdist.evaluation import agreement
 from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import known_heads
+from mmdist.evaluation import run_evaluation
 from mmdist.heads import subjects
 
 SUBJECT = '5:0'
@@ -53,7 +53,8 @@ def subject():
 def identity(judge, subject, shown):
   views = agreement.judging_views()
   pictures = known_heads.render(shown, views, 64)['rgb']
-  return known_heads.identity(judge, views, pictures, subject, EDIT)
+  asked = known_heads.asked_attributes(EDIT)
+  return known_heads.identity(judge, views, pictures, subject, asked)
 
 
 def test_a_subject_with_a_hat_is_still_the_subject(judge, subject):
@@ -77,9 +78,11 @@ def test_what_the_sentence_changes_does_not_count(judge, subject):
   # Nothing of the subject is left but what the edit asks for.
   views = agreement.judging_views()
   pictures = known_heads.render(subject, views, 64)['rgb']
-  kept = known_heads.identity(judge, views, pictures, subject, EDIT)
-  whole = known_heads.identity(
-    judge, views, pictures, subject, 'a portrait of a man'
+  kept, whole = (
+    known_heads.identity(
+      judge, views, pictures, subject, known_heads.asked_attributes(text)
+    )
+    for text in (EDIT, 'a portrait of a man')
   )
   # Without the hat, the edit has failed; the subject is there nevertheless.
   assert kept['identity_agreement'] == pytest.approx(
@@ -105,9 +108,11 @@ def test_clay_shows_a_hat_and_asks_of_nothing_else(judge):
       78, 3, fixed={'hat': hat, 'hair_style': 'short'}
     )
     normals = known_heads.render(head, views, 64)['normals']
-    row = evaluate.clay_agreement(judge, views, normals, asked)
+    row = run_evaluation.clay_agreement(judge, views, normals, asked)
     scores[hat] = row['clay_agreement']
   assert scores['hat'] > 0.7 and scores[''] < 0.3
   assert row['true_clay_agreement'] > 0.7
-  nothing = evaluate.clay_agreement(judge, views, normals, {'skin': 'green'})
+  nothing = run_evaluation.clay_agreement(
+    judge, views, normals, {'skin': 'green'}
+  )
   assert set(nothing.values()) == {None}

@@ -5,11 +5,12 @@ import collections
 import pytest
 
 from experiments import studies
-from launchers import config_flag
-from launchers import evaluate
+from mmdist.config import experiments
 from mmdist.config import validation
+from mmdist.evaluation import concept_agreement
 from mmdist.heads import attributes as head_attributes
 from mmdist.heads import captions
+from mmdist.sweeps import processes
 
 
 @pytest.mark.parametrize('name', studies.STUDIES)
@@ -17,14 +18,14 @@ def test_runs_have_folders_of_their_own_and_known_fields(name):
   runs = studies.get_study(name)
   assert len({run.name for run in runs}) == len(runs)
   for run in runs:
-    config = config_flag.load_experiment(run.experiment)
+    config = experiments.load(run.experiment)
     for field, value in run.overrides.items():
       assert type(getattr(config, field)) is type(value)
       setattr(config, field, value)
     validation.validate(config)
-    prompt = evaluate.judged_prompt(config)
-    words = set(prompt.replace(',', ' ,').split())
-    assert words <= set(captions.vocabulary()), prompt
+    for judged in concept_agreement.judged_concepts(config):
+      words = set(judged.text.replace(',', ' ,').split())
+      assert words <= set(captions.vocabulary()), judged.text
 
 
 def test_held_out_sentences_ask_for_held_out_combinations():
@@ -56,4 +57,4 @@ def test_an_unknown_study_is_named_with_those_that_exist():
 @pytest.mark.parametrize('name', ['../up', 'a portrait of a man', '..'])
 def test_the_name_of_a_run_is_never_a_path(name):
   with pytest.raises(ValueError, match='a run of a study is called'):
-    studies.StudyRun(name)
+    processes.StudyRun(name)

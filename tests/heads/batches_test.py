@@ -6,7 +6,7 @@ from mmdist.heads import batches as head_batches
 from mmdist.heads import captions
 from mmdist.heads import siblings as head_siblings
 from mmdist.heads import subjects
-from tests.data import fake_pictures
+from tests.heads import fake_pictures
 
 SIZE = fake_pictures.SIZE
 write_shard = fake_pictures.write_shard

@@ -89,7 +89,7 @@ def test_shards_are_listed_in_order(tmp_path):
 
 
 def test_an_empty_folder_is_answered_with_the_command(tmp_path):
-  with pytest.raises(FileNotFoundError, match='python -m launchers.heads'):
+  with pytest.raises(FileNotFoundError, match='mmdist heads'):
     head_shards.list_shards(tmp_path / 'nothing')
 
 

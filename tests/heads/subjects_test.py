@@ -6,7 +6,7 @@ import pytest
 from mmdist.cameras import orbits
 from mmdist.heads import attributes as head_attributes
 from mmdist.heads import subjects
-from tests.data import fake_pictures
+from tests.heads import fake_pictures
 
 
 def same(a: subjects.Head, b: subjects.Head) -> bool:

@@ -1,11 +1,13 @@
+import dataclasses
 import textwrap
 
-from absl import flags
 import pytest
 
+from launchers import command_line
 from launchers import config_flag
 from mmdist.config import schema
 from mmdist.config import serialization
+from mmdist.core import options as options_lib
 
 EXPERIMENT = """
 from mmdist.config import schema
@@ -29,19 +31,23 @@ def experiment(tmp_path):
   return str(path)
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+  workdir: str = options_lib.option('', 'Where.', is_path=True)
+
+
 def parse(default, *words) -> tuple[schema.RunConfig, list[str]]:
   """Returns the configuration and what is left of a command line."""
-  values = flags.FlagValues()
-  holder = config_flag.define_config(default, values)
-  flags.DEFINE_string('workdir', '', 'where', flag_values=values)
-  rest = config_flag.parse_flags(['program', *words], values)
-  return config_flag.load(holder), rest
+  config, _, rest = command_line.parse(
+    ['program', *words], Options, config_flag.Config(default), 'RUN'
+  )
+  return config, rest
 
 
 def test_without_flags_the_default_experiment_is_run(experiment):
   config, rest = parse(experiment)
   assert config == schema.RunConfig(num_steps=50)
-  assert rest == ['program']
+  assert rest == []
 
 
 def test_fields_are_set_by_their_path(experiment):
@@ -71,7 +77,7 @@ def test_fields_are_set_by_their_path(experiment):
     'num_steps: 50 -> 7',
   }
   assert config.prompt == 'a portrait of a sad man, with = and "quotes"'
-  assert rest == ['program', 'RUN']
+  assert rest == ['RUN']
 
 
 def test_flags_come_in_any_order(experiment):
@@ -136,8 +142,66 @@ def test_a_file_that_is_no_experiment_is_one_line(tmp_path, text, message):
 
 
 def test_help_lists_every_field():
-  values = flags.FlagValues()
-  config_flag.define_config(flag_values=values)
+  text = command_line.format_help('What it does.', None, config_flag.Config())
   for path in serialization.flatten(schema.RunConfig()):
-    assert f'--config.{path}=' in values['config'].help
-  assert config_flag.asks_for_help(['program', '--help'])
+    assert f'--config.{path}=' in text
+  assert command_line.asks_for_help(['program', '--help'])
+
+
+def test_help_lists_the_experiments():
+  text = command_line.format_help('What it does.', None, config_flag.Config())
+  assert '(default generate)' in text
+  assert '  smoke           Every part once' in text
+
+
+FILE = """
+# A run of mine.
+--config=EXPERIMENT
+--config.prompt=a portrait of a happy man, with spaces
+--workdir=runs/a
+"""
+
+
+@pytest.mark.parametrize('split', ['=', ' '])
+def test_a_file_of_flags_may_set_fields(experiment, tmp_path, split):
+  path = tmp_path / 'flags'
+  path.write_text(FILE.replace('EXPERIMENT', f'{experiment}:mixed'))
+  config, options, rest = command_line.parse(
+    [
+      'program',
+      '--config.seed=3',
+      *f'--flagfile{split}{path}'.split(' '),
+      '--noconfig.learner.remat',
+      'RUN',
+    ],
+    Options,
+    config_flag.Config(''),
+    'RUN',
+  )
+  assert config.prompt == 'a portrait of a happy man, with spaces'
+  assert (config.seed, config.num_steps) == (3, 50)
+  assert len(config.concepts) == 2 and not config.learner.remat
+  assert options.workdir == 'runs/a' and rest == ['RUN']
+
+
+def test_what_comes_last_counts_in_a_file_of_flags_or_beside_it(
+  experiment, tmp_path
+):
+  path = tmp_path / 'flags'
+  path.write_text(FILE.replace('EXPERIMENT', experiment))
+  beside = '--config.prompt=a portrait of a sad man'
+  after, _ = parse('', f'--flagfile={path}', beside)
+  before, _ = parse('', beside, f'--flagfile={path}')
+  assert after.prompt == 'a portrait of a sad man'
+  assert before.prompt == 'a portrait of a happy man, with spaces'
+
+
+def test_a_file_of_flags_that_is_not_there_is_one_line(experiment, tmp_path):
+  with pytest.raises(ValueError, match='nowhere') as error:
+    parse(experiment, f'--flagfile={tmp_path / "nowhere"}')
+  assert '\n' not in str(error.value)
+
+
+def test_each_parsing_has_an_experiment_of_its_own(experiment):
+  assert parse(experiment, '--config.seed=3')[0].seed == 3
+  assert parse(experiment)[0].seed == 0

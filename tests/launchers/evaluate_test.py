@@ -1,234 +1,59 @@
 import json
-import types
 
-from absl import flags
-import jax
-import numpy as np
 import pytest
 
 from launchers import evaluate
-from mmdist.config import schema
-from mmdist.evaluation import asked_scores
-from mmdist.evaluation import judge as judge_lib
-from mmdist.evaluation import known_heads
-from mmdist.evaluation import train_judge
-from mmdist.heads import questions as head_questions
-from mmdist.heads import subjects
-from mmdist.learner import distill
-from mmdist.nerf import field
-from mmdist.nerf import pretrained
-from mmdist.run import checkpointing
+from mmdist.evaluation import evaluation_table
+from mmdist.evaluation import run_evaluation
 from mmdist.run import opening
-from mmdist.run import snapshots
-from mmdist.run import workdir as workdir_lib
-from tests.data import fake_pictures
-from tests.evaluation import tiny_clip
 
-NERF = schema.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8)
-PROMPT = 'a portrait of a happy man with green skin and a red hat'
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch):
-  monkeypatch.setattr(evaluate, 'RESOLUTION', 16)
-  monkeypatch.setattr(known_heads, 'NUM_TRUE_HEADS', 2)
-  monkeypatch.setattr(subjects, 'render_heads', fake_pictures.render_heads)
-
-
-@pytest.fixture(scope='module')
-def judge():
-  questions = tuple(
-    judge_lib.Question(**question) for question in head_questions.questions()
-  )
-  return train_judge.init_judge(questions, 0)
-
-
-def write_run(folder, name, seed):
-  """Writes a run of one step, whose weights are of a seed."""
-  run = schema.RunConfig(
-    prompt=PROMPT, num_steps=1, nerf=NERF, nerf_assets=str(folder / 'nerf')
-  )
-  workdir_lib.claim(folder / name, run)
-  params = field.conditional_nerf(NERF).init(jax.random.key(seed))
-  state = distill.TrainState(jax.numpy.int32(1), params, {})
-  with checkpointing.CheckpointStore(folder / name, run) as store:
-    store.save(snapshots.Snapshot(state, {}))
-  return folder / name
-
-
-@pytest.fixture(scope='module')
-def workdir(tmp_path_factory):
-  """A run, beside the pretrained NeRF that it began from."""
-  folder = tmp_path_factory.mktemp('runs')
-  pretrained = field.conditional_nerf(NERF).init(jax.random.key(0))
-  codes = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-  pretrained.save(folder / 'nerf', NERF, pretrained, codes)
-  return write_run(folder, 'run', 1)
-
-
-def test_a_run_began_from_the_pretrained_weights_and_a_code(workdir):
-  params = opening.start_params(opening.open_run(workdir))
-  _, weights, codes = pretrained.load(workdir.parent / 'nerf')
-  np.testing.assert_allclose(params.pop('code'), codes.mean(0), rtol=1e-6)
-  jax.tree.map(np.testing.assert_array_equal, params, weights)
-
-
-def test_a_row_has_all_that_programs_ask_for(workdir, judge):
-  row = evaluate.evaluate_run(str(workdir), judge)
-  assert (row['run'], row['prompt'], row['step']) == (str(workdir), PROMPT, 1)
-  assert set(row['per_attribute']) == {'expression', 'skin', 'hat', 'hat_color'}
-  for name in ('prompt_agreement', 'true_render_agreement', 'saturation'):
-    assert 0 <= row[name] <= 1
-  assert set(evaluate.COLUMNS) <= set(row)
-  assert row['expression_accuracy'] == row['per_attribute']['expression']
-  json.dumps(row)
-
-
-def test_only_what_changes_the_shape_is_geometry():
-  shares = {'skin': 1.0, 'hat': 0.5, 'hat_color': 0.0, 'horns': 1.0}
-  assert evaluate.geometry_agreement(shares) == 0.75
-  assert evaluate.geometry_agreement({'skin': 1.0}) is None
-
-
-def test_the_start_is_measured_instead_of_the_result(workdir, judge):
-  shown = {}
-  for start in (False, True):
-    row = evaluate.evaluate_run(str(workdir), judge, start)
-    shown[start] = row['saturation'], row['step']
-  assert shown[True] != shown[False] and shown[True][1] == 0
-
-
-def options(**changes):
-  """The flags of main, with their defaults."""
-  values = {'judge': 'judge', 'json': False, 'start': False, 'out': ''}
-  values['digest'] = False
-  values |= {'clip': '', 'pickscore': '', 'prompts': '', 'truth': ''}
-  values['subject'] = ''
-  return types.SimpleNamespace(**(values | changes))
-
-
-def test_main_prints_a_table_or_a_list(
-  workdir, judge, tmp_path, monkeypatch, capsys
-):
-  judge_lib.save(judge, tmp_path)
-  seen = []
-
-  def evaluate_run(run, judge, start, asked):
-    seen.append((run, len(judge.questions), start, asked.clip))
-    return dict.fromkeys(evaluate.COLUMNS, 0.5) | {'run': run}
-
-  monkeypatch.setattr(evaluate, 'evaluate_run', evaluate_run)
-  monkeypatch.setattr(flags, 'FLAGS', options(judge=str(tmp_path)))
-  run = str(workdir)
-  evaluate.main(['evaluate', run, run])
-  assert capsys.readouterr().out.startswith('run   prompt_agreement')
-  flags.FLAGS.json = True
-  evaluate.main(['evaluate', run])
-  rows = json.loads(capsys.readouterr().out)
-  assert [row['run'] for row in rows] == [run]
-  assert seen[0] == (run, len(judge.questions), False, None)
+Options = run_evaluation.Options
 
 
 @pytest.fixture
-def clips(tmp_path):
-  """Two tiny models: one for CLIP's numbers, one for PickScore's."""
-  folders = tmp_path / 'clip', tmp_path / 'pickscore'
-  for seed, folder in enumerate(folders):
-    tiny_clip.write_clip(folder, seed)
-  return folders
+def asked(monkeypatch):
+  """What `evaluate` was asked, in place of any judge."""
+  calls = []
+
+  def fake(runs, options):
+    calls.append((runs, options))
+    row = dict.fromkeys(evaluation_table.COLUMNS, 0.5)
+    return [row | {'run': run} for run in runs]
+
+  monkeypatch.setattr(run_evaluation, 'evaluate', fake)
+  return calls
 
 
-def test_all_that_can_be_asked_of_two_runs_is_written(
-  workdir, judge, clips, tmp_path, monkeypatch, capsys
-):
-  other = write_run(workdir.parent, 'other', 2)
-  judge_lib.save(judge, tmp_path / 'judge')
-  (tmp_path / 'texts').write_text(f'a sad woman\n\n{PROMPT}\n')
-  flag_values = options(
-    judge=str(tmp_path / 'judge'),
-    out=str(tmp_path / 'scores.json'),
-    clip=str(clips[0]),
-    pickscore=str(clips[1]),
-    prompts=str(tmp_path / 'texts'),
-    truth='5:2',
-    subject='5:2',
-  )
-  monkeypatch.setattr(flags, 'FLAGS', flag_values)
-  evaluate.main(['evaluate', str(workdir), str(other)])
+def test_a_table_or_a_list_is_printed(asked, capsys):
+  evaluate.main(Options(), ['runs/run', 'runs/run'])
+  assert capsys.readouterr().out.startswith('run   prompt_agreement')
+  evaluate.main(Options(json=True, start=True), ['runs/run'])
+  rows = json.loads(capsys.readouterr().out)
+  assert [row['run'] for row in rows] == ['runs/run']
+  assert asked[1] == (['runs/run'], Options(json=True, start=True))
+
+
+def test_the_list_is_written_too(asked, tmp_path, capsys):
+  evaluate.main(Options(out=str(tmp_path / 'scores.json')), ['a', 'b'])
   rows = json.loads((tmp_path / 'scores.json').read_text())
-  assert [row['run'] for row in rows] == [str(workdir), str(other)]
-  for row in rows:
-    assert 0 <= row['clip_score'] <= 100 and 0 <= row['r_precision'] <= 1
-    assert row['psnr'] > 0 and -1 <= row['ssim'] <= 1
-    assert len(row['pickscore_per_view']) == 5
-    assert 0 <= row['identity_agreement'] <= 1
-  first, second = rows
-  assert first['preferred_over'] is first['preference_rate'] is None
-  assert second['preferred_over'] == str(workdir)
-  a, b = (np.exp(row['pickscore_per_view']) for row in (first, second))
-  assert second['preference_rate'] == pytest.approx(np.mean(b / (a + b)))
-  assert second['preferred_share'] == pytest.approx(np.mean(b > a))
+  assert [row['run'] for row in rows] == ['a', 'b']
   lines = capsys.readouterr().out.splitlines()
-  assert lines[0].split()[1:] == [*evaluate.COLUMNS, *asked_scores.COLUMNS]
-  assert [line.split()[0] for line in lines[1:]] == ['run', 'other', 'mean']
+  assert [line.split()[0] for line in lines] == ['run', 'a', 'b', 'mean']
 
 
-def test_a_file_that_could_not_be_written_is_refused_at_once(
-  workdir, tmp_path, monkeypatch
-):
+def test_a_file_that_could_not_be_written_is_refused_at_once(asked, tmp_path):
   out = str(tmp_path / 'nowhere' / 'scores.json')
-  monkeypatch.setattr(flags, 'FLAGS', options(out=out))
   with pytest.raises(FileNotFoundError, match='folder that does not exist'):
-    evaluate.main(['evaluate', str(workdir)])
+    evaluate.main(Options(out=out), ['run'])
+  assert not asked
 
 
-def test_a_digest_is_a_line_per_run(workdir, monkeypatch, capsys):
-  twin = write_run(workdir.parent, 'twin', 1)
-  other = write_run(workdir.parent, 'another', 3)
-  monkeypatch.setattr(flags, 'FLAGS', options(digest=True))
-  evaluate.main(['evaluate', str(workdir), str(twin), str(other)])
-  lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-  assert [line[1:] for line in lines] == [
-    ['1', str(run)] for run in (workdir, twin, other)
-  ]
-  digests = [line[0] for line in lines]
-  assert digests[0] == digests[1] != digests[2]
+def test_a_digest_is_a_line_per_run(monkeypatch, capsys):
+  monkeypatch.setattr(opening, 'digest', lambda run: (3, f'sha-of-{run}'))
+  evaluate.main(Options(digest=True), ['a', 'b'])
+  assert capsys.readouterr().out == 'sha-of-a  3  a\nsha-of-b  3  b\n'
 
 
 def test_no_run_is_answered_with_the_usage():
   with pytest.raises(ValueError, match=r'evaluate RUN \[RUN'):
-    evaluate.main(['evaluate'])
-
-
-def concepts(*weights):
-  return types.SimpleNamespace(
-    prompt='nobody',
-    concepts=[
-      schema.ConceptConfig(f'head {i}', weight)
-      for i, weight in enumerate(weights)
-    ],
-  )
-
-
-def test_the_heaviest_concept_is_what_is_judged():
-  assert evaluate.judged_prompt(concepts(0.4, 0.6, -3.0)) == 'head 1'
-  assert evaluate.judged_prompt(concepts()) == 'nobody'
-
-
-def test_a_run_that_only_leaves_things_out_cannot_be_judged():
-  with pytest.raises(ValueError, match='no concept of positive weight'):
-    evaluate.judged_prompt(concepts(-1.0))
-
-
-def test_a_table_has_the_mean_of_many_runs():
-  first = dict.fromkeys(evaluate.COLUMNS, 0.25) | {'run': 'runs/a'}
-  second = dict.fromkeys(evaluate.COLUMNS, 0.75) | {'run': 'runs/b'}
-  second['expression_accuracy'] = None
-  first['detail'] = second['detail'] = None
-  lines = evaluate.format_table([first, second]).splitlines()
-  assert [line.split()[0] for line in lines] == ['run', 'a', 'b', 'mean']
-  mean = dict(zip(evaluate.COLUMNS, lines[3].split()[1:]))
-  assert mean['prompt_agreement'] == '0.500'
-  assert mean['expression_accuracy'] == '0.250'
-  assert mean['detail'] == '-'
-  assert len({len(line.rstrip()) for line in lines[1:]}) == 1
+    evaluate.main(Options(), [])

@@ -6,7 +6,10 @@ import sys
 import pytest
 
 from launchers import terminal
+from launchers import view
+from mmdist.core import errors
 from mmdist.distribution import faults
+from mmdist.results import remake
 
 
 def raising(error: BaseException):
@@ -19,10 +22,14 @@ def raising(error: BaseException):
 @pytest.mark.parametrize(
   'error, line',
   [
-    (ValueError('no\nway'), 'error: no way'),
+    (errors.UserError('no\nway'), 'error: no way'),
     (FileNotFoundError('no such run'), 'error: no such run'),
     (faults.PriorLost('normal', 3, 'gone'), "error: prior 'normal' was lost"),
-    (ValueError(), 'error: ValueError'),
+    (errors.UserError(), 'error: UserError'),
+    (errors.NotFinite('step 3: NaN'), 'error: step 3: NaN'),
+    (OSError(errno.ENAMETOOLONG, 'File name too long', 'x' * 300), 'error: '),
+    (OSError(errno.ELOOP, 'Too many levels', 'a'), 'error: [Errno 40] Too'),
+    (OSError(errno.EIO, 'Input/output error', 'a'), 'error: [Errno 5] Input'),
   ],
 )
 def test_what_a_person_can_mend_is_one_line(capsys, error, line):
@@ -32,13 +39,40 @@ def test_what_a_person_can_mend_is_one_line(capsys, error, line):
 
 
 def test_debug_shows_where_it_came_from(capsys):
-  assert terminal.call(raising(ValueError('no')), ['x', '--debug']) == 1
+  assert terminal.call(raising(errors.UserError('no')), ['x', '--debug']) == 1
   assert 'Traceback' in capsys.readouterr().err
 
 
-def test_our_own_mistakes_keep_their_traceback():
-  with pytest.raises(KeyError):
-    terminal.call(raising(KeyError('x')), [])
+@pytest.mark.parametrize(
+  'kind', [KeyError, ValueError, TypeError, FloatingPointError, RuntimeError]
+)
+def test_a_programming_error_keeps_its_traceback(kind):
+  with pytest.raises(kind):
+    terminal.call(raising(kind('x')), [])
+
+
+def prior_failed(cause: BaseException) -> faults.PriorFailed:
+  error = faults.PriorFailed('mine', 3, faults.describe(cause))
+  error.__cause__ = cause
+  return error
+
+
+def test_a_programming_error_in_a_prior_keeps_its_traceback():
+  with pytest.raises(faults.PriorFailed):
+    terminal.call(raising(prior_failed(TypeError('no len'))), [])
+
+
+@pytest.mark.parametrize(
+  'cause',
+  [
+    errors.UserError('no such layer'),
+    FileNotFoundError('a.json'),
+    MemoryError('no room'),
+  ],
+)
+def test_what_a_person_can_mend_in_a_prior_is_one_line(capsys, cause):
+  assert terminal.call(raising(prior_failed(cause)), []) == 1
+  assert capsys.readouterr().err.startswith("error: prior 'mine' failed at")
 
 
 def write_to_full_disk():
@@ -122,11 +156,12 @@ def test_a_launcher_ends_with_its_exit_code(tmp_path):
   launcher = tmp_path / 'launch.py'
   launcher.write_text(
     'from launchers import config_flag, terminal\n'
-    "C = config_flag.define_config('experiment.py')\n"
-    'terminal.run(lambda argv: print(config_flag.load(C).seed))\n'
+    "config = config_flag.Config('experiment.py')\n"
+    'main = lambda config: print(config.seed)\n'
+    'terminal.Command(main, config=config).run()\n'
   )
   (tmp_path / 'experiment.py').write_text(
-    'from mmdist.core import config\nget_config = config.RunConfig\n'
+    'from mmdist.config import schema\nget_config = schema.RunConfig\n'
   )
 
   def launch(*words):
@@ -149,10 +184,36 @@ def test_a_warning_is_a_line_and_not_one_about_our_code():
   program = (
     'import warnings\n'
     'from launchers import terminal\n'
-    "terminal.run(lambda argv: warnings.warn('mind\\nthe gap'), ['x'])\n"
+    "main = lambda: warnings.warn('mind\\nthe gap')\n"
+    "terminal.Command(main).run(['x'])\n"
   )
   result = subprocess.run(
     [sys.executable, '-c', program], capture_output=True, text=True, check=True
   )
   assert result.stderr.splitlines()[-1] == 'warning: mind the gap'
   assert 'UserWarning' not in result.stderr
+
+
+def test_help_is_the_docstring_and_the_flags_and_no_failure(capsys):
+  command = terminal.Command(view.main, remake.Options, words='RUN')
+  for words in (['--help'], ['mesh', 'runs/a', '-help'], ['--helpfull']):
+    with pytest.raises(SystemExit) as exit_:
+      command.run(['view', *words])
+    assert not exit_.value.code
+    said = capsys.readouterr().out
+    assert said.startswith("Makes a run's pictures or its mesh again")
+    assert '--resolution' in said and '--[no]debug' in said
+
+
+def test_main_gets_plain_values():
+  called = []
+
+  def main(options, words):
+    called.append((options, words))
+
+  command = terminal.Command(main, remake.Options, words='RUN')
+  with pytest.raises(SystemExit) as exit_:
+    command.run(['view', 'mesh', '--resolution=16', 'runs/a', '--quality'])
+  assert not exit_.value.code
+  expected = remake.Options(resolution=16, quality=True)
+  assert called == [(expected, ['mesh', 'runs/a'])]

@@ -12,6 +12,7 @@ import itertools
 import numpy as np
 import torch
 
+from mmdist.core import errors
 from mmdist.core import seeds
 from mmdist.core import shapes
 from mmdist.priors import adapters
@@ -82,7 +83,7 @@ class FineTuner:
       tuning: how.
 
     Raises:
-      ValueError: weights that are not float32.
+      UserError: weights that are not float32.
     """
     self.pipeline = pipeline
     self.tuning = tuning
@@ -94,7 +95,7 @@ class FineTuner:
       add_lora(pipeline.denoiser, tuning.lora_rank, tuning.seed)
     self._weights = self._choose_weights()
     if any(w.dtype != torch.float32 for w in self._weights.values()):
-      raise ValueError(
+      raise errors.UserError(
         'fine-tuning needs weights in float32; open the pipeline with '
         'train=True.'
       )
@@ -123,12 +124,12 @@ class FineTuner:
     """Takes one step; returns its loss.
 
     Raises:
-      FloatingPointError: the loss is not finite; nothing has moved.
+      NotFinite: the loss is not finite; nothing has moved.
     """
     tuning, weights = self.tuning, list(self._weights.values())
     loss = training_loss(self.pipeline, batch, tuning, self.step)
     if not loss.isfinite():
-      raise FloatingPointError(f'step {self.step} has a loss of {loss.item()}.')
+      raise errors.NotFinite(f'step {self.step} has a loss of {loss.item()}.')
     loss.backward()
     torch.nn.utils.clip_grad_norm_(weights, tuning.max_gradient_norm)
     self._adam.param_groups[0]['lr'] = _learning_rate(tuning, self.step)
@@ -171,7 +172,7 @@ class FineTuner:
     """Goes back to what `save` returned, bit for bit.
 
     Raises:
-      ValueError: it is of another fine-tuning.
+      UserError: it is of another fine-tuning.
     """
     given = {
       name.partition('/')[2]: tuple(tensor.shape)
@@ -179,7 +180,9 @@ class FineTuner:
       if name.startswith('weight/')
     }
     if given != {n: tuple(w.shape) for n, w in self._weights.items()}:
-      raise ValueError('the checkpoint is of another model, or of another rank')
+      raise errors.UserError(
+        'the checkpoint is of another model, or of another rank'
+      )
     self.step = int(tensors['step'])
     for name, weight in self._weights.items():
       weight.data.copy_(tensors[f'weight/{name}'])
@@ -220,8 +223,8 @@ def finetune(
     The loss of every step.
 
   Raises:
-    ValueError: too few batches, unknown words, weights that are not float32.
-    FloatingPointError: a loss is not finite.
+    UserError: too few batches, unknown words, weights that are not float32.
+    NotFinite: a loss is not finite.
   """
   tuner = FineTuner(pipeline, tuning)
   losses = []
@@ -230,7 +233,7 @@ def finetune(
       losses.append(tuner.descend(batch))
       report(len(losses) - 1, losses[-1])
     if len(losses) < tuning.num_steps:
-      raise ValueError(
+      raise errors.UserError(
         f'{len(losses)} batches for {tuning.num_steps} steps; give more, or '
         'repeat them.'
       )

@@ -13,6 +13,7 @@ import tokenizers
 import torch
 import transformers
 
+from mmdist.core import errors
 from mmdist.priors import image_codec
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import prompt_encoder
@@ -54,7 +55,7 @@ def make_tokenizer(words: Sequence[str], prompt_length: int):
   for word in (*SPECIAL_TOKENS, *IDENTIFIER_TOKENS, *words):
     vocabulary.setdefault(word, len(vocabulary))
   if len(vocabulary) > VOCABULARY_SIZE:
-    raise ValueError(
+    raise errors.UserError(
       f'{len(vocabulary)} words; at most {VOCABULARY_SIZE} fit. Use fewer, or '
       'raise VOCABULARY_SIZE.'
     )

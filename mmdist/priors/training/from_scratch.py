@@ -23,6 +23,7 @@ import torch
 import torch.distributed
 
 from mmdist.core import atomic
+from mmdist.core import errors
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors.training import dreambooth
 
@@ -46,8 +47,8 @@ class Training:
     save_every_s: seconds between checkpoints.
   """
 
-  num_images: int = 1_200_000
-  learning_rate: float = 5e-4
+  num_images: int
+  learning_rate: float
   warmup_steps: int = 200
   decay_share: float = 0.3
   ema: float = 0.998
@@ -172,14 +173,14 @@ def load_checkpoint(
   """Reads a checkpoint into the pipeline and a fresh state.
 
   Raises:
-    ValueError: the file is damaged, or of another architecture.
+    UserError: the file is damaged, or of another architecture.
   """
   try:
     tensors = safetensors.torch.load_file(path)
     with safetensors.safe_open(path, 'pt') as file:
       where = json.loads((file.metadata() or {})['state'])
   except (safetensors.SafetensorError, KeyError) as error:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} is no checkpoint of a training, or damaged ({error}); delete it '
       'to start over.'
     ) from error
@@ -196,7 +197,7 @@ def load_checkpoint(
   if shapes != [weight.shape for weight in weights] or {
     name: value.shape for name, value in text.items()
   } != {name: value.shape for name, value in wanted.items()}:
-    raise ValueError(
+    raise errors.UserError(
       f'{path} holds weights of another architecture; give another --out, or '
       'the architecture it was trained with.'
     )

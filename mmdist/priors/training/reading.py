@@ -31,7 +31,7 @@ class Lesson:
     seed: decides the sentences and the readers' first weights.
   """
 
-  num_steps: int = 1500
+  num_steps: int
   batch_size: int = 64
   learning_rate: float = 1e-3
   seed: int = 0
@@ -41,7 +41,7 @@ def teach(
   text: prompt_encoder.PromptEncoder,
   questions: Mapping[str, Sequence[object]],
   draw: Callable[[np.random.Generator], Sentence],
-  lesson: Lesson = Lesson(),
+  lesson: Lesson,
   report: Callable[[int, float], None] = lambda step, loss: None,
 ) -> float:
   """Trains the encoder in place, and readers that are thrown away.

@@ -133,7 +133,11 @@ def test_the_text_encoder_stays_and_is_kept_with_the_rest(tmp_path):
 def test_the_average_is_the_exponential_average_of_the_weights():
   pipeline = make_tiny()
   training = from_scratch.Training(
-    num_images=4000, warmup_steps=2, dtype='float32', ema=0.3
+    num_images=4000,
+    learning_rate=5e-4,
+    warmup_steps=2,
+    dtype='float32',
+    ema=0.3,
   )
   state = from_scratch.init_state(pipeline, training)
   expected = weights_of(pipeline)

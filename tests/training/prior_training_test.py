@@ -4,17 +4,16 @@ import json
 import re
 import types
 
-from absl import flags
 import numpy as np
 import pytest
 import torch
 
-from launchers import train_prior as launcher
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
 from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
-from tests.data import fake_pictures
+from mmdist.training import prior_training
+from tests.heads import fake_pictures
 from tests.priors import tiny
 
 
@@ -48,7 +47,7 @@ def options_of(folder, **changes):
     'reading_steps': 0,
     **changes,
   }
-  return launcher.Options(**settings)
+  return prior_training.Options(**settings)
 
 
 def weights(directory):
@@ -57,7 +56,7 @@ def weights(directory):
 
 
 def test_a_prior_is_trained_saved_and_sampled(tmp_path):
-  launcher.train_in_processes(options_of(tmp_path))
+  prior_training.train_in_processes(options_of(tmp_path))
   record = json.loads((tmp_path / 'prior' / 'training.json').read_text())
   assert (record['num_seen'], record['step']) == (12, 3)
   assert record['batch_size'] == 4
@@ -65,7 +64,7 @@ def test_a_prior_is_trained_saved_and_sampled(tmp_path):
   assert weights(tmp_path / 'prior')
 
 
-def test_the_text_encoder_is_taught_to_read_first(tmp_path, capsys):
+def test_the_text_encoder_is_taught_to_read_first(tmp_path):
   read = []
   for steps in (0, 60):
     options = options_of(
@@ -74,22 +73,24 @@ def test_the_text_encoder_is_taught_to_read_first(tmp_path, capsys):
       num_images=4,
       out=str(tmp_path / f'{steps}'),
     )
-    launcher.train_in_processes(options)
-    line = capsys.readouterr().out.splitlines()[0]
-    read.append(float(re.search(r'text encoder: ([0-9.]+)%', line)[1]))
+    said = []
+    prior_training.train_in_processes(options, said.append)
+    read.append(float(re.search(r'text encoder: ([0-9.]+)%', said[0])[1]))
   assert read[1] > read[0] + 1
-  launcher.train_in_processes(dataclasses.replace(options, num_images=8))
-  assert 'text encoder' not in capsys.readouterr().out  # Once, not again.
+  said = []
+  longer = dataclasses.replace(options, num_images=8)
+  prior_training.train_in_processes(longer, said.append)
+  assert 'text encoder' not in ''.join(said)  # Once, not again.
 
 
 def test_the_same_command_goes_on_where_it_stopped(tmp_path):
   whole = options_of(tmp_path, num_images=16)
-  launcher.train_in_processes(whole)
+  prior_training.train_in_processes(whole)
   parts = options_of(tmp_path, num_images=16, out=str(tmp_path / 'parts'))
   half = options_of(tmp_path, num_images=8, out=str(tmp_path / 'parts'))
   # The rate depends on the images in all, but not before it falls.
-  launcher.train_in_processes(half)
-  launcher.train_in_processes(parts)
+  prior_training.train_in_processes(half)
+  prior_training.train_in_processes(parts)
   record = json.loads((tmp_path / 'parts' / 'training.json').read_text())
   assert record['num_seen'] == 16
   for a, b in zip(weights(whole.out), weights(parts.out), strict=True):
@@ -99,16 +100,16 @@ def test_the_same_command_goes_on_where_it_stopped(tmp_path):
 
 def test_a_finished_training_changes_nothing(tmp_path):
   options = options_of(tmp_path)
-  launcher.train_in_processes(options)
+  prior_training.train_in_processes(options)
   before = weights(options.out)
-  launcher.train_in_processes(options)
+  prior_training.train_in_processes(options)
   for a, b in zip(before, weights(options.out), strict=True):
     assert torch.equal(a, b)
 
 
 def test_a_normal_prior_begins_from_a_colour_prior(tmp_path, monkeypatch):
   color = options_of(tmp_path, num_images=4)
-  launcher.train_in_processes(color)
+  prior_training.train_in_processes(color)
   prompts = []
   monkeypatch.setattr(
     sample,
@@ -117,42 +118,42 @@ def test_a_normal_prior_begins_from_a_colour_prior(tmp_path, monkeypatch):
       prompts.extend(texts) or np.zeros((len(texts), 8, 8, 3))
     ),
   )
-  values = dict(vars(color))
-  values |= {
-    'init': color.out,
-    'out': str(tmp_path / 'normal'),
-    'channel': 'normal',
-    'learning_rate': 0.0,
-  }
-  monkeypatch.setattr(flags, 'FLAGS', types.SimpleNamespace(**values))
-  launcher.main(['train_prior'])
+  normal = dataclasses.replace(
+    color,
+    init=color.out,
+    out=str(tmp_path / 'normal'),
+    channel='normal',
+    learning_rate=0.0,
+  )
+  prior_training.train_in_processes(normal)
   assert all(text.startswith('a [w] face map of a') for text in prompts)
-  for a, b in zip(weights(color.out), weights(values['out']), strict=True):
+  for a, b in zip(weights(color.out), weights(normal.out), strict=True):
     # Rate 0: only the float16 of the files, and it is the same.
     torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
-def test_time_is_up_at_the_next_look(tmp_path, capsys):
+def test_time_is_up_at_the_next_look(tmp_path):
+  said = []
   options = options_of(
     tmp_path, num_images=10_000, batch_size=1, max_minutes=1e-6
   )
-  launcher.train_in_processes(options)
+  prior_training.train_in_processes(options, said.append)
   record = json.loads((tmp_path / 'prior' / 'training.json').read_text())
   assert record['step'] == 50
-  assert 'step 50 seen 50 loss' in capsys.readouterr().out
+  assert said[-1].startswith('step 50 seen 50 loss')
 
 
 def test_checkpoints_are_written_meanwhile(tmp_path, monkeypatch):
   saved = []
   monkeypatch.setattr(
-    launcher, '_save', lambda *_, sheet=False: saved.append(sheet)
+    prior_training, '_save', lambda *_, sheet=False: saved.append(sheet)
   )
   monkeypatch.setattr(
     from_scratch,
     'Training',
     functools.partial(from_scratch.Training, save_every_s=-1.0),
   )
-  launcher.train_in_processes(options_of(tmp_path))
+  prior_training.train_in_processes(options_of(tmp_path))
   assert saved == [False, False, False, True]
 
 
@@ -165,12 +166,12 @@ def test_missing_files_are_named_before_any_process_starts(
 ):
   options = options_of(tmp_path, num_processes=2, **changes)
   with pytest.raises(FileNotFoundError, match=words):
-    launcher.train_in_processes(options)
+    prior_training.train_in_processes(options)
 
 
 @pytest.mark.slow
 def test_two_processes_make_one_prior(tmp_path):
-  launcher.train_in_processes(options_of(tmp_path, num_images=4))
+  prior_training.train_in_processes(options_of(tmp_path, num_images=4))
   both = options_of(
     tmp_path,
     num_images=16,
@@ -178,7 +179,7 @@ def test_two_processes_make_one_prior(tmp_path):
     init=str(tmp_path / 'prior'),  # Tiny: patches do not cross processes.
     out=str(tmp_path / 'both'),
   )
-  launcher.train_in_processes(both)
+  prior_training.train_in_processes(both)
   record = json.loads((tmp_path / 'both' / 'training.json').read_text())
   assert (record['num_seen'], record['step']) == (16, 2)
 
@@ -193,4 +194,4 @@ def test_a_process_that_fails_is_told_of(tmp_path, monkeypatch):
   monkeypatch.setattr('multiprocessing.get_context', lambda method: context)
   options = options_of(tmp_path, num_processes=2)
   with pytest.raises(ValueError, match='ended with code 1'):
-    launcher.train_in_processes(options)
+    prior_training.train_in_processes(options)

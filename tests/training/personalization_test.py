@@ -1,4 +1,4 @@
-"""The command that makes a prior of one's own, on tiny weights."""
+"""A prior of one's own, on tiny weights."""
 
 import dataclasses
 import json
@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from launchers import personalize
 from mmdist.heads import subjects
 from mmdist.priors import checks
 from mmdist.priors import pipeline as pipelines
 from mmdist.training import personal_pictures
 from mmdist.training import personal_training
+from mmdist.training import personalization
 from tests.priors import tiny
 from tests.priors import tiny_families
 
@@ -37,7 +37,7 @@ def fixture_pictures(tmp_path_factory):
 
 @pytest.fixture(name='options')
 def fixture_options(prior, pictures, tmp_path):
-  return personalize.Options(
+  return personalization.Options(
     kind='photos',
     out=str(tmp_path / 'me'),
     prior=str(prior),
@@ -56,9 +56,9 @@ def weights_of(directory):
   return pipeline.denoiser.state_dict()
 
 
-def test_pictures_become_a_prior_that_opens(options, prior, tmp_path, capsys):
-  personalize.personalize(options)
-  out = tmp_path / 'me'
+def test_pictures_become_a_prior_that_opens(options, prior, tmp_path):
+  out = personalization.train(options)
+  assert out == tmp_path / 'me'
   checks.check_prior(out, [PROMPT])
   before, after = weights_of(prior), weights_of(out)
   assert any((before[name] != after[name]).any() for name in before)
@@ -69,19 +69,21 @@ def test_pictures_become_a_prior_that_opens(options, prior, tmp_path, capsys):
   assert 'sha256' in card and str(tmp_path) not in card
   assert len((out / 'losses.csv').read_text().splitlines()) == 5
   assert not (tmp_path / 'me.training').exists()
-  assert f'prior:  {out}' in capsys.readouterr().out
+  said = []
+  assert personalization.train(options, said.append) == out
+  assert said == [f'{out} is finished; give another --out for another prior.']
 
 
 def test_an_interrupted_one_goes_on_to_the_same_weights(options, tmp_path):
-  personalize.personalize(options)
+  personalization.train(options)
   other = dataclasses.replace(
     options, out=str(tmp_path / 'again'), max_minutes=1e-9
   )
   for _ in range(3):
-    personalize.personalize(other)
+    personalization.train(other)
     assert not (tmp_path / 'again').exists()  # Nothing that looks whole.
     assert (tmp_path / 'again.training').is_dir()
-  personalize.personalize(dataclasses.replace(other, max_minutes=0.0))
+  personalization.train(dataclasses.replace(other, max_minutes=0.0))
   once, in_parts = (weights_of(tmp_path / n) for n in ('me', 'again'))
   for name, weight in once.items():
     np.testing.assert_array_equal(weight, in_parts[name])
@@ -89,17 +91,17 @@ def test_an_interrupted_one_goes_on_to_the_same_weights(options, tmp_path):
 
 def test_another_setting_does_not_go_on(options, tmp_path):
   stopped = dataclasses.replace(options, max_minutes=1e-9)
-  personalize.personalize(stopped)
+  personalization.train(stopped)
   with pytest.raises(ValueError, match='another learning_rate; give the same'):
-    personalize.personalize(dataclasses.replace(stopped, learning_rate=2e-3))
+    personalization.train(dataclasses.replace(stopped, learning_rate=2e-3))
   path = tmp_path / 'me.training' / personal_training.CHECKPOINT
   path.write_bytes(path.read_bytes()[:100])
   with pytest.raises(ValueError, match='is damaged.*delete it to start over'):
-    personalize.personalize(stopped)
+    personalization.train(stopped)
 
 
 def test_a_lora_is_merged_and_kept_alone(options, prior, tmp_path):
-  personalize.personalize(dataclasses.replace(options, lora_rank=2))
+  personalization.train(dataclasses.replace(options, lora_rank=2))
   out = tmp_path / 'me'
   (lora,) = (out / 'lora').glob('*.safetensors')
   # The base with that file is the merged prior, up to float16 on disk.
@@ -122,7 +124,7 @@ def test_the_class_is_preserved_from_samples_of_the_prior(options, tmp_path):
   of_class = dataclasses.replace(
     options, class_prompt=('a man', ''), num_class_images=3
   )
-  personalize.personalize(of_class)
+  personalization.train(of_class)
   card = (tmp_path / 'me' / 'README.md').read_text()
   assert '3 samples of "a man", "", weight 1.' in card
 
@@ -131,12 +133,10 @@ def test_another_class_gets_pictures_of_its_own(options, tmp_path):
   stopped = dataclasses.replace(
     options, class_prompt=('a man',), num_class_images=2, max_minutes=1e-9
   )
-  personalize.personalize(stopped)
+  personalization.train(stopped)
   work = tmp_path / 'me.training'
   (work / personal_training.CHECKPOINT).unlink()
-  personalize.personalize(
-    dataclasses.replace(stopped, class_prompt=('a woman',))
-  )
+  personalization.train(dataclasses.replace(stopped, class_prompt=('a woman',)))
   one, other = (np.load(path) for path in work.glob('class-*.npy'))
   assert (one != other).any()
 
@@ -144,7 +144,7 @@ def test_another_class_gets_pictures_of_its_own(options, tmp_path):
 @pytest.mark.parametrize('family', ['sd1', 'sdxl', 'if', 'sd3'])
 def test_every_family_is_personalised(options, family, tmp_path):
   directory = tiny_families.write(family, tmp_path / 'source')
-  personalize.personalize(
+  personalization.train(
     dataclasses.replace(
       options, prior=str(directory), prompt='a sks man', num_steps=2
     )
@@ -177,7 +177,7 @@ def test_mistakes_are_told_before_a_weight_is_loaded(
 
   monkeypatch.setattr(pipelines, 'open_pipeline', refuse)
   with pytest.raises((ValueError, FileNotFoundError)) as caught:
-    personalize.personalize(dataclasses.replace(options, **changes))
+    personalization.train(dataclasses.replace(options, **changes))
   assert words in str(caught.value)
   assert not list(tmp_path.iterdir())
 
@@ -187,7 +187,7 @@ def test_one_picture_is_too_few(options, pictures, tmp_path):
   folder.mkdir()
   shutil.copy(pictures / '0.png', folder)
   with pytest.raises(ValueError, match='has 1 picture'):
-    personalize.personalize(dataclasses.replace(options, images=str(folder)))
+    personalization.train(dataclasses.replace(options, images=str(folder)))
 
 
 def test_a_procedural_head_is_rendered_from_three_orbits():

@@ -2,7 +2,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from mmdist.results import sheets
+from mmdist.data import sheets
 
 
 def pictures(count, height=3, width=5):

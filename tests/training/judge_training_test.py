@@ -1,12 +1,9 @@
-import types
-
-from absl import flags
 import pytest
 
-from launchers import train_judge as launcher
 from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import train_judge
-from tests.data import fake_pictures
+from mmdist.training import judge_training
+from tests.heads import fake_pictures
 
 
 def write_data(folder, num_shards):
@@ -15,7 +12,7 @@ def write_data(folder, num_shards):
   return folder
 
 
-def test_a_judge_is_trained_tested_and_saved(tmp_path, monkeypatch, capsys):
+def test_a_judge_is_trained_tested_and_saved(tmp_path, monkeypatch):
   original = train_judge.init_judge
 
   def init_judge(questions, seed):
@@ -31,25 +28,29 @@ def test_a_judge_is_trained_tested_and_saved(tmp_path, monkeypatch, capsys):
     'disturb',
     lambda rgba, *rest: disturb(rgba.repeat(8, 1).repeat(8, 2), *rest),
   )
-  values = types.SimpleNamespace(
+  said = []
+  options = judge_training.Options(
     data=str(write_data(tmp_path / 'data', 3)),
     out=str(tmp_path / 'judge'),
     num_steps=2,
     seed=1,
   )
-  monkeypatch.setattr(flags, 'FLAGS', values)
-  launcher.main(['train_judge'])
+  accuracy = judge_training.train(options, said.append)
   net = judge_lib.JudgeNet
   monkeypatch.setattr(judge_lib, 'JudgeNet', lambda n: net(n, width=8))
   record = judge_lib.load(tmp_path / 'judge').record
   assert (record['num_pictures'], record['num_held_out']) == (8, 4)
   assert set(record['held_out_accuracy']) >= {'skin', 'expression', 'view'}
-  written = capsys.readouterr().out
-  assert 'step 0 loss' in written and 'expression' in written
+  assert record['held_out_accuracy'] == accuracy
+  assert said[0].startswith('step 0 loss')
 
 
 def test_one_shard_is_not_enough(tmp_path):
   data = write_data(tmp_path / 'data', 1)
   with pytest.raises(ValueError, match='the judge needs two'):
-    launcher.train(data, tmp_path / 'judge', 2, 0)
+    judge_training.train(
+      judge_training.Options(
+        data=str(data), out=str(tmp_path / 'judge'), num_steps=2
+      )
+    )
   assert not (tmp_path / 'judge').exists()

@@ -1,24 +1,18 @@
+import dataclasses
 import os
-import pathlib
-import subprocess
-import sys
-import types
 
-from absl import flags
 import numpy as np
 from PIL import Image
 import pytest
 
-from launchers import heads as launcher
 from mmdist.data import multiview
 from mmdist.data import photos
 from mmdist.heads import captions
+from mmdist.heads import folders
 from mmdist.heads import shards as head_shards
 from mmdist.heads import siblings as head_siblings
 from mmdist.heads import subjects
 from tests.heads import fake_pictures
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +26,7 @@ def _fake_pictures(monkeypatch):
   [('0:3', [0, 1, 2]), ('1:6:2', [1, 3, 5]), ('7:8', [7]), ('', [])],
 )
 def test_shards_are_a_range(text, numbers):
-  assert list(launcher.shard_numbers(text)) == numbers
+  assert list(folders.shard_numbers(text)) == numbers
 
 
 @pytest.mark.parametrize(
@@ -40,12 +34,15 @@ def test_shards_are_a_range(text, numbers):
 )
 def test_what_is_no_range_is_refused(text):
   with pytest.raises(ValueError, match='is not FIRST:LAST'):
-    launcher.shard_numbers(text)
+    folders.shard_numbers(text)
 
 
-def test_heads_are_written_as_sheet_captions_and_views(tmp_path, capsys):
-  options = launcher.Options(num=3, seed=2, resolution=8, cameras=2)
-  launcher.write_heads(tmp_path / 'out', options)
+def test_heads_are_written_as_sheet_captions_and_views(tmp_path):
+  options = folders.Options(
+    out=str(tmp_path / 'out'), num=3, seed=2, resolution=8, cameras=2
+  )
+  said = []
+  folders.write(options, said.append)
   sheet = np.asarray(Image.open(tmp_path / 'out' / 'sheet.png'))
   assert sheet.shape == (3 * 8, 6 * 8, 3)  # Three views, and their normals.
   lines = (tmp_path / 'out' / 'captions.txt').read_text().splitlines()
@@ -54,19 +51,20 @@ def test_heads_are_written_as_sheet_captions_and_views(tmp_path, capsys):
   ]
   made = multiview.read_transforms(tmp_path / 'out' / 'multiview')
   assert (made.num_subjects, made.num_cameras, made.resolution) == (3, 2, 8)
-  assert str(tmp_path / 'out' / 'sheet.png') in capsys.readouterr().out
+  assert said[0] == f'sheet:      {tmp_path / "out" / "sheet.png"}'
+  assert len(said) == 3
 
 
-def test_the_flags_are_read(tmp_path, monkeypatch):
+def test_shards_are_written_or_pictures_as_the_options_say(
+  tmp_path, monkeypatch
+):
   monkeypatch.setattr(head_shards, 'SHARD_SIZE', 2)
   monkeypatch.setattr(head_shards, 'NUM_FAMILIES', 1)
-  values = types.SimpleNamespace(
+  options = folders.Options(
     out=str(tmp_path / 'shards'),
     shards='0:4:3',
     siblings='2:3',
-    families=['hat'],
-    photos=0,
-    index=0,
+    families=('hat',),
     held_out=True,
     num=1,
     seed=5,
@@ -74,8 +72,7 @@ def test_the_flags_are_read(tmp_path, monkeypatch):
     cameras=1,
     neutral=True,
   )
-  monkeypatch.setattr(flags, 'FLAGS', values)
-  launcher.main(['heads'])
+  folders.write(options)
   names = sorted(path.name for path in (tmp_path / 'shards').glob('*.npz'))
   assert names == [
     'shard_00000.npz',
@@ -85,38 +82,23 @@ def test_the_flags_are_read(tmp_path, monkeypatch):
   shard = head_shards.read_shard(tmp_path / 'shards' / names[-1])
   assert len({a.hat for a in shard.attributes}) == head_siblings.FAMILY_SIZE
   assert 'intra_op_parallelism_threads=1' in os.environ['XLA_FLAGS']
-  values.shards = values.siblings = ''
-  values.out = str(tmp_path / 'pictures')
-  launcher.main(['heads'])
+  folders.write(
+    dataclasses.replace(
+      options, shards='', siblings='', out=str(tmp_path / 'pictures')
+    )
+  )
   text = (tmp_path / 'pictures' / 'captions.txt').read_text()
   head = subjects.sample_head(5, 0, neutral=True)
   assert text == captions.describe(head.attributes) + '\n'
 
 
-def test_pictures_of_one_head_are_taken_as_by_a_friend(tmp_path, capsys):
-  launcher.write_photos(tmp_path / 'photos', 5, seed=3, index=1, resolution=32)
+def test_pictures_of_one_head_are_taken_as_by_a_friend(tmp_path):
+  said = []
+  options = folders.Options(
+    out=str(tmp_path / 'photos'), photos=5, seed=3, index=1, resolution=32
+  )
+  folders.write(options, said.append)
   read = photos.read_photos(tmp_path / 'photos', 16)  # As personalize does,
   assert read.names == tuple(f'photo-{i:02}.png' for i in range(5))
   head = subjects.sample_head(3, 1)
-  assert captions.describe(head.attributes) in capsys.readouterr().out
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-  'words, line',
-  [
-    (['heads', '--shards=x', '--out=new'], "error: 'x' is not FIRST:LAST"),
-    (['heads'], 'error: flag --out=None'),
-    (['train_prior', '--data=no', '--out=new'], 'error: no shards'),
-    (['train_judge', '--data=no', '--out=new'], 'error: no shards'),
-  ],
-)
-def test_a_mistake_is_one_line_and_writes_nothing(tmp_path, words, line):
-  command = [sys.executable, '-m', f'launchers.{words[0]}', *words[1:]]
-  environment = os.environ | {'PYTHONPATH': str(ROOT)}
-  done = subprocess.run(
-    command, cwd=tmp_path, env=environment, capture_output=True, text=True
-  )
-  assert done.returncode == 1
-  assert done.stderr.startswith(line) and done.stderr.count('\n') == 1
-  assert not list(tmp_path.iterdir())
+  assert captions.describe(head.attributes) in said[0]

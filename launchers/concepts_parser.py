@@ -1,0 +1,44 @@
+"""Concepts of a run as the value of one flag; `register` makes it known."""
+
+import ast
+import typing
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from mmdist.config import schema
+from mmdist.core import errors
+
+
+class ConceptsParser(flags.ArgumentParser):
+  """Parses `--config.concepts="[('a joker', 1), ('green hair', -0.5)]"`.
+
+  A third item of a concept may be the tuple of the priors that it asks.
+  """
+
+  def parse(self, argument: Any) -> list[schema.ConceptConfig]:
+    if isinstance(argument, list):  # The field's default.
+      return argument
+    try:
+      return [_concept(item) for item in ast.literal_eval(argument)]
+    except (SyntaxError, TypeError, ValueError) as error:
+      raise errors.UserError(
+        f"concepts are {argument!r}; expected [('text', weight), ...]."
+      ) from error
+
+  def flag_type(self) -> str:
+    return 'concepts'
+
+
+def _concept(item) -> schema.ConceptConfig:
+  text, weight, *priors = item
+  if not isinstance(text, str) or len(priors) > 1:
+    raise errors.UserError(item)
+  return schema.ConceptConfig(text, float(weight), tuple(*priors))
+
+
+def register() -> None:
+  """Lets `config_flags` parse the field."""
+  kind = typing.get_type_hints(schema.RunConfig)['concepts']
+  config_flags.register_flag_parser_for_type(kind, ConceptsParser())

@@ -1,0 +1,54 @@
+"""Which errors a person at the terminal can mend, and the line about each."""
+
+import errno
+
+from mmdist.core import errors
+from mmdist.core import full_disk
+from mmdist.distribution import faults
+
+
+def explain(error: Exception) -> str | None:
+  """Returns the line for a person; None if a program is at fault.
+
+  A person can mend a `UserError` and whatever the operating system refuses,
+  and can do something about numbers that are not finite. Anything else is a
+  mistake in a program, whose traceback has to be seen.
+  """
+  if full_disk.is_meant(error) and not _explains_itself(error):
+    return (
+      f'{one_line(error)}: the disk is full. What was saved before is sound, '
+      'the last checkpoint too; free some space and give the same command '
+      'again, which goes on from there.'
+    )
+  if isinstance(error, OSError) and error.errno == errno.EROFS:
+    return f'{one_line(error)}; make it writable, or give another folder.'
+  return one_line(error) if _is_for_a_person(error) else None
+
+
+def _explains_itself(error: Exception) -> bool:
+  """Returns whether a full disk was put into words, as by checkpointing."""
+  return (
+    isinstance(error, OSError)
+    and error.errno in full_disk.ERRNOS
+    and error.strerror not in full_disk.TEXTS
+  )
+
+
+def _is_for_a_person(error: BaseException) -> bool:
+  cause = error.__cause__
+  if isinstance(error, faults.PriorFailed) and cause is not None:
+    # The prior raised. What it raised decides whether a person can mend it.
+    return _is_for_a_person(cause) or _is_out_of_memory(cause)
+  return isinstance(error, (errors.UserError, errors.NotFinite, OSError))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+  # By its name, since only torch itself has the class of its own error.
+  return isinstance(error, MemoryError | FloatingPointError) or (
+    'OutOfMemory' in type(error).__name__
+  )
+
+
+def one_line(error: BaseException) -> str:
+  """Returns the error as a line; an OSError says which file, too."""
+  return 'error: ' + (' '.join(str(error).split()) or type(error).__name__)

@@ -1,0 +1,83 @@
+"""Options of a command: one frozen dataclass, which flags are made from.
+
+A default, its help and its bounds stand once, at the dataclass's field. What
+turns the fields into flags is `launchers/option_flags.py`; a program builds
+the dataclass itself and calls `check`.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+
+from mmdist.core import errors
+from mmdist.core import names
+
+REQUIRED: Any = dataclasses.MISSING  # As a default: there is none.
+_KEY = 'option'
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+  """What is known about one option besides its type and default.
+
+  Attributes:
+    help: a sentence for `--help`.
+    minimum, maximum: bounds of a number, both allowed; None: no bound.
+    choices: the only values of a text; empty: any text.
+    is_path: of a file or folder, so that flags expand `~`.
+    repeated: a tuple whose flag is given once per item, since items may hold
+      commas; the flag of any other tuple is one list with commas.
+  """
+
+  help: str
+  minimum: float | None = None
+  maximum: float | None = None
+  choices: tuple[str, ...] = ()
+  is_path: bool = False
+  repeated: bool = False
+
+
+def option(
+  default: Any,
+  help: str,
+  *,
+  minimum: float | None = None,
+  maximum: float | None = None,
+  choices: Sequence[str] = (),
+  is_path: bool = False,
+  repeated: bool = False,
+) -> Any:
+  """Returns a dataclass field for an option.
+
+  Args:
+    default: its value if nothing is given; `REQUIRED` if it must be given.
+    help, minimum, maximum, choices, is_path, repeated: see `Description`.
+  """
+  described = Description(
+    help, minimum, maximum, tuple(choices), is_path, repeated
+  )
+  return dataclasses.field(default=default, metadata={_KEY: described})
+
+
+def describe(field: dataclasses.Field) -> Description:
+  """Returns what `option` was told about a field."""
+  return field.metadata[_KEY]
+
+
+def check(options: Any) -> None:
+  """Raises UserError if a value is out of bounds or none of the choices."""
+  for field in dataclasses.fields(options):
+    value, described = getattr(options, field.name), describe(field)
+    if described.choices and value is not None:
+      names.check_choice(field.name, value, described.choices)
+    if isinstance(value, int | float):
+      _check_bounds(field.name, value, described)
+
+
+def _check_bounds(name: str, value: float, described: Description) -> None:
+  low, high = described.minimum, described.maximum
+  # Written so that NaN is out of bounds.
+  if low is not None and not value >= low:
+    raise errors.UserError(f'{name} is {value}; expected at least {low}.')
+  if high is not None and not value <= high:
+    raise errors.UserError(f'{name} is {value}; expected at most {high}.')

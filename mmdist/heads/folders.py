@@ -1,0 +1,202 @@
+"""Procedural heads as pictures, as a multi-view set, or as training shards.
+
+What draws them is imported inside functions: shards are drawn on one thread,
+which has to be said before JAX starts.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import os
+import pathlib
+
+from mmdist.core import errors
+from mmdist.core import options as options_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What is drawn of which heads, and where it goes."""
+
+  out: str = options_lib.option(
+    options_lib.REQUIRED, 'Folder to write.', is_path=True
+  )
+  num: int = options_lib.option(8, 'Heads to show.', minimum=1)
+  seed: int = options_lib.option(0, 'Which family of heads.')
+  resolution: int = options_lib.option(
+    256, 'H = W, a multiple of 4.', minimum=4
+  )
+  cameras: int = options_lib.option(
+    13, 'Cameras of the multi-view set.', minimum=1
+  )
+  neutral: bool = options_lib.option(
+    False, 'Plain subjects, as for pretraining.'
+  )
+  held_out: bool = options_lib.option(
+    False, 'Shards with held-out combinations.'
+  )
+  shards: str = options_lib.option('', 'FIRST:LAST[:STEP] of training shards.')
+  siblings: str = options_lib.option(
+    '', 'FIRST:LAST[:STEP] of shards of siblings.'
+  )
+  photos: int = options_lib.option(
+    0, 'Pictures of one head, as by a friend.', minimum=0
+  )
+  index: int = options_lib.option(
+    0, 'Which head of the family, for photos.', minimum=0
+  )
+  families: tuple[str, ...] = options_lib.option(
+    (), 'What siblings differ in, one at a time.'
+  )
+
+
+def write(
+  options: Options, report: Callable[[str], None] = lambda line: None
+) -> None:
+  """Writes what the options ask for: photos, shards, or heads to look at.
+
+  Raises:
+    UserError: in one line; what is asked for makes no sense.
+  """
+  options_lib.check(options)
+  out = pathlib.Path(options.out)
+  if options.photos:
+    shown = write_photos(
+      out, options.photos, options.seed, options.index, options.resolution
+    )
+    report(f'{options.photos} pictures of {shown}: {out}')
+    return
+  numbers, siblings = map(shard_numbers, (options.shards, options.siblings))
+  if numbers or siblings:
+    write_shards(
+      out,
+      numbers,
+      siblings,
+      options.seed,
+      options.held_out,
+      options.families,
+    )
+    return
+  for what, path in write_heads(out, options).items():
+    report(f'{what + ":":11} {path}')
+
+
+def shard_numbers(text: str) -> range:
+  """Reads FIRST:LAST[:STEP]; UserError if it is something else."""
+  if not text:
+    return range(0)
+  try:
+    first, last, *step = (int(part) for part in text.split(':'))
+    numbers = range(first, last, *step)
+  except (TypeError, ValueError):
+    numbers = range(0)
+  if not numbers or numbers[0] < 0 or numbers.step < 1:
+    raise errors.UserError(
+      f"'{text}' is not FIRST:LAST or FIRST:LAST:STEP, as in --shards=0:9:2."
+    )
+  return numbers
+
+
+def write_shards(
+  out: pathlib.Path,
+  numbers: range,
+  siblings: range,
+  seed: int,
+  held_out: bool,
+  families: Sequence[str] = (),
+) -> None:
+  """Fills a folder with training shards on one thread."""
+  os.environ['XLA_FLAGS'] = (
+    '--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1'
+  )
+  import tqdm
+
+  from mmdist.heads import shards as head_shards
+
+  for number in tqdm.tqdm(numbers, unit='shard'):
+    head_shards.write_shard(out, seed, number, allow_held_out=held_out)
+  for number in tqdm.tqdm(siblings, unit='shard of siblings'):
+    head_shards.write_siblings(out, seed, number, kinds=families)
+
+
+def write_heads(out: pathlib.Path, options: Options) -> dict[str, pathlib.Path]:
+  """Writes the sheet, the captions and the multi-view folders.
+
+  Returns:
+    What was written -> where.
+  """
+  import numpy as np
+
+  from mmdist.cameras import orbits
+  from mmdist.data import multiview
+  from mmdist.data import sheets
+  from mmdist.heads import captions
+  from mmdist.heads import subjects
+
+  numbers = range(options.num)
+  people = [
+    subjects.sample_head(options.seed, i, options.neutral) for i in numbers
+  ]
+  views = orbits.make_views(
+    np.array([0.0, -0.6, 1.2]),
+    0.1,
+    orbits.CAMERA_DISTANCE,
+    orbits.HEAD_TARGET,
+    orbits.HEAD_HALF_HEIGHT,
+  )
+  rows = []
+  for head in people:
+    pictures = subjects.render_heads(
+      [head] * len(views), views, options.resolution, supersampling=2
+    )
+    rows += [*pictures.over(np.full(3, 0.75)), *pictures.normals]
+  out.mkdir(parents=True, exist_ok=True)
+  sheets.save_grid(out / 'sheet.png', np.stack(rows), columns=6)
+  lines = [captions.describe(head.attributes) for head in people]
+  (out / 'captions.txt').write_text('\n'.join(lines) + '\n')
+  made = subjects.multiview_set(
+    options.seed,
+    options.num,
+    options.cameras,
+    options.resolution,
+    options.neutral,
+  )
+  multiview.write_transforms(out / 'multiview', made)
+  return {
+    'sheet': out / 'sheet.png',
+    'captions': out / 'captions.txt',
+    'multi-view': out / 'multiview',
+  }
+
+
+def write_photos(
+  out: pathlib.Path, num: int, seed: int, index: int, resolution: int
+) -> str:
+  """Writes `photo-00.png` and so on, mostly of the face, over plain greys.
+
+  Returns:
+    A description of the head.
+  """
+  import numpy as np
+  from PIL import Image
+
+  from mmdist.cameras import orbits
+  from mmdist.core import seeds
+  from mmdist.heads import captions
+  from mmdist.heads import subjects
+
+  rng = seeds.generator(seed, index, 'photos')
+  head = subjects.sample_head(seed, index)
+  views = orbits.make_views(
+    rng.uniform(-0.9, 0.9, num),
+    rng.uniform(-0.15, 0.35, num),
+    orbits.CAMERA_DISTANCE,
+    orbits.HEAD_TARGET,
+    orbits.HEAD_HALF_HEIGHT * rng.uniform(0.9, 1.2, num),
+  )
+  greys = np.repeat(rng.uniform(0.4, 0.95, (num, 1)), 3, axis=1)
+  pictures = subjects.render_heads([head] * num, views, resolution)
+  out.mkdir(parents=True, exist_ok=True)
+  for number, picture in enumerate(pictures.over(greys)):
+    path = out / f'photo-{number:02}.png'
+    Image.fromarray(np.uint8(np.round(255 * picture.clip(0, 1)))).save(path)
+  return captions.describe(head.attributes)

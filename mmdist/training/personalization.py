@@ -1,0 +1,242 @@
+"""A prior of one's own: pictures in, a new diffusers directory out.
+
+Checks everything before a weight is loaded, then trains from the last
+checkpoint. The result appears whole at its place; until then the work lies
+beside it, in a folder called `OUT.training`. Torch is imported inside
+functions, so that flags are answered at once.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import os
+import pathlib
+import shutil
+import time
+
+from mmdist.core import errors
+from mmdist.core import options as options_lib
+from mmdist.data import concept_images
+from mmdist.training import personal_pictures
+
+KINDS = ('photos', 'avatar', 'normal')
+NORMAL_PROMPT = 'a [w] face map of a person'  # MagicMirror, A.2.
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What a personal prior learns from, how, and where it goes."""
+
+  kind: str = options_lib.option(
+    options_lib.REQUIRED, 'What the pictures are.', choices=KINDS
+  )
+  out: str = options_lib.option(
+    options_lib.REQUIRED, 'The new prior.', is_path=True
+  )
+  prior: str = options_lib.option(
+    'color',
+    'To start from: directory, embedded name or hub commit.',
+    is_path=True,
+  )
+  images: str = options_lib.option(
+    '', 'photos: a folder of pictures.', is_path=True
+  )
+  boxes: str = options_lib.option(
+    '', 'photos: JSON of file -> [l, t, r, b].', is_path=True
+  )
+  subject: str = options_lib.option(
+    '',
+    'avatar, normal: a run, or procedural head FAMILY:INDEX.',
+    is_path=True,
+  )
+  prompt: str = options_lib.option('', 'With the identifier token.')
+  num_steps: int = options_lib.option(
+    0, '0: 400 or, for normal, 800.', minimum=0
+  )
+  learning_rate: float = options_lib.option(
+    0.0, '0: 3e-6, of an embedded prior 2e-4.', minimum=0.0
+  )
+  batch_size: int = options_lib.option(
+    4, 'Pictures of the subject a step.', minimum=1
+  )
+  lora_rank: int = options_lib.option(
+    0, 'Move a LoRA only; 0: all weights.', minimum=0
+  )
+  train_text_encoder: bool = options_lib.option(
+    False, 'Move the text encoder too.'
+  )
+  class_prompt: tuple[str, ...] = options_lib.option(
+    (),
+    'Prior preservation, which the paper has not: texts that shall go on to '
+    "mean what they mean, such as 'a portrait of a man'. May be repeated.",
+    repeated=True,
+  )
+  class_weight: float = options_lib.option(
+    1.0, 'Of the class-prior loss.', minimum=0.0
+  )
+  num_class_images: int = options_lib.option(
+    64, 'Sampled from the prior.', minimum=1
+  )
+  dtype: str = options_lib.option(
+    'bfloat16', 'To compute in.', choices=('float32', 'bfloat16', 'float16')
+  )
+  device: str = options_lib.option('auto', 'cpu, cuda or auto.')
+  seed: int = options_lib.option(0, 'Noise, order of pictures, LoRA weights.')
+  save_every_s: float = options_lib.option(
+    120.0, 'Between checkpoints.', minimum=0.0
+  )
+  max_minutes: float = options_lib.option(
+    0.0, 'Stop (resumable) after; 0: never.'
+  )
+
+
+def personalize(
+  *,
+  prompt: str,
+  out: str | os.PathLike,
+  photos: str | os.PathLike | None = None,
+  subject: str | os.PathLike | None = None,
+  kind: str | None = None,
+  prior: str | os.PathLike = Options.prior,
+  class_prompt: Sequence[str] = Options.class_prompt,
+  num_steps: int = Options.num_steps,
+  learning_rate: float = Options.learning_rate,
+  batch_size: int = Options.batch_size,
+  lora_rank: int = Options.lora_rank,
+  train_text_encoder: bool = Options.train_text_encoder,
+  dtype: str = Options.dtype,
+  device: str = Options.device,
+  seed: int = Options.seed,
+  report: Callable[[str], None] = print,
+) -> pathlib.Path:
+  """Fine-tunes a prior on pictures of one subject; returns its directory.
+
+  An interrupted call goes on from its last checkpoint if it is made again.
+
+  Args:
+    prompt: with the identifier token, e.g. 'a [v] portrait of a woman'.
+    out: the directory that the new prior gets.
+    photos: folder of five or more pictures.
+    subject: instead of photos, a run's folder or FAMILY:INDEX of a procedural
+      head, which is rendered.
+    kind: 'photos', 'avatar' (colour renders) or 'normal' (world normals);
+      photos or avatar, whichever is given, if None.
+    prior: to start from: directory, embedded name or hub commit.
+    class_prompt: texts that shall go on to mean what they mean, or one text.
+    num_steps, learning_rate: 0 for what suits the kind and the prior.
+    batch_size, lora_rank, train_text_encoder, dtype, device, seed: see
+      `Options`.
+    report: is told how it goes.
+
+  Raises:
+    FileNotFoundError, UserError: in one line, what is wrong.
+  """
+  if (photos is None) == (subject is None):
+    raise errors.UserError('expected either photos or a subject, and not both.')
+  if isinstance(class_prompt, str):
+    class_prompt = (class_prompt,)
+  options = Options(
+    kind=kind or ('photos' if subject is None else 'avatar'),
+    out=os.fspath(out),
+    prior=os.fspath(prior),
+    images=os.fspath(photos or ''),
+    subject=os.fspath(subject or ''),
+    prompt=prompt,
+    num_steps=num_steps,
+    learning_rate=learning_rate,
+    batch_size=batch_size,
+    lora_rank=lora_rank,
+    train_text_encoder=train_text_encoder,
+    class_prompt=tuple(class_prompt),
+    dtype=dtype,
+    device=device,
+    seed=seed,
+  )
+  train(options, report)
+  return pathlib.Path(out)
+
+
+def train(
+  options: Options, report: Callable[[str], None] = lambda line: None
+) -> pathlib.Path | None:
+  """Checks everything, then trains from the last checkpoint.
+
+  Args:
+    options: see `Options`.
+    report: is told how it goes.
+
+  Returns:
+    The new prior's directory, also if it was finished before; None if
+    `options.max_minutes` were over first.
+
+  Raises:
+    FileNotFoundError, UserError: in one line, what is wrong.
+  """
+  options_lib.check(options)
+  out = pathlib.Path(options.out)
+  if (out / 'README.md').is_file() and (out / 'unet').is_dir():
+    report(f'{out} is finished; give another --out for another prior.')
+    return out
+  if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    raise errors.UserError(f'{out} is not empty; give --out a new folder.')
+
+  from mmdist.priors import checks
+  from mmdist.priors import families
+  from mmdist.priors import locate
+
+  directory = locate.locate(options.prior)
+  family = families.read_family(pathlib.Path(directory))
+  prompt = options.prompt or default_prompt(options.kind)
+  checks.check_prior(directory, [prompt, *options.class_prompt])
+  check_identifier(prompt, family.settings.get('identifier_tokens', {}))
+  # Before any weight is loaded: what is wrong with a picture is told at once.
+  concept = concept_images.ConceptSet(
+    *personal_pictures.read(options, family.image_size, prompt)
+  )
+  return _train(options, directory, family, prompt, concept, report)
+
+
+def default_prompt(kind: str) -> str:
+  """Returns the paper's prompt of normals; others have none."""
+  if kind == 'normal':
+    return NORMAL_PROMPT
+  raise errors.UserError(
+    "expected --prompt with the identifier token, such as 'a [v] portrait of "
+    "a man'."
+  )
+
+
+def check_identifier(prompt: str, tokens: dict[str, str]) -> None:
+  """Raises UserError unless a prompt has one of a prior's own identifiers.
+
+  A prior that declares none (Stable Diffusion) takes any rare word.
+  """
+  known = sorted(set(tokens.values()))
+  if known and not any(token in prompt.split() for token in known):
+    raise errors.UserError(
+      f"prompt '{prompt}' has no identifier token; expected one of "
+      f'{", ".join(known)} in it, which no caption of this prior uses.'
+    )
+
+
+def _train(
+  options, directory, family, prompt, concept, report
+) -> pathlib.Path | None:
+  """Fine-tunes, with checkpoints, and puts the result in its place."""
+  from mmdist.training import personal_training
+
+  out = pathlib.Path(options.out)
+  work = out.with_name(f'{out.name}.training')
+  work.mkdir(parents=True, exist_ok=True)
+  start = time.monotonic()
+  training = personal_training.PersonalTraining(
+    options, directory, family, prompt, concept, work
+  )
+  if not training.run(start):
+    report(f'stopped at step {training.step}; the same command goes on.')
+    return None
+  finished = training.write_result()
+  if out.exists():
+    out.rmdir()  # Empty, or it would have been refused.
+  finished.rename(out)
+  shutil.rmtree(work)
+  return out

@@ -1,0 +1,103 @@
+import jax
+import pytest
+import trimesh
+
+from mmdist.nerf import field
+from mmdist.results import remake
+from mmdist.run import opening
+from mmdist.run import workdir as workdir_lib
+from tests.results import small_run
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  return small_run.write(tmp_path_factory.mktemp('runs') / 'one')
+
+
+def test_a_run_is_opened_at_its_newest_checkpoint(workdir):
+  avatar = opening.open_run(workdir)
+  expected = field.conditional_nerf(small_run.tiny_run().nerf).init(
+    jax.random.key(1)
+  )
+  assert (avatar.step, avatar.run) == (1, small_run.tiny_run())
+  jax.tree.map(
+    lambda restored, saved: (restored == saved).all() or pytest.fail('differs'),
+    avatar.params,
+    expected,
+  )
+
+
+@pytest.mark.parametrize(
+  'what, names',
+  [
+    ('turntable', {'turntable.mp4', 'turntable.webp'}),
+    ('sheet', {'sheet.png'}),
+  ],
+)
+def test_pictures_are_made_again_in_the_runs_folder(workdir, what, names):
+  paths = remake.remake(what, workdir)
+  assert {path.name for path in paths.values()} == names
+  assert all(
+    path.parent == workdir and path.exists() for path in paths.values()
+  )
+
+
+def test_a_mesh_is_made_again_at_another_resolution(workdir, monkeypatch):
+  # The start density of a NeRF is fog: nearly no skin is as thin as this.
+  monkeypatch.setattr('mmdist.results.triangle_mesh.SKIN_THICKNESS', 2.0)
+  path = remake.remake('mesh', workdir, remake.Options(resolution=16))['mesh']
+  assert trimesh.load_mesh(path).is_watertight
+
+
+def test_nothing_is_written_outside_of_the_folder(workdir, tmp_path):
+  outside = tmp_path / 'precious.png'
+  outside.write_text('precious')
+  (workdir / 'sheet.png').unlink(missing_ok=True)
+  (workdir / 'sheet.png').symlink_to(outside)
+  try:
+    with pytest.raises(ValueError, match='sheet.png is a link to'):
+      remake.remake('sheet', workdir)
+  finally:
+    (workdir / 'sheet.png').unlink()
+  assert outside.read_text() == 'precious'
+
+
+def test_quality_sees_more_along_each_ray(workdir):
+  high = remake.Options(quality=True)
+  (path,) = remake.remake('sheet', workdir).values()
+  rough = path.read_bytes()
+  (path,) = remake.remake('sheet', workdir, high).values()
+  assert path.read_bytes() != rough
+  remake.remake('sheet', workdir)
+  assert path.read_bytes() == rough
+
+
+def test_an_unknown_result_is_answered_with_the_nearest(workdir):
+  with pytest.raises(ValueError, match="'mash'; did you mean 'mesh'"):
+    remake.remake('mash', workdir)
+
+
+def test_a_folder_that_is_no_run_is_named_and_left_alone(tmp_path):
+  with pytest.raises(FileNotFoundError, match='holds no run'):
+    remake.remake('mesh', tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_a_checkpoint_is_named_and_left_alone(tmp_path):
+  workdir_lib.claim(tmp_path, small_run.tiny_run())
+  with pytest.raises(FileNotFoundError, match='no checkpoint yet'):
+    remake.remake('sheet', tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ['config.json']
+
+
+def test_the_newest_step_is_that_of_a_whole_checkpoint(workdir, tmp_path):
+  assert opening.newest_step(workdir) == 1
+  assert opening.newest_step(tmp_path) == 0
+  for name in ('5', '40', '41.orbax-checkpoint-tmp'):
+    (tmp_path / 'checkpoints' / name).mkdir(parents=True)
+  assert opening.newest_step(tmp_path) == 40
+
+
+def test_a_resolution_out_of_bounds_is_refused(workdir):
+  with pytest.raises(ValueError, match='resolution is 3; expected at least 8'):
+    remake.remake('sheet', workdir, remake.Options(resolution=3))
