@@ -27,10 +27,11 @@ def explain(error: Exception) -> str | None:
 
 def _explains_itself(error: Exception) -> bool:
   """Returns whether a full disk was put into words, as by checkpointing."""
-  return (
-    isinstance(error, OSError)
-    and error.errno in full_disk.ERRNOS
-    and error.strerror not in full_disk.TEXTS
+  if not isinstance(error, OSError):
+    return False
+  # The operating system itself always gives a number, and its own words.
+  return error.errno is None or (
+    error.errno in full_disk.ERRNOS and error.strerror not in full_disk.TEXTS
   )
 
 

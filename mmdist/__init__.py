@@ -37,7 +37,7 @@ _PUBLIC = {
   'errors': 'mmdist.core.errors:',
   'open_run': 'mmdist.api.opened_run',
   'optimize': 'mmdist.api.optimization',
-  'personalize': 'mmdist.training.personalization',
+  'personalize': 'mmdist.api.personalizing',
 }
 
 __all__ = [
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
   from mmdist.api.opened_run import Run
   from mmdist.api.opened_run import open_run
   from mmdist.api.optimization import optimize
+  from mmdist.api.personalizing import personalize
   from mmdist.config.schema import PriorConfig as Prior
   from mmdist.config.schema import RunConfig
   from mmdist.core import errors
@@ -76,7 +77,6 @@ if TYPE_CHECKING:
   from mmdist.objectives.concept import ComposedObjective
   from mmdist.objectives.concept import Concept
   from mmdist.objectives.concept import avatar
-  from mmdist.training.personalization import personalize
 
 
 def __getattr__(name: str) -> Any:
