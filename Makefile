@@ -21,8 +21,8 @@ IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/installed
 PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help venv demo wheel wheel-check test test-fast chaos guards lint \
-  format clean
+.PHONY: help venv demo docs tutorial wheel wheel-check test test-fast chaos \
+  guards lint format clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' \
@@ -51,6 +51,18 @@ demo: venv ## Makes a head of PROMPT='...' in DEMO_DIR; DEMO_STEPS=N shortens it
 	  mesh '$(DEMO_DIR)/mesh.glb' \
 	  report '$(DEMO_DIR)/report.html'
 demo: export PROMPT := $(PROMPT)
+
+docs: venv ## Builds the API reference into build/docs/index.html.
+	@$(IN_VENV) -m pdoc --docformat google --output-directory build/docs mmdist
+	@echo build/docs/index.html
+
+tutorial: venv ## Executes docs/tutorial.ipynb; TUTORIAL_STEPS=N for more steps.
+	@mkdir -p build
+	@$(IN_VENV) -m jupyter execute docs/tutorial.ipynb --timeout=1800 \
+	  --output=../build/tutorial
+	@echo build/tutorial.ipynb
+tutorial: export TUTORIAL_STEPS ?= 20
+tutorial: export TUTORIAL_RUNS ?= $(CURDIR)/runs/tutorial
 
 wheel: venv ## Builds the wheel into dist/.
 	@# What an earlier build left in build/ would be packed again.
