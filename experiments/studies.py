@@ -14,7 +14,7 @@ Studies:
 from mmdist.config import experiments
 from mmdist.core import errors
 from mmdist.core import names
-from mmdist.sweeps import processes
+from mmdist.sweeps import study_runs
 
 HELD_OUT_PROMPTS = (
   'a portrait of a happy man with green skin and a red hat',
@@ -48,7 +48,7 @@ SEEDS = (0, 1)
 
 def _sentences(prefix, prompts, experiment='generate'):
   return tuple(
-    processes.StudyRun(
+    study_runs.StudyRun(
       f'{prefix}-{number}-seed{seed}',
       experiment,
       {'prompt': prompt, 'seed': seed},
@@ -61,7 +61,7 @@ def _sentences(prefix, prompts, experiment='generate'):
 def _presets(experiment):
   """Returns a run per preset of an experiment that lies beside this file."""
   return tuple(
-    processes.StudyRun(preset, f'{experiment}:{preset}')
+    study_runs.StudyRun(preset, f'{experiment}:{preset}')
     for preset in experiments.load_module(experiment)['PRESETS']
   )
 
@@ -76,7 +76,7 @@ STUDIES = {
 }
 
 
-def get_study(name: str) -> tuple[processes.StudyRun, ...]:
+def get_study(name: str) -> tuple[study_runs.StudyRun, ...]:
   """Returns the runs of a study.
 
   Raises:

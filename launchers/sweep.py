@@ -15,19 +15,19 @@ and `OUT/table.txt` are what `mmdist evaluate` says of all of them.
 
 from collections.abc import Sequence
 
-from mmdist.sweeps import processes
+from mmdist.sweeps import study_runs
 
 from . import terminal
 
 
-def main(options: processes.Options, flags: Sequence[str]) -> None:
+def main(options: study_runs.Options, flags: Sequence[str]) -> None:
   """Makes the runs of a study that are not made yet, then the table."""
   # In a checkout launchers.optimize, in a wheel mmdist.launchers.optimize.
   module = f'{__package__}.optimize'
-  processes.run_study(options, module, flags, terminal.say)
+  study_runs.run_study(options, module, flags, terminal.say)
 
 
-COMMAND = terminal.Command(main, processes.Options, words='-- FLAG ...')
+COMMAND = terminal.Command(main, study_runs.Options, words='-- FLAG ...')
 
 if __name__ == '__main__':
   COMMAND.run()

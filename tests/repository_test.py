@@ -111,3 +111,12 @@ def test_every_requirement_has_a_tested_version():
 def test_every_room_is_a_package():
   rooms = {p.parent for p in (ROOT / 'mmdist').rglob('*.py')}
   assert not [room for room in rooms if not (room / '__init__.py').exists()]
+
+
+def test_no_two_modules_of_the_library_have_one_name():
+  names = [
+    path.stem
+    for path in (ROOT / 'mmdist').rglob('*.py')
+    if path.name != '__init__.py'
+  ]
+  assert not {name for name in names if names.count(name) > 1}

@@ -198,8 +198,12 @@ def _check(options: Options) -> None:
     asset_paths.resolve(options.init)
 
 
+def _say_nothing(line: str) -> None:
+  """Reports to nobody; other than a lambda, it can be sent to a process."""
+
+
 def train_in_processes(
-  options: Options, report: Callable[[str], None] = lambda line: None
+  options: Options, report: Callable[[str], None] = _say_nothing
 ) -> None:
   """Trains in as many processes as asked, or in this one.
 

@@ -10,7 +10,7 @@ from mmdist.config import validation
 from mmdist.evaluation import concept_agreement
 from mmdist.heads import attributes as head_attributes
 from mmdist.heads import captions
-from mmdist.sweeps import processes
+from mmdist.sweeps import study_runs
 
 
 @pytest.mark.parametrize('name', studies.STUDIES)
@@ -57,4 +57,4 @@ def test_an_unknown_study_is_named_with_those_that_exist():
 @pytest.mark.parametrize('name', ['../up', 'a portrait of a man', '..'])
 def test_the_name_of_a_run_is_never_a_path(name):
   with pytest.raises(ValueError, match='a run of a study is called'):
-    processes.StudyRun(name)
+    study_runs.StudyRun(name)

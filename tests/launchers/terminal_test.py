@@ -1,5 +1,6 @@
 import errno
 import os
+import pickle
 import subprocess
 import sys
 
@@ -217,3 +218,8 @@ def test_main_gets_plain_values():
   assert not exit_.value.code
   expected = remake.Options(resolution=16, quality=True)
   assert called == [(expected, ['mesh', 'runs/a'])]
+
+
+def test_what_prints_a_line_can_be_sent_to_another_process(capsys):
+  pickle.loads(pickle.dumps(terminal.say))('step 3')
+  assert capsys.readouterr().out == 'step 3\n'

@@ -7,16 +7,16 @@ import pytest
 
 from mmdist.evaluation import evaluation_table
 from mmdist.evaluation import run_evaluation
-from mmdist.sweeps import processes
+from mmdist.sweeps import study_runs
 
-RUNS = tuple(processes.StudyRun(f'run{i}') for i in range(4))
+RUNS = tuple(study_runs.StudyRun(f'run{i}') for i in range(4))
 
 
 def test_a_command_names_experiment_overrides_and_folder():
-  run = processes.StudyRun(
+  run = study_runs.StudyRun(
     'x', 'experiments/mix.py:a', {'seed': 3, 'mode': 'sum'}
   )
-  command = processes.command_of(
+  command = study_runs.command_of(
     run,
     pathlib.Path('out'),
     'launchers.optimize',
@@ -44,7 +44,7 @@ def test_a_command_names_experiment_overrides_and_folder():
   ],
 )
 def test_every_worker_has_its_share_of_the_cores(cores, workers, shares):
-  assert processes.share_cores(cores, workers) == shares
+  assert study_runs.share_cores(cores, workers) == shares
 
 
 @pytest.fixture
@@ -59,14 +59,14 @@ def fake_command(monkeypatch):
     )
     return [sys.executable, '-c', text, *extra]
 
-  monkeypatch.setattr(processes, 'command_of', command_of)
+  monkeypatch.setattr(study_runs, 'command_of', command_of)
 
 
 def test_a_run_that_fails_is_named_and_the_others_are_made(
   fake_command, tmp_path
 ):
   before, said = os.sched_getaffinity(0), []
-  failed = processes.make_runs(
+  failed = study_runs.make_runs(
     RUNS, tmp_path / 'new', 2, 'module', ['word'], said.append
   )
   assert failed == ['run2']
@@ -76,7 +76,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_made(
     'run2: exit code 3',
     'run3: done',
   ]
-  shares = {str(sorted(s)) for s in processes.share_cores(sorted(before), 2)}
+  shares = {str(sorted(s)) for s in study_runs.share_cores(sorted(before), 2)}
   for run in RUNS:
     log = (tmp_path / 'new' / f'{run.name}.log').read_text()
     assert log.strip().removesuffix(' word') in shares
@@ -100,7 +100,7 @@ def evaluated(monkeypatch):
 
 
 def test_the_table_is_kept_as_text_and_for_programs(tmp_path, evaluated):
-  text = processes.write_table(RUNS[:2], tmp_path, 'the judge')
+  text = study_runs.write_table(RUNS[:2], tmp_path, 'the judge')
   assert evaluated == ['the judge']
   assert (tmp_path / 'table.txt').read_text() == text + '\n'
   rows = json.loads((tmp_path / 'table.json').read_text())
@@ -111,14 +111,14 @@ def test_the_table_is_kept_as_text_and_for_programs(tmp_path, evaluated):
 
 def options(tmp_path, **changes):
   settings = {'study': 'mixes', 'out': str(tmp_path / 'out'), 'workers': 2}
-  return processes.Options(**(settings | changes))
+  return study_runs.Options(**(settings | changes))
 
 
 def test_a_study_is_made_and_its_table_reported(
   fake_command, evaluated, tmp_path
 ):
   said = []
-  processes.run_study(options(tmp_path), 'module', ['word'], said.append)
+  study_runs.run_study(options(tmp_path), 'module', ['word'], said.append)
   names = ('happy_sad', 'joker_minus_green')
   assert sorted(said[:2]) == [f'{name}: done' for name in names]
   assert said[2] == (tmp_path / 'out' / 'table.txt').read_text().rstrip('\n')
@@ -130,15 +130,15 @@ def test_what_failed_is_named_after_the_table_of_the_others(
   def make_runs(runs, *_):
     return [runs[0].name]
 
-  monkeypatch.setattr(processes, 'make_runs', make_runs)
+  monkeypatch.setattr(study_runs, 'make_runs', make_runs)
   (tmp_path / 'out').mkdir()
   said = []
   with pytest.raises(ValueError, match='1 of 2 runs failed: happy_sad; what'):
-    processes.run_study(options(tmp_path), 'module', [], said.append)
+    study_runs.run_study(options(tmp_path), 'module', [], said.append)
   assert 'joker_minus_green' in said[0] and 'happy_sad' not in said[0]
 
 
 def test_a_part_of_a_study_without_a_run_is_refused(tmp_path):
   with pytest.raises(ValueError, match="leaves no run of 'mixes', which has 2"):
-    processes.run_study(options(tmp_path, first=5), 'module')
+    study_runs.run_study(options(tmp_path, first=5), 'module')
   assert not list(tmp_path.iterdir())
