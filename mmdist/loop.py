@@ -74,7 +74,9 @@ def optimize(
   )
   stop = stop or stopping.Stopper()
 
-  def take_step(state: distill.TrainState):
+  def take_step(
+    state: distill.TrainState,
+  ) -> tuple[distill.TrainState, dict[str, float]]:
     return _take_step(config, objective, learner, executor, state)
 
   with (
