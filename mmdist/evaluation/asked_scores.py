@@ -125,7 +125,7 @@ def measure(
   asked: Asked,
   judge: judge_lib.Judge,
   avatar: opening.Avatar,
-  params: Any,
+  params: representation_lib.Params,
   prompt: str,
   attributes: Mapping[str, object],
   shown: Mapping[str, np.ndarray],

@@ -119,7 +119,7 @@ def make_pretraining(
 def fit_codes(
   representation: representation_lib.Representation,
   config: PretrainConfig,
-  params: Any,
+  params: representation_lib.Params,
   num_subjects: int,
   batches: Iterator[photographs.PixelBatch],
 ) -> jax.Array:
@@ -155,7 +155,7 @@ def fit_codes(
 
 def held_out_psnr(
   representation: representation_lib.Representation,
-  params: Any,
+  params: representation_lib.Params,
   codes: arrays.Array,
   pictures: Iterable[photographs.PixelBatch],
 ) -> np.ndarray:

@@ -35,7 +35,7 @@ class Shown:
   """
 
   representation: representation_lib.Representation
-  params: Any
+  params: representation_lib.Params
   step: int
 
 
