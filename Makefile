@@ -88,14 +88,15 @@ chaos: venv ## Runs the whole matrix of faults; CHAOS_TABLE=FILE writes a table.
 guards: venv ## Takes each guard away, in a copy, and sees its test fail.
 	@$(IN_VENV) -m pytest tests/guards -m guards -v --tb=short $(PYTEST_FLAGS)
 
-lint: venv ## Checks style without changing a file.
+lint: venv ## Checks style and types without changing a file.
 	@$(IN_VENV) -m ruff check .
 	@$(IN_VENV) -m ruff format --check .
+	@$(IN_VENV) -m mypy
 
 format: venv ## Rewrites the files in house style.
 	@$(IN_VENV) -m ruff check --fix .
 	@$(IN_VENV) -m ruff format .
 
 clean: ## Removes .venv and caches; runs/ stays.
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,8 @@ Studies:
   mixes         the presets of `mix.py`
 """
 
+from collections.abc import Sequence
+
 from mmdist.config import experiments
 from mmdist.core import errors
 from mmdist.core import names
@@ -46,7 +48,9 @@ GEOMETRY_PROMPTS = (
 SEEDS = (0, 1)
 
 
-def _sentences(prefix, prompts, experiment='generate'):
+def _sentences(
+  prefix: str, prompts: Sequence[str], experiment: str = 'generate'
+) -> tuple[processes.StudyRun, ...]:
   return tuple(
     study_runs.StudyRun(
       f'{prefix}-{number}-seed{seed}',
@@ -58,7 +62,7 @@ def _sentences(prefix, prompts, experiment='generate'):
   )
 
 
-def _presets(experiment):
+def _presets(experiment: str) -> tuple[processes.StudyRun, ...]:
   """Returns a run per preset of an experiment that lies beside this file."""
   return tuple(
     study_runs.StudyRun(preset, f'{experiment}:{preset}')

@@ -60,7 +60,12 @@ def parse(
     raise errors.UserError(' '.join(str(error).split())) from error
 
 
-def _parse(argv, options, config, usage) -> list:
+def _parse(
+  argv: Sequence[str],
+  options: type | None,
+  config: config_flag.Config | None,
+  usage: str,
+) -> list:
   program, *words = argv
   values = _define(options)
   # Files are read here and nowhere else: absl reads them as it parses, and

@@ -31,7 +31,7 @@ class ConceptsParser(flags.ArgumentParser):
     return 'concepts'
 
 
-def _concept(item) -> schema.ConceptConfig:
+def _concept(item: Any) -> schema.ConceptConfig:
   text, weight, *priors = item
   if not isinstance(text, str) or len(priors) > 1:
     raise errors.UserError(item)

@@ -55,7 +55,7 @@ class Options:
 
 def main(config: schema.RunConfig, options: Options) -> None:
   print(serialization.format_config(config))
-  executor = options.executor
+  executor: str | executors.RayOptions = options.executor
   if executor == 'ray':
     executor = executors.RayOptions(options.ray_address, options.ray_dashboard)
   run = optimization.optimize(

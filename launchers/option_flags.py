@@ -42,7 +42,7 @@ def read(kind: type, values: flags.FlagValues) -> Any:
   """Returns the dataclass that the parsed flags describe."""
   found = {}
   for field in dataclasses.fields(kind):
-    value = values[field.name].value
+    value: Any = values[field.name].value
     if isinstance(value, list):
       value = tuple(value)
     if value and options_lib.describe(field).is_path:
@@ -65,8 +65,8 @@ def _define_one(
   described: options_lib.Description,
   values: flags.FlagValues,
 ) -> None:
-  common = {'flag_values': values}
-  bounds = {
+  common: dict[str, Any] = {'flag_values': values}
+  bounds: dict[str, Any] = {
     'lower_bound': described.minimum,
     'upper_bound': described.maximum,
   }

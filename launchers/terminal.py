@@ -8,6 +8,7 @@ import functools
 import io
 import sys
 import traceback
+from typing import TextIO
 import warnings
 
 from absl import flags
@@ -72,7 +73,14 @@ def _set_up_logging() -> None:
   flags.FLAGS.mark_as_parsed()
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None):
+def _show_warning(
+  message: Warning | str,
+  category: type[Warning],
+  filename: str,
+  lineno: int,
+  file: TextIO | None = None,
+  line: str | None = None,
+) -> None:
   """Prints a warning as a line for the person, not as one about our code."""
   del category, filename, lineno, file, line
   print(f'warning: {" ".join(str(message).split())}', file=sys.stderr)

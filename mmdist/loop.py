@@ -16,7 +16,6 @@ Who does what:
 
 from collections.abc import Callable, Mapping
 import os
-from typing import Any
 
 from mmdist.config import schema
 from mmdist.core import messages
@@ -39,7 +38,7 @@ def optimize(
   workdir: str | os.PathLike,
   executor: executor_lib.Executor,
   representation: representation_lib.Representation,
-  params: Any,
+  params: representation_lib.Params,
   *,
   stop: stopping.Stopper | None = None,
   weights: Mapping | None = None,
@@ -74,7 +73,9 @@ def optimize(
   )
   stop = stop or stopping.Stopper()
 
-  def take_step(state: distill.TrainState):
+  def take_step(
+    state: distill.TrainState,
+  ) -> tuple[distill.TrainState, dict[str, float]]:
     return _take_step(config, objective, learner, executor, state)
 
   with (

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import contextlib
 import dataclasses
+from typing import TypeGuard
 
 from mmdist.config import schema
 from mmdist.core import messages
@@ -30,7 +31,13 @@ ExecutorLike = str | RayOptions | executor_lib.Executor | Factory
 
 def needs_recipes(executor: ExecutorLike) -> bool:
   """Returns whether the priors are built here, not by an executor's owner."""
-  return not hasattr(executor, 'submit') or isinstance(executor, type)
+  return not _is_running(executor)
+
+
+def _is_running(
+  executor: ExecutorLike,
+) -> TypeGuard[executor_lib.Executor]:
+  return hasattr(executor, 'submit') and not isinstance(executor, type)
 
 
 def start(
@@ -50,15 +57,22 @@ def start(
     stack: closes what is started here. An executor that was running before is
       left to its owner.
   """
-  if not needs_recipes(executor):
+  if _is_running(executor):
     return executor
+  running: executor_lib.Executor
   if executor == 'inline':
     running = executor_lib.InlineExecutor(recipes)
-  elif executor == 'ray' or isinstance(executor, RayOptions):
-    options = RayOptions() if executor == 'ray' else executor
-    running = _start_ray(options, recipes, config, stop)
-  else:
+  elif executor == 'ray':
+    running = _start_ray(RayOptions(), recipes, config, stop)
+  elif isinstance(executor, RayOptions):
+    running = _start_ray(executor, recipes, config, stop)
+  elif callable(executor):
     running = executor(recipes)
+  else:
+    raise TypeError(
+      f"executor is {executor!r}; expected 'inline', 'ray', RayOptions, an"
+      ' executor, or a function that takes recipes and returns one.'
+    )
   stack.callback(running.close)
   return running
 

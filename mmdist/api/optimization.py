@@ -38,7 +38,7 @@ def optimize(
   config: schema.RunConfig | None = None,
   priors: Mapping[str, composing.PriorLike] | None = None,
   representation: representation_lib.Representation | None = None,
-  params: Any = None,
+  params: representation_lib.Params | None = None,
   executor: executors.ExecutorLike = 'ray',
   on_step: Callable[[callbacks.Step], None] | None = None,
   may_change: Sequence[str] = (),
@@ -122,8 +122,8 @@ def optimize(
 def _load_start(
   config: schema.RunConfig,
   representation: representation_lib.Representation | None,
-  params: Any,
-) -> tuple[representation_lib.Representation, Any]:
+  params: representation_lib.Params | None,
+) -> tuple[representation_lib.Representation, representation_lib.Params]:
   """Returns what is optimised, and where it starts."""
   if representation is None:
     representation = opening.representation_of(config)
@@ -139,7 +139,7 @@ def _run(
   config: schema.RunConfig,
   recipes: Sequence[messages.PriorRecipe],
   representation: representation_lib.Representation,
-  params: Any,
+  params: representation_lib.Params,
   executor: executors.ExecutorLike,
   on_step: Callable[[callbacks.Step], None] | None,
   may_change: Sequence[str],

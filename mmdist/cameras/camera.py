@@ -12,6 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy import typing as npt
 
 from mmdist.core import arrays
 from mmdist.core import errors
@@ -29,10 +30,10 @@ class Camera:
     tan_half_fov: [...] tangent of half the (square) field of view.
   """
 
-  camera_to_world: np.ndarray
-  tan_half_fov: np.ndarray
+  camera_to_world: arrays.Array
+  tan_half_fov: arrays.Array
 
-  def take(self, indices) -> 'Camera':
+  def take(self, indices: int | slice | np.ndarray) -> 'Camera':
     """Returns the cameras at `indices` (an index, slice or array) of [N]."""
     return Camera(self.camera_to_world[indices], self.tan_half_fov[indices])
 
@@ -42,7 +43,13 @@ jax.tree_util.register_dataclass(
 )
 
 
-def look_at(azimuth, elevation, distance, target, tan_half_fov) -> Camera:
+def look_at(
+  azimuth: npt.ArrayLike,
+  elevation: npt.ArrayLike,
+  distance: npt.ArrayLike,
+  target: npt.ArrayLike,
+  tan_half_fov: npt.ArrayLike,
+) -> Camera:
   """Returns cameras on a sphere around `target`, upright, looking at it.
 
   Args:
@@ -78,7 +85,9 @@ def look_at(azimuth, elevation, distance, target, tan_half_fov) -> Camera:
   return Camera(pose.astype(np.float32), tan_half_fov.astype(np.float32))
 
 
-def camera_rays(camera: Camera, resolution: int, background) -> arrays.Rays:
+def camera_rays(
+  camera: Camera, resolution: int, background: arrays.Array
+) -> arrays.Rays:
   """Casts one ray through the middle of every pixel of one camera.
 
   Args:
@@ -97,7 +106,10 @@ def camera_rays(camera: Camera, resolution: int, background) -> arrays.Rays:
 
 
 def pixel_rays(
-  camera: Camera, coordinates, resolution: int, background
+  camera: Camera,
+  coordinates: jax.Array,
+  resolution: int,
+  background: arrays.Array,
 ) -> arrays.Rays:
   """Casts rays through given points of pictures.
 
@@ -131,7 +143,9 @@ def pixel_rays(
   )
 
 
-def ball_bounds(origins, directions, radius: float = SCENE_RADIUS):
+def ball_bounds(
+  origins: jax.Array, directions: jax.Array, radius: float = SCENE_RADIUS
+) -> tuple[jax.Array, jax.Array]:
   """Returns [..., 1] near and far where unit-direction rays cross the ball."""
   closest = -jnp.sum(origins * directions, -1, keepdims=True)
   squared_miss = jnp.sum(origins**2, -1, keepdims=True) - closest**2

@@ -11,6 +11,7 @@ import functools
 import math
 
 import numpy as np
+from numpy import typing as npt
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.core import errors
@@ -102,7 +103,7 @@ class Views:
       self.tan_half_fov,
     )
 
-  def take(self, indices) -> 'Views':
+  def take(self, indices: Sequence[int] | np.ndarray) -> 'Views':
     """Returns the views at `indices`, in that order."""
     return Views(
       self.azimuth[indices],
@@ -126,7 +127,7 @@ def angle_word(azimuth: float, elevation: float) -> str:
   return 'side' if turn < SIDE_AZIMUTH else 'back'
 
 
-def part_word(target, half_height: float) -> str:
+def part_word(target: npt.ArrayLike, half_height: float) -> str:
   """Names the part that fills a frame, or '' if it holds the whole head."""
   closeups = [kind for kind in ORBIT_KINDS if kind.word]
   if half_height > 0.75:
@@ -135,13 +136,25 @@ def part_word(target, half_height: float) -> str:
   return closeups[int(np.argmin(distances))].word
 
 
-def view_word(azimuth, elevation, distance, target, tan_half_fov) -> str:
+def view_word(
+  azimuth: float,
+  elevation: float,
+  distance: float,
+  target: npt.ArrayLike,
+  tan_half_fov: float,
+) -> str:
   """Returns the word of one view from its geometry."""
   half_height = float(distance) * float(tan_half_fov)
   return part_word(target, half_height) or angle_word(azimuth, elevation)
 
 
-def make_views(azimuth, elevation, distance, target, half_height) -> Views:
+def make_views(
+  azimuth: npt.ArrayLike,
+  elevation: npt.ArrayLike,
+  distance: npt.ArrayLike,
+  target: npt.ArrayLike,
+  half_height: npt.ArrayLike,
+) -> Views:
   """Builds named views from [N] angles and what they frame."""
   azimuth, elevation, distance, half_height = np.broadcast_arrays(
     *(

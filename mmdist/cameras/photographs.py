@@ -23,12 +23,12 @@ class PixelBatch:
     resolution: pixels across a picture, which `tan_half_fov` spans.
   """
 
-  subject: jax.Array
-  camera_to_world: jax.Array
-  tan_half_fov: jax.Array
-  coordinates: jax.Array
-  rgba: jax.Array
-  background: jax.Array
+  subject: arrays.Array
+  camera_to_world: arrays.Array
+  tan_half_fov: arrays.Array
+  coordinates: arrays.Array
+  rgba: arrays.Array
+  background: arrays.Array
   resolution: int = struct.field(pytree_node=False)
 
   def rays(self) -> arrays.Rays:
@@ -40,7 +40,7 @@ class PixelBatch:
       self.background,
     )
 
-  def rgb(self) -> jax.Array:
+  def rgb(self) -> arrays.Array:
     """Returns [..., 3] what a camera would have seen over the background."""
     return self.rgba[..., :3] + (1 - self.rgba[..., 3:]) * self.background
 

@@ -37,7 +37,7 @@ def to_json(config: Any) -> str:
   return json.dumps(to_dict(config), indent=2) + '\n'
 
 
-def from_dict(data: Any, kind: Any = schema.RunConfig, path: str = ''):
+def from_dict(data: Any, kind: Any = schema.RunConfig, path: str = '') -> Any:
   """Rebuilds a dataclass, by default a RunConfig, from `to_dict`'s tree.
 
   Fields that are missing keep their defaults.
@@ -73,7 +73,7 @@ def from_json(text: str, source: str = 'config.json') -> schema.RunConfig:
     raise errors.UserError(f'{source} is no configuration: {error}') from error
 
 
-def _dataclass_from_dict(data, kind, path):
+def _dataclass_from_dict(data: Any, kind: Any, path: str) -> Any:
   _check_type(data, Mapping, 'a mapping of fields', path)
   hints = typing.get_type_hints(kind)
   for key in data:
@@ -86,7 +86,7 @@ def _dataclass_from_dict(data, kind, path):
   return kind(**values)
 
 
-def _scalar(data, kind, path):
+def _scalar(data: Any, kind: Any, path: str) -> Any:
   if kind is float and isinstance(data, int) and not isinstance(data, bool):
     return float(data)
   # JSON has true and 1 apart, Python has not.
@@ -95,7 +95,9 @@ def _scalar(data, kind, path):
   return data
 
 
-def _check_type(data, kind: type | types.UnionType, expected, path):
+def _check_type(
+  data: Any, kind: type | types.UnionType, expected: str, path: str
+) -> None:
   if not isinstance(data, kind):
     raise errors.UserError(
       f'{path or "the configuration"} is {str(data)[:60]!r}; '
@@ -153,7 +155,7 @@ def differences(before: Any, after: Any) -> list[str]:
   ]
 
 
-def _same(old, new, path) -> bool:
+def _same(old: Mapping[str, Any], new: Mapping[str, Any], path: str) -> bool:
   if path not in old or path not in new:
     return False
   both_nan = all(
@@ -162,5 +164,5 @@ def _same(old, new, path) -> bool:
   return both_nan or old[path] == new[path]
 
 
-def _show(leaves, path) -> str:
+def _show(leaves: Mapping[str, Any], path: str) -> str:
   return repr(leaves[path]) if path in leaves else 'absent'

@@ -4,8 +4,10 @@ Every complaint is one line: the field by its path, its value, what was
 expected. Texts are checked by `mmdist.objectives`, directories by the priors.
 """
 
+from collections.abc import Sequence
 import math
 import re
+from typing import Any
 
 from mmdist.config import schema
 from mmdist.config import serialization
@@ -75,7 +77,7 @@ def validate(config: schema.RunConfig) -> None:
   _check_start_code(config.learner.start_code)
 
 
-def _check_leaf(path, value) -> None:
+def _check_leaf(path: str, value: Any) -> None:
   if isinstance(value, float) and not math.isfinite(value):
     raise errors.UserError(f'{path} is {value}; expected a finite number.')
   for pattern, choices in CHOICES.items():
@@ -86,7 +88,7 @@ def _check_leaf(path, value) -> None:
       _check_range(path, value, low, high)
 
 
-def _check_range(path, value, low, high) -> None:
+def _check_range(path: str, value: float, low: float, high: float) -> None:
   if low <= value <= high:
     return
   if high == math.inf:
@@ -94,7 +96,7 @@ def _check_range(path, value, low, high) -> None:
   raise errors.UserError(f'{path} is {value}; expected {low} to {high}.')
 
 
-def _check_prior_name(name) -> None:
+def _check_prior_name(name: str) -> None:
   # The command line addresses priors as --config.priors.NAME.weight.
   # Checkpoints and metrics are named after it: no path, and no other script.
   if not re.fullmatch(r'[A-Za-z]\w{0,63}', name, re.ASCII) or hasattr(
@@ -107,14 +109,14 @@ def _check_prior_name(name) -> None:
     )
 
 
-def _check_order(path, low, high) -> None:
+def _check_order(path: str, low: float, high: float) -> None:
   if low >= high:
     raise errors.UserError(
       f'{path} is {low}; expected less than the maximum {high}.'
     )
 
 
-def _check_background(background) -> None:
+def _check_background(background: Sequence[float]) -> None:
   if len(background) != 2 or not 0 <= background[0] <= background[1] <= 1:
     raise errors.UserError(
       f'views.background is {background}; expected two greys in [0, 1], the '

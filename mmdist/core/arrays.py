@@ -5,6 +5,10 @@ V views, H W pixels, N rays, S samples along a ray, C latent-code size.
 
 from flax import struct
 import jax
+import numpy as np
+
+# An array on a device, or traced inside a compiled function; or one of numpy.
+Array = jax.Array | np.ndarray
 
 
 @struct.dataclass

@@ -10,6 +10,23 @@ import jax
 
 from mmdist.core import arrays
 
+# A pytree of float32 arrays, of whatever structure a representation gives it.
+Params = Any
+
+
+class Render(Protocol):
+  """The type of `Representation.render`, as a function of its own."""
+
+  def __call__(
+    self,
+    params: Params,
+    rays: arrays.Rays,
+    key: jax.Array | None,
+    /,
+    *,
+    with_normals: bool = True,
+  ) -> arrays.Renders: ...
+
 
 class Representation(Protocol):
   """A 3D representation: three pure functions of a pytree of parameters.
@@ -18,12 +35,12 @@ class Representation(Protocol):
   the latent code, which moves at a rate of its own; there need not be any.
   """
 
-  def init(self, key: jax.Array, /) -> Any:
+  def init(self, key: jax.Array, /) -> Params:
     """Returns the parameters that a run starts from if it is given none."""
 
   def render(
     self,
-    params: Any,
+    params: Params,
     rays: arrays.Rays,
     key: jax.Array | None,
     /,
@@ -39,5 +56,5 @@ class Representation(Protocol):
       with_normals: static; without them the normals may be mid-grey.
     """
 
-  def density(self, params: Any, points: jax.Array, /) -> jax.Array:
+  def density(self, params: Params, points: jax.Array, /) -> jax.Array:
     """Returns [N] densities per world unit at points [N, 3], for meshes."""

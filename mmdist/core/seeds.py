@@ -5,8 +5,12 @@ uninterrupted one would have drawn.
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+  import jax
 
 
 def derive_seed(seed: int, step: int, purpose: str) -> int:
@@ -20,7 +24,7 @@ def generator(seed: int, step: int, purpose: str) -> np.random.Generator:
   return np.random.default_rng(derive_seed(seed, step, purpose))
 
 
-def jax_key(seed: int, step: int, purpose: str):
+def jax_key(seed: int, step: int, purpose: str) -> 'jax.Array':
   """Returns a JAX key for one purpose at one step."""
   import jax  # Here, so that a prior's process can derive seeds without JAX.
 

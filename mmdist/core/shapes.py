@@ -1,9 +1,11 @@
 """One guard for array shapes, with one voice."""
 
+from typing import Any
+
 from mmdist.core import errors
 
 
-def check_shape(name: str, array, expected: tuple) -> None:
+def check_shape(name: str, array: Any, expected: tuple) -> None:
   """Raises UserError unless `array.shape` matches `expected`.
 
   Args:
@@ -12,7 +14,7 @@ def check_shape(name: str, array, expected: tuple) -> None:
     expected: per axis an int, or a letter that stands for any size and must
       mean the same size wherever it appears twice.
   """
-  sizes = {}
+  sizes: dict[str, int] = {}
   shape = tuple(array.shape)
   fits = len(shape) == len(expected)
   for size, want in zip(shape, expected):

@@ -31,7 +31,7 @@ class ConceptSet:
   rgba: np.ndarray
   prompts: tuple[str, ...]
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     shapes.check_shape('rgba', self.rgba, (len(self.prompts), 'H', 'H', 4))
     if not self.prompts:
       raise errors.UserError('no pictures; expected one or more.')
@@ -68,7 +68,7 @@ class ConceptStream:
     )
     self._hash = self._hash_pipeline()
 
-  def __iter__(self):
+  def __iter__(self) -> 'ConceptStream':
     return self
 
   def __next__(self) -> tuple[np.ndarray, list[str]]:
@@ -76,7 +76,8 @@ class ConceptStream:
 
   def draw(self, number: int) -> tuple[np.ndarray, list[str]]:
     """Draws batch `number`, always the same."""
-    images, prompts = [], []
+    images: list[np.ndarray] = []
+    prompts: list[str] = []
     for of_class, pictures in enumerate(self._sets):
       for place in range(self._batch_size):
         turn, index = divmod(
@@ -88,7 +89,7 @@ class ConceptStream:
         prompts.append(pictures.prompts[chosen])
     return np.stack(images), prompts
 
-  def _image(self, rgba, number, place):
+  def _image(self, rgba: np.ndarray, number: int, place: int) -> np.ndarray:
     rng = seeds.generator(self._seed, int(number), f'concept grey {place}')
     grey = np.float32(rng.uniform(*self._background))
     rgba = rgba.astype(np.float32) / 255

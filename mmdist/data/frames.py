@@ -170,12 +170,12 @@ def _read_pose(matrix: Any) -> np.ndarray:
   if not np.all(np.isfinite(pose)):
     raise errors.UserError('transform_matrix is not finite.')
   turn = pose[:3, :3]
-  error = np.abs(turn @ turn.T - np.eye(3)).max()
-  if error > _ORTHONORMAL_WITHIN:
+  off = np.abs(turn @ turn.T - np.eye(3)).max()
+  if off > _ORTHONORMAL_WITHIN:
     sizes = ', '.join(f'{size:.4g}' for size in np.linalg.norm(turn, axis=0))
     raise errors.UserError(
       f'transform_matrix is no rotation (its columns have lengths {sizes}, and '
-      f'R Rt differs from one by {error:.2g}); export it without scale or '
+      f'R Rt differs from one by {off:.2g}); export it without scale or '
       'shear.'
     )
   if np.linalg.det(turn) < 0:

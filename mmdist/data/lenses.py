@@ -7,6 +7,7 @@ resampled.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -32,13 +33,13 @@ class Lenses:
   center: np.ndarray
   distortion: np.ndarray
 
-  def take(self, indices) -> 'Lenses':
+  def take(self, indices: Any) -> 'Lenses':
     """Returns the lenses at `indices`, which index the leading axes."""
     return Lenses(
       self.focal[indices], self.center[indices], self.distortion[indices]
     )
 
-  def put(self, indices, other: 'Lenses') -> None:
+  def put(self, indices: Any, other: 'Lenses') -> None:
     """Writes `other` over the lenses at `indices`."""
     for field in dataclasses.fields(self):
       getattr(self, field.name)[indices] = getattr(other, field.name)
@@ -65,7 +66,9 @@ def is_ideal(lenses: Lenses, width: int, height: int) -> bool:
   )
 
 
-def pixels_to_tangents(lenses: Lenses, column, row) -> np.ndarray:
+def pixels_to_tangents(
+  lenses: Lenses, column: np.ndarray, row: np.ndarray
+) -> np.ndarray:
   """Returns where rays cross the plane at distance 1 before the camera.
 
   Args:
@@ -81,7 +84,7 @@ def pixels_to_tangents(lenses: Lenses, column, row) -> np.ndarray:
   return tangents * [1, -1]
 
 
-def undistort(points, lenses: Lenses) -> np.ndarray:
+def undistort(points: np.ndarray, lenses: Lenses) -> np.ndarray:
   """Undoes the distortion of [..., 2] points, x right and y down.
 
   Newton's method on OpenCV's polynomial. See `check` for where it holds.
@@ -124,7 +127,9 @@ def check(lens: Lenses, width: int, height: int) -> None:
     )
 
 
-def _distort(points, distortion):
+def _distort(
+  points: np.ndarray, distortion: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
   """Returns [..., 2] distorted points, and xx, xy and yy of the (symmetric)
   Jacobian."""
   x, y = np.moveaxis(points, -1, 0)

@@ -23,6 +23,7 @@ import json
 import math
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -62,7 +63,7 @@ class MultiviewSet:
   split: np.ndarray | None = None
   names: tuple[str, ...] = ()
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     width = 'W' if self.lenses else 'H'
     shapes.check_shape('images', self.images, ('M', 'K', 'H', width, 4))
     lead = self.images.shape[:2]
@@ -111,7 +112,13 @@ class MultiviewSet:
     """Returns [M, K]; without a split, `held_out_cameras` decides."""
     return self._decided_split() == HELD_OUT
 
-  def coordinates(self, subject, camera, row, column) -> np.ndarray:
+  def coordinates(
+    self,
+    subject: np.ndarray,
+    camera: np.ndarray,
+    row: np.ndarray,
+    column: np.ndarray,
+  ) -> np.ndarray:
     """Returns [..., 2] float32 where pixels are, in a `PixelBatch`'s terms.
 
     Args:
@@ -134,12 +141,12 @@ class MultiviewSet:
     if self.split is not None:
       return self.split
     split = np.full(self.images.shape[:2], TRAINED)
-    cameras = held_out_cameras(*split.shape)
+    cameras = held_out_cameras(self.num_subjects, self.num_cameras)
     split[np.arange(len(split)), cameras] = HELD_OUT
     return split
 
 
-def premultiplied_to_rgba8(rgba) -> np.ndarray:
+def premultiplied_to_rgba8(rgba: np.ndarray) -> np.ndarray:
   """Turns [..., 4] premultiplied floats in [0, 1] into straight uint8."""
   rgba = np.asarray(rgba, np.float32)
   alpha = rgba[..., 3:]
@@ -148,7 +155,7 @@ def premultiplied_to_rgba8(rgba) -> np.ndarray:
   return np.round(straight * 255).astype(np.uint8)
 
 
-def rgba8_to_premultiplied(rgba8) -> np.ndarray:
+def rgba8_to_premultiplied(rgba8: np.ndarray) -> np.ndarray:
   """Turns [..., 4] straight uint8 into premultiplied float32 in [0, 1]."""
   rgba = np.asarray(rgba8, np.float32) / 255
   rgba[..., :3] *= rgba[..., 3:]
@@ -188,7 +195,9 @@ def write_transforms(
     (place / TRANSFORMS_NAME).write_text(text + '\n')
 
 
-def _frame(name: str, multiview_set: MultiviewSet, subject, camera):
+def _frame(
+  name: str, multiview_set: MultiviewSet, subject: int, camera: int
+) -> dict[str, Any]:
   """Describes one picture, with intrinsics in both tools' words."""
   size = multiview_set.resolution
   tan = float(multiview_set.tan_half_fov[subject, camera])
@@ -255,7 +264,8 @@ def read_transforms(folder: str | os.PathLike) -> MultiviewSet:
 def find_oddities(multiview_set: MultiviewSet) -> list[str]:
   """Returns a line for each thing that is allowed and probably not meant."""
   is_there = multiview_set.is_trained() | multiview_set.is_held_out()
-  opaque, tilted = [], {}
+  opaque: list[str] = []
+  tilted: dict[str, list[str]] = {}
   for m, there in enumerate(is_there):
     name = multiview_set.names[m] if multiview_set.names else str(m)
     if multiview_set.images[m, there, ..., 3].min() == 255:
@@ -293,7 +303,7 @@ def _read_frames(
 ) -> Iterator[tuple[np.ndarray, lenses_lib.Lenses]]:
   """Yields the picture, mask joined to its opacity, and the lens of each."""
 
-  def read(frame):
+  def read(frame: frames_lib.Frame) -> tuple[np.ndarray, lenses_lib.Lenses]:
     image = picture_files.read_picture(frame.picture)
     if frame.mask:
       mask = picture_files.read_mask(frame.mask, image.shape[:2])
@@ -306,7 +316,12 @@ def _read_frames(
     yield from pool.map(read, frames)
 
 
-def _check_size(frame, shape, first, expected) -> None:
+def _check_size(
+  frame: frames_lib.Frame,
+  shape: tuple[int, ...],
+  first: frames_lib.Frame,
+  expected: tuple[int, ...],
+) -> None:
   if shape != expected:
     raise errors.UserError(
       f'{frame.picture} has {shape[1]} x {shape[0]} pixels, but '
@@ -315,7 +330,13 @@ def _check_size(frame, shape, first, expected) -> None:
     )
 
 
-def _check_scene(frames, poses, lenses, width: int, height: int) -> None:
+def _check_scene(
+  frames: Sequence[frames_lib.Frame],
+  poses: np.ndarray,
+  lenses: lenses_lib.Lenses,
+  width: int,
+  height: int,
+) -> None:
   """Raises UserError if most of a subject's cameras look elsewhere."""
   column, row = np.meshgrid([-0.5, width - 0.5], [-0.5, height - 0.5])
   corners = [

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -91,7 +92,9 @@ def read_photos(
     for path, picture in zip(paths, pictures, strict=True)
   ]
   rgba = [
-    np.asarray(_cut(picture, square).resize((size, size), Image.LANCZOS))
+    np.asarray(
+      _cut(picture, square).resize((size, size), Image.Resampling.LANCZOS)
+    )
     for picture, square in zip(pictures, squares, strict=True)
   ]
   return Photos(
@@ -120,7 +123,7 @@ def read_boxes(path: str | os.PathLike) -> dict[str, list[int]]:
   return boxes
 
 
-def _is_box(value) -> bool:
+def _is_box(value: Any) -> bool:
   return (
     isinstance(value, list)
     and len(value) == 4
@@ -168,7 +171,9 @@ def _open(path: pathlib.Path) -> Image.Image:
   return ImageOps.exif_transpose(picture).convert('RGBA')
 
 
-def _square(path, picture: Image.Image, box: Sequence[int] | None) -> Box:
+def _square(
+  path: pathlib.Path, picture: Image.Image, box: Sequence[int] | None
+) -> Box:
   """Returns the square to cut: around the box, or around what was found."""
   width, height = picture.size
   if box is not None:

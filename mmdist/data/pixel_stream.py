@@ -60,7 +60,7 @@ class PixelStream:
       )
     )
 
-  def __iter__(self):
+  def __iter__(self) -> 'PixelStream':
     return self
 
   def __next__(self) -> photographs.PixelBatch:
@@ -114,7 +114,12 @@ class PixelStream:
 
 
 def read_pixels(
-  multiview_set: multiview.MultiviewSet, subject, camera, row, column, grey
+  multiview_set: multiview.MultiviewSet,
+  subject: np.ndarray,
+  camera: np.ndarray,
+  row: np.ndarray,
+  column: np.ndarray,
+  grey: np.ndarray,
 ) -> photographs.PixelBatch:
   """Returns pixels [...] of a set.
 
@@ -153,7 +158,9 @@ def read_picture(
   )
 
 
-def _trained_pictures(multiview_set, trained) -> np.ndarray:
+def _trained_pictures(
+  multiview_set: multiview.MultiviewSet, trained: np.ndarray | None
+) -> np.ndarray:
   """Returns [P, 2] (subject, camera) of every picture to draw from."""
   lead = multiview_set.images.shape[:2]
   pictures = np.argwhere(np.ones(lead, bool) if trained is None else trained)

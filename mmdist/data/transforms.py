@@ -136,7 +136,7 @@ def _read_file(path: pathlib.Path) -> list[frames_lib.Frame]:
 
 def _read_splits(data: Mapping[str, Any], names: list[str]) -> list[str]:
   """Returns 'train', 'held out' or '' for every frame, as nerfstudio does."""
-  lists = {}
+  lists: dict[str, set[str]] = {}
   for key in ('train_filenames', *HELD_OUT_KEYS):
     listed = data.get(key) or []
     lists[key] = {posixpath.normpath(str(name)) for name in listed}
@@ -153,7 +153,7 @@ def _read_splits(data: Mapping[str, Any], names: list[str]) -> list[str]:
     raise errors.UserError(
       f"'{both[0]}' is to be trained on and to be held out; choose one."
     )
-  rest = set(frames) - set.union(*(lists[key] for key in HELD_OUT_KEYS))
+  rest = set(frames) - set[str]().union(*(lists[key] for key in HELD_OUT_KEYS))
   train = lists['train_filenames'] or rest
   return [
     'held out' if name in held_out else 'train' if name in train else ''

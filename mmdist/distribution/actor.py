@@ -32,7 +32,7 @@ class OutOfStep(RuntimeError):
 class PriorActor:
   """Hosts one prior in a process of its own."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     self._prior: messages.Prior | None = None
     # Fits behind the proxy. The prior counts them too, but the promise that
     # each fit happens once must hold for any `messages.Prior`, also for one

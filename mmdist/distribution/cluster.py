@@ -7,6 +7,7 @@ defaults keep out, and what they do not.
 
 from collections.abc import Mapping
 import contextlib
+import logging
 import os
 import pathlib
 import shutil
@@ -50,14 +51,14 @@ class Cluster:
       ClusterUnavailable: Ray cannot be had, or has no room for an actor.
     """
     self._started = not ray.is_initialized()
-    self.directory = None
+    self.directory: str | None = None
     if self._started and not address:
       # Private, and Ray one level down: it opens its own folder to everyone.
       _sweep_up()
       self.directory = _private_folder()
     try:
       if self._started:
-        _start(address, self.directory, options, dashboard)
+        _start(address or '', self.directory or '', options, dashboard)
       _check_room(options)
     except BaseException:  # Whatever it is, the folder goes.
       self.close()
@@ -97,11 +98,11 @@ def _sweep_up() -> None:
 
 
 def _start(
-  address: str | None,
-  directory: str | None,
-  options: Mapping[str, dict],
-  dashboard: bool,
+  address: str, directory: str, options: Mapping[str, dict], dashboard: bool
 ) -> None:
+  """Joins Ray at an address; without one, starts it in a directory."""
+  settings: dict[str, Any]
+  token: contextlib.AbstractContextManager[None]
   if address:
     _check_listening(address)
     # Whether it asks for a token, and where that is, is between Ray and them.
@@ -117,7 +118,7 @@ def _start(
     with token, warnings.catch_warnings():
       # JAX warns of Ray's forks, which do nothing but start other programs.
       warnings.filterwarnings('ignore', r'os\.fork\(\) was called')
-      ray.init(log_to_driver=False, logging_level='ERROR', **settings)
+      ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
   except Exception as error:
     where = f"be reached at '{address}'" if address else 'start'
     remedy = '--executor=inline works without it.'
@@ -129,7 +130,7 @@ def _start(
 
 
 def _local_settings(
-  directory: str | None, options: Mapping[str, dict], dashboard: bool
+  directory: str, options: Mapping[str, dict], dashboard: bool
 ) -> dict[str, Any]:
   return {
     'include_dashboard': dashboard,

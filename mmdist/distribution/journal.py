@@ -40,7 +40,7 @@ class Journal:
     entries: what was asked since, each followed by one fit.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.state: messages.ProxyState | None = None
     self.entries: list[Entry] = []
 

@@ -103,10 +103,10 @@ class RayExecutor:
     Raises:
       ClusterUnavailable: Ray cannot be had, or has no room for a prior.
     """
-    recipes = executor.recipes_by_name(recipes)
+    by_name = executor.recipes_by_name(recipes)
     options = {
       name: actor_options(recipe.spec, (num_gpus or {}).get(name, 0.0))
-      for name, recipe in recipes.items()
+      for name, recipe in by_name.items()
     }
     self._fits: dict[str, supervisor.Asked] = {}
     self._fit_metrics: dict[str, dict[str, float]] = {}
@@ -117,7 +117,7 @@ class RayExecutor:
       name: supervisor.PriorSupervisor(
         recipe, options[name], limits or supervisor.Limits(), check_stop
       )
-      for name, recipe in recipes.items()
+      for name, recipe in by_name.items()
     }
 
   def wait_until_ready(self) -> None:

@@ -91,7 +91,8 @@ class PriorSupervisor:
 
   def _start(self) -> None:
     actor_class = ray.remote(actor_lib.PriorActor).options(**self._options)
-    self._actor = actor_class.remote()
+    # Any: Ray's types know `remote` only of methods that are marked for it.
+    self._actor: Any = actor_class.remote()
     # The prior is built by a call, not by the actor's constructor. When Ray
     # restarts a process it runs the constructor again by itself; an actor that
     # came back with a fresh proxy could not be told from the one that was lost.
@@ -233,7 +234,7 @@ class PriorSupervisor:
     except ray.exceptions.RayTaskError as error:
       # The call raised in the actor, whose process lives.
       cause = error.cause if error.cause is not None else error
-      kind = faults.PriorFailed
+      kind: type[faults.PriorFailed | faults.PriorLost] = faults.PriorFailed
       if isinstance(cause, actor_lib.OutOfStep):
         # Ray has restarted the process since it was last heard of: it answers,
         # but the proxy is gone. That is a loss like any other.

@@ -4,7 +4,7 @@ Owns from which views a head is judged and what is averaged; what a picture
 shows is said by `mmdist.evaluation.judge`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 
 import numpy as np
@@ -126,7 +126,7 @@ def log_likelihood(
   Raises:
     UserError: a description names nothing that can be judged.
   """
-  fits = [[] for _ in candidates]
+  fits: list[list[float]] = [[] for _ in candidates]
   for question, answers in _answers(judge, images, view_words):
     seen = np.log(np.maximum(answers, 1e-6)).mean(0)
     by_value = dict(zip(question.values, seen, strict=True))
@@ -141,7 +141,9 @@ def log_likelihood(
   return np.array([np.mean(fit) for fit in fits])
 
 
-def _answers(judge, images, view_words):
+def _answers(
+  judge: judge_lib.Judge, images: np.ndarray, view_words: Sequence[str]
+) -> Iterator[tuple[judge_lib.Question, np.ndarray]]:
   """Yields each question of a head, with its answers from views that tell."""
   answers = judge.probabilities(images)
   for question in judge.questions:

@@ -7,11 +7,12 @@ procedural head that a run should have become, or against the one it edits.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmdist.core import errors
+from mmdist.core import representation as representation_lib
 from mmdist.evaluation import agreement
 from mmdist.evaluation import clip as clip_lib
 from mmdist.evaluation import judge as judge_lib
@@ -21,6 +22,9 @@ from mmdist.evaluation import truth as truth_lib
 from mmdist.heads import subjects
 from mmdist.nerf import images as nerf_images
 from mmdist.run import opening
+
+if TYPE_CHECKING:
+  from mmdist.evaluation import run_evaluation  # It imports this module.
 
 COLUMNS = (
   'clip_score',
@@ -61,7 +65,9 @@ class Asked:
 NOTHING = Asked()
 
 
-def open_asked(options, prompts: Sequence[str], resolution: int) -> Asked:
+def open_asked(
+  options: 'run_evaluation.Options', prompts: Sequence[str], resolution: int
+) -> Asked:
   """Opens what the options name.
 
   Args:
@@ -119,7 +125,7 @@ def measure(
   asked: Asked,
   judge: judge_lib.Judge,
   avatar: opening.Avatar,
-  params: Any,
+  params: representation_lib.Params,
   prompt: str,
   attributes: Mapping[str, object],
   shown: Mapping[str, np.ndarray],
@@ -162,7 +168,9 @@ def measure(
   return row
 
 
-def _portraits(avatar, params, size: int) -> np.ndarray:
+def _portraits(
+  avatar: opening.Avatar, params: representation_lib.Params, size: int
+) -> np.ndarray:
   """Renders the face at the size that a network reads, [V, size, size, 3]."""
   return nerf_images.render_images(
     avatar.representation,

@@ -5,9 +5,9 @@ import numpy as np
 from mmdist.evaluation import agreement
 from mmdist.heads import rendering as head_rendering
 
-COLOR = np.float32([0.80, 0.57, 0.42])
+COLOR = np.array([0.80, 0.57, 0.42], np.float32)
 # The light of the pictures that the judge was trained on.
-LIGHT = np.float32(head_rendering.LIGHT)
+LIGHT = head_rendering.LIGHT.astype(np.float32)
 
 
 def light(normals: np.ndarray) -> np.ndarray:

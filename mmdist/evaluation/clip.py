@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import math
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,10 @@ class Clip:
     tokenizer: transformers.PreTrainedTokenizerBase,
     settings: clip_images.ImageSettings,
   ):
-    self.image_size = model.config.vision_config.image_size
+    # Any: its parts are dicts, or None, as far as their type knows.
+    config: Any = model.config
+    self.image_size: int = config.vision_config.image_size
+    self._max_tokens: int = config.text_config.max_position_embeddings
     self.scale = math.exp(float(model.logit_scale.detach()))
     self._model, self._tokenizer, self._settings = model, tokenizer, settings
 
@@ -69,7 +73,7 @@ class Clip:
       list(texts),
       padding=True,
       truncation=True,
-      max_length=self._model.config.text_config.max_position_embeddings,
+      max_length=self._max_tokens,
       return_tensors='pt',
     )
     pooled = self._model.text_model(
@@ -157,7 +161,9 @@ def _load_image_settings(folder: pathlib.Path) -> clip_images.ImageSettings:
     ) from error
 
 
-def _load_tokenizer(folder: pathlib.Path):
+def _load_tokenizer(
+  folder: pathlib.Path,
+) -> transformers.PreTrainedTokenizerBase:
   # Where the files are missing, transformers makes an empty tokenizer without
   # an error.
   if not any(
@@ -182,13 +188,14 @@ def _load_tokenizer(folder: pathlib.Path):
 def _load_model(folder: pathlib.Path) -> transformers.CLIPModel:
   transformers.utils.logging.disable_progress_bar()
   try:
-    model, info = transformers.CLIPModel.from_pretrained(
+    loaded: Any = transformers.CLIPModel.from_pretrained(
       str(folder),
       use_safetensors=True,
       local_files_only=True,
       dtype=torch.float32,
       output_loading_info=True,
     )
+    model, info = loaded
   except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
     raise errors.UserError(
       f'{folder} does not fit CLIPModel: {model_files.first_line(error)}'
@@ -202,18 +209,24 @@ def _load_model(folder: pathlib.Path) -> transformers.CLIPModel:
   return model.requires_grad_(False).eval()
 
 
-def _check_fit(folder, model, tokenizer, settings) -> None:
+def _check_fit(
+  folder: pathlib.Path,
+  model: transformers.CLIPModel,
+  tokenizer: transformers.PreTrainedTokenizerBase,
+  settings: clip_images.ImageSettings,
+) -> None:
   """Raises unless tokenizer and image settings are of this network."""
-  size = model.config.vision_config.image_size
+  config: Any = model.config
+  size = config.vision_config.image_size
   if settings.output_size != (size, size):
     raise errors.UserError(
       f'{folder} has settings for pictures of {settings.output_size} pixels, '
       f'but its network reads {size}; is {_IMAGE_SETTINGS[0]} of another model?'
     )
-  if len(tokenizer) > model.config.text_config.vocab_size:
+  if len(tokenizer) > config.text_config.vocab_size:
     raise errors.UserError(
       f'the tokenizer in {folder} knows {len(tokenizer)} tokens, its network '
-      f'{model.config.text_config.vocab_size}; is it of another model?'
+      f'{config.text_config.vocab_size}; is it of another model?'
     )
 
 

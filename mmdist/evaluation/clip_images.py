@@ -4,7 +4,7 @@ Owns the reading of `preprocessor_config.json` and the resizing, cropping and
 normalising that it asks for; the network is `mmdist.evaluation.clip`'s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -120,7 +120,9 @@ def preprocess(images: np.ndarray, settings: ImageSettings) -> torch.Tensor:
   return (pixels.float() * settings.scale - mean) / std
 
 
-def _resized(shape, size) -> tuple[int, int]:
+def _resized(
+  shape: Sequence[int], size: int | tuple[int, int]
+) -> tuple[int, int]:
   if not isinstance(size, int):
     return size
   shorter = min(shape)
@@ -128,9 +130,9 @@ def _resized(shape, size) -> tuple[int, int]:
   return height, width
 
 
-def _read_size(name: str, value) -> int | tuple[int, int]:
+def _read_size(name: str, value: Any) -> int | tuple[int, int]:
   """Reads 224, {'shortest_edge': 224} or {'height': 224, 'width': 224}."""
-  sides = value
+  sides: Any = value
   if isinstance(value, Mapping):
     keys = ('shortest_edge',) if len(value) == 1 else ('height', 'width')
     sides = tuple(value.get(key) for key in keys)
@@ -158,5 +160,5 @@ def _read_colors(known: Mapping[str, Any], name: str) -> tuple[float, ...]:
   return colors
 
 
-def _pair(size) -> tuple[int, int]:
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
   return (size, size) if not isinstance(size, tuple) else size

@@ -163,7 +163,10 @@ def _mean(pairs: Sequence[tuple[float, float]]) -> float:
 
 
 def _measure_one(
-  judge, images, view_words, judged
+  judge: judge_lib.Judge,
+  images: np.ndarray,
+  view_words: tuple[str, ...],
+  judged: Judged,
 ) -> agreement.Agreement | None:
   if not agreement.can_judge(judge, judged.asked):
     return None

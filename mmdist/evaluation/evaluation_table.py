@@ -1,7 +1,8 @@
 """Rows of `mmdist.evaluation.run_evaluation` as a table for people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def format_table(rows: Sequence[Mapping[str, object]]) -> str:
   return '\n'.join(table + _concept_lines(rows))
 
 
-def _concept_lines(rows) -> list[str]:
+def _concept_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
   return [
     f'{_name(row)}: {_cell(concept["agreement"])} of '
     f'{concept["weight"]:g} * {concept["text"]}'
@@ -53,16 +54,16 @@ def _concept_lines(rows) -> list[str]:
   ]
 
 
-def _name(row) -> str:
+def _name(row: Mapping[str, Any]) -> str:
   return pathlib.Path(str(row['run'])).name
 
 
-def _average(values) -> float | None:
+def _average(values: Iterable[Any]) -> float | None:
   known = [value for value in values if value is not None]
   return float(np.mean(known)) if known else None
 
 
-def _cell(value) -> str:
+def _cell(value: Any) -> str:
   if isinstance(value, int):
     return str(value)
   return '-' if value is None else f'{value:.3f}'

@@ -47,7 +47,7 @@ class JudgeNet(nn.Module):
     super().__init__()
     widths = (width, 2 * width, 3 * width, 4 * width)
     self.stem = nn.Conv2d(3, widths[0], 5, stride=2, padding=2)
-    blocks = []
+    blocks: list[nn.Module] = []
     for i, channels in enumerate(widths):
       if i:
         blocks.append(nn.Conv2d(widths[i - 1], channels, 3, 2, 1))
@@ -74,7 +74,7 @@ class _Residual(nn.Module):
       [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2)]
     )
 
-  def forward(self, x):
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
     y = x
     for norm, conv in zip(self.norms, self.convs, strict=True):
       y = conv(functional.silu(norm(y)))

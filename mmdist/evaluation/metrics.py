@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from mmdist.cameras import camera as camera_lib
+from mmdist.core import arrays
 from mmdist.core import errors
 
 # A pixel belongs to the head if at least this much of it is covered.
@@ -125,7 +126,13 @@ def view_consistency(
 class _View:
   """One picture, and where its head's surface is."""
 
-  def __init__(self, rgb, depth, acc, camera):
+  def __init__(
+    self,
+    rgb: np.ndarray,
+    depth: np.ndarray,
+    acc: np.ndarray,
+    camera: camera_lib.Camera,
+  ):
     self.rgb, self.camera = rgb, camera
     # Silhouettes mix colours, so one pixel of margin.
     self.head = _interior(_head(acc)[None], 1)[0]
@@ -167,7 +174,9 @@ def unproject(camera: camera_lib.Camera, depth: np.ndarray) -> np.ndarray:
   return np.asarray(rays.origins) + depth[..., None] * directions
 
 
-def project(camera: camera_lib.Camera, points: np.ndarray, resolution: int):
+def project(
+  camera: camera_lib.Camera, points: np.ndarray, resolution: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Finds where one camera sees world points; the inverse of `unproject`.
 
   Args:
@@ -205,7 +214,7 @@ def ssim(image: np.ndarray, reference: np.ndarray) -> float:
   image = np.asarray(image, np.float64)
   reference = np.asarray(reference, np.float64)
 
-  def smooth(x):
+  def smooth(x: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(x, (1.5, 1.5, 0), radius=(5, 5, 0))
 
   mean_a, mean_b = smooth(image), smooth(reference)
@@ -240,7 +249,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _rays(camera: camera_lib.Camera, resolution: int):
+def _rays(camera: camera_lib.Camera, resolution: int) -> arrays.Rays:
   return camera_lib.camera_rays(camera, resolution, np.zeros(3, np.float32))
 
 
@@ -250,7 +259,9 @@ def _take(cameras: camera_lib.Camera, index: int) -> camera_lib.Camera:
   )
 
 
-def _sample(image: np.ndarray, rows, columns) -> np.ndarray:
+def _sample(
+  image: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
   """Interpolates [H, W] or [H, W, 3] linearly; 0 outside the picture."""
   planes = np.moveaxis(image, -1, 0) if image.ndim == 3 else image[None]
   values = [

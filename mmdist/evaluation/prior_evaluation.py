@@ -121,16 +121,28 @@ def make_questions(num: int, seed: int, channel: str = 'rgb') -> Questions:
   return Questions(tuple(people), views, tuple(texts))
 
 
-def _head_that_shows(combination, seed, number):
+def _head_that_shows(
+  combination: Mapping[str, object], seed: int, number: int
+) -> subjects.Head:
   """Draws heads until one shows it: bald ones have no pink hair."""
-  for attempt in itertools.count():
-    index = 1000 * number + attempt
-    head = subjects.sample_head(HEAD_FAMILY + seed, index, fixed=combination)
-    if combination.items() <= head_attributes.visible(head.attributes).items():
-      return head
+  heads = (
+    subjects.sample_head(HEAD_FAMILY + seed, index, fixed=combination)
+    for index in itertools.count(1000 * number)
+  )
+  return next(
+    head
+    for head in heads
+    if combination.items() <= head_attributes.visible(head.attributes).items()
+  )
 
 
-def _caption(attributes, word, combination, seed, number):
+def _caption(
+  attributes: head_attributes.Attributes,
+  word: str,
+  combination: Mapping[str, object],
+  seed: int,
+  number: int,
+) -> str:
   """Returns a caption as in training that names the combination."""
   rng = seeds.generator(seed, number, 'held-out caption')
   while True:
@@ -207,7 +219,7 @@ def format_row(row: Mapping) -> str:
   return '\n'.join(lines)
 
 
-def _interleaved(pictures, columns):
+def _interleaved(pictures: np.ndarray, columns: int) -> np.ndarray:
   """Rows of samples, each above the row of its true renders."""
   count = len(pictures) // 2
   order = []

@@ -13,6 +13,7 @@ import numpy as np
 from mmdist.cameras import orbits
 from mmdist.core import asset_paths
 from mmdist.core import options as options_lib
+from mmdist.core import representation as representation_lib
 from mmdist.evaluation import agreement
 from mmdist.evaluation import asked_scores
 from mmdist.evaluation import clay
@@ -155,7 +156,7 @@ def evaluate_run(
   verdict = concept_agreement.measure(
     judge, shown['rgb'], views.words, concepts
   )
-  row = {
+  row: dict[str, object] = {
     'run': str(workdir),
     'prompt': concept.describe(concept.weighted_texts(avatar.run)),
     'step': 0 if start else avatar.step,
@@ -178,7 +179,12 @@ def evaluate_run(
   )
 
 
-def _true_agreement(judge, views, attributes, concepts) -> float:
+def _true_agreement(
+  judge: judge_lib.Judge,
+  views: orbits.Views,
+  attributes: Mapping[str, object],
+  concepts: Sequence[concept_agreement.Judged],
+) -> float:
   """Returns what heads score that have all that the concepts agree on."""
   return float(
     np.mean(
@@ -192,7 +198,12 @@ def _true_agreement(judge, views, attributes, concepts) -> float:
   )
 
 
-def _looks(avatar, params, attributes, background) -> dict[str, float]:
+def _looks(
+  avatar: opening.Avatar,
+  params: representation_lib.Params,
+  attributes: Mapping[str, object],
+  background: np.ndarray,
+) -> dict[str, float]:
   """Returns what is measured all around the head without a judge."""
   around = orbits.turntable(16)
   orbit = nerf_images.render_images(

@@ -133,7 +133,9 @@ def train(
   judge.net.eval()
 
 
-def _question_weights(judge, training):
+def _question_weights(
+  judge: judge_lib.Judge, training: JudgeTraining
+) -> torch.Tensor:
   return torch.tensor(
     [
       training.hard_weight if q.name == training.hard_question else 1.0
@@ -142,7 +144,9 @@ def _question_weights(judge, training):
   )
 
 
-def _loss(parts, labels, weights):
+def _loss(
+  parts: Sequence[torch.Tensor], labels: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
   """Weighted mean cross-entropy over what the pictures can answer."""
   losses = [
     weights[column]
@@ -167,13 +171,13 @@ def disturb(
     [N, 3, H, W] float32 around [-1, 1].
   """
   count = len(rgba)
-  rgba = torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255
+  colors = torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255
 
-  def draw(low, high, *shape):
+  def draw(low: float, high: float, *shape: int) -> torch.Tensor:
     values = rng.uniform(low, high, (count, *shape))
     return torch.from_numpy(values.astype(np.float32))
 
-  pixels = rgba[:, :3] + (1 - rgba[:, 3:]) * draw(*background, 1, 1, 1)
+  pixels = colors[:, :3] + (1 - colors[:, 3:]) * draw(*background, 1, 1, 1)
   # Zoom and shift, since results are not centred in the frame as renders are.
   theta = torch.zeros(count, 2, 3)
   theta[:, 0, 0] = theta[:, 1, 1] = draw(0.92, 1.10)

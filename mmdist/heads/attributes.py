@@ -5,9 +5,10 @@ combinations, and the map from attributes to the parameters of
 `mmdist.heads.geometry`. Words of captions are `mmdist.heads.captions`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import difflib
+from typing import Any
 
 import numpy as np
 
@@ -195,8 +196,8 @@ def sample_attributes(
       plausibility rules yield to them.
   """
   fixed = dict(fixed or {})
-  kind = fixed.get('kind') or _choose(
-    rng, KINDS, (0.34, 0.32, 0.12, 0.12, 0.10)
+  kind = str(
+    fixed.get('kind') or _choose(rng, KINDS, (0.34, 0.32, 0.12, 0.12, 0.10))
   )
   drawn = _draw_person(rng, kind)
   if not neutral:
@@ -222,12 +223,16 @@ def sample_training_attributes(rng: np.random.Generator) -> Attributes:
       return attributes
 
 
-def _choose(rng, values, p=None):
+def _choose(
+  rng: np.random.Generator,
+  values: Iterable[str],
+  p: Sequence[float] | None = None,
+) -> str:
   values = tuple(values)
   return values[int(rng.choice(len(values), p=p))]
 
 
-def _draw_person(rng, kind):
+def _draw_person(rng: np.random.Generator, kind: str) -> dict[str, Any]:
   """What every subject has: natural skin, hair, eyes, shirt, maybe a beard."""
   female, old = 'woman' in kind, 'old' in kind
   styles = (
@@ -249,7 +254,7 @@ def _draw_person(rng, kind):
   }
 
 
-def _draw_fantasy(rng, kind):
+def _draw_fantasy(rng: np.random.Generator, kind: str) -> dict[str, Any]:
   """What the priors know beyond plain subjects."""
   drawn = {
     'expression': _choose(rng, EXPRESSIONS, (0.2, 0.26, 0.2, 0.18, 0.16)),
@@ -311,9 +316,11 @@ def character(name: str, rng: np.random.Generator) -> dict[str, object]:
   }[name]
 
 
-def _plausible(attributes, fixed):
+def _plausible(
+  attributes: Attributes, fixed: Mapping[str, object]
+) -> Attributes:
   """Drops accessories that would collide, unless they were asked for."""
-  drop = {}
+  drop: dict[str, Any] = {}
   if attributes.hat not in ('', 'crown'):
     if attributes.horns and 'horns' not in fixed:
       drop['horns'] = False

@@ -5,6 +5,7 @@ that another process finishes meanwhile join in, so training need not wait for
 rendering.
 """
 
+from collections.abc import Sequence
 import functools
 import pathlib
 
@@ -64,7 +65,7 @@ class HeadBatches:
       )
     )
 
-  def _share_of(self, paths):
+  def _share_of(self, paths: list[pathlib.Path]) -> list[pathlib.Path]:
     return paths[self._rank :: self._num_ranks] or paths
 
   def batch(self, step: int) -> tuple[np.ndarray, list[str], np.ndarray]:
@@ -101,18 +102,24 @@ class HeadBatches:
         families.append(number)
     return np.stack(images), texts, np.array(families)
 
-  def _single(self, rng):
+  def _single(
+    self, rng: np.random.Generator
+  ) -> tuple[head_shards.HeadShards, Sequence[int]]:
     shard = self._shards[rng.integers(len(self._shards))]
     odds = _odds(shard.views)
     return shard, [int(odds.searchsorted(rng.random(), side='right'))]
 
-  def _family(self, rng):
+  def _family(
+    self, rng: np.random.Generator
+  ) -> tuple[head_shards.HeadShards, Sequence[int]]:
     shard = self._siblings[rng.integers(len(self._siblings))]
     size = head_siblings.FAMILY_SIZE
     first = size * int(rng.integers(len(shard) // size))
     return shard, range(first, first + size)
 
-  def _image(self, shard, i, rng):
+  def _image(
+    self, shard: head_shards.HeadShards, i: int, rng: np.random.Generator
+  ) -> np.ndarray:
     if self.channel == 'normal':
       return shard.normals[i].astype(np.float32) / 255
     rgba = shard.rgba[i].astype(np.float32) / 255
@@ -121,5 +128,5 @@ class HeadBatches:
 
 
 @functools.cache
-def _odds(views):
+def _odds(views: tuple[str, ...]) -> np.ndarray:
   return orbits.cumulative_odds(views, EMPHASIS)

@@ -5,7 +5,7 @@ the view words from `mmdist.cameras.orbits`. `parse` reads a sentence back
 into the attributes it asks for, which is what the judge scores a result by.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import re
 
 import numpy as np
@@ -52,13 +52,13 @@ def caption(
       if styled
       else COLOR_PREFIX
     )
-  phrases = [p for p, keep in _phrases(attributes, rng) if rng.random() < keep]
-  phrases = [(phrases[i], 1.0) for i in rng.permutation(len(phrases))]
+  said = [p for p, keep in _phrases(attributes, rng) if rng.random() < keep]
+  phrases = [(said[i], 1.0) for i in rng.permutation(len(said))]
   neutral = attributes.expression == 'neutral'
   say_expression = rng.random() < (0.5 if neutral else 0.9)
   said_view = view if rng.random() < 0.9 else ''
 
-  def sentence():
+  def sentence() -> str:
     return _sentence(attributes, phrases, say_expression, said_view, prefix)
 
   while len(sentence().replace(',', ' , ').split()) > MAX_WORDS:
@@ -88,7 +88,13 @@ def draw(rng: np.random.Generator) -> tuple[str, Mapping[str, object]]:
   return text, {**parse(text), 'prefix': prefix}
 
 
-def _sentence(attributes, phrases, say_expression, view, prefix):
+def _sentence(
+  attributes: head_attributes.Attributes,
+  phrases: Sequence[tuple[str, float]],
+  say_expression: bool,
+  view: str,
+  prefix: str,
+) -> str:
   noun = attributes.name or attributes.kind
   expression = attributes.expression if say_expression else ''
   parts = [text for text, _ in phrases]
@@ -105,7 +111,9 @@ def _sentence(attributes, phrases, say_expression, view, prefix):
   return f'{text}, {view} view' if view else text
 
 
-def _phrases(attributes, rng=None):
+def _phrases(
+  attributes: head_attributes.Attributes, rng: np.random.Generator | None = None
+) -> list[tuple[str, float]]:
   """Returns (phrase, probability that a caption says it)."""
   a, phrases = attributes, []
   by_name = head_attributes.NAMES.index(a.name) > 0
@@ -137,7 +145,9 @@ def _phrases(attributes, rng=None):
   return phrases
 
 
-def _hair_phrase(a, rng):
+def _hair_phrase(
+  a: head_attributes.Attributes, rng: np.random.Generator | None
+) -> str:
   if a.hair_style == 'bald':
     return 'a bald head'
   if a.hair_style in ('afro', 'mohawk', 'bun'):
@@ -192,7 +202,7 @@ def parse(text: str) -> Mapping[str, object]:
   return asked
 
 
-def _named(name):
+def _named(name: str) -> dict[str, object]:
   """The visible signs of a named character, fixed by its definition."""
   rng = np.random.default_rng(0)
   signs = head_attributes.character(name, rng)
@@ -203,15 +213,15 @@ def _named(name):
   }
 
 
-def _parse_details(text):
+def _parse_details(text: str) -> dict[str, object]:
   """Colours, hair, hats and accessories."""
   asked: dict[str, object] = {}
 
-  def colored(choices, noun):
+  def colored(choices: Iterable[str], noun: str) -> str | None:
     match = re.search(rf'\b({"|".join(choices)}) {noun}\b', text)
     return match[1] if match else None
 
-  def put(field, value):
+  def put(field: str, value: object) -> None:
     if value is not None:
       asked[field] = value
 
@@ -220,15 +230,17 @@ def _parse_details(text):
     'hair_color',
     colored(head_attributes.HAIR_COLORS, '(?:hair|afro|mohawk|bun)'),
   )
-  style = re.search(r'\b(short|long)(?: [a-z]+)? hair\b', text)
-  put('hair_style', style[1] if style else None)
+  length = re.search(r'\b(short|long)(?: [a-z]+)? hair\b', text)
+  put('hair_style', length[1] if length else None)
   for style in ('bald', 'afro', 'mohawk', 'bun'):
     put('hair_style', style if re.search(rf'\b{style}\b', text) else None)
+  worn = ''
   for hat in head_wear.HATS[1:]:
-    if re.search(rf'\b{hat}\b', text) and len(hat) > len(asked.get('hat', '')):
-      asked['hat'] = hat
-  if 'hat' in asked:
-    put('hat_color', colored(head_attributes.OBJECT_COLORS, asked['hat']))
+    if re.search(rf'\b{hat}\b', text) and len(hat) > len(worn):
+      worn = hat
+  if worn:
+    asked['hat'] = worn
+    put('hat_color', colored(head_attributes.OBJECT_COLORS, worn))
   put('headphone_color', colored(head_attributes.OBJECT_COLORS, 'headphones'))
   put('shirt_color', colored(head_attributes.OBJECT_COLORS, 'shirt'))
   put('eye_color', colored(head_attributes.EYE_COLORS, 'eyes'))

@@ -17,11 +17,16 @@ import jax.numpy as jnp
 from mmdist.heads import sdf
 from mmdist.heads import wear as head_wear
 
+Array = jax.Array
+Parameters = sdf.Parameters
+
 STEP_SAFETY = 0.85  # Blends and bends stretch distances by about a sixth.
 HAIR_STYLES = ('bald', 'short', 'long', 'afro', 'mohawk', 'bun')
 
 
-def mouth_frame(x, y, z, p):
+def mouth_frame(
+  x: Array, y: Array, z: Array, p: Parameters
+) -> tuple[Array, Array, Array]:
   """Bends space so that the mouth's line is straight and centred.
 
   Returns:
@@ -32,14 +37,14 @@ def mouth_frame(x, y, z, p):
   return y - line, z - (0.482 - 1.05 * x * x), 0.008 + 0.095 * p['mouth_open']
 
 
-def mouth_cavity(x, y, z, p):
+def mouth_cavity(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to the hollow of the mouth."""
   yc, zc, opening = mouth_frame(x, y, z, p)
   width = p['mouth_width']
   return 0.75 * sdf.ellipsoid(x, yc, zc, width, opening * 0.95, 0.15)
 
 
-def lips(x, y, z, p):
+def lips(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to the two lips around the opening."""
   yc, zc, opening = mouth_frame(x, y, z, p)
   beyond = jnp.maximum(x - p['mouth_width'], 0.0)
@@ -50,12 +55,14 @@ def lips(x, y, z, p):
   return 0.65 * jnp.minimum(upper, lower)
 
 
-def eye_frame(x, y, z, p):
+def eye_frame(
+  x: Array, y: Array, z: Array, p: Parameters
+) -> tuple[Array, Array, Array, Array]:
   """Returns coordinates about the eyeball and its radius."""
   return x - 0.19, y - 0.05, z - 0.355, 0.102 * p['eye_size']
 
 
-def skull(x, y, z, p):
+def skull(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to skull, face, cheeks, chin, brow ridge and eye sockets."""
   cheek = p['cheek']
   d = sdf.smooth_min(
@@ -86,7 +93,7 @@ def skull(x, y, z, p):
   )
 
 
-def nose(x, y, z, p):
+def nose(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to bridge, tip and nostrils."""
   tip_z, width = 0.47 + 0.11 * p['nose'], p['nose_w']
   bridge = sdf.round_cone(
@@ -98,7 +105,7 @@ def nose(x, y, z, p):
   return sdf.smooth_min(bridge, wing, 0.04)
 
 
-def ears(x, y, z, p):
+def ears(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to round or pointed ears."""
   side = x - 0.475 * p['head_w']
   shell = sdf.ellipsoid(side, y - 0.0, z + 0.06, 0.06, 0.135 * p['ear'], 0.09)
@@ -115,7 +122,7 @@ def ears(x, y, z, p):
   return sdf.smooth_min(shell, tip, 0.04)
 
 
-def eyelids(x, y, z, p):
+def eyelids(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to upper and lower lids; `lid` in [-1, 1] is how far they open."""
   ex, ey, ez, radius = eye_frame(x, y, z, p)
   ball = sdf.sphere(ex, ey, ez, radius + 0.02)
@@ -125,7 +132,7 @@ def eyelids(x, y, z, p):
   return jnp.minimum(upper, lower)
 
 
-def skin(x, y, z, p):
+def skin(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to all skin, with the mouth hollowed out."""
   d = sdf.smooth_min(skull(x, y, z, p), nose(x, y, z, p), 0.06)
   d = sdf.smooth_min(d, ears(x, y, z, p), 0.05)
@@ -143,7 +150,7 @@ def skin(x, y, z, p):
   return sdf.smooth_min(d, eyelids(x, y, z, p), 0.02)
 
 
-def brows(x, y, z, p):
+def brows(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to the eyebrows; positive tilt lowers their inner ends."""
   height, tilt = 0.205 + 0.055 * p['brow_raise'], 0.065 * p['brow_tilt']
   return sdf.round_cone(
@@ -157,7 +164,7 @@ def brows(x, y, z, p):
   )
 
 
-def clothes(x, y, z, p):
+def clothes(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to shoulders and collar."""
   body = sdf.ellipsoid(x, y + 1.28, z + 0.16, 0.92 * p['shoulders'], 0.44, 0.40)
   collar = sdf.round_cone(
@@ -172,7 +179,7 @@ def clothes(x, y, z, p):
   return sdf.smooth_min(body, collar, 0.15)
 
 
-def hair(x, y, z, p):
+def hair(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to the hair; a hat presses everything above its rim down."""
   styles = (_no_hair, _short_hair, _long_hair, _afro, _mohawk, _bun)
   d = jax.lax.switch(p['hair_style'].astype(jnp.int32), styles, x, y, z, p)
@@ -181,21 +188,21 @@ def hair(x, y, z, p):
   return jnp.where(covered, sdf.smooth_max(d, rim, 0.03), d)
 
 
-def _behind_hairline(y, z):
+def _behind_hairline(y: Array, z: Array) -> Array:
   return 0.60 * (z - 0.30) - 0.80 * (y - 0.30)
 
 
-def _strands(x, y, z):
+def _strands(x: Array, y: Array, z: Array) -> Array:
   """Grooves that run down from the crown."""
   return 0.010 * jnp.cos(22.0 * jnp.arctan2(z + 0.1, x + 1e-6) + 5.0 * y)
 
 
-def _no_hair(x, y, z, p):
+def _no_hair(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   del y, z, p
   return jnp.full_like(x, sdf.FAR_AWAY)
 
 
-def _short_hair(x, y, z, p):
+def _short_hair(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   thickness = p['hair_thickness']
   width = 0.48 * p['head_w'] + thickness
   height = 0.50 * p['head_h'] + thickness
@@ -203,38 +210,38 @@ def _short_hair(x, y, z, p):
   return sdf.smooth_max(cap + _strands(x, y, z), _behind_hairline(y, z), 0.05)
 
 
-def _long_hair(x, y, z, p):
+def _long_hair(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   fall = sdf.ellipsoid(x, y + 0.25, z + 0.18, 0.62, 0.72, 0.46)
   fall = sdf.smooth_max(fall + 1.5 * _strands(x, y, z), z - 0.16, 0.06)
   return sdf.smooth_min(_short_hair(x, y, z, p), fall, 0.08)
 
 
-def _afro(x, y, z, p):
+def _afro(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   del p
   curls = jnp.sin(17 * x) * jnp.sin(17 * y) * jnp.sin(17 * z)
   ball = sdf.sphere(x, y - 0.24, z + 0.14, 0.76) + 0.022 * curls
   return sdf.smooth_max(ball, _behind_hairline(y, z) - 0.02, 0.08)
 
 
-def _mohawk(x, y, z, p):
+def _mohawk(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   ridge = 0.025 * jnp.cos(14.0 * jnp.arctan2(y, z))
   fin = sdf.ellipsoid(x, y - 0.18, z + 0.10, 0.085, 0.80 * p['head_h'], 0.76)
   return 0.9 * jnp.maximum(fin + ridge, _behind_hairline(y, z) - 0.05)
 
 
-def _bun(x, y, z, p):
+def _bun(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   knot = sdf.sphere(x, y - 0.74 * p['head_h'], z + 0.22, 0.21) + _strands(
     x, y, z
   )
   return jnp.minimum(_short_hair(x, y, z, p), knot)
 
 
-def beard(x, y, z, p):
+def beard(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to a beard, a long beard (2) or a moustache (3)."""
   yc, zc, opening = mouth_frame(x, y, z, p)
   width = p['mouth_width']
 
-  def full():
+  def full() -> Array:
     shell = sdf.ellipsoid(
       x,
       y + 0.18,
@@ -250,12 +257,12 @@ def beard(x, y, z, p):
     hole = sdf.ellipsoid(x, yc, zc, width + 0.03, 0.05 + opening, 0.2)
     return sdf.smooth_max(whole, -0.75 * hole, 0.02)
 
-  def long():
+  def long() -> Array:
     waves = 0.012 * jnp.cos(26.0 * x + 4.0 * y)
     lobe = sdf.ellipsoid(x, y + 0.76, z - 0.28, 0.25, 0.36, 0.15) + waves
     return sdf.smooth_min(full(), lobe, 0.15)
 
-  def moustache():
+  def moustache() -> Array:
     droop = y + 0.205 + 0.7 * x * x
     bow = sdf.sphere(
       jnp.maximum(x - 0.16, 0), droop, z - 0.525 + 1.1 * x * x, 0.042
@@ -266,7 +273,7 @@ def beard(x, y, z, p):
   return jax.lax.switch(p['beard'].astype(jnp.int32), styles)
 
 
-def eyeball(x, y, z, p):
+def eyeball(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to the eyeballs."""
   ex, ey, ez, radius = eye_frame(x, y, z, p)
   return sdf.sphere(ex, ey, ez, radius)
@@ -289,18 +296,18 @@ PARTS = {
 }
 
 
-def part_distances(points, p):
+def part_distances(points: Array, p: Parameters) -> dict[str, Array]:
   """Returns {part: [N] distance} at [N, 3] points."""
   x, y, z = jnp.abs(points[:, 0]), points[:, 1], points[:, 2]
   return {name: part(x, y, z, p) for name, part in PARTS.items()}
 
 
-def distance(points, p):
+def distance(points: Array, p: Parameters) -> Array:
   """Returns the [N] signed distance of [N, 3] points to the head."""
   return functools.reduce(jnp.minimum, part_distances(points, p).values())
 
 
-def albedo(points, p, footprint):
+def albedo(points: Array, p: Parameters, footprint: Array) -> Array:
   """Returns [N, 3] colours in [0, 1] at surface points.
 
   Args:
@@ -317,14 +324,14 @@ def albedo(points, p, footprint):
     'eye': _eye_color(points, p, footprint),
     'red_nose': jnp.array([0.85, 0.06, 0.06]),
   }
-  total, mixed = 0.0, 0.0
+  total = mixed = jnp.zeros(())
   for name, d in distances.items():
     share = jnp.clip(1.0 - (d - nearest) / footprint, 0.0, 1.0)[:, None]
     total, mixed = total + share, mixed + share * colours[name]
   return mixed / total
 
 
-def _skin_color(points, p, footprint):
+def _skin_color(points: Array, p: Parameters, footprint: Array) -> Array:
   """Skin with blush; the inside of the mouth with teeth and tongue."""
   x, y, z = jnp.abs(points[:, 0]), points[:, 1], points[:, 2]
   front = (z > 0.2).astype(x.dtype)
@@ -341,7 +348,7 @@ def _skin_color(points, p, footprint):
   )
 
 
-def _eye_color(points, p, footprint):
+def _eye_color(points: Array, p: Parameters, footprint: Array) -> Array:
   """White, iris and pupil by angle from the gaze."""
   x, y, z = jnp.abs(points[:, 0]), points[:, 1], points[:, 2]
   ex, ey, _, radius = eye_frame(x, y, z, p)
@@ -353,5 +360,5 @@ def _eye_color(points, p, footprint):
   return color * (1 - pupil) + 0.02 * pupil
 
 
-def _step(value, width):
+def _step(value: Array, width: Array) -> Array:
   return jnp.clip(value / width + 0.5, 0.0, 1.0)

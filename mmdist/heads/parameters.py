@@ -4,7 +4,10 @@ Owns the continuous part of an identity: proportions, how strongly a face
 moves, the exact colours. Words are `mmdist.heads.attributes`.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy import typing as npt
 
 from mmdist.heads import attributes as head_attributes
 from mmdist.heads import geometry as head_geometry
@@ -37,7 +40,9 @@ def shape_parameters(
   return {name: np.asarray(value, np.float32) for name, value in p.items()}
 
 
-def _identity(attributes, rng):
+def _identity(
+  attributes: head_attributes.Attributes, rng: np.random.Generator
+) -> dict[str, Any]:
   """Proportions of a head; kinds differ, people within a kind too."""
   female, old = 'woman' in attributes.kind, 'old' in attributes.kind
   u = rng.uniform
@@ -65,7 +70,9 @@ def _identity(attributes, rng):
   return {name: value * scale.get(name, 1.0) for name, value in p.items()}
 
 
-def _face(attributes, rng):
+def _face(
+  attributes: head_attributes.Attributes, rng: np.random.Generator
+) -> dict[str, Any]:
   """The expression, of an intensity of its own."""
   move = head_attributes.EXPRESSIONS[attributes.expression]
   strength = rng.uniform(0.85, 1.15)
@@ -85,10 +92,12 @@ def _face(attributes, rng):
   }
 
 
-def _colors(attributes, rng):
+def _colors(
+  attributes: head_attributes.Attributes, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
   """Colours of the parts, each with a small jitter."""
 
-  def jitter(color, scale=0.022):
+  def jitter(color: npt.ArrayLike, scale: float = 0.022) -> np.ndarray:
     noise = rng.normal(0, scale, 3) + rng.normal(0, scale)
     return np.clip(np.asarray(color) + noise, 0.02, 0.98)
 

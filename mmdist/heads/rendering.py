@@ -12,6 +12,7 @@ import numpy as np
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.heads import geometry as head_geometry
+from mmdist.heads import sdf
 
 BLOCK = 4  # Pixels on a side that share one cone in the coarse march.
 BLOCKS_PER_CHUNK = 32  # Chunks march until their own last ray arrives.
@@ -23,8 +24,19 @@ HIT_DISTANCE = 0.004
 LIGHT = np.array([0.45, 0.65, 0.62]) / np.linalg.norm([0.45, 0.65, 0.62])
 
 
+# Of a march: its step; distance along each ray, distance to the head there;
+# the closest pass in pixels' terms, and where it was.
+_State = tuple[int | jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
+
+
 @functools.partial(jax.jit, static_argnames=('resolution', 'supersampling'))
-def render(parameters, camera, background, resolution, supersampling=1):
+def render(
+  parameters: sdf.Parameters,
+  camera: camera_lib.Camera,
+  background: jax.Array,
+  resolution: int,
+  supersampling: int = 1,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Renders one head.
 
   Args:
@@ -44,7 +56,7 @@ def render(parameters, camera, background, resolution, supersampling=1):
   near, far = rays.near[0, 0, 0], jnp.max(rays.far)
   directions = _to_blocks(rays.directions, blocks)
   origin = rays.origins[0, 0]
-  pixel = 2 * camera.tan_half_fov / size
+  pixel = 2 * jnp.asarray(camera.tan_half_fov) / size
   start, order, num_active = _coarse_march(
     parameters, origin, directions, near, far, pixel
   )
@@ -72,7 +84,7 @@ def render(parameters, camera, background, resolution, supersampling=1):
   return rgb, normals / jnp.maximum(length, 1e-6) * mask[..., None], mask
 
 
-def _only_silhouettes(coverage):
+def _only_silhouettes(coverage: jax.Array) -> jax.Array:
   """Keeps partial coverage [H, W, 1] only where background is next to it.
 
   Elsewhere there is more of the head behind a grazed edge, and the background
@@ -85,26 +97,33 @@ def _only_silhouettes(coverage):
   return jnp.where(surrounded > 0.5, 1.0, coverage)
 
 
-def _to_blocks(image, blocks):
+def _to_blocks(image: jax.Array, blocks: int) -> jax.Array:
   """[H, W, 3] -> [blocks^2, BLOCK^2, 3]."""
   image = image.reshape(blocks, BLOCK, blocks, BLOCK, -1)
   return image.transpose(0, 2, 1, 3, 4).reshape(blocks**2, BLOCK**2, -1)
 
 
-def _from_blocks(values, blocks):
+def _from_blocks(values: jax.Array, blocks: int) -> jax.Array:
   """Inverse of `_to_blocks`."""
   values = values.reshape(blocks, blocks, BLOCK, BLOCK, -1)
   size = blocks * BLOCK
   return values.transpose(0, 2, 1, 3, 4).reshape(size, size, -1)
 
 
-def _coarse_march(parameters, origin, directions, near, far, pixel):
+def _coarse_march(
+  parameters: sdf.Parameters,
+  origin: jax.Array,
+  directions: jax.Array,
+  near: jax.Array,
+  far: jax.Array,
+  pixel: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Marches one cone per block; returns distances and which blocks go on."""
   middle = directions.mean(1)
   middle /= jnp.linalg.norm(middle, axis=-1, keepdims=True)
   spread = pixel * BLOCK * 0.75  # Half the block's diagonal, a little wider.
 
-  def step(_, t):
+  def step(_: jax.Array, t: jax.Array) -> jax.Array:
     points = origin + t[:, None] * middle
     clear = head_geometry.distance(points, parameters) - spread * t
     ahead = jnp.maximum(clear, 0.0) * head_geometry.STEP_SAFETY
@@ -117,14 +136,21 @@ def _coarse_march(parameters, origin, directions, near, far, pixel):
 
 
 def _fine_pass(
-  parameters, origin, directions, start, far, pixel, num_active, num_steps
-):
+  parameters: sdf.Parameters,
+  origin: jax.Array,
+  directions: jax.Array,
+  start: jax.Array,
+  far: jax.Array,
+  pixel: jax.Array,
+  num_active: jax.Array,
+  num_steps: int,
+) -> jax.Array:
   """Marches and shades the first `num_active` blocks, chunk by chunk."""
   count = directions.shape[0]
   per_chunk = min(BLOCKS_PER_CHUNK, count)
   rays = per_chunk * BLOCK**2
 
-  def chunk(i, out):
+  def chunk(i: jax.Array, out: jax.Array) -> jax.Array:
     first = i * per_chunk
     d = jax.lax.dynamic_slice_in_dim(directions, first, per_chunk)
     t = jax.lax.dynamic_slice_in_dim(start, first, per_chunk)
@@ -139,7 +165,14 @@ def _fine_pass(
   return jax.lax.fori_loop(0, num_chunks, chunk, empty)
 
 
-def _shade(parameters, origin, directions, t, coverage, pixel):
+def _shade(
+  parameters: sdf.Parameters,
+  origin: jax.Array,
+  directions: jax.Array,
+  t: jax.Array,
+  coverage: jax.Array,
+  pixel: jax.Array,
+) -> jax.Array:
   """Returns [N, 7]: rgb, normal, coverage."""
   points = origin + t[:, None] * directions
   normals = surface_normals(parameters, points)
@@ -156,7 +189,15 @@ def _shade(parameters, origin, directions, t, coverage, pixel):
   return jnp.concatenate([rgb, normals, coverage[:, None]], -1)
 
 
-def _march(parameters, origin, directions, t, far, pixel, num_steps):
+def _march(
+  parameters: sdf.Parameters,
+  origin: jax.Array,
+  directions: jax.Array,
+  t: jax.Array,
+  far: jax.Array,
+  pixel: jax.Array,
+  num_steps: int,
+) -> tuple[jax.Array, jax.Array]:
   """Sphere-traces until every ray of the chunk has hit or left.
 
   Returns:
@@ -166,15 +207,15 @@ def _march(parameters, origin, directions, t, far, pixel, num_steps):
     grazes covers more than a half by how deep the ray goes.
   """
 
-  def clearance(t):
+  def clearance(t: jax.Array) -> jax.Array:
     points = origin + t[:, None] * directions
     return head_geometry.distance(points, parameters)
 
-  def pending(state):
+  def pending(state: _State) -> jax.Array:
     i, t, d, _, _ = state
     return (i < num_steps) & jnp.any((d > HIT_DISTANCE) & (t < far))
 
-  def step(state):
+  def step(state: _State) -> _State:
     i, t, _, closest, closest_t = state
     d = clearance(t)
     closer = d / t < closest
@@ -184,13 +225,13 @@ def _march(parameters, origin, directions, t, far, pixel, num_steps):
     ahead = jnp.where(d > HIT_DISTANCE, ahead, 0.0)
     return i + 1, jnp.minimum(t + ahead, far), d, closest, closest_t
 
-  start = (0, t, jnp.full_like(t, 1.0), jnp.full_like(t, 1.0), t)
+  start: _State = (0, t, jnp.full_like(t, 1.0), jnp.full_like(t, 1.0), t)
   _, t, d, closest, closest_t = jax.lax.while_loop(pending, step, start)
   # A ray that grazes may run out of steps within a fraction of a pixel.
   hit = (d < jnp.maximum(3 * HIT_DISTANCE, 0.3 * pixel * t)) & (t < far)
   t = jnp.where(hit, t, closest_t)
 
-  def go_deeper(depth, chord):
+  def go_deeper(depth: jax.Array, chord: jax.Array) -> tuple[jax.Array, None]:
     return jnp.minimum(depth, clearance(t + chord) / t), None
 
   depth, _ = jax.lax.scan(
@@ -201,13 +242,15 @@ def _march(parameters, origin, directions, t, far, pixel, num_steps):
   return t, jnp.where(hit, inside, outside)
 
 
-def surface_normals(parameters, points, width=0.005):
+def surface_normals(
+  parameters: sdf.Parameters, points: jax.Array, width: float = 0.005
+) -> jax.Array:
   """Returns [N, 3] unit normals by a tetrahedron of central differences."""
   corners = np.array(
     [[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], np.float32
   )
 
-  def add(total, corner):
+  def add(total: jax.Array, corner: jax.Array) -> tuple[jax.Array, None]:
     d = head_geometry.distance(points + width * corner, parameters)
     return total + d[:, None] * corner, None
 

@@ -7,7 +7,7 @@ A shard is `shard_00012.npz` (rgba and normals, uint8) beside
 `mmdist.heads.siblings`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import json
 import pathlib
@@ -58,21 +58,27 @@ def write_siblings(
   path = folder / f'siblings_{number:05d}.npz'
   if path.exists():
     return path
-  people, views = [], []
+  people: list[subjects.Head] = []
+  rows: list[np.ndarray] = []
   for i in range(number * NUM_FAMILIES, (number + 1) * NUM_FAMILIES):
     rng = seeds.generator(seed, i, 'siblings')
     family = head_siblings.sample_family(rng, kinds)
-    views += [orbits.draw(1, rng, family.emphasis)] * len(family.attributes)
+    rows += [orbits.draw(1, rng, family.emphasis)] * len(family.attributes)
     people += [
       # The same seed for every sibling, so that they have one body.
       subjects.make_head(a, seeds.generator(seed, i, 'body of siblings'))
       for a in family.attributes
     ]
-  views = orbits.bank().take(np.concatenate(views))
+  views = orbits.bank().take(np.concatenate(rows))
   return _write(path, people, views, resolution)
 
 
-def _write(path, people, views, resolution):
+def _write(
+  path: pathlib.Path,
+  people: Iterable[subjects.Head],
+  views: orbits.Views,
+  resolution: int,
+) -> pathlib.Path:
   if path.exists():
     return path
   folder, people = path.parent, tuple(people)

@@ -5,8 +5,9 @@ pictures of a family share one body and one view, so that only one word tells
 them apart.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,12 @@ from mmdist.heads import wear as head_wear
 
 FAMILY_SIZE = 5
 EXPRESSIONS_SHARE = 0.5  # Of all families: expressions are the hardest to see.
-BARE = {'hat': '', 'horns': False, 'headphones': False, 'glasses': ''}
+BARE: dict[str, object] = {
+  'hat': '',
+  'horns': False,
+  'headphones': False,
+  'glasses': '',
+}
 
 # Where a family is looked at; see `orbits.cumulative_odds`.
 FACE_EMPHASIS = {
@@ -81,26 +87,28 @@ def sample_family(
       return Family(siblings, emphasis)
 
 
-def _one_of_each(field: str, values, **shared) -> Callable:
+def _one_of_each(
+  field: str, values: Iterable[object], **shared: object
+) -> Callable:
   """Returns a drawer of changes: as many values of a field as fit, shuffled."""
   values = tuple(values)
 
-  def draw(rng):
+  def draw(rng: np.random.Generator) -> list[dict[str, Any]]:
     order = rng.permutation(len(values))[:FAMILY_SIZE]
     return [{**shared, field: values[i]} for i in order]
 
   return draw
 
 
-def _hat_colors(rng):
+def _hat_colors(rng: np.random.Generator) -> list[dict[str, Any]]:
   hat = head_wear.HATS[1 + rng.integers(len(head_wear.HATS) - 1)]
   colors = _one_of_each('hat_color', head_attributes.OBJECT_COLORS)
   return [{**BARE, 'hat': hat} | change for change in colors(rng)]
 
 
-def _wear(rng):
+def _wear(rng: np.random.Generator) -> list[dict[str, Any]]:
   del rng
-  changes = (
+  changes: tuple[dict[str, object], ...] = (
     {},
     {'horns': True},
     {'headphones': True},
@@ -110,11 +118,13 @@ def _wear(rng):
   return [BARE | change for change in changes]
 
 
-def _beards(rng):
+def _beards(rng: np.random.Generator) -> list[dict[str, Any]]:
   kind = ('man', 'old man')[rng.integers(2)]
-  changes = [{'beard': beard} for beard in head_attributes.BEARDS]
+  changes: list[dict[str, object]] = [
+    {'beard': beard} for beard in head_attributes.BEARDS
+  ]
   changes.append({'beard': '', 'red_nose': True})
-  plain = {'kind': kind, 'red_nose': False}
+  plain: dict[str, object] = {'kind': kind, 'red_nose': False}
   return [plain | change for change in changes]
 
 

@@ -132,7 +132,7 @@ def render_heads(
     )
   cameras = views.cameras()
 
-  def picture(i):
+  def picture(i: int) -> tuple[np.ndarray, np.ndarray]:
     camera = camera_lib.Camera(
       cameras.camera_to_world[i], cameras.tan_half_fov[i]
     )

@@ -9,26 +9,29 @@ import jax.numpy as jnp
 
 from mmdist.heads import sdf
 
+Array = jax.Array
+Parameters = sdf.Parameters
+
 HATS = ('', 'hat', 'top hat', 'beanie', 'wizard hat', 'cap', 'crown')
 
 
-def hat(x, y, z, p):
+def hat(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to the hat, by its number in `HATS`."""
   base, zc = 0.40 * p['head_h'], z + 0.06
   radial = jnp.sqrt(x * x + zc * zc + 1e-12)
   width = p['head_w']
 
-  def brimmed():
+  def brimmed() -> Array:
     crown = sdf.ellipsoid(x, y - base - 0.02, zc, 0.53 * width, 0.46, 0.58)
     crown = sdf.smooth_max(crown, base - y, 0.03)
     brim = sdf.disc(x, y - base - 0.05 * x * x, zc, 0.80, 0.035)
     return sdf.smooth_min(crown, 0.9 * brim, 0.05)
 
-  def top():
+  def top() -> Array:
     tube = sdf.disc(x, y - base - 0.25, zc, 0.44 * width, 0.27)
     return jnp.minimum(tube, sdf.disc(x, y - base, zc, 0.70, 0.03))
 
-  def beanie():
+  def beanie() -> Array:
     shell = sdf.ellipsoid(
       x, y - 0.16, z + 0.08, 0.54 * width, 0.61 * p['head_h'], 0.64
     )
@@ -38,7 +41,7 @@ def hat(x, y, z, p):
     pompom = sdf.sphere(x, y - 0.80 * p['head_h'], z + 0.08, 0.11)
     return jnp.minimum(jnp.minimum(wool, roll), pompom)
 
-  def wizard():
+  def wizard() -> Array:
     up = jnp.clip((y - base) / 0.62, 0.0, 1.0)
     bent = jnp.sqrt(x * x + (zc + 0.16 * up * up) ** 2 + 1e-12)
     cone = sdf.smooth_max(
@@ -47,7 +50,7 @@ def hat(x, y, z, p):
     cone = jnp.maximum(cone, base - y)
     return jnp.minimum(cone, sdf.disc(x, y - base, zc, 0.74, 0.03))
 
-  def cap():
+  def cap() -> Array:
     shell = sdf.ellipsoid(
       x, y - 0.16, z + 0.08, 0.52 * width, 0.57 * p['head_h'], 0.61
     )
@@ -57,7 +60,7 @@ def hat(x, y, z, p):
     )
     return jnp.minimum(dome, 0.8 * visor)
 
-  def crown():
+  def crown() -> Array:
     spikes = 0.13 + 0.075 * jnp.cos(8 * jnp.arctan2(x, zc))
     wall = jnp.abs(radial - 0.52 * width) - 0.035
     return 0.65 * jnp.maximum(wall, jnp.abs(y - base - 0.10) - spikes)
@@ -74,12 +77,12 @@ def hat(x, y, z, p):
   return jax.lax.switch(p['hat'].astype(jnp.int32), styles)
 
 
-def glasses(x, y, z, p):
+def glasses(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to the frames of glasses (1) or to sunglasses (2)."""
   gx, gy, gz = x - 0.19, y - 0.045, z - 0.53
   in_plane = jnp.sqrt(gx * gx + gy * gy + 1e-12)
 
-  def frames():
+  def frames() -> Array:
     ring = jnp.sqrt((in_plane - 0.145) ** 2 + gz * gz + 1e-12) - 0.024
     bridge = sdf.round_cone(
       x, y, z, (0.0, 0.06, 0.55), (0.06, 0.06, 0.54), 0.02, 0.02
@@ -88,7 +91,7 @@ def glasses(x, y, z, p):
     temple = sdf.round_cone(x, y, z, (0.335, 0.05, 0.53), end, 0.018, 0.018)
     return jnp.minimum(ring, jnp.minimum(bridge, temple))
 
-  def shades():
+  def shades() -> Array:
     lens = jnp.maximum(in_plane - 0.15, jnp.abs(gz) - 0.016)
     return jnp.minimum(frames(), lens)
 
@@ -96,10 +99,10 @@ def glasses(x, y, z, p):
   return jax.lax.switch(p['glasses'].astype(jnp.int32), styles)
 
 
-def horns(x, y, z, p):
+def horns(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to two curved horns."""
 
-  def pair():
+  def pair() -> Array:
     h = p['head_h']
     root = sdf.round_cone(
       x, y, z, (0.24, 0.48 * h, 0.16), (0.45, 0.74 * h, 0.17), 0.115, 0.08
@@ -112,10 +115,10 @@ def horns(x, y, z, p):
   return sdf.optional(p['horns'], pair, x)
 
 
-def headphones(x, y, z, p):
+def headphones(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to a band over the head and two cups."""
 
-  def pair():
+  def pair() -> Array:
     across = jnp.sqrt(x * x + (y - 0.08) ** 2 + 1e-12) - 0.64
     band = jnp.sqrt(across**2 + (z + 0.06) ** 2 + 1e-12) - 0.045
     band = jnp.maximum(band, 0.02 - y)
@@ -125,7 +128,7 @@ def headphones(x, y, z, p):
   return sdf.optional(p['headphones'], pair, x)
 
 
-def red_nose(x, y, z, p):
+def red_nose(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   """Distance to a clown's nose."""
   tip_z = 0.47 + 0.11 * p['nose']
   return sdf.optional(

@@ -32,14 +32,16 @@ class Chunks:
 
 def cast(
   cameras: camera_lib.Camera,
-  backgrounds,
+  backgrounds: arrays.Array,
   resolution: int,
   chunk_size: int,
   num_devices: int,
 ) -> Chunks:
   """Casts the rays of [V] cameras over [V, 3] backgrounds, in chunks."""
 
-  def one_view(camera, background):
+  def one_view(
+    camera: camera_lib.Camera, background: arrays.Array
+  ) -> arrays.Rays:
     return camera_lib.camera_rays(camera, resolution, background)
 
   rays = jax.vmap(one_view)(cameras, backgrounds)
@@ -51,7 +53,12 @@ def cast(
   return Chunks(jnp.arange(len(mask)), rays, mask)
 
 
-def cut(pixels, chunk_size: int, num_devices: int, mode: str = 'constant'):
+def cut(
+  pixels: jax.Array,
+  chunk_size: int,
+  num_devices: int,
+  mode: str = 'constant',
+) -> jax.Array:
   """Reshapes [V, H, W, ...] to [K, N, ...]; `mode` is `jnp.pad`'s."""
   flat = pixels.reshape((-1,) + pixels.shape[3:])
   rounds = -(-len(flat) // (chunk_size * num_devices))
@@ -62,7 +69,7 @@ def cut(pixels, chunk_size: int, num_devices: int, mode: str = 'constant'):
   return flat.reshape((num_chunks, chunk_size) + flat.shape[1:])
 
 
-def join(chunks, num_views: int, resolution: int):
+def join(chunks: jax.Array, num_views: int, resolution: int) -> jax.Array:
   """Undoes `cut`: [K, N, ...] to [V, H, W, ...]."""
   shape = (num_views, resolution, resolution)
   flat = chunks.reshape((-1,) + chunks.shape[2:])

@@ -7,6 +7,7 @@ device, chunks are dealt out. Everything that is sharded goes through
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import AxisType
@@ -17,6 +18,8 @@ from jax.sharding import PartitionSpec
 from mmdist.core import errors
 
 AXIS = 'chunks'
+
+_Tree = TypeVar('_Tree')  # Any pytree of arrays.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +36,11 @@ class Layout:
   def num_devices(self) -> int:
     return self.mesh.size
 
-  def replicate(self, tree):
+  def replicate(self, tree: _Tree) -> _Tree:
     """Puts a copy of every leaf on every device."""
     return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
 
-  def vary(self, tree):
+  def vary(self, tree: _Tree) -> _Tree:
     """Marks replicated values as each device's own, inside `map_chunks`."""
     return jax.lax.pcast(tree, AXIS, to='varying')
 
@@ -54,7 +57,7 @@ class Layout:
       number of chunks must be a multiple of `num_devices`.
     """
 
-    def local(replicated, chunks):
+    def local(replicated: Any, chunks: Any) -> Any:
       # Marked as varying once, here: a gradient with respect to an unvarying
       # value is summed over devices wherever it is used, i.e. in every chunk.
       result = function(self.vary(replicated), chunks)

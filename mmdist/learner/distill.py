@@ -10,6 +10,7 @@ section 2, 'Composition').
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
+from typing import Any
 
 from flax import struct
 import jax
@@ -17,9 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.config import schema
+from mmdist.core import arrays
 from mmdist.core import errors
+from mmdist.core import representation as representation_lib
 from mmdist.core import seeds
 from mmdist.core import shapes
 from mmdist.learner import device_mesh
@@ -39,8 +43,8 @@ class TrainState:
   """
 
   step: jax.Array
-  params: object
-  opt_state: object
+  params: representation_lib.Params
+  opt_state: optax.OptState
   rejected: jax.Array = struct.field(default_factory=lambda: jnp.int32(0))
 
 
@@ -90,11 +94,14 @@ class Learner:
     skip: state -> state after a step that changed nothing.
   """
 
-  init: Callable
-  warm_up: Callable
-  render_views: Callable
-  apply_cotangents: Callable
-  skip: Callable
+  init: Callable[[representation_lib.Params], TrainState]
+  warm_up: Callable[[representation_lib.Params], None]
+  render_views: Callable[[TrainState, ViewBatch], ViewRenders]
+  apply_cotangents: Callable[
+    [TrainState, ViewBatch, Mapping[str, np.ndarray]],
+    tuple[TrainState, dict[str, float]],
+  ]
+  skip: Callable[[TrainState], TrainState]
 
 
 def sample_batch(config: schema.ViewsConfig, seed: int, step: int) -> ViewBatch:
@@ -103,11 +110,12 @@ def sample_batch(config: schema.ViewsConfig, seed: int, step: int) -> ViewBatch:
   views = orbits.sample(config.num_views, rng, config.emphasis)
   rng = seeds.generator(seed, step, 'backgrounds')
   greys = rng.uniform(*config.background, (config.num_views, 1))
-  return ViewBatch(seed, step, views, np.float32(np.repeat(greys, 3, axis=1)))
+  greys = np.repeat(greys, 3, axis=1).astype(np.float32)
+  return ViewBatch(seed, step, views, greys)
 
 
 def make_learner(
-  representation,
+  representation: representation_lib.Representation,
   run: schema.RunConfig,
   *,
   with_normals: bool = True,
@@ -132,7 +140,9 @@ def make_learner(
   vjp = passes.make_vjp(render_chunk, run, layout)
 
   @jax.jit
-  def update(state: TrainState, gradient) -> TrainState:
+  def update(
+    state: TrainState, gradient: representation_lib.Params
+  ) -> TrainState:
     # The rate is that of the step, however many steps were left out before.
     opt_state = optimizer_lib.at_step(state.opt_state, state.step)
     updates, opt_state = optimizer.update(gradient, opt_state, state.params)
@@ -140,9 +150,11 @@ def make_learner(
     return TrainState(state.step + 1, params, opt_state, state.rejected)
 
   def skip(state: TrainState) -> TrainState:
-    return state.replace(step=state.step + 1, rejected=state.rejected + 1)
+    return dataclasses.replace(
+      state, step=state.step + 1, rejected=state.rejected + 1
+    )
 
-  def init(params) -> TrainState:
+  def init(params: representation_lib.Params) -> TrainState:
     state = TrainState(
       jnp.int32(0), params, optimizer.init(params), jnp.int32(0)
     )
@@ -167,7 +179,7 @@ def make_learner(
     stats = _statistics(batch.step, run, cotangents, *numbers)
     return update(state, gradient), stats
 
-  def warm_up(params) -> None:
+  def warm_up(params: representation_lib.Params) -> None:
     batch = sample_batch(run.views, run.seed, 0)
     state = init(params)
     render_views(state, batch)
@@ -176,7 +188,9 @@ def make_learner(
   return Learner(init, warm_up, render_views, apply_cotangents, skip)
 
 
-def _inputs(batch: ViewBatch):
+def _inputs(
+  batch: ViewBatch,
+) -> tuple[camera_lib.Camera, np.ndarray, jax.Array]:
   key = seeds.jax_key(batch.seed, batch.step, 'jitter')
   return batch.views.cameras(), batch.backgrounds, key
 
@@ -202,7 +216,7 @@ def _checked(
   return {channel: cotangents.get(channel, zeros) for channel in channels}
 
 
-def _check_finite(step: int, what: str, values) -> None:
+def _check_finite(step: int, what: str, values: arrays.Array) -> None:
   """Raises NotFinite unless all values are finite."""
   bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
   if bad:
@@ -214,7 +228,11 @@ def _check_finite(step: int, what: str, values) -> None:
 
 
 def _statistics(
-  step: int, run: schema.RunConfig, cotangents, norms, parts
+  step: int,
+  run: schema.RunConfig,
+  cotangents: Mapping[str, np.ndarray],
+  norms: Any,
+  parts: Mapping[str, Any],
 ) -> dict[str, float]:
   """Turns the second half's numbers into named floats, all finite."""
   norms, parts = jax.device_get((norms, parts))

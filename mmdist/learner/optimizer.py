@@ -1,13 +1,18 @@
 """Adam, its decaying learning rates, and which parameters it may move."""
 
+from typing import Any
+
 import jax
 import optax
 
 from mmdist.config import schema
 from mmdist.core import errors
+from mmdist.core import representation as representation_lib
 
 
-def learning_rate_at(config: schema.LearnerConfig, num_steps: int, step):
+def learning_rate_at(
+  config: schema.LearnerConfig, num_steps: int, step: int | jax.Array
+) -> float | jax.Array:
   """Returns the learning rate of the weights at one step.
 
   Decays exponentially from `learning_rate` to `final_learning_rate_ratio` of
@@ -18,7 +23,9 @@ def learning_rate_at(config: schema.LearnerConfig, num_steps: int, step):
   return config.learning_rate * ratio ** (step / max(num_steps, 1))
 
 
-def moving_rate_at(config: schema.LearnerConfig, num_steps: int, step):
+def moving_rate_at(
+  config: schema.LearnerConfig, num_steps: int, step: int | jax.Array
+) -> float | jax.Array:
   """Returns the learning rate of what moves: the weights, or the code alone.
 
   The rate of the code is `code_learning_rate_ratio` times that of the weights.
@@ -42,7 +49,7 @@ def proxy_learning_rate_at(
   return float(config.proxy_learning_rate_ratio * rate)
 
 
-def at_step(opt_state: optax.OptState, step) -> optax.OptState:
+def at_step(opt_state: optax.OptState, step: int | jax.Array) -> optax.OptState:
   """Returns the state with which the optimiser takes the rate of one step.
 
   Optax counts updates, and a step that was left out is none: its schedule
@@ -54,7 +61,7 @@ def at_step(opt_state: optax.OptState, step) -> optax.OptState:
     step: [] int32, traced or not.
   """
 
-  def is_schedule(node) -> bool:
+  def is_schedule(node: object) -> bool:
     return isinstance(node, optax.ScaleByScheduleState)
 
   return jax.tree.map(
@@ -93,7 +100,7 @@ def make_optimizer(
   return optax.chain(adam, optax.partition(shares, _label))
 
 
-def _label(params):
+def _label(params: representation_lib.Params) -> Any:
   return jax.tree_util.tree_map_with_path(
     lambda path, _: 'code' if path[0].key == 'code' else 'weights', params
   )

@@ -6,15 +6,36 @@ vjp (vector-Jacobian product) takes dL/d image back through the render to
 dL/d params, without storing anything between the passes.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
+from mmdist.cameras import camera as camera_lib
 from mmdist.config import schema
+from mmdist.core import arrays
+from mmdist.core import representation as representation_lib
 from mmdist.learner import chunks as chunks_lib
 from mmdist.learner import device_mesh
 
+RenderChunk = Callable[
+  [representation_lib.Params, arrays.Rays, jax.Array], arrays.Renders
+]
+Images = tuple[jax.Array, jax.Array, jax.Array]  # Colours, normals, opacities.
+# The gradient, the norms of its leaves, and the parts of the loss.
+VjpResult = tuple[
+  representation_lib.Params, representation_lib.Params, dict[str, jax.Array]
+]
 
-def _cast(cameras, backgrounds, resolution, chunk_size, num_devices):
+
+def _cast(
+  cameras: camera_lib.Camera,
+  backgrounds: arrays.Array,
+  resolution: int,
+  chunk_size: int,
+  num_devices: int,
+) -> chunks_lib.Chunks:
   """Casts the rays of a pass; they are rounded before anything reads them.
 
   Without the barrier, XLA fuses the rays with the render where there is one
@@ -27,15 +48,15 @@ def _cast(cameras, backgrounds, resolution, chunk_size, num_devices):
 
 
 def make_render(
-  render_chunk, run: schema.RunConfig, layout: device_mesh.Layout
-):
+  render_chunk: RenderChunk, run: schema.RunConfig, layout: device_mesh.Layout
+) -> Callable[..., Images]:
   """Returns jitted (params, cameras, backgrounds, key) -> rgb, normals, acc."""
   resolution, size = run.views.resolution, run.learner.chunk_size
 
-  def render_local(replicated, chunks: chunks_lib.Chunks):
+  def render_local(replicated: Any, chunks: chunks_lib.Chunks) -> Images:
     params, key = replicated
 
-    def one(chunk):
+    def one(chunk: chunks_lib.Chunks) -> Images:
       key_of_chunk = jax.random.fold_in(key, chunk.index)
       renders = render_chunk(params, chunk.rays, key_of_chunk)
       return renders.rgb, renders.normals, renders.acc
@@ -43,7 +64,12 @@ def make_render(
     return jax.lax.map(one, chunks)
 
   @jax.jit
-  def render(params, cameras, backgrounds, key):
+  def render(
+    params: representation_lib.Params,
+    cameras: camera_lib.Camera,
+    backgrounds: arrays.Array,
+    key: jax.Array,
+  ) -> Images:
     num_views = len(backgrounds)
     chunks = _cast(cameras, backgrounds, resolution, size, layout.num_devices)
     images = layout.map_chunks(render_local, sums=False)((params, key), chunks)
@@ -54,7 +80,9 @@ def make_render(
   return render
 
 
-def make_vjp(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
+def make_vjp(
+  render_chunk: RenderChunk, run: schema.RunConfig, layout: device_mesh.Layout
+) -> Callable[..., VjpResult]:
   """Returns the jitted second pass: it renders again, and differentiates.
 
   It maps (params, cameras, backgrounds, key, {channel: [V, H, W, 3]}) to the
@@ -62,7 +90,13 @@ def make_vjp(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
   """
   config, resolution = run.learner, run.views.resolution
 
-  def chunk_loss(params, key, chunk, cotangents, num_pixels):
+  def chunk_loss(
+    params: representation_lib.Params,
+    key: jax.Array,
+    chunk: chunks_lib.Chunks,
+    cotangents: Mapping[str, jax.Array],
+    num_pixels: int,
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
     key = jax.random.fold_in(key, chunk.index)
     renders = render_chunk(params, chunk.rays, key)
     images = {'rgb': renders.rgb, 'normal': renders.normals}
@@ -76,17 +110,26 @@ def make_vjp(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
     return loss, {'opacity': opacity, 'regularizer': regularizer}
 
   @jax.jit
-  def vjp(params, cameras, backgrounds, key, cotangents):
+  def vjp(
+    params: representation_lib.Params,
+    cameras: camera_lib.Camera,
+    backgrounds: arrays.Array,
+    key: jax.Array,
+    cotangents: Mapping[str, jax.Array],
+  ) -> VjpResult:
     num_pixels = len(backgrounds) * resolution**2
     sizes = (config.chunk_size, layout.num_devices)
     chunks = _cast(cameras, backgrounds, resolution, *sizes)
     cut = {k: chunks_lib.cut(v, *sizes) for k, v in cotangents.items()}
 
-    def local(replicated, sharded):
+    def local(replicated: Any, sharded: Any) -> Any:
       params, key = replicated
 
-      def loss(params, one):
-        return chunk_loss(params, key, *one, num_pixels)
+      def loss(
+        params: representation_lib.Params, one: Any
+      ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        chunk, of_chunk = one
+        return chunk_loss(params, key, chunk, of_chunk, num_pixels)
 
       return differentiate(loss, params, sharded, layout)
 
@@ -100,7 +143,12 @@ def make_vjp(render_chunk, run: schema.RunConfig, layout: device_mesh.Layout):
   return vjp
 
 
-def _sum_gradients(loss, params, sharded, layout):
+def _sum_gradients(
+  loss: Callable[..., Any],
+  params: representation_lib.Params,
+  sharded: Any,
+  layout: device_mesh.Layout,
+) -> Any:
   """Sums the chunks' gradients; only one chunk's activations are in memory.
 
   The same numbers as `jax.checkpoint` around a mapped render, which would
@@ -108,7 +156,7 @@ def _sum_gradients(loss, params, sharded, layout):
   """
   gradient = jax.grad(loss, has_aux=True)
 
-  def step(total, one):
+  def step(total: Any, one: Any) -> tuple[Any, None]:
     return jax.tree.map(jnp.add, total, gradient(params, one)), None
 
   first = jax.tree.map(lambda leaf: leaf[0], sharded)
@@ -119,11 +167,16 @@ def _sum_gradients(loss, params, sharded, layout):
   return jax.lax.scan(step, layout.vary(zeros), sharded)[0]
 
 
-def _gradient_of_sum(loss, params, sharded, layout):
+def _gradient_of_sum(
+  loss: Callable[..., Any],
+  params: representation_lib.Params,
+  sharded: Any,
+  layout: device_mesh.Layout,
+) -> Any:
   """Differentiates all chunks at once, all their activations kept."""
   del layout
 
-  def total(params):
+  def total(params: representation_lib.Params) -> Any:
     losses, parts = jax.lax.map(lambda one: loss(params, one), sharded)
     return jnp.sum(losses), jax.tree.map(jnp.sum, parts)
 

@@ -5,7 +5,7 @@ cameras at once. Where pixels come from is the launcher's business: a step
 takes any `PixelBatch`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
 import functools
 import math
@@ -19,6 +19,7 @@ import optax
 
 from mmdist.cameras import photographs
 from mmdist.config import schema
+from mmdist.core import arrays
 from mmdist.core import errors
 from mmdist.core import representation as representation_lib
 from mmdist.core import seeds
@@ -69,8 +70,8 @@ class PretrainState:
   """
 
   step: jax.Array
-  params: Any
-  opt_state: Any
+  params: representation_lib.Params
+  opt_state: optax.OptState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,7 @@ def make_pretraining(
   """Builds the training of networks and codes together."""
   optimizer = optax.adam(learning_rate_at(config), b2=0.99, eps=1e-15)
 
-  def init(num_subjects):
+  def init(num_subjects: int) -> PretrainState:
     params = dict(representation.init(_key(config, 'networks')))
     code = params.pop('code')
     shape = (num_subjects, code.shape[-1])
@@ -118,9 +119,9 @@ def make_pretraining(
 def fit_codes(
   representation: representation_lib.Representation,
   config: PretrainConfig,
-  params: Any,
+  params: representation_lib.Params,
   num_subjects: int,
-  batches,
+  batches: Iterator[photographs.PixelBatch],
 ) -> jax.Array:
   """Fits codes of unseen subjects, the networks standing still.
 
@@ -154,8 +155,8 @@ def fit_codes(
 
 def held_out_psnr(
   representation: representation_lib.Representation,
-  params: Any,
-  codes,
+  params: representation_lib.Params,
+  codes: arrays.Array,
   pictures: Iterable[photographs.PixelBatch],
 ) -> np.ndarray:
   """Measures pictures that were not trained on.
@@ -181,23 +182,27 @@ def held_out_psnr(
 
 
 @functools.lru_cache(maxsize=16)
-def _picture_renderer(render):
+def _picture_renderer(
+  render: representation_lib.Render,
+) -> Callable[..., jax.Array]:
   """Returns the compiled function of one picture [H, W], without jitter."""
 
   @jax.jit
-  def render_picture(params, picture: photographs.PixelBatch):
+  def render_picture(
+    params: representation_lib.Params, picture: photographs.PixelBatch
+  ) -> jax.Array:
     shape = picture.rgba.shape[:2]
     num_pixels = math.prod(shape)
     size = min(_EVALUATION_CHUNK, num_pixels)
     missing = -num_pixels % size
 
-    def cut(leaf):
+    def cut(leaf: jax.Array) -> jax.Array:
       flat = leaf.reshape((num_pixels,) + leaf.shape[2:])
       padding = [(0, missing)] + [(0, 0)] * (flat.ndim - 1)
       flat = jnp.pad(flat, padding, mode='edge')
       return flat.reshape((-1, size) + flat.shape[1:])
 
-    def render_chunk(chunk):
+    def render_chunk(chunk: photographs.PixelBatch) -> jax.Array:
       renders = render(params, chunk.rays(), None, with_normals=False)
       return renders.rgb
 
@@ -207,15 +212,21 @@ def _picture_renderer(render):
   return render_picture
 
 
-def _key(config: PretrainConfig, purpose: str, step: int = 0):
+def _key(config: PretrainConfig, purpose: str, step: int = 0) -> jax.Array:
   return seeds.jax_key(config.seed, step, f'pretrain {purpose}')
 
 
-def _state(params, optimizer) -> PretrainState:
+def _state(
+  params: representation_lib.Params, optimizer: optax.GradientTransformation
+) -> PretrainState:
   return PretrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
 
-def _make_step(representation, config: PretrainConfig, optimizer):
+def _make_step(
+  representation: representation_lib.Representation,
+  config: PretrainConfig,
+  optimizer: optax.GradientTransformation,
+) -> Callable[..., tuple[PretrainState, dict[str, jax.Array]]]:
   """Returns the compiled step: gradients by chunks on every device, summed."""
   layout = device_mesh.local_layout(config.num_devices)
   num_chunks = _count_chunks(config, layout.num_devices)
@@ -227,7 +238,9 @@ def _make_step(representation, config: PretrainConfig, optimizer):
   )
 
   @jax.jit
-  def step(state: PretrainState, batch: photographs.PixelBatch):
+  def step(
+    state: PretrainState, batch: photographs.PixelBatch
+  ) -> tuple[PretrainState, dict[str, jax.Array]]:
     key = jax.random.fold_in(_key(config, 'jitter'), state.step)
     chunks = (jnp.arange(num_chunks), batch.cut(num_chunks))
     grads, metrics = gradients((state.params, key), chunks)
@@ -250,7 +263,13 @@ def _count_chunks(config: PretrainConfig, num_devices: int) -> int:
   return config.batch_size // chunk_size
 
 
-def _sum_gradients(representation, config, fixed, chunks, layout):
+def _sum_gradients(
+  representation: representation_lib.Representation,
+  config: PretrainConfig,
+  fixed: Any,
+  chunks: Any,
+  layout: device_mesh.Layout,
+) -> tuple[dict[str, Any], dict[str, jax.Array]]:
   """Sums gradients and metrics over one device's chunks.
 
   The gradient is taken chunk by chunk and no activation outlives its chunk.
@@ -262,7 +281,7 @@ def _sum_gradients(representation, config, fixed, chunks, layout):
   _, batch = chunks
   codes = params['codes'][batch.subject]
 
-  def add_chunk(total, inputs):
+  def add_chunk(total: Any, inputs: Any) -> tuple[Any, Any]:
     index, pixels, chunk_codes = inputs
     (_, metrics), (grads, code_grads) = jax.value_and_grad(
       _chunk_loss, argnums=(0, 1), has_aux=True
@@ -288,7 +307,14 @@ def _sum_gradients(representation, config, fixed, chunks, layout):
 _METRICS = ('loss', 'mse', 'interlevel', 'opacity_error')
 
 
-def _chunk_loss(networks, codes, representation, config, pixels, key):
+def _chunk_loss(
+  networks: Mapping[str, Any],
+  codes: jax.Array,
+  representation: representation_lib.Representation,
+  config: PretrainConfig,
+  pixels: photographs.PixelBatch,
+  key: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns one chunk's share of the loss, a mean over the whole batch."""
   renders = representation.render(
     {**networks, 'code': codes}, pixels.rays(), key, with_normals=False

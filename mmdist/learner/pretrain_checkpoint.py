@@ -78,7 +78,9 @@ def load(
   return state, json.loads(metadata['stream'])
 
 
-def _check_config(path, stored: Mapping[str, Any], config: Any) -> None:
+def _check_config(
+  path: pathlib.Path, stored: Mapping[str, Any], config: Any
+) -> None:
   wanted = json.loads(json.dumps(serialization.to_dict(config)))
   changed = sorted(name for name in wanted if wanted[name] != stored.get(name))
   if changed:

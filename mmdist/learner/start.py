@@ -83,7 +83,7 @@ def _code(codes: np.ndarray, start_code: str, seed: int) -> np.ndarray:
     return mean
   if start_code == 'random':
     normal = seeds.generator(seed, 0, 'start code').standard_normal(mean.shape)
-    return np.float32(mean + codes.std(0) * normal)
+    return (mean + codes.std(0) * normal).astype(np.float32)
   if start_code.isdecimal() and int(start_code) < len(codes):
     return codes[int(start_code)]
   raise errors.UserError(

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmdist.core import arrays
+
 # The lowest frequency has a period of 4 world units: longer than the scene's
 # ball is wide (2.8), so that no two points of a head look alike to it.
 BASE_FREQUENCY = np.pi / 2
@@ -37,7 +39,9 @@ def projection_axes(icosahedron: bool) -> np.ndarray:
   return (vertices / np.linalg.norm(vertices[0])).T.astype(np.float32)
 
 
-def encode_gaussians(means, variances, axes, num_levels: int) -> jax.Array:
+def encode_gaussians(
+  means: jax.Array, variances: jax.Array, axes: arrays.Array, num_levels: int
+) -> jax.Array:
   """Returns the expected sines and cosines of Gaussian-distributed points.
 
   E[sin(f x)] = sin(f mean) exp(-f^2 variance / 2), so that a wide Gaussian
@@ -69,7 +73,7 @@ def encode_gaussians(means, variances, axes, num_levels: int) -> jax.Array:
   return jnp.concatenate(features, -1)
 
 
-def encode_viewdirs(viewdirs, num_levels: int) -> jax.Array:
+def encode_viewdirs(viewdirs: jax.Array, num_levels: int) -> jax.Array:
   """Returns [..., 3 + 6 L] directions with sines and cosines of 2^l times them.
 
   Args:

@@ -4,7 +4,7 @@ Rays and a code in, Renders out. The learner sees a 3D representation only
 through `core.representation`; everything else here is this NeRF's own business.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any
 
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from mmdist.config import schema
 from mmdist.core import arrays
 from mmdist.core import names
+from mmdist.core import representation as representation_lib
 from mmdist.nerf import encoding
 from mmdist.nerf import losses
 from mmdist.nerf import mlp
@@ -61,9 +62,9 @@ class ConditionalNerf:
       for meshes; the learner has no use for it.
   """
 
-  init: Callable[[jax.Array], Any]
-  render: Callable[..., arrays.Renders]
-  density: Callable[[Any, jax.Array], jax.Array]
+  init: Callable[[jax.Array], representation_lib.Params]
+  render: representation_lib.Render
+  density: Callable[[representation_lib.Params, jax.Array], jax.Array]
 
 
 def quality(config: schema.NerfConfig) -> schema.NerfConfig:
@@ -87,10 +88,18 @@ def conditional_nerf(config: schema.NerfConfig) -> ConditionalNerf:
   """
   networks = _Networks(config)
 
-  def render(params, rays, key=None, *, with_normals=True):
+  def render(
+    params: representation_lib.Params,
+    rays: arrays.Rays,
+    key: jax.Array | None = None,
+    *,
+    with_normals: bool = True,
+  ) -> arrays.Renders:
     return _render(networks, params, rays, key, with_normals)
 
-  def density(params, points):
+  def density(
+    params: representation_lib.Params, points: jax.Array
+  ) -> jax.Array:
     return _density(networks, params, points)
 
   return ConditionalNerf(init=networks.init, render=render, density=density)
@@ -112,7 +121,7 @@ class _Networks:
     )
     self.color = mlp.ColorMLP(config.nerf_width // 2, activation)
 
-  def init(self, key) -> dict[str, Any]:
+  def init(self, key: jax.Array) -> dict[str, Any]:
     keys = jax.random.split(key, 4)
     config = self.config
     code = 0.1 * jax.random.normal(keys[0], (config.code_size,))
@@ -131,30 +140,46 @@ class _Networks:
       'code': code,
     }
 
-  def proposal_density(self, params, gaussians):
+  def proposal_density(
+    self, params: representation_lib.Params, gaussians: volume.Gaussians
+  ) -> jax.Array:
     encoded = self._encode(gaussians.means, gaussians)
     raw, _ = self.proposal.apply(
       {'params': params['proposal']}, encoded, params['code']
     )
     return self.activate(raw)
 
-  def raw_density(self, params, gaussians, means):
+  def raw_density(
+    self,
+    params: representation_lib.Params,
+    gaussians: volume.Gaussians,
+    means: jax.Array,
+  ) -> tuple[jax.Array, jax.Array]:
     """Returns raw densities and features at `means`; variances stay put."""
     encoded = self._encode(means, gaussians)
-    return self.trunk.apply(
+    outputs: Any = self.trunk.apply(
       {'params': params['nerf']['density']}, encoded, params['code']
     )
+    return outputs
 
-  def rgb(self, params, features, viewdirs):
+  def rgb(
+    self,
+    params: representation_lib.Params,
+    features: jax.Array,
+    viewdirs: jax.Array,
+  ) -> jax.Array:
     code = self._color_code(params['code'], viewdirs)
-    return self.color.apply({'params': params['nerf']['color']}, features, code)
+    rgb: Any = self.color.apply(
+      {'params': params['nerf']['color']}, features, code
+    )
+    return rgb
 
-  def activate(self, raw):
+  def activate(self, raw: jax.Array) -> jax.Array:
     """Maps raw outputs to densities: near 3 at the start, hard surfaces at 10
     times a raw output in the tens."""
     return self.config.density_scale * jax.nn.softplus(raw - 1.0)
 
-  def _encode(self, means, gaussians):
+  def _encode(self, means: jax.Array, gaussians: volume.Gaussians) -> jax.Array:
     return encoding.encode_gaussians(
       means,
       gaussians.variances(self.axes),
@@ -162,7 +187,7 @@ class _Networks:
       self.config.position_levels,
     )
 
-  def _color_code(self, code, viewdirs):
+  def _color_code(self, code: jax.Array, viewdirs: jax.Array) -> jax.Array:
     """Joins what is constant along a ray: the code, and its direction."""
     if not self.config.viewdir_levels:
       return code
@@ -171,7 +196,12 @@ class _Networks:
     return jnp.concatenate([code, encoded], -1)
 
 
-def _propose(networks, params, rays, keys):
+def _propose(
+  networks: _Networks,
+  params: representation_lib.Params,
+  rays: arrays.Rays,
+  keys: Sequence[jax.Array | None] | jax.Array,
+) -> tuple[list[tuple[jax.Array, jax.Array]], jax.Array]:
   """Runs the proposal passes; returns their histograms and the last posts."""
   config = networks.config
   num_rays = rays.origins.shape[0]
@@ -194,7 +224,13 @@ def _propose(networks, params, rays, keys):
   return histograms, posts
 
 
-def _render(networks, params, rays, key, with_normals) -> arrays.Renders:
+def _render(
+  networks: _Networks,
+  params: representation_lib.Params,
+  rays: arrays.Rays,
+  key: jax.Array | None,
+  with_normals: bool,
+) -> arrays.Renders:
   """Renders flat rays; see `Representation`."""
   num_keys = networks.config.num_proposal_passes + 1
   keys = [None] * num_keys if key is None else jax.random.split(key, num_keys)
@@ -203,7 +239,7 @@ def _render(networks, params, rays, key, with_normals) -> arrays.Renders:
   gaussians = volume.cast_frustums(rays, tdist)
   grey = jnp.full_like(rays.background, normals_lib.MID_GREY)
 
-  def raw_density(means):
+  def raw_density(means: jax.Array) -> tuple[jax.Array, jax.Array]:
     return networks.raw_density(params, gaussians, means)
 
   if with_normals:
@@ -222,11 +258,16 @@ def _render(networks, params, rays, key, with_normals) -> arrays.Renders:
     normals=grey,
     acc=jnp.sum(weights, -1),
     depth=volume.expected_distance(weights, tdist, rays),
-    regularizer=sum(losses.interlevel(posts, weights, *h) for h in histograms),
+    regularizer=sum(
+      (losses.interlevel(posts, weights, *h) for h in histograms),
+      start=jnp.zeros(()),
+    ),
   )
 
 
-def _density(networks, params, points):
+def _density(
+  networks: _Networks, params: representation_lib.Params, points: jax.Array
+) -> jax.Array:
   """Returns the NeRF's density [N] at points [N, 3]."""
   spread = jnp.full((len(points), 1), POINT_SPREAD**2)
   gaussians = volume.Gaussians(

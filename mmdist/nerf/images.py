@@ -1,23 +1,27 @@
 """Whole pictures of a representation, for people to look at."""
 
+from collections.abc import Callable
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy import typing as npt
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
+from mmdist.core import arrays
+from mmdist.core import representation as representation_lib
 
 CHANNELS = ('rgb', 'normals', 'acc', 'depth')
 
 
 def render_images(
-  representation,
-  params,
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
   views: orbits.Views | camera_lib.Camera,
   resolution: int,
-  background,
+  background: npt.ArrayLike,
   with_normals: bool = True,
   chunk_size: int = 1024,
 ) -> dict[str, np.ndarray]:
@@ -52,28 +56,39 @@ def render_images(
 
 
 @functools.lru_cache(maxsize=16)
-def _renderer(render, resolution: int, with_normals: bool, chunk_size: int):
+def _renderer(
+  render: representation_lib.Render,
+  resolution: int,
+  with_normals: bool,
+  chunk_size: int,
+) -> Callable[..., dict[str, jax.Array]]:
   """Returns the compiled function of one picture."""
   num_pixels = resolution**2
   num_chunks = -(-num_pixels // chunk_size)
 
-  def cut(leaf):
+  def cut(leaf: jax.Array) -> jax.Array:
     flat = leaf.reshape((num_pixels,) + leaf.shape[2:])
     missing = num_chunks * chunk_size - num_pixels
     padding = [(0, missing)] + [(0, 0)] * (flat.ndim - 1)
     flat = jnp.pad(flat, padding, mode='edge')
     return flat.reshape((num_chunks, chunk_size) + flat.shape[1:])
 
-  def join(chunks):
+  def join(chunks: jax.Array) -> jax.Array:
     flat = chunks.reshape((-1,) + chunks.shape[2:])[:num_pixels]
     return flat.reshape((resolution, resolution) + flat.shape[1:])
 
-  def render_chunk(params, rays):
+  def render_chunk(
+    params: representation_lib.Params, rays: arrays.Rays
+  ) -> dict[str, jax.Array]:
     renders = render(params, rays, None, with_normals=with_normals)
     return {name: getattr(renders, name) for name in CHANNELS}
 
   @jax.jit
-  def render_picture(params, camera, background):
+  def render_picture(
+    params: representation_lib.Params,
+    camera: camera_lib.Camera,
+    background: arrays.Array,
+  ) -> dict[str, jax.Array]:
     rays = camera_lib.camera_rays(camera, resolution, background)
     chunks = jax.tree.map(cut, rays)
     pictures = jax.lax.map(functools.partial(render_chunk, params), chunks)

@@ -3,13 +3,19 @@
 import jax
 import jax.numpy as jnp
 
+from mmdist.core import arrays
 from mmdist.nerf import stepfun
 
 # Weights below it hardly count: proposals need not cover them.
 _EPSILON = 1e-3
 
 
-def interlevel(posts, weights, proposal_posts, proposal_weights) -> jax.Array:
+def interlevel(
+  posts: jax.Array,
+  weights: jax.Array,
+  proposal_posts: jax.Array,
+  proposal_weights: jax.Array,
+) -> jax.Array:
   """Punishes a proposal for missing what the NeRF found.
 
   Zero wherever the proposal's histogram bounds the NeRF's from above. The
@@ -32,16 +38,16 @@ def interlevel(posts, weights, proposal_posts, proposal_weights) -> jax.Array:
   return jnp.sum(excess**2 / (weights + _EPSILON), -1)
 
 
-def reconstruction(rgb, target) -> jax.Array:
+def reconstruction(rgb: jax.Array, target: arrays.Array) -> jax.Array:
   """Returns the mean squared error of [N, 3] colours."""
   return jnp.mean(jnp.square(rgb - target))
 
 
-def opacity_error(acc, mask) -> jax.Array:
+def opacity_error(acc: jax.Array, mask: arrays.Array) -> jax.Array:
   """Returns the mean squared error of [N] opacities against a mask."""
   return jnp.mean(jnp.square(acc - mask))
 
 
-def mse_to_psnr(mse):
+def mse_to_psnr(mse: arrays.Array) -> arrays.Array:
   """Converts a mean squared error of colours in [0, 1] to decibels."""
   return -10.0 * jnp.log10(mse)

@@ -16,7 +16,7 @@ _output_init = nn.initializers.variance_scaling(0.1, 'fan_in', 'normal')
 _code_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
 
-def squareplus(x) -> jax.Array:
+def squareplus(x: jax.Array) -> jax.Array:
   """A smooth ReLU, (x + sqrt(x^2 + 1/4)) / 2.
 
   Normals are gradients of the density, so with ReLUs they jump wherever a unit
@@ -52,7 +52,7 @@ class CodedDense(nn.Module):
   kernel_init: nn.initializers.Initializer = _hidden_init
 
   @nn.compact
-  def __call__(self, x, code):
+  def __call__(self, x: jax.Array, code: jax.Array) -> jax.Array:
     """Applies the layer.
 
     Args:
@@ -89,7 +89,9 @@ class DensityMLP(nn.Module):
   activation: Callable = squareplus
 
   @nn.compact
-  def __call__(self, encoded, code):
+  def __call__(
+    self, encoded: jax.Array, code: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
     """Maps [N, S, D] encodings and a code to ([N, S], [N, S, width])."""
     x = encoded
     for i in range(self.depth):
@@ -115,7 +117,7 @@ class ColorMLP(nn.Module):
   activation: Callable = squareplus
 
   @nn.compact
-  def __call__(self, features, code):
+  def __call__(self, features: jax.Array, code: jax.Array) -> jax.Array:
     """Maps [N, S, D] features and a code to [N, S, 3] colours."""
     x = self.activation(CodedDense(self.width)(features, code))
     x = CodedDense(3, kernel_init=_output_init)(x, code)

@@ -1,5 +1,8 @@
 """World-space normals from the analytic gradient of the density."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -9,7 +12,9 @@ _EPSILON = 1e-4
 MID_GREY = 0.5
 
 
-def density_normals(raw_density_fn, means):
+def density_normals(
+  raw_density_fn: Callable[[jax.Array], tuple[jax.Array, Any]], means: jax.Array
+) -> tuple[jax.Array, Any, jax.Array]:
   """Evaluates a density and its normals by one reverse pass.
 
   Each output depends on its own sample only, so the gradient of the sum holds
@@ -32,6 +37,6 @@ def density_normals(raw_density_fn, means):
   return raw, auxiliary, -gradient * jax.lax.rsqrt(squared + _EPSILON)
 
 
-def color_normals(normals) -> jax.Array:
+def color_normals(normals: jax.Array) -> jax.Array:
   """Turns normals in [-1, 1] into colours in [0, 1]."""
   return (normals + 1) / 2

@@ -19,6 +19,7 @@ import safetensors.numpy
 
 from mmdist.config import schema
 from mmdist.config import serialization
+from mmdist.core import arrays
 from mmdist.core import asset_paths
 from mmdist.core import atomic
 from mmdist.core import errors
@@ -32,7 +33,7 @@ def save(
   directory: str | os.PathLike,
   config: schema.NerfConfig,
   params: Mapping[str, Any],
-  codes,
+  codes: arrays.Array,
 ) -> None:
   """Writes a directory that `load` reads; each file whole or not at all.
 

@@ -9,14 +9,16 @@ import jax
 import jax.numpy as jnp
 
 
-def weights_to_cdf(weights) -> jax.Array:
+def weights_to_cdf(weights: jax.Array) -> jax.Array:
   """Turns [N, S] non-negative weights into a [N, S + 1] CDF from 0 to 1."""
   total = jnp.cumsum(weights, -1)
   total = total / jnp.maximum(total[:, -1:], 1e-12)
   return jnp.pad(total, ((0, 0), (1, 0)))
 
 
-def uniform_posts(num_rays: int, num_samples: int, key=None) -> jax.Array:
+def uniform_posts(
+  num_rays: int, num_samples: int, key: jax.Array | None = None
+) -> jax.Array:
   """Returns [N, S + 1] even fence posts in [0, 1]; the ends stay in place.
 
   Args:
@@ -32,7 +34,12 @@ def uniform_posts(num_rays: int, num_samples: int, key=None) -> jax.Array:
   return posts + jnp.pad(jitter / num_samples, ((0, 0), (1, 1)))
 
 
-def resample(posts, weights, num_samples: int, key=None) -> jax.Array:
+def resample(
+  posts: jax.Array,
+  weights: jax.Array,
+  num_samples: int,
+  key: jax.Array | None = None,
+) -> jax.Array:
   """Draws new fence posts where the weights are, by inverting their CDF.
 
   Args:
@@ -53,7 +60,7 @@ def resample(posts, weights, num_samples: int, key=None) -> jax.Array:
   return jax.lax.stop_gradient(new_posts)
 
 
-def invert_cdf(posts, cdf, u) -> jax.Array:
+def invert_cdf(posts: jax.Array, cdf: jax.Array, u: jax.Array) -> jax.Array:
   """Returns [N, U] positions where a piecewise linear CDF reaches `u`.
 
   Every bin adds the share of its width that lies below u.
@@ -69,7 +76,9 @@ def invert_cdf(posts, cdf, u) -> jax.Array:
   return posts[:, :1] + jnp.sum(jnp.clip(share, 0.0, 1.0) * width, -1)
 
 
-def outer_measure(posts, envelope_posts, envelope_weights) -> jax.Array:
+def outer_measure(
+  posts: jax.Array, envelope_posts: jax.Array, envelope_weights: jax.Array
+) -> jax.Array:
   """Sums, per bin, the weights of all envelope bins that overlap it.
 
   No histogram on `posts` that agrees with the envelope can hold more.

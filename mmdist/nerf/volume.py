@@ -24,7 +24,7 @@ class Gaussians:
   across: jax.Array
   directions: jax.Array
 
-  def variances(self, axes) -> jax.Array:
+  def variances(self, axes: arrays.Array) -> jax.Array:
     """Returns [N, S, A] variances along the unit `axes` [3, A]."""
     aligned = jnp.square(self.directions @ axes)[:, None, :]
     return self.along[..., None] * aligned + self.across[..., None] * (
@@ -32,12 +32,12 @@ class Gaussians:
     )
 
 
-def posts_to_tdist(posts, rays: arrays.Rays) -> jax.Array:
+def posts_to_tdist(posts: jax.Array, rays: arrays.Rays) -> jax.Array:
   """Maps [N, S + 1] posts in [0, 1] to distances from near to far."""
   return rays.near + (rays.far - rays.near) * posts
 
 
-def cast_frustums(rays: arrays.Rays, tdist) -> Gaussians:
+def cast_frustums(rays: arrays.Rays, tdist: jax.Array) -> Gaussians:
   """Approximates conical frustums between fence posts by Gaussians.
 
   Args:
@@ -62,7 +62,7 @@ def cast_frustums(rays: arrays.Rays, tdist) -> Gaussians:
   )
 
 
-def density_to_weights(density, tdist) -> jax.Array:
+def density_to_weights(density: jax.Array, tdist: jax.Array) -> jax.Array:
   """Turns densities between fence posts into compositing weights.
 
   Args:
@@ -84,13 +84,17 @@ def density_to_weights(density, tdist) -> jax.Array:
   return -jnp.expm1(-optical_depth) * jnp.exp(-depth_before)
 
 
-def composite(weights, values, background) -> jax.Array:
+def composite(
+  weights: jax.Array, values: jax.Array, background: jax.Array
+) -> jax.Array:
   """Sums [N, S, D] values by [N, S] weights over a [N, D] background."""
   acc = jnp.sum(weights, -1, keepdims=True)
   return jnp.sum(weights[..., None] * values, 1) + (1 - acc) * background
 
 
-def expected_distance(weights, tdist, rays: arrays.Rays) -> jax.Array:
+def expected_distance(
+  weights: jax.Array, tdist: jax.Array, rays: arrays.Rays
+) -> jax.Array:
   """Returns [N] mean distances; what passes every sample counts as `far`."""
   middle = (tdist[:, :-1] + tdist[:, 1:]) / 2
   return composite(weights, middle[..., None], rays.far)[:, 0]

@@ -41,7 +41,7 @@ class PriorConcept:
   prompt_template: str = '{prompt}'
   prompt_prefix: str = ''
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     object.__setattr__(self, 'weight', concept_lib.exact(self.weight))
 
   @property
@@ -71,7 +71,7 @@ class BoundObjective:
 
   terms: tuple[PriorConcept, ...] = ()
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     object.__setattr__(self, 'terms', _merge(self.terms))
 
   @property
@@ -92,7 +92,7 @@ class BoundObjective:
 
 def _merge(terms: Iterable[PriorConcept]) -> tuple[PriorConcept, ...]:
   """Adds the weights of equal questions, drops zeros, sorts by question."""
-  weights: dict[tuple, fractions.Fraction] = {}
+  weights: dict[tuple, fractions.Fraction | float] = {}
   first: dict[tuple, PriorConcept] = {}
   for term in terms:
     first.setdefault(term.key, term)

@@ -48,7 +48,7 @@ class Concept:
   weight: fractions.Fraction | float = 1.0
   priors: tuple[str, ...] = ()
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     object.__setattr__(self, 'text', prompts.check_prompt(self.text))
     object.__setattr__(self, 'weight', exact(self.weight))
     object.__setattr__(self, 'priors', tuple(self.priors))
@@ -74,7 +74,7 @@ class ComposedObjective:
 
   concepts: tuple[Concept, ...] = ()
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     object.__setattr__(self, 'concepts', _merge(self.concepts))
 
   def __add__(self, other: 'ComposedObjective') -> 'ComposedObjective':
@@ -128,7 +128,7 @@ def describe(terms: Sequence[tuple[str, float]]) -> str:
   if len(terms) == 1 and terms[0][1] == 1:
     return terms[0][0]
   ordered = sorted(terms, key=lambda term: -term[1])
-  words = []
+  words: list[str] = []
   for text, weight in ordered:
     sign = '-' if weight < 0 else '+'
     words += [sign] * bool(words or weight < 0) + [f'{abs(weight):g}', text]

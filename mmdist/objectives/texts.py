@@ -6,9 +6,13 @@ before anything is loaded.
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from mmdist.cameras import orbits
 from mmdist.config import schema
+
+if TYPE_CHECKING:  # It imports this module.
+  from mmdist.objectives import binding
 
 
 def prefix_of(prior: schema.PriorConfig, views: schema.ViewsConfig) -> str:
@@ -37,7 +41,9 @@ def view_words(views: schema.ViewsConfig) -> tuple[str, ...]:
   )
 
 
-def texts_of(objective, views: schema.ViewsConfig) -> dict[str, frozenset[str]]:
+def texts_of(
+  objective: 'binding.BoundObjective', views: schema.ViewsConfig
+) -> dict[str, frozenset[str]]:
   """Returns every text that each prior of a run may be sent.
 
   Args:

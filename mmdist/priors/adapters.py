@@ -206,7 +206,7 @@ def merge(module: torch.nn.Module, scale: float) -> int:
   Returns:
     How many layers it moved.
   """
-  layers = [
+  layers: list[Any] = [
     layer
     for layer in module.modules()
     if isinstance(layer, peft.tuners.tuners_utils.BaseTunerLayer)

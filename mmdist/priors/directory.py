@@ -81,8 +81,9 @@ def check_is_pipeline(directory: pathlib.Path) -> None:
     if path.suffix in ('.safetensors', *model_files.PICKLES)
   ]
   if (directory / 'config.json').is_file():
-    kind = read_json(directory / 'config.json')
-    kind = kind.get('_class_name') or kind.get('model_type') or 'one network'
+    config = read_json(directory / 'config.json')
+    kind = config.get('_class_name') or config.get('model_type')
+    kind = kind or 'one network'
     raise errors.UserError(
       f'{directory / "config.json"} declares {kind}, which is not a whole '
       'diffusers pipeline (unet/ or transformer/, scheduler/, text_encoder/, '

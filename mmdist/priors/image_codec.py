@@ -16,7 +16,9 @@ from torch.utils import checkpoint
 class ImageCodec(Protocol):
   """What a pipeline encodes its images with."""
 
-  factor: int  # Pixels per latent along an axis.
+  @property
+  def factor(self) -> int:
+    """Pixels per latent along an axis."""
 
   def encode(self, pixels: torch.Tensor) -> torch.Tensor: ...
 

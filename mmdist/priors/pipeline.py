@@ -97,36 +97,36 @@ def open_pipeline(
   # A progress bar per network is noise in an actor's log.
   transformers.utils.logging.disable_progress_bar()
   diffusers.utils.logging.disable_progress_bar()
-  device = _device(device)
+  torch_device = _device(device)
   denoiser = files.load_component(
     getattr(diffusers, family.denoiser_config['_class_name']),
     family.directory,
     family.denoiser,
     torch_dtype=torch.float32 if train or lora else DTYPES[dtype],
   )
-  text = _open_text(family, memory, device)
+  text = _open_text(family, memory, torch_device)
   if lora:
     adapters.merge_lora(denoiser, text, lora, lora_scale)
     if not train:
       # Past diffusers' own `to`, which warns of what it keeps in float32: none.
       torch.nn.Module.to(denoiser, DTYPES[dtype])
-  denoiser.to(device)
+  denoiser.to(torch_device)
   if memory.channels_last:
     denoiser.to(memory_format=torch.channels_last)
   if memory.attention_slicing:
     slice_attention(denoiser)
   else:
-    choose_attention(denoiser, device)
+    choose_attention(denoiser, torch_device)
   path = family.directory / 'model_index.json'
   return Pipeline(
     denoiser=denoiser,
     text=text,
     schedule=family.schedule,
-    codec=_open_codec(family, DTYPES[dtype], memory, device),
+    codec=_open_codec(family, DTYPES[dtype], memory, torch_device),
     image_size=family.image_size,
     settings=family.settings,
     dtype=DTYPES[dtype],
-    device=device,
+    device=torch_device,
     index=files.read_json(path) if path.is_file() else {},
     memory=memory,
   )

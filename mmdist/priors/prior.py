@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import dataclasses
 import os
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,8 @@ def configure_torch(num_threads: int) -> None:
   os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
   torch.use_deterministic_algorithms(True, warn_only=True)
   # The flag above would otherwise fill every new buffer with NaN.
-  torch.utils.deterministic.fill_uninitialized_memory = False
+  deterministic: Any = torch.utils.deterministic  # Its types lack this flag.
+  deterministic.fill_uninitialized_memory = False
   torch.backends.cudnn.benchmark = False
 
 
@@ -161,7 +163,7 @@ class DiffusionPrior:
       return {}
     start = time.monotonic()
     try:
-      loss = self._fit_proxy(shown)
+      loss = self._fit_proxy(self.proxy, shown)
     except FloatingPointError as error:
       raise errors.NotFinite(
         f'step {shown.request.step}, prior {self.spec.name!r}: {error}.'
@@ -192,7 +194,7 @@ class DiffusionPrior:
     # What was scored with another proxy is not to be fitted by this one.
     self._shown = None
 
-  def _fit_proxy(self, shown: _Shown) -> float:
+  def _fit_proxy(self, proxy: proxies.Proxy, shown: _Shown) -> float:
     request = shown.request
     # The latents are those that were scored; images are encoded once a step.
     noised, texts = draw_fit(self.pipeline, shown.noised, request)
@@ -215,7 +217,7 @@ class DiffusionPrior:
       )
       return (prediction - target).square().mean()
 
-    return self.proxy.fit(loss_of_proxy, request.proxy_learning_rate)
+    return proxy.fit(loss_of_proxy, request.proxy_learning_rate)
 
   def _check(self, request: messages.ScoreRequest) -> None:
     shapes.check_shape('images', request.images, ('V', 'H', 'W', 3))

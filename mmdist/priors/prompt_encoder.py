@@ -72,7 +72,7 @@ def check_text(
 def _too_long(
   tokenizer: transformers.PreTrainedTokenizerBase,
   text: str,
-  ids: Sequence[int],
+  ids: list[int],
   prompt_length: int,
 ) -> None:
   ends = tokenizer.num_special_tokens_to_add()
@@ -82,7 +82,10 @@ def _too_long(
   )
   if type(tokenizer.backend_tokenizer.model).__name__ == 'WordLevel':
     raise errors.UserError(f'{message}; use fewer words.')
-  cut = tokenizer.decode(ids[prompt_length - 1 :], skip_special_tokens=True)
+  # Of one text it is one string; the type has lists of texts too.
+  cut = str(
+    tokenizer.decode(ids[prompt_length - 1 :], skip_special_tokens=True)
+  )
   warnings.warn(f'{message}; cut off: {_short(cut)}.', stacklevel=2)
 
 
@@ -136,8 +139,10 @@ class PromptEncoder:
       return embeds
     said = torch.tensor([float(bool(text)) for text in texts])
     said = said.to(embeds.sequence)
+    pooled = embeds.pooled
     return text_encoders.TextEmbeds(
-      embeds.sequence * said[:, None, None], embeds.pooled * said[:, None]
+      embeds.sequence * said[:, None, None],
+      None if pooled is None else pooled * said[:, None],
     )
 
   def check(self, text: str) -> None:

@@ -80,7 +80,7 @@ class Proxy:
     for weight in self.parameters.values():
       weight.data = weight.data.float()
     # Found once: walking the UNet costs as much as one of its layers.
-    self._layers = [
+    self._layers: list[Any] = [
       module
       for module in unet.modules()
       if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer)

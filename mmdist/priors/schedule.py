@@ -81,7 +81,7 @@ def schedule_from_config(config: Mapping[str, Any]) -> Schedule:
       'supported; expected one with betas that predicts '
       f'{", ".join(BETA_PREDICTION_TYPES)}, or FlowMatchEulerDiscreteScheduler.'
     )
-  scheduler = diffusers.DDPMScheduler(
+  scheduler: Any = diffusers.DDPMScheduler(
     **{key: value for key, value in config.items() if key in known}
   )
   alphas = scheduler.alphas_cumprod
@@ -114,7 +114,7 @@ def _flow_schedule(config: Mapping[str, Any], name: str) -> Schedule:
       f'{_FLOW.__name__} with a constant shift.'
     )
   known = inspect.signature(_FLOW.__init__).parameters
-  scheduler = _FLOW(**{k: v for k, v in config.items() if k in known})
+  scheduler: Any = _FLOW(**{k: v for k, v in config.items() if k in known})
   noise = scheduler.sigmas.flip(0).float()
   return Schedule(
     signal=1 - noise,
@@ -129,9 +129,13 @@ def t_to_timestep(
   schedule: Schedule, t: np.ndarray | Sequence[float]
 ) -> torch.Tensor:
   """Turns t in [0, 1] into the nearest timestep, int64 in [0, N - 1]."""
-  t = torch.as_tensor(t, dtype=torch.float64)
   last = len(schedule) - 1
-  return (t * last).round().clamp(0, last).long()
+  return (
+    (torch.as_tensor(t, dtype=torch.float64) * last)
+    .round()
+    .clamp(0, last)
+    .long()
+  )
 
 
 def coefficients(

@@ -101,11 +101,11 @@ def add_noise(
   Numpy draws it, so that it is the same on every device: torch's generators
   differ between CPU and CUDA.
   """
-  noise = torch.from_numpy(noise).to(latents)
+  added = torch.from_numpy(noise).to(latents)
   timestep = schedules.t_to_timestep(pipeline.schedule, t).to(latents.device)
   alpha_t, sigma_t = schedules.coefficients(pipeline.schedule, timestep)
-  noisy = schedules.add_noise(latents, noise, alpha_t, sigma_t)
-  return Noised(latents, noise, timestep, alpha_t, sigma_t, noisy)
+  noisy = schedules.add_noise(latents, added, alpha_t, sigma_t)
+  return Noised(latents, added, timestep, alpha_t, sigma_t, noisy)
 
 
 def score(

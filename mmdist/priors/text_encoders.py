@@ -38,8 +38,13 @@ def stack(embeds: Sequence[TextEmbeds]) -> TextEmbeds:
   """Joins the embeddings of single texts into one batch."""
   return TextEmbeds(
     torch.cat([e.sequence for e in embeds]),
-    None if embeds[0].pooled is None else torch.cat([e.pooled for e in embeds]),
+    None if embeds[0].pooled is None else torch.cat(_pooled(embeds)),
   )
+
+
+def _pooled(embeds: Sequence[TextEmbeds]) -> list[torch.Tensor]:
+  """Returns the vectors of those that have one."""
+  return [e.pooled for e in embeds if e.pooled is not None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +136,7 @@ def join_three(num_t5_tokens: int, width: int) -> Join:
       if len(read) > 2
       else clip.new_zeros(len(clip), num_t5_tokens, width)
     )
-    pooled = torch.cat([one.pooled for one in read[:2]], -1)
+    pooled = torch.cat(_pooled(read[:2]), -1)
     return TextEmbeds(torch.cat([clip, t5], 1), pooled)
 
   return join

@@ -51,7 +51,7 @@ def group_series(rows: Sequence[Mapping]) -> dict[str, dict[str, list]]:
   Returns:
     chart -> curve -> [(step, value), ...], in the order of appearance.
   """
-  charts = {}
+  charts: dict[str, dict[str, list]] = {}
   for row in rows:
     for name, value in row.items():
       is_number = isinstance(value, (int, float)) and math.isfinite(value)
@@ -68,9 +68,13 @@ def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
   stride = math.ceil(len(points) / _MAX_POINTS)
   groups = [points[i : i + stride] for i in range(0, len(points), stride)]
   return [
-    tuple(math.fsum(column) / len(group) for column in zip(*group))
+    (_mean([x for x, _ in group]), _mean([y for _, y in group]))
     for group in groups
   ]
+
+
+def _mean(values: Sequence[float]) -> float:
+  return math.fsum(values) / len(values)
 
 
 def draw_chart(title: str, series: Series) -> str:
@@ -79,7 +83,7 @@ def draw_chart(title: str, series: Series) -> str:
   x_range = _range([x for curve in series.values() for x, _ in curve])
   y_range = _range([y for curve in thinned.values() for _, y in curve])
 
-  def place(x, y):
+  def place(x: float, y: float) -> tuple[float, float]:
     across = (x - x_range[0]) / (x_range[1] - x_range[0])
     up = (y - y_range[0]) / (y_range[1] - y_range[0])
     return (
@@ -104,7 +108,9 @@ def draw_chart(title: str, series: Series) -> str:
   )
 
 
-def _frame(title, x_range, y_range) -> str:
+def _frame(
+  title: str, x_range: tuple[float, float], y_range: tuple[float, float]
+) -> str:
   """Draws the title, the axes and the numbers at their ends."""
   bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
   axes = f'M{_LEFT} {_TOP}V{bottom}H{right}'
@@ -120,7 +126,9 @@ def _frame(title, x_range, y_range) -> str:
   )
 
 
-def _text(x, y, text: str, color: str, anchor: str = 'end') -> str:
+def _text(
+  x: float, y: float, text: str, color: str, anchor: str = 'end'
+) -> str:
   return (
     f'<text x="{x}" y="{y}" fill="{color}" text-anchor="{anchor}" '
     f'font-size="11">{html.escape(text)}</text>'

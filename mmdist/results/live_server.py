@@ -21,7 +21,7 @@ def follow(workdir: str | os.PathLike) -> Callable[[], viewer.Shown]:
   # One representation for all steps, so that it is compiled once.
   shown = viewer.Shown(first.representation, first.params, first.step)
 
-  def load():
+  def load() -> viewer.Shown:
     nonlocal shown
     if opening.newest_step(workdir) > shown.step:
       avatar = opening.open_run(workdir)

@@ -15,6 +15,7 @@ from mmdist.cameras import orbits
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import atomic
+from mmdist.core import representation as representation_lib
 from mmdist.nerf import images
 from mmdist.objectives import concept
 from mmdist.results import curves
@@ -33,7 +34,10 @@ FILES = {
 
 
 def make_turntable(
-  workdir: pathlib.Path, representation, params, run_config
+  workdir: pathlib.Path,
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  run_config: schema.RunConfig,
 ) -> Mapping[str, pathlib.Path]:
   """Writes `turntable.mp4` and `turntable.webp`: colour left, normals right."""
   settings = run_config.results
@@ -50,7 +54,10 @@ def make_turntable(
 
 
 def make_sheet(
-  workdir: pathlib.Path, representation, params, run_config
+  workdir: pathlib.Path,
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  run_config: schema.RunConfig,
 ) -> Mapping[str, pathlib.Path]:
   """Writes `sheet.png`: named views, colour above normals."""
   views = turntable.sheet_views()
@@ -62,7 +69,10 @@ def make_sheet(
 
 
 def make_mesh(
-  workdir: pathlib.Path, representation, params, run_config
+  workdir: pathlib.Path,
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  run_config: schema.RunConfig,
 ) -> Mapping[str, pathlib.Path]:
   """Writes `mesh.glb`.
 
@@ -78,8 +88,8 @@ def make_mesh(
 
 def make_all(
   workdir: str | os.PathLike,
-  representation,
-  params,
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
   run_config: schema.RunConfig,
   metrics_path: str | os.PathLike,
 ) -> Mapping[str, pathlib.Path]:
@@ -135,7 +145,12 @@ def _facts(run_config: schema.RunConfig) -> dict[str, str]:
   }
 
 
-def _report(run_config, facts, paths, metrics_path) -> report_lib.Report:
+def _report(
+  run_config: schema.RunConfig,
+  facts: Mapping[str, str],
+  paths: Mapping[str, pathlib.Path],
+  metrics_path: str | os.PathLike,
+) -> report_lib.Report:
   """Gathers the page from what was made."""
   metrics_path = pathlib.Path(metrics_path)
   has_metrics = metrics_path.exists()
@@ -152,7 +167,12 @@ def _report(run_config, facts, paths, metrics_path) -> report_lib.Report:
   )
 
 
-def _render(representation, params, views, resolution):
+def _render(
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  views: orbits.Views,
+  resolution: int,
+) -> dict[str, np.ndarray]:
   return images.render_images(
     representation, params, views, resolution, np.array(turntable.BACKGROUND)
   )

@@ -1,13 +1,16 @@
 """Makes a run's pictures or its mesh again, from its newest checkpoint."""
 
+from collections.abc import Mapping
 import copy
 import dataclasses
 import os
 import pathlib
 
+from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import names
 from mmdist.core import options as options_lib
+from mmdist.core import representation as representation_lib
 from mmdist.nerf import field
 from mmdist.results import make
 from mmdist.run import opening
@@ -15,13 +18,23 @@ from mmdist.run import reporting
 from mmdist.run import workdir as workdir_lib
 
 LIVE = 'live'  # What `mmdist.results.live_server` serves.
+
+
+def _make_all(
+  workdir: pathlib.Path,
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  run: schema.RunConfig,
+) -> Mapping[str, pathlib.Path]:
+  metrics = workdir / reporting.METRICS_NAME
+  return make.make_all(workdir, representation, params, run, metrics)
+
+
 MAKERS = {
   'turntable': make.make_turntable,
   'sheet': make.make_sheet,
   'mesh': make.make_mesh,
-  'all': lambda workdir, *avatar: make.make_all(
-    workdir, *avatar, workdir / reporting.METRICS_NAME
-  ),
+  'all': _make_all,
 }
 
 

@@ -6,6 +6,7 @@ Colours are what a camera straight above each vertex would see there, so that
 nothing but the representation's `density` and `render` is asked for.
 """
 
+from collections.abc import Callable
 import functools
 import os
 
@@ -20,6 +21,7 @@ from mmdist.cameras import camera as camera_lib
 from mmdist.core import arrays
 from mmdist.core import atomic
 from mmdist.core import errors
+from mmdist.core import representation as representation_lib
 
 # The surface is where the density halves light within this many world units;
 # the head's radius is about 1. The density that training leaves in empty space
@@ -39,7 +41,11 @@ class NoSurfaceError(errors.UserError):
   """The density is too thin everywhere to have a surface."""
 
 
-def density_grid(representation, params, resolution: int) -> np.ndarray:
+def density_grid(
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  resolution: int,
+) -> np.ndarray:
   """Samples the density on a cube around the scene's ball.
 
   Args:
@@ -135,7 +141,11 @@ def decimate(mesh: trimesh.Trimesh, max_faces: int) -> trimesh.Trimesh:
   return trimesh.Trimesh(vertices, faces, process=True)
 
 
-def surface_colors(representation, params, mesh) -> np.ndarray:
+def surface_colors(
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  mesh: trimesh.Trimesh,
+) -> np.ndarray:
   """Looks straight at each vertex from outside.
 
   Returns:
@@ -145,7 +155,7 @@ def surface_colors(representation, params, mesh) -> np.ndarray:
   points = np.asarray(mesh.vertices, np.float32)
   key = None  # Deterministic: no jitter along the rays.
 
-  def look(points_and_normals):
+  def look(points_and_normals: jax.Array) -> jax.Array:
     points, normals = jnp.split(points_and_normals, 2, -1)
     ones = jnp.ones_like(points[:, :1])
     rays = arrays.Rays(
@@ -165,7 +175,9 @@ def surface_colors(representation, params, mesh) -> np.ndarray:
   return np.clip(colors, 0, 1)
 
 
-def _in_chunks(function, rows: np.ndarray) -> np.ndarray:
+def _in_chunks(
+  function: Callable[[jax.Array], jax.Array], rows: np.ndarray
+) -> np.ndarray:
   """Maps a jitted function over rows, all chunks of one size."""
   function = jax.jit(function)
   padded = np.pad(rows, ((0, -len(rows) % _CHUNK), (0, 0)), mode='edge')
@@ -175,7 +187,10 @@ def _in_chunks(function, rows: np.ndarray) -> np.ndarray:
 
 
 def make_mesh(
-  representation, params, resolution: int, max_faces: int = MAX_FACES
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  resolution: int,
+  max_faces: int = MAX_FACES,
 ) -> trimesh.Trimesh:
   """Returns a coloured, closed mesh in world units, +y up, face along +z.
 

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import numpy as np
+from numpy import typing as npt
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
@@ -34,11 +35,13 @@ class Shown:
   """
 
   representation: representation_lib.Representation
-  params: Any
+  params: representation_lib.Params
   step: int
 
 
-def camera_of(wxyz, position, fov: float, aspect: float) -> camera_lib.Camera:
+def camera_of(
+  wxyz: npt.ArrayLike, position: npt.ArrayLike, fov: float, aspect: float
+) -> camera_lib.Camera:
   """Returns the square camera [1] that holds a browser's picture.
 
   Args:
@@ -128,7 +131,7 @@ class Viewer:
       return True
     return False
 
-  def _draw(self, client, resolution):
+  def _draw(self, client: Any, resolution: int) -> None:
     camera, shown = client.camera, self._shown
     square = images.render_images(
       shown.representation,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any
 
 import jax
 import numpy as np
@@ -28,7 +27,7 @@ class Step:
   number: int
   metrics: Mapping[str, float]
   config: schema.RunConfig
-  params: Any
+  params: representation_lib.Params
   _representation: representation_lib.Representation
   _stop: stopping.Stopper
 

@@ -41,7 +41,7 @@ class Seal(NamedTuple):
 class CheckpointReader:
   """Reads checkpoints, each from its folder, and changes nothing."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
 
   def close(self) -> None:

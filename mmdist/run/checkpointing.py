@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 import pathlib
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orbax.checkpoint as ocp
@@ -22,12 +22,17 @@ from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import errors
 from mmdist.core import full_disk
+from mmdist.core import representation as representation_lib
 from mmdist.core import version
+from mmdist.distribution import executor as executor_lib
 from mmdist.run import checkpoint_files
 from mmdist.run import snapshots
 
 # 1: hash over the arrays only, no learner/rejected. 2: hash over everything.
 SCHEMA = 2
+
+
+_State = TypeVar('_State')  # The learner's, or any pytree of arrays.
 
 
 class CheckpointStore:
@@ -53,7 +58,7 @@ class CheckpointStore:
     self._directory = pathlib.Path(workdir).resolve() / 'checkpoints'
     self._identities: dict[int, Mapping] = {}  # Of the steps that were read.
     self._last_asked = 0  # The newest step that was given to Orbax.
-    self._manager = None
+    self._manager: ocp.CheckpointManager | None = None
     if not read_only:
       self._manager = self._open_manager()
     self._reader = checkpoint_files.CheckpointReader()
@@ -108,7 +113,7 @@ class CheckpointStore:
   def __enter__(self) -> 'CheckpointStore':
     return self
 
-  def __exit__(self, *_) -> None:
+  def __exit__(self, *_: object) -> None:
     self.close()
 
   def close(self) -> None:
@@ -118,7 +123,9 @@ class CheckpointStore:
         self._manager.close()
     self._reader.close()
 
-  def restore_or_init(self, state, executor):
+  def restore_or_init(
+    self, state: _State, executor: executor_lib.Executor
+  ) -> _State:
     """Returns the newest sound checkpoint's state, or `state` if none is.
 
     The executor's proxies are set to the same step. Damaged checkpoints that
@@ -148,7 +155,7 @@ class CheckpointStore:
       raise self._all_damaged(damaged)
     return state
 
-  def read_params(self, params) -> tuple[int, Any]:
+  def read_params(self, params: representation_lib.Params) -> tuple[int, Any]:
     """Returns the newest sound step and its parameters; changes nothing.
 
     Args:
@@ -199,8 +206,13 @@ class CheckpointStore:
       snapshot.state, 'learner'
     ) | snapshots.flatten_proxies(snapshot.proxies)
     identity = _identity(self._run, self._weights)
+    manager = self._manager
+    if manager is None:
+      raise RuntimeError(
+        f'step {step} was not saved: {self._directory} was opened to be read.'
+      )
     with _full_disk_said(self._directory):
-      saved = self._manager.save(
+      saved = manager.save(
         step,
         args=ocp.args.Composite(
           arrays=ocp.args.StandardSave(arrays),
@@ -213,7 +225,7 @@ class CheckpointStore:
     if not saved:  # Orbax returns False and gives no reason.
       raise RuntimeError(
         f'step {step} was not saved in {self._directory}, which holds'
-        f' {sorted(self._manager.all_steps())}; was another run started there?'
+        f' {sorted(manager.all_steps())}; was another run started there?'
       )
     self._last_asked = step
 
@@ -275,7 +287,9 @@ class CheckpointStore:
       self._manager.reload()
 
 
-def _policy(config: schema.CheckpointConfig):
+def _policy(
+  config: schema.CheckpointConfig,
+) -> checkpoint_managers.PreservationPolicy:
   """Keeps the last ones, and every so many for good."""
   policies = [checkpoint_managers.LatestN(config.keep)]
   if config.keep_every:

@@ -32,7 +32,7 @@ class Avatar:
   workdir: pathlib.Path
   run: schema.RunConfig
   representation: representation_lib.Representation
-  params: Any
+  params: representation_lib.Params
   step: int
 
 

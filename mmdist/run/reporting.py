@@ -6,11 +6,13 @@ it repeats appear once. Results of a finished run are `mmdist.results`'.
 """
 
 from collections.abc import Mapping
+import dataclasses
 import json
 import os
 import pathlib
 import sys
 import time
+from typing import TextIO
 
 import jax
 import numpy as np
@@ -20,6 +22,7 @@ import tqdm
 from mmdist.cameras import orbits
 from mmdist.config import schema
 from mmdist.core import atomic
+from mmdist.core import representation as representation_lib
 from mmdist.nerf import images
 from mmdist.run import event_file
 
@@ -29,6 +32,20 @@ PREVIEW_AZIMUTHS = (0.0, 0.6, 1.6)  # Radians: front, three-quarter, side.
 PREVIEW_RESOLUTION = 96
 PREVIEW_BACKGROUND = (0.85, 0.85, 0.85)
 LOG_EVERY_S = 15.0  # Between lines of progress where nobody watches.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Channels:
+  """Where one run is reported to, all open."""
+
+  bar: tqdm.tqdm
+  lines: TextIO
+  board: event_file.EventFile
+
+  def close(self) -> None:
+    self.bar.close()
+    self.lines.close()
+    self.board.close()
 
 
 class Reporter:
@@ -44,12 +61,12 @@ class Reporter:
     self,
     workdir: str | os.PathLike,
     run: schema.RunConfig,
-    representation,
+    representation: representation_lib.Representation,
   ):
     self._workdir = pathlib.Path(workdir)
     self._run = run
     self._representation = representation
-    self._bar = self._lines = self._board = None
+    self._channels: _Channels | None = None
     self._last_s = 0.0
     self._safe = 0
     self._next = 0  # The step that is expected.
@@ -57,37 +74,48 @@ class Reporter:
   def __enter__(self) -> 'Reporter':
     return self
 
-  def __exit__(self, *_) -> None:
+  def __exit__(self, *_: object) -> None:
     self._close()
 
   def _close(self) -> None:
-    for channel in (self._bar, self._lines, self._board):
-      if channel is not None:
-        channel.close()
+    if self._channels is not None:
+      self._channels.close()
 
   def begin(self, step: int) -> None:
     """Opens the files at the first step to come; forgets those after it."""
+    self._open(step)
+
+  def _open(self, step: int) -> '_Channels':
     self._close()
     path = self._workdir / METRICS_NAME
     drop_steps(path, step)
-    self._lines = path.open('a', buffering=1)
-    self._board = event_file.EventFile(self._workdir / 'tensorboard', step)
-    self._bar = tqdm.tqdm(
-      total=self._run.num_steps,
-      initial=step,
-      unit='step',
-      dynamic_ncols=True,
-      # A log keeps every refresh as a line.
-      mininterval=0.5 if sys.stderr.isatty() else LOG_EVERY_S,
+    channels = _Channels(
+      lines=path.open('a', buffering=1),
+      board=event_file.EventFile(self._workdir / 'tensorboard', step),
+      bar=tqdm.tqdm(
+        total=self._run.num_steps,
+        initial=step,
+        unit='step',
+        dynamic_ncols=True,
+        # A log keeps every refresh as a line.
+        mininterval=0.5 if sys.stderr.isatty() else LOG_EVERY_S,
+      ),
     )
+    self._channels = channels
     self._last_s = time.monotonic()
     self._next = step
+    return channels
 
   def tell_safe(self, step: int) -> None:
     """Notes the newest step that is on the disk, for the lines to come."""
     self._safe = step
 
-  def step(self, step: int, params, metrics: Mapping[str, float]) -> None:
+  def step(
+    self,
+    step: int,
+    params: representation_lib.Params,
+    metrics: Mapping[str, float],
+  ) -> None:
     """Reports one finished step.
 
     A step that was reported before is taken again since one was rejected; what
@@ -99,18 +127,19 @@ class Reporter:
       metrics: flat name -> number; `loss` and `cotangent_norm/PRIOR` are
         shown.
     """
-    if step < self._next:
-      self.begin(step)
+    channels = self._channels
+    if channels is None or step < self._next:
+      channels = self._open(step)
     self._next = step + 1
     now = time.monotonic()
     row = {'step': step, 'step_seconds': now - self._last_s, **metrics}
     self._last_s = now
-    self._lines.write(json.dumps(row) + '\n')
+    channels.lines.write(json.dumps(row) + '\n')
     numbers = {name: row[name] for name in row if name != 'step'}
-    self._board.add_scalars(step, numbers)
+    channels.board.add_scalars(step, numbers)
     shown = [summary(metrics)] + [f'safe {self._safe}'] * bool(self._safe)
-    self._bar.set_postfix_str(', '.join(filter(None, shown)), refresh=False)
-    self._bar.update()
+    channels.bar.set_postfix_str(', '.join(filter(None, shown)), refresh=False)
+    channels.bar.update()
     every = self._run.results.preview_every
     if every and ((step + 1) % every == 0 or step + 1 == self._run.num_steps):
       picture = preview_picture(
@@ -119,7 +148,7 @@ class Reporter:
         jax.device_get(params),
       )
       write_picture(self._workdir / PREVIEW_NAME, picture)
-      self._board.add_picture(step, 'preview', picture)
+      channels.board.add_picture(step, 'preview', picture)
 
 
 def summary(metrics: Mapping[str, float]) -> str:
@@ -153,7 +182,10 @@ def drop_steps(path: pathlib.Path, first_step: int) -> None:
   atomic.write_text(path, ''.join(kept))
 
 
-def preview_picture(representation, params) -> np.ndarray:
+def preview_picture(
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+) -> np.ndarray:
   """Renders three views, colour above normals, as [2 H, 3 W, 3] uint8."""
   views = orbits.make_views(
     PREVIEW_AZIMUTHS,
@@ -170,7 +202,8 @@ def preview_picture(representation, params) -> np.ndarray:
     np.array(PREVIEW_BACKGROUND, np.float32),
   )
   rows = [np.concatenate(list(renders[k]), 1) for k in ('rgb', 'normals')]
-  return np.uint8(np.round(np.clip(np.concatenate(rows), 0, 1) * 255))
+  picture = np.round(np.clip(np.concatenate(rows), 0, 1) * 255)
+  return picture.astype(np.uint8)
 
 
 def write_picture(path: pathlib.Path, picture: np.ndarray) -> None:

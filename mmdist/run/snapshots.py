@@ -69,20 +69,22 @@ def seal_of(arrays: Mapping[str, np.ndarray], identity: Mapping) -> str:
   return hashlib.sha256((hash_arrays(arrays) + known).encode()).hexdigest()
 
 
-def flatten_tree(tree, prefix: str) -> dict[str, np.ndarray]:
+def flatten_tree(tree: Any, prefix: str) -> dict[str, np.ndarray]:
   """Returns a tree's leaves as 'prefix/path' -> array."""
   leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
   return {_name(path, prefix): np.asarray(leaf) for path, leaf in leaves}
 
 
-def _name(path, prefix: str) -> str:
+def _name(path: Any, prefix: str) -> str:
   return f'{prefix}/{jax.tree_util.keystr(path, simple=True, separator="/")}'
 
 
-def restore_tree(arrays, tree, prefix: str, step: int):
+def restore_tree(
+  arrays: Mapping[str, np.ndarray], tree: Any, prefix: str, step: int
+) -> Any:
   """Puts restored arrays in the structure and on the devices of `tree`."""
 
-  def place(path, leaf):
+  def place(path: Any, leaf: jax.Array) -> jax.Array:
     name = _name(path, prefix)
     array = arrays.get(name)
     found = 'nothing' if array is None else f'{array.dtype} {array.shape}'
@@ -114,7 +116,8 @@ def proxies_from(
   arrays: Mapping[str, np.ndarray],
 ) -> dict[str, messages.ProxyState]:
   """Undoes `flatten_proxies`; what is not of a proxy is left out."""
-  steps, contents = {}, {}
+  steps: dict[str, int] = {}
+  contents: dict[str, dict[str, np.ndarray]] = {}
   for path, array in arrays.items():
     room, name, *rest = path.split('/', 3)
     if room == 'proxies' and rest[0] == 'step':

@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 import time
+import types
+from typing import Any
 
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
@@ -33,7 +35,7 @@ class Stopper:
     self.asked = False
     self._grace_s = grace_s
     self._until = float('inf')
-    self._before = {}
+    self._before: dict[signal.Signals, Any] = {}
 
   def __enter__(self) -> 'Stopper':
     # Python lets only the main thread hear; elsewhere nothing is heard.
@@ -43,7 +45,7 @@ class Stopper:
       }
     return self
 
-  def __exit__(self, *_) -> None:
+  def __exit__(self, *_: object) -> None:
     for number, handler in self._before.items():
       signal.signal(number, handler)
     self._before = {}
@@ -61,7 +63,7 @@ class Stopper:
     if time.monotonic() > self._until:
       raise Overdue
 
-  def _on_signal(self, number, frame) -> None:
+  def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
     del frame
     if self.asked:
       # At once: not even what is open is closed. What was saved stays whole.

@@ -56,7 +56,7 @@ class StudyRun:
   experiment: str = 'generate'
   overrides: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     names.check_file_name('a run of a study', self.name)
 
 
@@ -153,7 +153,7 @@ def make_runs(
     shares.put(share)
   out.mkdir(parents=True, exist_ok=True)
 
-  def make(run):
+  def make(run: StudyRun) -> int:
     cores = shares.get()
     os.sched_setaffinity(0, cores)  # Of this thread; its children inherit it.
     try:

@@ -4,13 +4,19 @@ Steps and loss are `mmdist.evaluation.train_judge`'s, which imports torch and
 is imported inside functions, so that flags are answered at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import pathlib
 import time
+from typing import TYPE_CHECKING
 
 from mmdist.core import errors
 from mmdist.core import options as options_lib
+
+if TYPE_CHECKING:
+  from mmdist.evaluation import judge as judge_lib
+  from mmdist.evaluation import train_judge
+  from mmdist.heads import shards as head_shards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +33,10 @@ class Options:
   seed: int = options_lib.option(0, 'Augmentation and order.')
 
 
-def _pictures(shards, questions):
+def _pictures(
+  shards: 'Sequence[head_shards.HeadShards]',
+  questions: 'Sequence[judge_lib.Question]',
+) -> 'train_judge.LabelledPictures':
   """Labelled pictures of some shards."""
   import numpy as np
 
@@ -77,7 +86,7 @@ def train(
   judge = train_judge.init_judge(questions, options.seed)
   started = time.time()
 
-  def look(step, loss):
+  def look(step: int, loss: float) -> None:
     if step % 100 == 0:
       seconds = time.time() - started
       report(f'step {step} loss {loss:.4f} {seconds:.0f} s')

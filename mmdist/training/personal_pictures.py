@@ -1,5 +1,7 @@
 """Where the pictures of a personalisation come from, by its kind."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from mmdist.cameras import orbits
@@ -11,11 +13,16 @@ from mmdist.heads import subjects
 from mmdist.nerf import images as nerf_images
 from mmdist.run import opening
 
+if TYPE_CHECKING:
+  from mmdist.training import personalization  # It imports this module.
+
 NUM_RENDERS = 60  # On 3 orbits (MagicMirror, A.2).
 _ELEVATIONS = (-0.2, 0.1, 0.5)  # Radians.
 
 
-def read(options, size: int, prompt: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def read(
+  options: 'personalization.Options', size: int, prompt: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
   """Returns [N, H, H, 4] uint8 pictures and their N prompts.
 
   Args:
@@ -81,4 +88,4 @@ def render(subject: str, size: int, normals: bool) -> np.ndarray:
     return multiview.premultiplied_to_rgba8(np.clip(rgba, 0, 1))
   opaque = np.ones((*coloured.shape[:3], 1), np.float32)
   together = np.concatenate([np.clip(coloured, 0, 1), opaque], -1)
-  return np.uint8(np.round(255 * together))
+  return np.round(255 * together).astype(np.uint8)

@@ -28,6 +28,7 @@ from mmdist.priors.training import dreambooth
 from mmdist.results import report as report_lib
 from mmdist.run import device_setup
 from mmdist.run import reporting
+from mmdist.training import personalization
 
 CHECKPOINT = 'training.safetensors'
 _STEPS = {'photos': 400, 'avatar': 400, 'normal': 800}  # MagicMirror, A.2.
@@ -48,7 +49,7 @@ class PersonalTraining:
 
   def __init__(
     self,
-    options,
+    options: personalization.Options,
     directory: str,
     family: families.Family,
     prompt: str,

@@ -12,11 +12,15 @@ import os
 import pathlib
 import shutil
 import time
+from typing import TYPE_CHECKING
 
 from mmdist.core import errors
 from mmdist.core import options as options_lib
 from mmdist.data import concept_images
 from mmdist.training import personal_pictures
+
+if TYPE_CHECKING:
+  from mmdist.priors import families
 
 KINDS = ('photos', 'avatar', 'normal')
 NORMAL_PROMPT = 'a [w] face map of a person'  # MagicMirror, A.2.
@@ -219,7 +223,12 @@ def check_identifier(prompt: str, tokens: dict[str, str]) -> None:
 
 
 def _train(
-  options, directory, family, prompt, concept, report
+  options: Options,
+  directory: str,
+  family: 'families.Family',
+  prompt: str,
+  concept: concept_images.ConceptSet,
+  report: Callable[[str], None],
 ) -> pathlib.Path | None:
   """Fine-tunes, with checkpoints, and puts the result in its place."""
   from mmdist.training import personal_training

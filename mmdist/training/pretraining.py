@@ -4,20 +4,23 @@ Steps are `mmdist.learner.pretrain`'s, pictures `mmdist.data.multiview`'s or
 those of procedural heads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import json
 import os
 import pathlib
 import time
+from typing import Any
 import warnings
 
 import jax
 import numpy as np
 
+from mmdist.core import arrays
 from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import options as options_lib
+from mmdist.core import representation as representation_lib
 from mmdist.data import multiview
 from mmdist.data import pixel_stream
 from mmdist.heads import subjects
@@ -147,7 +150,11 @@ def make_stream(
 
 
 def train(
-  config, representation, known, out, report
+  config: pretrain_lib.PretrainConfig,
+  representation: representation_lib.Representation,
+  known: multiview.MultiviewSet,
+  out: pathlib.Path,
+  report: Callable[[str], None],
 ) -> pretrain_lib.PretrainState:
   """Runs the steps that are left, with a checkpoint every so many."""
   stream = make_stream(config, known)
@@ -177,13 +184,21 @@ def train(
   return state
 
 
-def networks_and_codes(params):
+def networks_and_codes(
+  params: representation_lib.Params,
+) -> tuple[dict[str, Any], np.ndarray]:
   """Splits trained parameters as `pretrained.save` wants them."""
   networks = {name: params[name] for name in params if name != 'codes'}
   return jax.device_get((networks, params['codes']))
 
 
-def measure(config, representation, params, known, unseen) -> dict[str, float]:
+def measure(
+  config: pretrain_lib.PretrainConfig,
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  known: multiview.MultiviewSet,
+  unseen: multiview.MultiviewSet,
+) -> dict[str, float]:
   """Returns PSNRs on held-out cameras, in decibels."""
   results = {
     'held_out_psnr': held_out_psnr(
@@ -205,7 +220,11 @@ def measure(config, representation, params, known, unseen) -> dict[str, float]:
 
 
 def held_out_psnr(
-  representation, params, codes, pictures, limit: int = _NUM_MEASURED
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  codes: arrays.Array,
+  pictures: multiview.MultiviewSet,
+  limit: int = _NUM_MEASURED,
 ) -> float:
   """Mean over held-out pictures, at most `limit`, of all subjects alike."""
   all_held_out = np.argwhere(pictures.is_held_out())
@@ -233,10 +252,12 @@ class Meter:
     self._batch_size = batch_size
     self._clear()
 
-  def _clear(self):
-    self._sums, self._count, self._started = {}, 0, time.monotonic()
+  def _clear(self) -> None:
+    self._sums: dict[str, float] = {}
+    self._count = 0
+    self._started = time.monotonic()
 
-  def add(self, metrics) -> None:
+  def add(self, metrics: Mapping[str, Any]) -> None:
     for name, value in metrics.items():
       self._sums[name] = self._sums.get(name, 0.0) + float(value)
     self._count += 1
@@ -244,8 +265,8 @@ class Meter:
   def read(self) -> str:
     """Returns one line and starts anew."""
     means = {name: value / self._count for name, value in self._sums.items()}
-    speed = self._count * self._batch_size
-    speed /= max(time.monotonic() - self._started, 1e-6)
+    seconds = max(time.monotonic() - self._started, 1e-6)
+    speed = self._count * self._batch_size / seconds
     psnr = -10 * np.log10(means['mse'])
     self._clear()
     return (

@@ -13,10 +13,16 @@ import os
 import pathlib
 import tempfile
 import time
+from typing import TYPE_CHECKING
 
 from mmdist.core import asset_paths
 from mmdist.core import errors
 from mmdist.core import options as options_lib
+
+if TYPE_CHECKING:
+  from mmdist.heads import batches as head_batches
+  from mmdist.priors import pipeline as pipelines
+  from mmdist.priors.training import from_scratch
 
 SHEET_PROMPTS = (
   'a portrait of a happy man, front view',
@@ -128,12 +134,20 @@ def worker(
 
 
 def _loop(
-  rank, options, pipeline, state, training, batches, checkpoint, report
-):
+  rank: int,
+  options: Options,
+  pipeline: 'pipelines.Pipeline',
+  state: 'from_scratch.TrainingState',
+  training: 'from_scratch.Training',
+  batches: 'head_batches.HeadBatches',
+  checkpoint: pathlib.Path,
+  report: Callable[[str], None],
+) -> None:
   from mmdist.priors.training import from_scratch
 
   num_ranks, started, saved = options.num_processes, time.time(), time.time()
-  first, losses = state.num_seen, []
+  first = state.num_seen
+  losses: list[float] = []
   deadline = started + 60 * (options.max_minutes or 1e9)
   while state.num_seen < training.num_images:
     batch = batches.batch(state.step)
@@ -156,7 +170,13 @@ def _loop(
     _save(options, pipeline, state, checkpoint, sheet=True)
 
 
-def _save(options, pipeline, state, checkpoint, sheet=False):
+def _save(
+  options: Options,
+  pipeline: 'pipelines.Pipeline',
+  state: 'from_scratch.TrainingState',
+  checkpoint: pathlib.Path,
+  sheet: bool = False,
+) -> None:
   """Writes the checkpoint and the averaged weights as a prior."""
   from mmdist.priors import pipeline as pipelines
   from mmdist.priors.training import from_scratch
@@ -174,13 +194,15 @@ def _save(options, pipeline, state, checkpoint, sheet=False):
   path.write_text(json.dumps(record, indent=2) + '\n')
 
 
-def _write_sheet(pipeline, options, path):
+def _write_sheet(
+  pipeline: 'pipelines.Pipeline', options: Options, path: pathlib.Path
+) -> None:
   """Samples the fixed prompts and saves them as one picture."""
   from mmdist.data import sheets
   from mmdist.heads import captions
   from mmdist.priors import sample
 
-  texts = SHEET_PROMPTS
+  texts: tuple[str, ...] = SHEET_PROMPTS
   if options.channel == 'normal':
     swap = (captions.COLOR_PREFIX, captions.NORMAL_PREFIX)
     texts = tuple(text.replace(*swap) for text in texts)

@@ -8,6 +8,7 @@ and saves the pipeline afterwards.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import torch
@@ -197,7 +198,7 @@ class FineTuner:
         self._adam.state[weight] = state
 
 
-def add_lora(denoiser, rank: int, seed: int) -> None:
+def add_lora(denoiser: Any, rank: int, seed: int) -> None:
   """Adds a LoRA to the layers that a proxy moves too, with weights by seed."""
   with torch.random.fork_rng(devices=[]):
     torch.manual_seed(seeds.derive_seed(seed, 0, 'dreambooth') % (1 << 32))
@@ -274,8 +275,8 @@ def training_loss(
   t = 1 - (1 - t[lead]) ** tuning.noise_emphasis
   timestep = schedules.t_to_timestep(pipeline.schedule, t).to(latents.device)
   alpha_t, sigma_t = schedules.coefficients(pipeline.schedule, timestep)
-  noise = rng.standard_normal(latents.shape, dtype=np.float32)
-  noise = torch.from_numpy(noise[lead]).to(latents)
+  drawn = rng.standard_normal(latents.shape, dtype=np.float32)
+  noise = torch.from_numpy(drawn[lead]).to(latents)
   empty = (rng.uniform(size=len(prompts)) < tuning.empty_text_share)[lead]
   texts = ['' if blank else p for p, blank in zip(prompts, empty, strict=True)]
   with torch.set_grad_enabled(
@@ -296,7 +297,9 @@ def training_loss(
   return errors.mean()
 
 
-def _family_weights(latents, which, most: float) -> torch.Tensor:
+def _family_weights(
+  latents: torch.Tensor, which: np.ndarray, most: float
+) -> torch.Tensor:
   """Returns [B, 1, H, W] of mean 1 per picture: where siblings differ."""
   weights = torch.ones_like(latents[:, :1])
   for number in range(which.max() + 1):

@@ -7,6 +7,7 @@ afterwards they are a diffusers directory like any other.
 
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import diffusers
 import tokenizers
@@ -49,9 +50,11 @@ class Architecture:
   prompt_length: int = 40
 
 
-def make_tokenizer(words: Sequence[str], prompt_length: int):
+def make_tokenizer(
+  words: Sequence[str], prompt_length: int
+) -> transformers.PreTrainedTokenizerFast:
   """Builds a word-level tokenizer: one token per word, lowercase."""
-  vocabulary = {}
+  vocabulary: dict[str, int] = {}
   for word in (*SPECIAL_TOKENS, *IDENTIFIER_TOKENS, *words):
     vocabulary.setdefault(word, len(vocabulary))
   if len(vocabulary) > VOCABULARY_SIZE:
@@ -125,14 +128,16 @@ def make_pipeline(
   )
 
 
-def _make_unet(architecture):
+def _make_unet(architecture: Architecture) -> Any:
   a = architecture
   channels = 3 * a.patch**2
 
-  def blocks(plain, attending, flags):
+  def blocks(
+    plain: str, attending: str, flags: Sequence[bool]
+  ) -> tuple[str, ...]:
     return tuple(attending if flag else plain for flag in flags)
 
-  unet = diffusers.UNet2DConditionModel(
+  unet: Any = diffusers.UNet2DConditionModel(
     sample_size=a.image_size // a.patch,
     in_channels=channels,
     out_channels=channels,
@@ -155,7 +160,9 @@ def _make_unet(architecture):
   return unet
 
 
-def _make_text_encoder(architecture):
+def _make_text_encoder(
+  architecture: Architecture,
+) -> transformers.CLIPTextModel:
   a = architecture
   config = transformers.CLIPTextConfig(
     vocab_size=VOCABULARY_SIZE,

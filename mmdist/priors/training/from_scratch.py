@@ -11,7 +11,7 @@ times. The networks are not compiled: torch 2.13 on a CPU, with autocast, then
 returns gradients of exactly zero for all but the outermost layers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import json
 import pathlib
@@ -134,17 +134,21 @@ def train_step(
   return loss.item()
 
 
-def _average_gradients(weights, num_ranks):
+def _average_gradients(
+  weights: Sequence[torch.nn.Parameter], num_ranks: int
+) -> None:
   """One all-reduce of one flat vector."""
+  gradients = []
   for weight in weights:
     if weight.grad is None:
       weight.grad = torch.zeros_like(weight)
-  flat = torch.cat([weight.grad.reshape(-1) for weight in weights])
+    gradients.append(weight.grad)
+  flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
   torch.distributed.all_reduce(flat)
   flat /= num_ranks
   parts = flat.split([weight.numel() for weight in weights])
-  for weight, part in zip(weights, parts, strict=True):
-    weight.grad.copy_(part.view_as(weight.grad))
+  for gradient, part in zip(gradients, parts, strict=True):
+    gradient.copy_(part.view_as(gradient))
 
 
 def save_checkpoint(
@@ -218,7 +222,7 @@ def load_checkpoint(
   return state
 
 
-def _keys(tensors, kind):
+def _keys(tensors: Mapping[str, torch.Tensor], kind: str) -> list[str]:
   count = sum(key.startswith(f'{kind}/') for key in tensors)
   return [f'{kind}/{i}' for i in range(count)]
 
@@ -233,7 +237,9 @@ def averaged(
   return lambda: _assign(weights, kept)
 
 
-def _assign(weights, values):
+def _assign(
+  weights: Sequence[torch.nn.Parameter], values: Sequence[torch.Tensor]
+) -> None:
   with torch.no_grad():
     for weight, value in zip(weights, values, strict=True):
       weight.copy_(value)

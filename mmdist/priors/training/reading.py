@@ -7,6 +7,7 @@ colour belongs to, and the UNet cannot show what the encoder did not tell it.
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 
 import numpy as np
 import torch
@@ -58,22 +59,26 @@ def teach(
   """
   with torch.random.fork_rng(devices=[]):
     torch.manual_seed(seeds.derive_seed(lesson.seed, 0, 'readers'))
-    width = text.modules[0].config.hidden_size
+    encoder = text.readers[0].text_encoder
     sizes = [1 + len(values) for values in questions.values()]
-    readers = torch.nn.Linear(width, sum(sizes)).to(text.modules[0].device)
-  encoder = text.modules[0].requires_grad_(True).train()
+    readers = torch.nn.Linear(encoder.config.hidden_size, sum(sizes))
+    readers.to(encoder.device)
+  encoder.requires_grad_(True).train()
   weights = [*encoder.parameters(), *readers.parameters()]
   adam = torch.optim.Adam(weights, lesson.learning_rate, betas=(0.9, 0.99))
 
-  def logits(texts):
+  def logits(texts: Sequence[str]) -> tuple[torch.Tensor, ...]:
     return readers(text.encode_afresh(texts).sequence.mean(1)).split(sizes, -1)
 
   for step in range(lesson.num_steps):
     texts, labels = _sentences(questions, draw, lesson, step)
     labels = labels.to(encoder.device)
-    loss = sum(
-      functional.cross_entropy(part, labels[:, column])
-      for column, part in enumerate(logits(texts))
+    loss = functools.reduce(
+      torch.add,
+      (
+        functional.cross_entropy(part, labels[:, column])
+        for column, part in enumerate(logits(texts))
+      ),
     )
     loss.backward()
     torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -87,7 +92,13 @@ def teach(
   return _accuracy(logits, questions, draw, lesson)
 
 
-def _sentences(questions, draw, lesson, step, size=0):
+def _sentences(
+  questions: Mapping[str, Sequence[object]],
+  draw: Callable[[np.random.Generator], Sentence],
+  lesson: Lesson,
+  step: int,
+  size: int = 0,
+) -> tuple[list[str], torch.Tensor]:
   """Returns texts and labels [B, questions] of a step."""
   rng = seeds.generator(lesson.seed, step, 'reading')
   drawn = [draw(rng) for _ in range(size or lesson.batch_size)]
@@ -98,12 +109,17 @@ def _sentences(questions, draw, lesson, step, size=0):
   return [text for text, _ in drawn], torch.tensor(labels)
 
 
-def _label(values, answer):
+def _label(values: Sequence[object], answer: object) -> int:
   return 1 + list(values).index(answer) if answer in values else UNSAID
 
 
 @torch.no_grad()
-def _accuracy(logits, questions, draw, lesson):
+def _accuracy(
+  logits: Callable[[Sequence[str]], tuple[torch.Tensor, ...]],
+  questions: Mapping[str, Sequence[object]],
+  draw: Callable[[np.random.Generator], Sentence],
+  lesson: Lesson,
+) -> float:
   texts, labels = _sentences(questions, draw, lesson, lesson.num_steps, 512)
   found = torch.stack([part.argmax(-1) for part in logits(texts)], -1).cpu()
   said = labels != UNSAID
