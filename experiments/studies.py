@@ -50,7 +50,7 @@ SEEDS = (0, 1)
 
 def _sentences(
   prefix: str, prompts: Sequence[str], experiment: str = 'generate'
-) -> tuple[processes.StudyRun, ...]:
+) -> tuple[study_runs.StudyRun, ...]:
   return tuple(
     study_runs.StudyRun(
       f'{prefix}-{number}-seed{seed}',
@@ -62,7 +62,7 @@ def _sentences(
   )
 
 
-def _presets(experiment: str) -> tuple[processes.StudyRun, ...]:
+def _presets(experiment: str) -> tuple[study_runs.StudyRun, ...]:
   """Returns a run per preset of an experiment that lies beside this file."""
   return tuple(
     study_runs.StudyRun(preset, f'{experiment}:{preset}')
