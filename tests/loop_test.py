@@ -9,11 +9,11 @@ import pytest
 
 from mmdist import loop
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import faults
 from mmdist.learner import distill
-from mmdist.objectives import score_requests
 from mmdist.run import checkpointing
 from mmdist.run import rejecting
 from mmdist.run import stopping
@@ -251,9 +251,7 @@ def run_without(workdir, run, step):
 def test_by_default_what_is_not_finite_stops_the_run(tmp_path):
   fault = injection.Fault('normal', 3, 'score:after', 'nan')
   (tmp_path / 'run').mkdir()
-  with pytest.raises(
-    score_requests.NonFiniteAnswer, match="'normal' answered step 3"
-  ):
+  with pytest.raises(errors.NotFinite, match="'normal' answered step 3"):
     run_loop(
       make_run(6, normal=True), tmp_path / 'run', faulty(tmp_path, fault)
     )

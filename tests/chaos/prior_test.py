@@ -13,7 +13,6 @@ from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import faults
 from mmdist.distribution import ray_executor
 from mmdist.distribution import supervisor
-from mmdist.objectives import score_requests
 from tests.chaos import injection
 from tests.chaos import network
 from tests.chaos import victim
@@ -157,9 +156,7 @@ def test_what_is_not_finite_does_as_configured(kind, policy, cluster, tmp_path):
   running = on_ray(plan, tmp_path / 'marks')
   run = make_run(on_nonfinite=policy)
   if policy == 'stop':
-    with pytest.raises(
-      score_requests.NonFiniteAnswer, match="'normal' answered step 4"
-    ):
+    with pytest.raises(errors.NotFinite, match="'normal' answered step 4"):
       run_loop(run, tmp_path / 'run', running)
     return
   state, proxies = run_loop(run, tmp_path / 'run', running)

@@ -8,6 +8,7 @@ import pytest
 
 from mmdist.config import schema
 from mmdist.config import validation
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.objectives import binding
 from mmdist.objectives import concept as concept_lib
@@ -219,7 +220,7 @@ def test_a_number_that_is_none_names_step_prior_and_concept(value):
   broken = answer('generic', norm_0=1.0, norm_1=value)
   broken.cotangent[0, 0, 0, 0] = value
   with pytest.raises(
-    score_requests.NonFiniteAnswer,
+    errors.NotFinite,
     match="prior 'generic' answered step 3 with 1 of 96 numbers not finite; "
     'concept 1;',
   ):
