@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmdist import loop
+from mmdist.core import errors
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import faults
