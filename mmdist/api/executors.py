@@ -6,6 +6,7 @@ import dataclasses
 from typing import TypeGuard
 
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.distribution import executor as executor_lib
 from mmdist.run import stopping
@@ -83,9 +84,17 @@ def _start_ray(
   config: schema.RunConfig,
   stop: stopping.Stopper,
 ) -> executor_lib.Executor:
-  # Here, because importing Ray takes a second.
-  from mmdist.distribution import ray_executor
-  from mmdist.distribution import supervisor
+  try:
+    # Here, because importing Ray takes a second.
+    from mmdist.distribution import ray_executor
+    from mmdist.distribution import supervisor
+  except ModuleNotFoundError as error:
+    if error.name != 'ray':
+      raise
+    raise errors.UserError(
+      "executor='ray' needs Ray, which is not installed; pip install ray, or "
+      "take executor='inline', which runs the priors in this process."
+    ) from error
 
   return ray_executor.RayExecutor(
     recipes,

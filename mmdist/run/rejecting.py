@@ -1,7 +1,8 @@
 """Steps that are left out because a number in them is not finite.
 
-Owns how many are put up with. What is left out is found again by every later
-call, since all that a step does follows from its number.
+Owns which steps were rejected and how many are allowed. Everything that a step
+does follows from its number, so a step that failed once would fail again: the
+run goes back to its last snapshot and takes the steps since without it.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Signals: the first one saves and ends the run, a second one ends it at once.
 
-Owns SIGTERM and SIGINT while a run goes on. What is saved, and when, is the
-loop's business; it asks after every step.
+Owns SIGTERM and SIGINT while a run is going on. What is saved, and when, is
+decided by the run's `Recovery`, which looks here after every step.
 """
 
 import os
@@ -20,9 +20,10 @@ class Overdue(Exception):
 
 
 class Stopper:
-  """Hears signals while it is open; a context manager of the main thread.
+  """Handles signals while it is open; a context manager of the main thread.
 
-  Ray takes the same signals when it starts, so open this one after it.
+  Ray installs handlers for the same signals when it starts, so open this one
+  after Ray.
 
   Args:
     grace_s: how long the running step may take once it was asked to stop.
@@ -38,7 +39,8 @@ class Stopper:
     self._before: dict[signal.Signals, Any] = {}
 
   def __enter__(self) -> 'Stopper':
-    # Python lets only the main thread hear; elsewhere nothing is heard.
+    # Python allows handlers in the main thread only. In another thread a run
+    # has none, and ends as the program that started it decides.
     if threading.current_thread() is threading.main_thread():
       self._before = {
         number: signal.signal(number, self._on_signal) for number in _NUMBERS
@@ -57,8 +59,8 @@ class Stopper:
   def check_stop(self) -> None:
     """Raises Overdue if the step in which it was asked takes too long.
 
-    For whoever waits: an error out of the handler itself would break whatever
-    C++ is waiting.
+    To be called by code that waits for something. The handler itself must not
+    raise, because C++ code that is waiting would be left half-way.
     """
     if time.monotonic() > self._until:
       raise Overdue
@@ -66,12 +68,12 @@ class Stopper:
   def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
     del frame
     if self.asked:
-      # At once: not even what is open is closed. What was saved stays whole.
+      # At once, without closing anything. What was saved before is complete.
       os._exit(128 + number)
     self.asked = True
     self._until = time.monotonic() + self._grace_s
     name = signal.Signals(number).name
-    # Not print: it is not safe where the signal has interrupted a print.
+    # Not `print`, since the signal may have interrupted one.
     os.write(
       sys.stderr.fileno(),
       f'\n{name}: saving after this step; once more ends at once.\n'.encode(),

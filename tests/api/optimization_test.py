@@ -1,6 +1,7 @@
 """`mmdist.optimize` with a field and priors of a few lines."""
 
 import json
+import sys
 
 import jax
 import numpy as np
@@ -168,6 +169,15 @@ def test_ray_and_inline_make_the_same(tmp_path):
   inline = make(tmp_path / 'inline', config=small(2)).digest()
   running = make(tmp_path / 'ray', config=small(2), executor='ray').digest()
   assert running == inline
+
+
+def test_without_ray_one_line_says_what_to_do(tmp_path, monkeypatch):
+  for name in [*sys.modules]:
+    if name == 'ray' or name.startswith(('ray.', 'mmdist.distribution.ray_')):
+      monkeypatch.delitem(sys.modules, name)
+  monkeypatch.setitem(sys.modules, 'ray', None)
+  with pytest.raises(mmdist.errors.UserError, match="'ray' needs Ray.*inline"):
+    make(tmp_path / 'run', executor='ray')
 
 
 class Counting:
