@@ -1,13 +1,17 @@
 """mmdist: many diffusion priors optimise one 3D avatar together.
 
-  import mmdist
+```python
+import mmdist
 
-  happy = mmdist.avatar('a portrait of a happy man')
-  sad = mmdist.avatar('a portrait of a sad man')
-  run = mmdist.optimize(0.6 * happy + 0.4 * sad, workdir='runs/both')
+happy = mmdist.avatar('a portrait of a happy man')
+sad = mmdist.avatar('a portrait of a sad man')
+run = mmdist.optimize(0.6 * happy + 0.4 * sad, workdir='runs/both')
+```
 
-Read `mmdist/loop.py` first: the one loop where renders, scores and updates
-meet. What is computed, and where each number comes from, is in
+Read `mmdist.loop` first: the one loop where renders, scores and updates meet;
+then `mmdist.core.messages`, all that crosses between the learner and a prior,
+`mmdist.objectives.concept`, `mmdist.priors.score`, `mmdist.learner.distill` and
+`mmdist.config.schema`, every setting. What is computed, and where each number comes from, is in
 `docs/method.md`; what lives where is in `docs/architecture.md`.
 
 The names below are loaded when they are first used: a process that hosts a
