@@ -11,8 +11,9 @@ run = mmdist.optimize(0.6 * happy + 0.4 * sad, workdir='runs/both')
 Read `mmdist.loop` first: the one loop where renders, scores and updates meet;
 then `mmdist.core.messages`, all that crosses between the learner and a prior,
 `mmdist.objectives.concept`, `mmdist.priors.score`, `mmdist.learner.distill` and
-`mmdist.config.schema`, every setting. What is computed, and where each number comes from, is in
-`docs/method.md`; what lives where is in `docs/architecture.md`.
+`mmdist.config.schema`, every setting. What is computed, and where each number
+comes from, is in `docs/method.md`; what lives where is in
+`docs/architecture.md`.
 
 The names below are loaded when they are first used: a process that hosts a
 prior never imports JAX, and the learner's process never imports torch for an

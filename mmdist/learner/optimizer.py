@@ -101,6 +101,13 @@ def make_optimizer(
 
 
 def _label(params: representation_lib.Params) -> Any:
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: 'code' if path[0].key == 'code' else 'weights', params
-  )
+  """Returns 'code' or 'weights' for every leaf."""
+
+  def label(path: tuple, _: Any) -> str:
+    top = path[0] if path else None
+    # A key of a dict, or a field of a dataclass. A tuple, a list and a single
+    # array have no code.
+    name = getattr(top, 'key', getattr(top, 'name', None))
+    return 'code' if name == 'code' else 'weights'
+
+  return jax.tree_util.tree_map_with_path(label, params)

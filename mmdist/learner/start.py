@@ -52,9 +52,8 @@ def _find_assets(run: schema.RunConfig) -> str:
     preset = sizes[0] if sizes else 'PRESET'
     raise FileNotFoundError(
       f'nerf_assets: {error} A run starts from a pretrained NeRF: give '
-      '--config.nerf_assets=DIR, or make one with: python -m'
-      f' launchers.pretrain --config=experiments/pretrain.py:{preset}'
-      ' --data=FOLDER --out=DIR'
+      '--config.nerf_assets=DIR, or make one with: mmdist pretrain '
+      f'--config=pretrain:{preset} --data=FOLDER --out=DIR'
     ) from error
 
 

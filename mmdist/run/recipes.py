@@ -61,9 +61,6 @@ def make_spec(
     directory=make_absolute(prior.directory),
     lora=prior.lora and make_absolute(prior.lora),
   )
-  options = messages.copy_options(prior)
-  options.directory = make_absolute(prior.directory)
-  options.lora = prior.lora and make_absolute(prior.lora)
   return messages.PriorSpec(name, options, num_threads)
 
 

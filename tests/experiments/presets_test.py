@@ -169,7 +169,7 @@ def test_without_a_nerf_of_its_size_a_run_says_how_to_make_one(
   text = str(error.value)
   assert "nerf_assets: 'runs/preface' is neither a directory" in text
   assert '--config.nerf_assets=DIR' in text
-  assert 'launchers.pretrain --config=experiments/pretrain.py:preface' in text
+  assert 'mmdist pretrain --config=pretrain:preface' in text
   assert '\n' not in text
 
 

@@ -126,3 +126,21 @@ def test_another_choice_is_refused():
   config = schema.LearnerConfig(trainable='nothing')
   with pytest.raises(ValueError, match="'nothing'; expected 'all' or 'code'"):
     optimizer_lib.make_optimizer(config, 10)
+
+
+@pytest.mark.parametrize(
+  'params',
+  [
+    jnp.ones(3),
+    (jnp.ones(3), jnp.ones(2)),
+    [jnp.ones(3)],
+    {'weights': {'code': jnp.ones(2)}},
+  ],
+)
+def test_parameters_of_any_structure_move_at_the_rate_of_the_weights(params):
+  config = schema.LearnerConfig(learning_rate=0.5)
+  adam = optimizer_lib.make_optimizer(config, 10)
+  updates, _ = adam.update(params, adam.init(params), params)
+  # Adam's first step has the size of the rate, whatever the gradient's is.
+  for update in jax.tree.leaves(updates):
+    np.testing.assert_allclose(update, -0.5, rtol=1e-4)
