@@ -1,8 +1,8 @@
-"""What of a run may change between two calls, and what never can.
+"""Which settings of a run may change when it is resumed, and which never can.
 
-Fields go by their paths, as `config_io` prints them; the name of something
-stands for all below it, so `learner` for `learner.learning_rate`. The files of
-the priors' weights are fields of the same kind, below `weights`.
+Fields are named by their paths, as `mmdist.config.serialization` prints them; a
+name stands for all fields below it, so `learner` for `learner.learning_rate`.
+The files of the priors' weights are fields of the same kind, below `weights`.
 """
 
 from collections.abc import Iterable

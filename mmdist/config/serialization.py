@@ -2,7 +2,8 @@
 
 Works on any tree of dataclasses, dicts, lists and tuples, with a path such as
 `priors.normal.weight` or `concepts[0].text` for each value in it; those are
-also its names on the command line. What the values may be is `config_checks`'s.
+also its names on the command line. `mmdist.config.validation` says what the
+values may be.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,1 +1,5 @@
-"""What every room shares: messages, arrays, seeds, configuration, guards."""
+"""What every room shares.
+
+Messages, arrays, seeds, options, errors, checks of names and shapes, and atomic
+files.
+"""

@@ -1,7 +1,8 @@
 """The errors that are meant for the person who started something.
 
-A launcher prints these in one line, and those of the operating system. Every
-other exception is a mistake in a program and keeps its traceback.
+A launcher prints these in one line, and so those of the operating system and a
+prior that runs out of memory. Every other exception is a mistake in a program
+and keeps its traceback.
 """
 
 

@@ -79,8 +79,8 @@ class ScoreGradient:
       over concepts with their signed weights. L is a mean over views, pixels
       and channels, so it does not grow with the resolution.
     proxy_step: fits the proxy had behind it when it answered.
-    metrics: scalars; per term i `norm_i`, `cosine_i` (with the sum), and
-      `proxy_loss`, `seconds`.
+    metrics: scalars; per term i `norm_i` and `cosine_i` (with the sum), and
+      `seconds`. What a fit reports is `fit`'s.
   """
 
   step: int
@@ -199,7 +199,7 @@ def copy_options(options: PriorOptions, **changes: Any) -> PriorOptions:
 
 
 class Prior(Protocol):
-  """What an actor hosts; see `mmdist.priors.prior` for the real one.
+  """What an actor runs; see `mmdist.priors.prior` for the real one.
 
   Calls come one at a time: a score, its fit, the next score. A copy may be
   asked for or put back between two steps. A prior counts its fits: the
@@ -228,8 +228,8 @@ class Prior(Protocol):
 class PriorRecipe:
   """A prior, not yet built: `build(spec)` runs in the prior's own process.
 
-  `build` is a module-level function (picklable by name), handed in by the
-  launcher, so that the executors never import the priors.
+  `build` is a callable that can be pickled, chosen by `mmdist.run.recipes`, so
+  that the executors never import the priors.
   """
 
   spec: PriorSpec

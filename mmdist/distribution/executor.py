@@ -32,10 +32,11 @@ class Pending(Protocol):
 
 
 class Executor(Protocol):
-  """Runs one prior per recipe; nobody else can tell where.
+  """Runs one prior per recipe.
 
-  A context manager that closes itself. After PriorFailed, `restore_proxies`
-  makes it whole again; after PriorLost there is only `close()`.
+  Callers do not depend on the process that a prior runs in. After PriorFailed,
+  `restore_proxies` makes it whole again; after PriorLost there is only
+  `close()`.
   """
 
   def wait_until_ready(self) -> None:

@@ -1,7 +1,7 @@
 """Numbers about pictures of an avatar that need no network.
 
-Owns image statistics in numpy. How well a picture follows its prompt is
-`mmdist.evaluation.judge`'s business.
+Owns image statistics in numpy. `mmdist.evaluation.agreement` says how well a
+picture follows its prompt.
 """
 
 import functools

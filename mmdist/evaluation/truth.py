@@ -1,7 +1,7 @@
 """How far an avatar is from the subject it should be, where that is known.
 
 Owns the comparison of pictures from the same views. The truth is handed in:
-for procedural heads a launcher renders it.
+for procedural heads `mmdist.evaluation.known_heads` renders it.
 """
 
 from collections.abc import Mapping

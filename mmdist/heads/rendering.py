@@ -15,7 +15,8 @@ from mmdist.heads import geometry as head_geometry
 from mmdist.heads import sdf
 
 BLOCK = 4  # Pixels on a side that share one cone in the coarse march.
-BLOCKS_PER_CHUNK = 32  # Chunks march until their own last ray arrives.
+# Each chunk stops when its last ray has hit or left.
+BLOCKS_PER_CHUNK = 32
 COARSE_STEPS = 20
 FINE_STEPS = 48  # Of small pictures; at 22, 0.3 % of their pixels are missed.
 FINE_STEPS_LARGE = 80
@@ -40,7 +41,7 @@ def render(
   """Renders one head.
 
   Args:
-    parameters: dict of `head_parameters.shape_parameters`.
+    parameters: dict of `mmdist.heads.parameters.shape_parameters`.
     camera: a single `Camera`.
     background: [3] colour behind the head.
     resolution: H = W of the result, a multiple of 4.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-# The parameters of a head; see `head_parameters.shape_parameters`.
+# The parameters of a head; see `mmdist.heads.parameters.shape_parameters`.
 Parameters = Mapping[str, jax.Array]
 Scalar = jax.Array | float
 

@@ -1,7 +1,7 @@
 """Pretraining of the conditional NeRF on many photographed subjects.
 
 Every subject has a learnable code (GLO); rays come from all subjects and
-cameras at once. Where pixels come from is the launcher's business: a step
+cameras at once. Where pixels come from is the caller's choice: a step
 takes any `PixelBatch`.
 """
 

@@ -1,7 +1,7 @@
 """How large each prior's answer was in a step, and how far they agree.
 
 Norms are of dL/d image, as the priors report them; 'generic/0' is concept 0 of
-prior 'generic', in the order of `ComposedObjective.of_prior`.
+prior 'generic', in the order of `BoundObjective.of_prior`.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What an actor hosts: one frozen model, its proxy, and the last renders.
+"""What an actor runs: one frozen model, its proxy, and the last renders.
 
 A prior answers a request first and fits its proxy afterwards, in a call of its
 own. So the learner has its answer before the fit begins, and takes its step

@@ -1,7 +1,7 @@
 """How each family of models reads a text: which encoders, which layers, joined.
 
 Owns what diffusers' pipelines do between a prompt and the network's
-conditions; words, lengths and the memory of texts are `prompts.py`'s.
+conditions; words, lengths and the memory of texts are `prompt_encoder.py`'s.
 """
 
 from collections.abc import Callable, Sequence

@@ -77,7 +77,7 @@ def make_mesh(
   """Writes `mesh.glb`.
 
   Raises:
-    mesh.NoSurfaceError: if there is nothing solid to mesh.
+    triangle_mesh.NoSurfaceError: if there is nothing solid to mesh.
   """
   resolution = run_config.results.mesh_resolution
   path = workdir / 'mesh.glb'

@@ -169,10 +169,11 @@ class CheckpointStore:
     return step, snapshots.restore_tree(arrays, params, 'learner/params', step)
 
   def digest(self) -> tuple[int, str]:
-    """Returns the newest sound step and a sha256 over all of it.
+    """Returns the newest sound step and a sha256 over all its arrays.
 
     That is: learner parameters, optimiser, step, and every proxy with its
-    optimiser and version. Two runs that made the same have the same.
+    optimiser and count of fits, but not the configuration. Two runs that made
+    the same have the same.
 
     Raises:
       FileNotFoundError: there is no sound checkpoint.

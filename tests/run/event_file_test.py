@@ -28,7 +28,7 @@ def only_file(folder: pathlib.Path) -> pathlib.Path:
 
 def test_numbers_and_pictures_are_events_of_their_step(tmp_path):
   events = event_file.EventFile(tmp_path / 'new')
-  events.add_scalars(3, {'loss': 0.5, 'pull/generic': 2.0})
+  events.add_scalars(3, {'loss': 0.5, 'cotangent_norm/generic': 2.0})
   picture = np.zeros((4, 6, 3), np.uint8)
   events.add_picture(4, 'preview', picture)
   events.close()
@@ -37,7 +37,7 @@ def test_numbers_and_pictures_are_events_of_their_step(tmp_path):
   values = [(event.step, event.summary.value[0]) for event in written]
   assert [(s, v.tag, v.simple_value) for s, v in values[:2]] == [
     (3, 'loss', 0.5),
-    (3, 'pull/generic', 2.0),
+    (3, 'cotangent_norm/generic', 2.0),
   ]
   step, shown = values[2]
   assert (step, shown.tag, shown.image.height, shown.image.width) == (
