@@ -1,4 +1,4 @@
-"""Says in numbers how well runs follow their prompts.
+"""Measures how well runs follow their prompts.
 
   mmdist evaluate RUN [RUN ...] [--json] [--out=FILE] [--start]
   mmdist evaluate RUN [RUN ...] --digest

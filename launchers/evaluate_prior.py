@@ -1,4 +1,4 @@
-"""Says in numbers how well a prior alone follows sentences.
+"""Measures how well a prior alone follows sentences.
 
   mmdist evaluate_prior color --num=64
   mmdist evaluate_prior normal --channel=normal --num=64

@@ -15,7 +15,7 @@ then `mmdist.core.messages`, all that crosses between the learner and a prior,
 comes from, is in `docs/method.md`; what lives where is in
 `docs/architecture.md`.
 
-The names below are loaded when they are first used: a process that hosts a
+The names below are loaded when they are first used: a process that runs a
 prior never imports JAX, and the learner's process never imports torch for an
 import of this package.
 """

@@ -63,7 +63,7 @@ def optimize(
 
   Raises:
     errors.NotFinite: numbers that are not finite, by step and place, more
-      than `config.faults` puts up with.
+      than `config.faults` tolerates.
     faults.DistributionError: a prior failed, or was lost too often; what was
       done before is saved.
   """

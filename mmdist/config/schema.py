@@ -87,9 +87,9 @@ class ConceptConfig:
 class NoiseConfig:
   """The noise level t of the score (docs/method.md, section 2).
 
-  The paper's range is 0.02 to 0.8. Below 0.5 the embedded priors answer with
-  what they are shown, whatever the text: a hat that was asked for became one
-  only above.
+  The paper's range is 0.02 to 0.8. Below 0.5 the embedded priors ignore the
+  text and reproduce the image; a hat that was asked for appeared only with t
+  above 0.5.
   """
 
   minimum: float = 0.5
@@ -102,9 +102,12 @@ class NoiseConfig:
 class LearnerConfig:
   """How the 3D representation moves."""
 
-  learning_rate: float = 3e-3  # At 1e-3 the small MLP grows no hat.
+  # Lower rates were too slow for the embedded NeRF: at 1e-3 a hat that was
+  # asked for did not appear.
+  learning_rate: float = 3e-3
   final_learning_rate_ratio: float = 0.2  # Exponential decay to this share.
-  # The code's rate over the weights': it spans whole heads, they carve one.
+  # Rate of the code, divided by that of the weights. A step along the code
+  # changes the whole head; a step of the weights changes it in places.
   code_learning_rate_ratio: float = 10.0
   adam_b1: float = 0.9
   adam_b2: float = 0.99
@@ -130,7 +133,7 @@ class CheckpointConfig:
 
 @dataclasses.dataclass
 class FaultsConfig:
-  """What a run puts up with before it stops."""
+  """How many failures a run tolerates before it stops."""
 
   on_nonfinite: str = 'stop'  # Or 'reject': leave the step out.
   max_rejected: int = 5  # In a row.

@@ -5,12 +5,13 @@ import errno
 import os
 
 ERRNOS = (errno.ENOSPC, errno.EDQUOT)
-# What is left of an error that has crossed C++, a process or a log.
+# Errors that passed through C++, another process or a log keep only their text,
+# so the text is searched.
 TEXTS = tuple(os.strerror(code) for code in ERRNOS)
 
 
 def is_meant(error: BaseException) -> bool:
-  """Returns whether an error, or one of those that led to it, is of that."""
+  """Returns whether an error or a cause of it means a full disk or quota."""
   return any(map(_is_one, _causes(error)))
 
 

@@ -96,7 +96,7 @@ class ProxyState:
   """Everything a proxy has learned: LoRA weights and their optimiser.
 
   Attributes:
-    step: fits behind it.
+    step: number of fits done so far.
     arrays: flat name -> array; `lora/...`, `exp_avg/...`, `exp_avg_sq/...`.
   """
 

@@ -1,4 +1,4 @@
-"""One guard for array shapes, with one voice."""
+"""Checks the shapes of arrays, with one form of error message."""
 
 from typing import Any
 

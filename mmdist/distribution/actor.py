@@ -3,9 +3,10 @@
 The learner may ask again whenever an answer did not reach it. It cannot know
 whether the call was lost on its way there, in which case nothing has happened,
 or the answer on its way back, in which case the proxy may have been fitted
-already. A second fit on the same renders would be another run. So the fits
-behind the proxy are counted here: a call that was handled before is answered
-from memory, and one that comes too early or too late is refused.
+already. A second fit on the same renders would change the proxy, and so the
+result of the run. So the fits behind the proxy are counted here: a call that
+was handled before is answered from memory, and one that comes too early or too
+late is refused.
 
 One remembered answer is enough for the loop, which has every answer of a step
 before it asks for the next. A repeated question about an earlier step is
@@ -91,7 +92,7 @@ class PriorActor:
   def restore_proxy(self, state: messages.ProxyState) -> None:
     self._built().restore_proxy(state)
     self._proxy_step = state.step
-    # What was answered with another proxy is no answer of this one.
+    # Remembered answers belong to the proxy before, so they are dropped.
     self._reply, self._last_fit = None, {}
 
   def _built(self) -> messages.Prior:

@@ -60,7 +60,7 @@ class Cluster:
       if self._started:
         _start(address or '', self.directory or '', options, dashboard)
       _check_room(options)
-    except BaseException:  # Whatever it is, the folder goes.
+    except BaseException:  # After any error the private folder is removed.
       self.close()
       raise
 
@@ -83,7 +83,7 @@ def _owner(pid: int) -> str:
 
 
 def _sweep_up() -> None:
-  """Removes the folders of processes that were killed, and could not."""
+  """Removes folders of processes that were killed before they could do it."""
   for folder in pathlib.Path(tempfile.gettempdir()).glob(_PREFIX + '*'):
     with contextlib.suppress(OSError, ValueError):
       owner = (folder / _OWNER).read_text()
@@ -110,7 +110,8 @@ def _start(
   else:
     settings = _local_settings(directory, options, dashboard)
     token = tokens.provided(directory)
-  # Nothing of a run is anybody else's business, and there may be no network.
+  # No usage statistics are sent, for privacy and because there may be no
+  # network.
   os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
   # Answers that nobody waits for any more, of a prior that was brought back.
   os.environ.setdefault('RAY_IGNORE_UNHANDLED_ERRORS', '1')
@@ -146,7 +147,7 @@ def _local_settings(
 def _check_listening(address: str) -> None:
   """Raises ClusterUnavailable if nobody listens at 'HOST:PORT'.
 
-  Ray itself would knock for minutes. 'auto' and the like have no port.
+  Ray itself would retry for minutes. 'auto' and the like have no port.
   """
   host, _, port = address.removeprefix('ray://').rpartition(':')
   if not port.isdecimal():

@@ -1,4 +1,4 @@
-"""What can be lost between the learner and its priors, how often, how told.
+"""The errors of asking priors, and how many losses of a prior are allowed.
 
 Every fault is one line for the person at the terminal, and survives pickling,
 since it may be raised in one process and read in another.
@@ -66,7 +66,7 @@ class ReplyLost(PriorLost):
 
 
 class Budget:
-  """How often a prior may be brought back before that is the problem.
+  """Counts the losses of one prior, and raises when there were too many.
 
   Args:
     max_losses: within the window; one more is one too many.

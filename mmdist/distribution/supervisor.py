@@ -26,7 +26,8 @@ from mmdist.distribution import processes
 
 _T = TypeVar('_T')
 _POLL_S = 0.2  # Between two attempts to reach a process that restarts.
-_SLICE_S = 0.5  # How long Python may be deaf to signals.
+# Longest wait inside Ray; Python handles signals only between such waits.
+_SLICE_S = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +62,13 @@ class PriorSupervisor:
 
   Attributes:
     name: the prior's.
-    limits: of its silence and of its losses.
+    limits: how long it may be silent, and how often it may be lost.
     journal: what a lost proxy is made again from.
 
   Args:
     recipe: what the actor builds.
     options: Ray's.
-    limits: of its silence and of its losses.
+    limits: how long it may be silent, and how often it may be lost.
     check_stop: called now and then while it waits; may raise.
   """
 
@@ -134,7 +135,7 @@ class PriorSupervisor:
     )
 
   def answer(self, asked: Asked) -> messages.ScoreGradient:
-    """Returns the answer to a request, whatever it takes."""
+    """Returns the answer; if it was lost, recovers it first."""
     entry = asked.entry
 
     def get() -> messages.ScoreGradient:
@@ -167,7 +168,7 @@ class PriorSupervisor:
     self, entry: journal_lib.Entry, reference: ray.ObjectRef
   ) -> messages.ScoreGradient:
     reply = self.receive(entry.request.step, reference)
-    # What the learner is going to use. A later replay is held to it.
+    # The learner will use this answer, so a later replay must give the same.
     entry.digest = journal_lib.digest(reply)
     return reply
 
@@ -202,7 +203,8 @@ class PriorSupervisor:
 
   def restore(self, state: messages.ProxyState) -> None:
     """Puts a proxy back; what was sent before has had no effect."""
-    # First: should the process be lost now, this is what it is made from.
+    # The journal is reset first: if the process is lost during the call below,
+    # it is rebuilt from this state.
     self.journal.reset(state)
 
     def restore() -> None:
@@ -274,7 +276,7 @@ class PriorSupervisor:
     again: Callable[[], _T],
     afterwards: Callable[[], _T],
   ) -> _T:
-    """Returns what an attempt gives, whatever it takes.
+    """Returns what an attempt gives; if it was lost, recovers it first.
 
     Args:
       step: for messages.
@@ -291,8 +293,9 @@ class PriorSupervisor:
       return attempt()
     except faults.PriorLost as fault:
       loss = fault
-    # A remedy may itself meet a loss, which is then the next to be mended. The
-    # budget ends this: a prior that is lost over and over has another problem.
+    # Recovering may fail with another loss, which is then handled in the next
+    # round. The budget ends this: a prior that is lost over and over has
+    # another problem.
     while True:
       self._budget.spend(loss)
       try:
@@ -342,7 +345,8 @@ class PriorSupervisor:
     reply = self.receive(step, asked.score)
     digest = journal_lib.digest(reply)
     # The learner has moved by the answer that it had. If this one differs, the
-    # proxy differs as well, and the run would go on as one that never was.
+    # proxy differs as well, and the run would continue from a state that no
+    # uninterrupted run can reach.
     if entry.digest and digest != entry.digest:
       raise faults.PriorFailed(
         self.name,

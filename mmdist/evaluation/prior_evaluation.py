@@ -1,4 +1,4 @@
-"""Says in numbers how well a prior alone follows sentences.
+"""Measures how well a prior alone follows sentences.
 
 It is sampled with captions of combinations that it was never trained on; the
 judge looks at the samples, and at renders of the heads that they describe.

@@ -1,4 +1,4 @@
-"""Says in numbers how well runs follow their prompts or concepts.
+"""Measures how well runs follow their prompts or concepts.
 
 Every number is measured on a run's newest checkpoint, from the fixed views of
 `mmdist.evaluation.agreement`.

@@ -279,7 +279,7 @@ def eyeball(x: Array, y: Array, z: Array, p: Parameters) -> Array:
   return sdf.sphere(ex, ey, ez, radius)
 
 
-# Order matters nowhere: the nearest part wins.
+# The order of the parts has no effect: the nearest one is taken.
 PARTS = {
   'skin': skin,
   'eye': eyeball,

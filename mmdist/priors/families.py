@@ -1,6 +1,7 @@
 """What a diffusers directory declares itself to be, before a weight is read.
 
-Nobody says which family of models a prior is: its configuration files do.
+The family of a prior is read from its configuration files; there is no setting
+for it.
 Everything that opening one needs to know is read here, and what is not
 understood is refused here, in one line that names the file.
 """
@@ -53,7 +54,7 @@ class TextFolder:
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-  """A directory's own word on what it holds.
+  """What a directory's configuration files declare.
 
   Attributes:
     directory: where it lies.

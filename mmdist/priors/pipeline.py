@@ -108,7 +108,8 @@ def open_pipeline(
   if lora:
     adapters.merge_lora(denoiser, text, lora, lora_scale)
     if not train:
-      # Past diffusers' own `to`, which warns of what it keeps in float32: none.
+      # torch's `to` is called directly, because diffusers' own warns of layers
+      # kept in float32 although there are none here.
       torch.nn.Module.to(denoiser, DTYPES[dtype])
   denoiser.to(torch_device)
   if memory.channels_last:
@@ -304,7 +305,8 @@ def save_pipeline(
     ]
   for name, module in networks.items():
     index[name] = [type(module).__module__.split('.')[0], type(module).__name__]
-    # Past diffusers' own `to`, which warns of what it keeps in float32: none.
+    # torch's `to` is called directly, because diffusers' own warns of layers
+    # kept in float32 although there are none here.
     module = torch.nn.Module.to(copy.deepcopy(module), 'cpu', DTYPES[dtype])
     module.save_pretrained(directory / name, safe_serialization=True)
     _forget_origin(directory / name / 'config.json')

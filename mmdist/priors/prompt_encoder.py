@@ -54,9 +54,9 @@ def check_text(
   Raises:
     UserError: unknown words, with the nearest known ones; or, for a
       word-level vocabulary, more words than fit. A byte-pair one only warns,
-      since long prompts are common there and the cut is the field's custom.
+      since long prompts are common there and it is usual to truncate them.
   """
-  # Not verbose: too many tokens is ours to say, below.
+  # Not verbose: texts that are too long are reported below.
   ids = tokenizer(text, truncation=False, padding=False, verbose=False)
   ids = ids['input_ids']
   if len(ids) > prompt_length:

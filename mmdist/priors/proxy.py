@@ -54,7 +54,7 @@ class Proxy:
   """The adapters of one UNet and the Adam that moves them.
 
   Attributes:
-    step: fits behind it.
+    step: number of fits done so far.
     parameters: flat name -> LoRA weight, float32.
   """
 

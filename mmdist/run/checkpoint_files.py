@@ -27,7 +27,7 @@ class Damaged(Exception):
 
 
 class Seal(NamedTuple):
-  """What vouches for a checkpoint.
+  """The stored hash by which a checkpoint is checked, and its schema.
 
   Attributes:
     schema: of the checkpoint's contents.

@@ -1,6 +1,7 @@
 """Cores, threads and JAX's cache, set in code before JAX starts.
 
-Bits depend on the number of threads, so it is never left to a library.
+Results depend, in their last bits, on the number of threads, so it is never
+left to a library.
 """
 
 import dataclasses

@@ -1,9 +1,8 @@
 """Writes numbers and pictures for TensorBoard, in the thread that asks.
 
-TensorBoard's own writers hand events to a thread of theirs, and where the disk
-is full, whoever hands over the next event hears of it late or waits for ever.
-Here each event is written before the call returns, so a full disk is an
-OSError of that call.
+TensorBoard's own writers use a background thread. If the disk is full, a later
+call gets the error, or waits for ever. Here each event is written before the
+call returns, so a full disk is an OSError of that call.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,8 +1,8 @@
-"""A file that one process at a time holds, until it ends however it ends.
+"""A lock file that one process at a time can hold.
 
-The lock is the system's (`flock`): it goes with the process, a SIGKILL
-included, so a file that was left behind holds nobody up. What is written in
-it only says who to ask.
+The lock is the system's (`flock`). The system releases it when the process
+ends, even by SIGKILL, so a file that was left behind blocks nobody. What is
+written in it only says who to ask.
 """
 
 from collections.abc import Iterator

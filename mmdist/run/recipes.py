@@ -74,7 +74,7 @@ def make_absolute(directory: str) -> str:
 
 
 def build_prior(spec: messages.PriorSpec) -> messages.Prior:
-  """Builds a prior, in the process that hosts it: torch is imported there."""
+  """Builds a prior, in the process that runs it: torch is imported there."""
   from mmdist.priors import prior
 
   return prior.build(spec)

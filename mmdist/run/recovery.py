@@ -27,11 +27,11 @@ TakeStep = Callable[[distill.TrainState], tuple[distill.TrainState, Metrics]]
 
 
 class Recovery:
-  """Keeps one run whole; a context manager around its loop.
+  """Takes snapshots, rejects steps and saves, around the loop of one run.
 
-  Leaving the block saves what has to be saved: the current step if the run
-  was asked to stop or if it raised, and the newest snapshot where the current
-  step cannot be had, as after the loss of a prior.
+  A context manager. Leaving the block saves what has to be saved: the current step
+  if the run was asked to stop or if it raised, and the newest snapshot where the
+  current step cannot be had, as after the loss of a prior.
 
   Attributes:
     state: the learner's state that the run has reached.
@@ -72,11 +72,10 @@ class Recovery:
   def attempt(
     self, take_step: TakeStep, state: distill.TrainState
   ) -> tuple[distill.TrainState, Metrics]:
-    """Takes a step, whatever it takes.
+    """Takes a step; if its numbers are not finite, goes back and repeats.
 
-    A step whose numbers are not finite is rejected: learner and proxies go
-    back to the newest snapshot, and the steps since are taken again without
-    it. The result is then an earlier step than the one that was asked for.
+    Such a step is rejected: learner and proxies go back to the newest
+    snapshot, and the steps since are taken again without it. The result is then an earlier step than the one that was asked for.
 
     Args:
       take_step: maps a state to the state after its next step, and metrics.
@@ -143,10 +142,10 @@ class Recovery:
     return False
 
   def _save_before(self, error: Exception) -> None:
-    """Saves what there is; the error goes on its way afterwards.
+    """Saves before an error is passed on.
 
-    An executor that has raised may be half a step ahead, so only an error of
-    somebody else leaves the current step to be saved.
+    After an error of an executor its proxies may not match the learner, so the
+    last snapshot is saved; after any other error, the current step.
     """
     broken = isinstance(
       error, (faults.DistributionError, errors.NotFinite, OSError)

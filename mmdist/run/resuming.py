@@ -1,7 +1,8 @@
 """Whether a run can go on where it stopped, with what has changed since.
 
-`mmdist.run.workdir` compares a run with the folder that holds it. Here is what
-takes the checkpoints, the objective or the priors' files to be answered.
+`mmdist.run.workdir` compares a run with the folder that holds it. Here are
+the checks that have to read the checkpoints, the objective or the priors'
+files.
 """
 
 from collections.abc import Sequence

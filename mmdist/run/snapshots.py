@@ -1,7 +1,7 @@
 """One step of learner and proxies as named arrays, and their hashes.
 
 Owns the names that arrays have in a checkpoint, the hashes over them, and the
-fingerprint of what decides their last bits. Files are `checkpointing`'s.
+fingerprint of what their last bits depend on. Files are `checkpointing`'s.
 """
 
 from collections.abc import Mapping

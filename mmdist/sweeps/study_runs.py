@@ -86,7 +86,8 @@ def run_study(
       f'--first={options.first} --last={options.last} leaves no run of '
       f'{options.study!r}, which has {len(study)}.'
     )
-  asset_paths.resolve(options.judge)  # Hours before it is needed.
+  # Checked now, because it is needed only after hours of runs.
+  asset_paths.resolve(options.judge)
   out = pathlib.Path(options.out)
   num_workers = options.workers or len(os.sched_getaffinity(0))
   failed = make_runs(runs, out, num_workers, module, extra, report)

@@ -90,7 +90,7 @@ class PersonalTraining:
     )
 
   def run(self, start: float) -> bool:
-    """Trains to the end, or until time is up; says which it was."""
+    """Trains to the end, or until time is up; returns which."""
     options, saved = self._options, time.monotonic()
     bar = tqdm.tqdm(
       total=self._num_steps,

@@ -122,7 +122,9 @@ def worker(
   if checkpoint.exists():
     state = from_scratch.load_checkpoint(checkpoint, pipeline, training)
   else:
-    if not options.init:  # Every rank by itself, all with the same end.
+    if not options.init:
+      # Every rank trains the text encoder itself; with the same seed all get
+      # the same weights.
       lesson = reading.Lesson(options.reading_steps, seed=training.seed)
       share = reading.teach(
         pipeline.text, captions.questions(), captions.draw, lesson
@@ -221,7 +223,7 @@ def _check(options: Options) -> None:
 
 
 def _say_nothing(line: str) -> None:
-  """Reports to nobody; other than a lambda, it can be sent to a process."""
+  """Does nothing; a lambda could not be pickled for another process."""
 
 
 def train_in_processes(

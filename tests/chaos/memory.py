@@ -2,7 +2,7 @@
 
   python -m tests.chaos.memory FOLDER
 
-Says 'came back' if the prior answered on as if nothing had happened.
+Prints 'came back' if the prior answered on as if nothing had happened.
 """
 
 import dataclasses

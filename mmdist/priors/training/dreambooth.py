@@ -136,7 +136,8 @@ class FineTuner:
     self._adam.param_groups[0]['lr'] = _learning_rate(tuning, self.step)
     self._adam.step()
     self._adam.zero_grad(set_to_none=True)
-    # A young average would remember the start for too long.
+    # In the first steps the decay is smaller, so that the initial weights are
+    # forgotten sooner.
     keep = min(tuning.ema, (1 + self.step) / (10 + self.step))
     torch._foreach_lerp_(
       list(self._average.values()), [w.detach() for w in weights], 1 - keep

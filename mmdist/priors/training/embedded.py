@@ -22,7 +22,7 @@ from mmdist.priors import schedule as schedules
 from mmdist.priors import text_encoders
 
 SPECIAL_TOKENS = ('<pad>', '<s>', '</s>', '<unk>')
-# Words that no caption uses: free to become somebody, or something.
+# Words that no caption uses: identifier tokens that a personalisation may use.
 IDENTIFIER_TOKENS = ('[v]', '[w]', '[v2]', '[v3]', '[v4]', '[w2]')
 VOCABULARY_SIZE = 128  # Room for words that fine-tuning may add.
 
@@ -154,8 +154,8 @@ def _make_unet(architecture: Architecture) -> Any:
     addition_embed_type_num_heads=4,
   )
   with torch.no_grad():
-    # At its initial scale of 1 the sentence is seven times as loud as the time
-    # embedding that it is added to.
+    # At its initial scale of 1 the embedding of the sentence has seven times
+    # the size of the time embedding that it is added to.
     unet.add_embedding.norm2.weight.fill_(0.3)
   return unet
 

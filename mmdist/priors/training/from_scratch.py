@@ -126,7 +126,8 @@ def train_step(
   state.optimizer.param_groups[0]['lr'] = rate
   state.optimizer.step()
   state.optimizer.zero_grad(set_to_none=True)
-  # A young average would remember the start for too long.
+  # In the first steps the decay is smaller, so that the initial weights are
+  # forgotten sooner.
   keep = min(training.ema, (1 + state.step) / (10 + state.step))
   torch._foreach_lerp_(state.average, [w.detach() for w in weights], 1 - keep)
   state.step += 1
