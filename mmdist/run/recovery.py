@@ -29,9 +29,9 @@ TakeStep = Callable[[distill.TrainState], tuple[distill.TrainState, Metrics]]
 class Recovery:
   """Takes snapshots, rejects steps and saves, around the loop of one run.
 
-  A context manager. Leaving the block saves what has to be saved: the current step
-  if the run was asked to stop or if it raised, and the newest snapshot where the
-  current step cannot be had, as after the loss of a prior.
+  A context manager. Leaving the block saves what has to be saved: the current
+  step if the run was asked to stop or if it raised, and the newest snapshot
+  where the current step cannot be had, as after the loss of a prior.
 
   Attributes:
     state: the learner's state that the run has reached.
@@ -74,8 +74,9 @@ class Recovery:
   ) -> tuple[distill.TrainState, Metrics]:
     """Takes a step; if its numbers are not finite, goes back and repeats.
 
-    Such a step is rejected: learner and proxies go back to the newest
-    snapshot, and the steps since are taken again without it. The result is then an earlier step than the one that was asked for.
+    Such a step is rejected: learner and proxies go back to the newest snapshot,
+    and the steps since are taken again without it. The result is then an
+    earlier step than the one that was asked for.
 
     Args:
       take_step: maps a state to the state after its next step, and metrics.
