@@ -4,7 +4,6 @@ from collections.abc import Callable
 import contextlib
 import dataclasses
 import faulthandler
-import functools
 import io
 import sys
 import traceback
@@ -20,8 +19,10 @@ from . import error_lines
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
 
-# What the library reports meanwhile is printed with this.
-say = functools.partial(print, flush=True)
+
+def say(line: str) -> None:
+  """Prints what the library reports; can be sent to another process."""
+  print(line, flush=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """`mmdist.optimize` with a field and priors of a few lines."""
 
 import json
+import pathlib
+import subprocess
 import sys
 
 import jax
@@ -11,6 +13,7 @@ import mmdist
 from mmdist.core import messages
 from tests.learner import tiny_field
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = np.float32([0.9, 0.2, 0.1])
 
 
@@ -98,7 +101,12 @@ def test_a_representation_and_a_prior_of_ones_own_are_passed(tmp_path):
 def test_a_function_does_what_an_object_does(tmp_path):
   one = make(tmp_path / 'one')
   other = make(tmp_path / 'other', prior=Painter())
-  jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+  # Not bit for bit: here JAX has as many threads as it likes.
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6),
+    one.params,
+    other.params,
+  )
 
 
 def test_the_renders_become_what_the_prior_wants(tmp_path):
@@ -171,13 +179,23 @@ def test_ray_and_inline_make_the_same(tmp_path):
   assert running == inline
 
 
-def test_without_ray_one_line_says_what_to_do(tmp_path, monkeypatch):
-  for name in [*sys.modules]:
-    if name == 'ray' or name.startswith(('ray.', 'mmdist.distribution.ray_')):
-      monkeypatch.delitem(sys.modules, name)
-  monkeypatch.setitem(sys.modules, 'ray', None)
-  with pytest.raises(mmdist.errors.UserError, match="'ray' needs Ray.*inline"):
-    make(tmp_path / 'run', executor='ray')
+def test_without_ray_one_line_says_what_to_do():
+  # In a process of its own: here another test may have imported Ray.
+  program = (
+    'import contextlib, sys\n'
+    'sys.modules["ray"] = None\n'
+    'from mmdist.api import executors\n'
+    'from mmdist.core import errors\n'
+    'try:\n'
+    '  executors.start("ray", [], None, None, contextlib.ExitStack())\n'
+    'except errors.UserError as error:\n'
+    '  print(error)\n'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', program], capture_output=True, text=True, cwd=ROOT
+  )
+  assert "executor='ray' needs Ray" in done.stdout, done.stderr
+  assert "executor='inline'" in done.stdout
 
 
 class Counting:
