@@ -6,6 +6,7 @@ import pathlib
 import re
 
 from mmdist.config import schema
+from mmdist.core import errors
 
 # As MagicMirror's edits (A.4): more guidance than a generic prior takes, and a
 # proxy that is guided as well.
@@ -49,21 +50,26 @@ def personalize(
   Raises:
     UserError, OSError: in one line; pictures or texts that cannot be used.
   """
+  if (photos is None) == (subject is None):
+    raise errors.UserError('expected either photos or a subject, and not both.')
   # Here, because it imports what the trainings need.
   from mmdist.training import personalization
 
-  directory = personalization.personalize(
-    photos=photos,
-    subject=subject,
-    kind=kind,
+  if isinstance(class_prompt, str):
+    class_prompt = (class_prompt,)
+  options = personalization.Options(
+    kind=kind or ('photos' if subject is None else 'avatar'),
+    out=os.fspath(out),
+    prior=os.fspath(prior),
+    images=os.fspath(photos or ''),
+    subject=os.fspath(subject or ''),
     prompt=prompt,
-    out=out,
-    prior=prior,
-    class_prompt=class_prompt,
     num_steps=num_steps,
+    class_prompt=tuple(class_prompt),
     seed=seed,
   )
-  return prior_of(directory, prompt, kind)
+  personalization.train(options, print)
+  return prior_of(out, prompt, kind)
 
 
 def prior_of(

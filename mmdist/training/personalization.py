@@ -6,9 +6,8 @@ beside it, in a folder called `OUT.training`. Torch is imported inside
 functions, so that flags are answered at once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import dataclasses
-import os
 import pathlib
 import shutil
 import time
@@ -91,72 +90,6 @@ class Options:
   max_minutes: float = options_lib.option(
     0.0, 'Stop (resumable) after; 0: never.'
   )
-
-
-def personalize(
-  *,
-  prompt: str,
-  out: str | os.PathLike,
-  photos: str | os.PathLike | None = None,
-  subject: str | os.PathLike | None = None,
-  kind: str | None = None,
-  prior: str | os.PathLike = Options.prior,
-  class_prompt: Sequence[str] = Options.class_prompt,
-  num_steps: int = Options.num_steps,
-  learning_rate: float = Options.learning_rate,
-  batch_size: int = Options.batch_size,
-  lora_rank: int = Options.lora_rank,
-  train_text_encoder: bool = Options.train_text_encoder,
-  dtype: str = Options.dtype,
-  device: str = Options.device,
-  seed: int = Options.seed,
-  report: Callable[[str], None] = print,
-) -> pathlib.Path:
-  """Fine-tunes a prior on pictures of one subject; returns its directory.
-
-  An interrupted call goes on from its last checkpoint if it is made again.
-
-  Args:
-    prompt: with the identifier token, e.g. 'a [v] portrait of a woman'.
-    out: the directory that the new prior gets.
-    photos: folder of five or more pictures.
-    subject: instead of photos, a run's folder or FAMILY:INDEX of a procedural
-      head, which is rendered.
-    kind: 'photos', 'avatar' (colour renders) or 'normal' (world normals);
-      photos or avatar, whichever is given, if None.
-    prior: to start from: directory, embedded name or hub commit.
-    class_prompt: texts that shall go on to mean what they mean, or one text.
-    num_steps, learning_rate: 0 for what suits the kind and the prior.
-    batch_size, lora_rank, train_text_encoder, dtype, device, seed: see
-      `Options`.
-    report: is told how it goes.
-
-  Raises:
-    FileNotFoundError, UserError: in one line, what is wrong.
-  """
-  if (photos is None) == (subject is None):
-    raise errors.UserError('expected either photos or a subject, and not both.')
-  if isinstance(class_prompt, str):
-    class_prompt = (class_prompt,)
-  options = Options(
-    kind=kind or ('photos' if subject is None else 'avatar'),
-    out=os.fspath(out),
-    prior=os.fspath(prior),
-    images=os.fspath(photos or ''),
-    subject=os.fspath(subject or ''),
-    prompt=prompt,
-    num_steps=num_steps,
-    learning_rate=learning_rate,
-    batch_size=batch_size,
-    lora_rank=lora_rank,
-    train_text_encoder=train_text_encoder,
-    class_prompt=tuple(class_prompt),
-    dtype=dtype,
-    device=device,
-    seed=seed,
-  )
-  train(options, report)
-  return pathlib.Path(out)
 
 
 def train(

@@ -1,5 +1,7 @@
 """What `mmdist.personalize` hands back, and what it refuses."""
 
+import dataclasses
+
 import pytest
 
 import mmdist
@@ -34,16 +36,16 @@ def test_a_prior_of_normals_looks_at_normals():
 def test_what_was_asked_reaches_the_training(monkeypatch, tmp_path):
   asked = {}
 
-  def train(**options):
-    asked.update(options)
-    return tmp_path / 'me'
+  def train(options, report):
+    asked.update(dataclasses.asdict(options))
 
-  monkeypatch.setattr(personalization, 'personalize', train)
+  monkeypatch.setattr(personalization, 'train', train)
   prior = mmdist.personalize(
     tmp_path, prompt='a [v] portrait of a man', out=tmp_path / 'me', seed=3
   )
   assert prior.directory == str(tmp_path / 'me')
-  assert (asked['photos'], asked['seed']) == (tmp_path, 3)
+  assert (asked['images'], asked['seed']) == (str(tmp_path), 3)
+  assert (asked['kind'], asked['num_steps']) == ('photos', 0)
 
 
 def test_photos_or_a_subject_are_needed(tmp_path):
