@@ -13,6 +13,7 @@ from absl import flags
 from mmdist.core import errors
 
 from . import config_flag
+from . import error_lines
 from . import option_flags
 
 
@@ -78,9 +79,9 @@ def _parse(
   left_over = values([program, *words])[1:]
   is_taken = usage and not usage.startswith('--')
   if left_over and not is_taken:
-    raise errors.UserError(_explain_left_over(left_over, given))
+    raise errors.UserError(error_lines.explain_left_over(left_over, given))
   if after_dashes and not usage:
-    raise errors.UserError(_explain_left_over(after_dashes, ()))
+    raise errors.UserError(error_lines.explain_left_over(after_dashes, ()))
   result = []
   if config:
     config.check(values['config'].value)
@@ -109,15 +110,3 @@ def _split_at_dashes(words: Sequence[str]) -> tuple[list[str], list[str]]:
   words = list(words)
   at = words.index('--') if '--' in words else len(words)
   return words[:at], words[at + 1 :]
-
-
-def _explain_left_over(left_over: Sequence[str], given: Sequence[str]) -> str:
-  text = ' '.join(left_over)
-  line = f"'{text}' is left over: no word that is not a flag is expected"
-  before = ''
-  if left_over[0] in given[1:]:
-    before = given[given.index(left_over[0], 1) - 1]
-  name, equals, value = before.partition('=')
-  if name.startswith('-') and equals:
-    return f"{line}; did you mean {name}='{value} {text}', with quotes?"
-  return f'{line}; a value with spaces needs quotes.'

@@ -8,6 +8,8 @@ import sys
 import mmdist
 from mmdist.core import names
 
+from . import terminal
+
 COMMANDS = (
   'optimize',
   'view',
@@ -26,8 +28,8 @@ def main(argv: list[str] | None = None) -> None:
   """Runs a subcommand and exits; see `terminal.Command.run`."""
   program, *words = sys.argv if argv is None else argv
   if not words or words[0] in ('-h', '--help', 'help'):
-    print(format_help())
-    sys.exit(0 if words else 1)
+    code = terminal.call(lambda: print(format_help()), words)
+    sys.exit(code if words else 1)
   if words[0] == '--version':
     print(f'mmdist {mmdist.__version__}')
     sys.exit(0)

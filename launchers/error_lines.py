@@ -1,6 +1,10 @@
 """Which errors a person at the terminal can mend, and the line about each."""
 
+from collections.abc import Sequence
 import errno
+import os
+import select
+import sys
 
 from mmdist.core import errors
 from mmdist.core import full_disk
@@ -53,3 +57,35 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def one_line(error: BaseException) -> str:
   """Returns the error as a line; an OSError says which file, too."""
   return 'error: ' + (' '.join(str(error).split()) or type(error).__name__)
+
+
+def explain_left_over(left_over: Sequence[str], given: Sequence[str]) -> str:
+  """Returns the line about words that are no flags where none is taken.
+
+  Args:
+    left_over: those words.
+    given: all words of the command line, to find what stood before.
+  """
+  text = ' '.join(left_over)
+  line = f"'{text}' is left over: no word that is not a flag is expected"
+  before = ''
+  if left_over[0] in given[1:]:
+    before = given[given.index(left_over[0], 1) - 1]
+  name, equals, value = before.partition('=')
+  if name.startswith('-') and equals:
+    return f"{line}; did you mean {name}='{value} {text}', with quotes?"
+  return f'{line}; a value with spaces needs quotes.'
+
+
+def nobody_reads() -> bool:
+  """Returns whether stdout is a pipe whose reader is gone, as of `| head`.
+
+  What is left unprinted then goes nowhere, so that Python does not complain of
+  it at its exit.
+  """
+  stdout = select.poll()
+  stdout.register(sys.stdout.fileno(), 0)
+  if not stdout.poll(0):  # No error is pending: another pipe was broken.
+    return False
+  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  return True

@@ -18,6 +18,7 @@ from . import config_flag
 from . import error_lines
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
+BROKEN_PIPE = 141  # 128 + SIGPIPE.
 
 
 def say(line: str) -> None:
@@ -91,12 +92,15 @@ def call(function: Callable, argv: list[str]) -> int | str | None:
   """Returns the exit code of a call whose errors are put in one line."""
   try:
     function()
+    sys.stdout.flush()
   except SystemExit as exit_:
     return 0 if command_line.asks_for_help(argv) else exit_.code
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
     return INTERRUPTED
   except Exception as error:
+    if isinstance(error, BrokenPipeError) and error_lines.nobody_reads():
+      return BROKEN_PIPE
     line = error_lines.explain(error)
     if line is None:
       raise

@@ -21,7 +21,7 @@ LIBRARY_HOMES = {
   'diffusers': ('mmdist/priors/', 'mmdist/evaluation/'),
   'transformers': ('mmdist/priors/', 'mmdist/evaluation/'),
   'peft': ('mmdist/priors/', 'mmdist/evaluation/'),
-  'ray': ('mmdist/distribution/', 'mmdist/sweeps/', 'launchers/'),
+  'ray': ('mmdist/distribution/', 'mmdist/sweeps/'),
   'grain': ('mmdist/data/', 'mmdist/heads/'),
   'orbax': ('mmdist/run/checkpointing.py', 'mmdist/run/checkpoint_files.py'),
   'optax': ('mmdist/learner/',),
@@ -179,7 +179,27 @@ def test_the_arrows_have_no_cycle():
     visit(target, [])
 
 
-def test_a_prior_is_imported_without_jax():
-  # In a process of its own: here JAX may have been imported by another test.
-  program = 'import sys, mmdist.priors.prior; sys.exit("jax" in sys.modules)'
+def test_a_launcher_is_short():
+  long = {
+    path.name: len(path.read_text().splitlines())
+    for path in (ROOT / 'launchers').rglob('*.py')
+  }
+  assert not {name: lines for name, lines in long.items() if lines > 120}
+
+
+# What an actor's process imports, and what a learner's does.
+@pytest.mark.parametrize(
+  'module, absent',
+  [
+    ('mmdist.priors.prior', 'jax'),
+    ('mmdist.distribution.actor', 'jax'),
+    ('mmdist.run.recipes', 'jax'),
+    ('mmdist.api.function_prior', 'jax'),
+    ('mmdist.loop', 'torch'),
+    ('mmdist.api.optimization', 'torch'),
+  ],
+)
+def test_neither_process_imports_the_library_of_the_other(module, absent):
+  # In a process of its own: here it may have been imported by another test.
+  program = f'import sys, {module}; sys.exit({absent!r} in sys.modules)'
   subprocess.run([sys.executable, '-c', program], check=True, cwd=ROOT)

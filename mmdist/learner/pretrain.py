@@ -107,8 +107,8 @@ def make_pretraining(
 
   def init(num_subjects: int) -> PretrainState:
     params = dict(representation.init(_key(config, 'networks')))
-    code = params.pop('code')
-    shape = (num_subjects, code.shape[-1])
+    latent_code = params.pop('code')
+    shape = (num_subjects, latent_code.shape[-1])
     # Small, so that all subjects start as nearly the same head.
     params['codes'] = 0.1 * jax.random.normal(_key(config, 'codes'), shape)
     return _state(params, optimizer)
@@ -174,8 +174,8 @@ def held_out_psnr(
   networks = {name: params[name] for name in params if name != 'codes'}
   render = _picture_renderer(representation.render)
   answers = []
-  for code, picture in zip(codes, pictures, strict=True):
-    rgb = jax.device_get(render({**networks, 'code': code}, picture))
+  for latent_code, picture in zip(codes, pictures, strict=True):
+    rgb = jax.device_get(render({**networks, 'code': latent_code}, picture))
     mse = np.mean((rgb - picture.rgb()) ** 2)
     answers.append(losses.mse_to_psnr(mse))
   return np.array(answers)

@@ -124,20 +124,20 @@ class _Networks:
   def init(self, key: jax.Array) -> dict[str, Any]:
     keys = jax.random.split(key, 4)
     config = self.config
-    code = 0.1 * jax.random.normal(keys[0], (config.code_size,))
+    latent_code = 0.1 * jax.random.normal(keys[0], (config.code_size,))
     features = 3 + 2 * self.axes.shape[1] * config.position_levels
     encoded = jnp.zeros((1, 1, features))
     hidden = jnp.zeros((1, 1, config.nerf_width))
     viewdirs = jnp.zeros((1, 3))
     return {
-      'proposal': self.proposal.init(keys[1], encoded, code)['params'],
+      'proposal': self.proposal.init(keys[1], encoded, latent_code)['params'],
       'nerf': {
-        'density': self.trunk.init(keys[2], encoded, code)['params'],
+        'density': self.trunk.init(keys[2], encoded, latent_code)['params'],
         'color': self.color.init(
-          keys[3], hidden, self._color_code(code, viewdirs)
+          keys[3], hidden, self._color_code(latent_code, viewdirs)
         )['params'],
       },
-      'code': code,
+      'code': latent_code,
     }
 
   def proposal_density(
@@ -168,9 +168,9 @@ class _Networks:
     features: jax.Array,
     viewdirs: jax.Array,
   ) -> jax.Array:
-    code = self._color_code(params['code'], viewdirs)
+    color_code = self._color_code(params['code'], viewdirs)
     rgb: Any = self.color.apply(
-      {'params': params['nerf']['color']}, features, code
+      {'params': params['nerf']['color']}, features, color_code
     )
     return rgb
 
@@ -187,13 +187,17 @@ class _Networks:
       self.config.position_levels,
     )
 
-  def _color_code(self, code: jax.Array, viewdirs: jax.Array) -> jax.Array:
+  def _color_code(
+    self, latent_code: jax.Array, viewdirs: jax.Array
+  ) -> jax.Array:
     """Joins what is constant along a ray: the code, and its direction."""
     if not self.config.viewdir_levels:
-      return code
+      return latent_code
     encoded = encoding.encode_viewdirs(viewdirs, self.config.viewdir_levels)
-    code = jnp.broadcast_to(code, encoded.shape[:-1] + code.shape[-1:])
-    return jnp.concatenate([code, encoded], -1)
+    latent_code = jnp.broadcast_to(
+      latent_code, encoded.shape[:-1] + latent_code.shape[-1:]
+    )
+    return jnp.concatenate([latent_code, encoded], -1)
 
 
 def _propose(
@@ -205,23 +209,23 @@ def _propose(
   """Runs the proposal passes; returns their histograms and the last posts."""
   config = networks.config
   num_rays = rays.origins.shape[0]
-  posts = stepfun.uniform_posts(num_rays, config.num_proposal_samples, keys[0])
+  sdist = stepfun.uniform_sdist(num_rays, config.num_proposal_samples, keys[0])
   histograms = []
   for i in range(config.num_proposal_passes):
-    tdist = volume.posts_to_tdist(posts, rays)
+    tdist = volume.sdist_to_tdist(sdist, rays)
     density = networks.proposal_density(
       params, volume.cast_frustums(rays, tdist)
     )
     weights = volume.density_to_weights(density, tdist)
-    histograms.append((posts, weights))
+    histograms.append((sdist, weights))
     last = i == config.num_proposal_passes - 1
-    posts = stepfun.resample(
-      posts,
-      weights + RESAMPLE_PADDING * jnp.diff(posts, axis=-1),
+    sdist = stepfun.resample(
+      sdist,
+      weights + RESAMPLE_PADDING * jnp.diff(sdist, axis=-1),
       config.num_nerf_samples if last else config.num_proposal_samples,
       keys[i + 1],
     )
-  return histograms, posts
+  return histograms, sdist
 
 
 def _render(
@@ -234,8 +238,8 @@ def _render(
   """Renders flat rays; see `Representation`."""
   num_keys = networks.config.num_proposal_passes + 1
   keys = [None] * num_keys if key is None else jax.random.split(key, num_keys)
-  histograms, posts = _propose(networks, params, rays, keys)
-  tdist = volume.posts_to_tdist(posts, rays)
+  histograms, sdist = _propose(networks, params, rays, keys)
+  tdist = volume.sdist_to_tdist(sdist, rays)
   gaussians = volume.cast_frustums(rays, tdist)
   grey = jnp.full_like(rays.background, normals_lib.MID_GREY)
 
@@ -259,7 +263,7 @@ def _render(
     acc=jnp.sum(weights, -1),
     depth=volume.expected_distance(weights, tdist, rays),
     regularizer=sum(
-      (losses.interlevel(posts, weights, *h) for h in histograms),
+      (losses.interlevel(sdist, weights, *h) for h in histograms),
       start=jnp.zeros(()),
     ),
   )

@@ -11,9 +11,9 @@ _EPSILON = 1e-3
 
 
 def interlevel(
-  posts: jax.Array,
+  sdist: jax.Array,
   weights: jax.Array,
-  proposal_posts: jax.Array,
+  proposal_sdist: jax.Array,
   proposal_weights: jax.Array,
 ) -> jax.Array:
   """Punishes a proposal for missing what the NeRF found.
@@ -22,9 +22,9 @@ def interlevel(
   NeRF is the teacher here: no gradient reaches its weights.
 
   Args:
-    posts: [N, S + 1] fence posts of the NeRF.
+    sdist: [N, S + 1] fence posts of the NeRF.
     weights: [N, S].
-    proposal_posts: [N, P + 1].
+    proposal_sdist: [N, P + 1].
     proposal_weights: [N, P].
 
   Returns:
@@ -33,7 +33,7 @@ def interlevel(
   Source: mip-NeRF 360, eq. 13.
   """
   weights = jax.lax.stop_gradient(weights)
-  bound = stepfun.outer_measure(posts, proposal_posts, proposal_weights)
+  bound = stepfun.outer_measure(sdist, proposal_sdist, proposal_weights)
   excess = jnp.maximum(weights - bound, 0.0)
   return jnp.sum(excess**2 / (weights + _EPSILON), -1)
 

@@ -52,22 +52,24 @@ class CodedDense(nn.Module):
   kernel_init: nn.initializers.Initializer = _hidden_init
 
   @nn.compact
-  def __call__(self, x: jax.Array, code: jax.Array) -> jax.Array:
+  def __call__(self, x: jax.Array, latent_code: jax.Array) -> jax.Array:
     """Applies the layer.
 
     Args:
       x: [N, S, D].
-      code: [C], or one per ray as [N, C] (pretraining).
+      latent_code: [C], or one per ray as [N, C] (pretraining).
 
     Returns:
       [N, S, features].
     """
     width = self.features
     kernel = self.param('kernel', self.kernel_init, (x.shape[-1], width))
-    code_kernel = self.param('code_kernel', _code_init, (code.shape[-1], width))
+    code_kernel = self.param(
+      'code_kernel', _code_init, (latent_code.shape[-1], width)
+    )
     bias = self.param('bias', nn.initializers.zeros, (width,))
-    coded_bias = code @ code_kernel + bias
-    if code.ndim > 1:
+    coded_bias = latent_code @ code_kernel + bias
+    if latent_code.ndim > 1:
       coded_bias = coded_bias[:, None, :]
     return x @ kernel + coded_bias
 
@@ -90,15 +92,15 @@ class DensityMLP(nn.Module):
 
   @nn.compact
   def __call__(
-    self, encoded: jax.Array, code: jax.Array
+    self, encoded: jax.Array, latent_code: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
     """Maps [N, S, D] encodings and a code to ([N, S], [N, S, width])."""
     x = encoded
     for i in range(self.depth):
       if self.depth >= 5 and i == self.depth // 2:
         x = jnp.concatenate([x, encoded], -1)
-      x = self.activation(CodedDense(self.width)(x, code))
-    raw = CodedDense(1, kernel_init=_output_init)(x, code)
+      x = self.activation(CodedDense(self.width)(x, latent_code))
+    raw = CodedDense(1, kernel_init=_output_init)(x, latent_code)
     return raw[..., 0], x
 
 
@@ -117,8 +119,8 @@ class ColorMLP(nn.Module):
   activation: Callable = squareplus
 
   @nn.compact
-  def __call__(self, features: jax.Array, code: jax.Array) -> jax.Array:
+  def __call__(self, features: jax.Array, latent_code: jax.Array) -> jax.Array:
     """Maps [N, S, D] features and a code to [N, S, 3] colours."""
-    x = self.activation(CodedDense(self.width)(features, code))
-    x = CodedDense(3, kernel_init=_output_init)(x, code)
+    x = self.activation(CodedDense(self.width)(features, latent_code))
+    x = CodedDense(3, kernel_init=_output_init)(x, latent_code)
     return nn.sigmoid(x)

@@ -16,7 +16,7 @@ def weights_to_cdf(weights: jax.Array) -> jax.Array:
   return jnp.pad(total, ((0, 0), (1, 0)))
 
 
-def uniform_posts(
+def uniform_sdist(
   num_rays: int, num_samples: int, key: jax.Array | None = None
 ) -> jax.Array:
   """Returns [N, S + 1] even fence posts in [0, 1]; the ends stay in place.
@@ -26,16 +26,16 @@ def uniform_posts(
     num_samples: S.
     key: jitters the inner posts by up to half a bin each way; None does not.
   """
-  posts = jnp.linspace(0.0, 1.0, num_samples + 1)
-  posts = jnp.broadcast_to(posts, (num_rays, num_samples + 1))
+  sdist = jnp.linspace(0.0, 1.0, num_samples + 1)
+  sdist = jnp.broadcast_to(sdist, (num_rays, num_samples + 1))
   if key is None:
-    return posts
+    return sdist
   jitter = jax.random.uniform(key, (num_rays, num_samples - 1)) - 0.5
-  return posts + jnp.pad(jitter / num_samples, ((0, 0), (1, 1)))
+  return sdist + jnp.pad(jitter / num_samples, ((0, 0), (1, 1)))
 
 
 def resample(
-  posts: jax.Array,
+  sdist: jax.Array,
   weights: jax.Array,
   num_samples: int,
   key: jax.Array | None = None,
@@ -43,7 +43,7 @@ def resample(
   """Draws new fence posts where the weights are, by inverting their CDF.
 
   Args:
-    posts: [N, S + 1] increasing.
+    sdist: [N, S + 1] increasing.
     weights: [N, S] non-negative, at least one positive per ray.
     num_samples: bins between the new posts.
     key: draws each post at random within its stratum of probability; None
@@ -53,39 +53,39 @@ def resample(
     [N, num_samples + 1] increasing posts. No gradient flows through them.
   """
   num_posts = num_samples + 1
-  shape = (posts.shape[0], num_posts)
+  shape = (sdist.shape[0], num_posts)
   offset = 0.5 if key is None else jax.random.uniform(key, shape)
   u = jnp.broadcast_to((jnp.arange(num_posts) + offset) / num_posts, shape)
-  new_posts = invert_cdf(posts, weights_to_cdf(weights), u)
-  return jax.lax.stop_gradient(new_posts)
+  new_sdist = invert_cdf(sdist, weights_to_cdf(weights), u)
+  return jax.lax.stop_gradient(new_sdist)
 
 
-def invert_cdf(posts: jax.Array, cdf: jax.Array, u: jax.Array) -> jax.Array:
+def invert_cdf(sdist: jax.Array, cdf: jax.Array, u: jax.Array) -> jax.Array:
   """Returns [N, U] positions where a piecewise linear CDF reaches `u`.
 
   Every bin adds the share of its width that lies below u.
 
   Args:
-    posts: [N, S + 1] increasing.
+    sdist: [N, S + 1] increasing.
     cdf: [N, S + 1] from 0 to 1.
     u: [N, U] in [0, 1].
   """
   height = jnp.maximum(jnp.diff(cdf, axis=-1), 1e-9)
   share = (u[:, :, None] - cdf[:, None, :-1]) / height[:, None, :]
-  width = jnp.diff(posts, axis=-1)[:, None, :]
-  return posts[:, :1] + jnp.sum(jnp.clip(share, 0.0, 1.0) * width, -1)
+  width = jnp.diff(sdist, axis=-1)[:, None, :]
+  return sdist[:, :1] + jnp.sum(jnp.clip(share, 0.0, 1.0) * width, -1)
 
 
 def outer_measure(
-  posts: jax.Array, envelope_posts: jax.Array, envelope_weights: jax.Array
+  sdist: jax.Array, envelope_sdist: jax.Array, envelope_weights: jax.Array
 ) -> jax.Array:
   """Sums, per bin, the weights of all envelope bins that overlap it.
 
-  No histogram on `posts` that agrees with the envelope can hold more.
+  No histogram on `sdist` that agrees with the envelope can hold more.
 
   Args:
-    posts: [N, S + 1].
-    envelope_posts: [N, E + 1].
+    sdist: [N, S + 1].
+    envelope_sdist: [N, E + 1].
     envelope_weights: [N, E].
 
   Returns:
@@ -93,7 +93,7 @@ def outer_measure(
 
   Source: mip-NeRF 360, eq. 12.
   """
-  overlaps = (envelope_posts[:, None, :-1] < posts[:, 1:, None]) & (
-    envelope_posts[:, None, 1:] > posts[:, :-1, None]
+  overlaps = (envelope_sdist[:, None, :-1] < sdist[:, 1:, None]) & (
+    envelope_sdist[:, None, 1:] > sdist[:, :-1, None]
   )
   return jnp.sum(jnp.where(overlaps, envelope_weights[:, None, :], 0.0), -1)

@@ -32,9 +32,9 @@ class Gaussians:
     )
 
 
-def posts_to_tdist(posts: jax.Array, rays: arrays.Rays) -> jax.Array:
+def sdist_to_tdist(sdist: jax.Array, rays: arrays.Rays) -> jax.Array:
   """Maps [N, S + 1] posts in [0, 1] to distances from near to far."""
-  return rays.near + (rays.far - rays.near) * posts
+  return rays.near + (rays.far - rays.near) * sdist
 
 
 def cast_frustums(rays: arrays.Rays, tdist: jax.Array) -> Gaussians:

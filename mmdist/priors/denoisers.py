@@ -15,7 +15,7 @@ def run(
   network: Any,
   noisy: torch.Tensor,
   time: torch.Tensor,
-  embeds: text_encoders.TextEmbeds,
+  prompt_embeds: text_encoders.PromptEmbeds,
   image_size: int,
 ) -> torch.Tensor:
   """Runs a network once.
@@ -24,7 +24,7 @@ def run(
     network: a UNet2DConditionModel or SD3Transformer2DModel.
     noisy: [B, C, h, w] in the network's dtype.
     time: [B], as its schedule calls it.
-    embeds: of B texts, in the network's dtype.
+    prompt_embeds: of B texts, in the network's dtype.
     image_size: pixels along an axis, which SDXL is told.
 
   Returns:
@@ -34,19 +34,19 @@ def run(
     return network(
       hidden_states=noisy,
       timestep=time,
-      encoder_hidden_states=embeds.sequence,
-      pooled_projections=embeds.pooled,
+      encoder_hidden_states=prompt_embeds.sequence,
+      pooled_projections=prompt_embeds.pooled,
     ).sample
   more = {}
   if network.config.get('addition_embed_type') == 'text_time':
     more['added_cond_kwargs'] = {
-      'text_embeds': embeds.pooled,
+      'text_embeds': prompt_embeds.pooled,
       'time_ids': size_conditions(image_size, len(noisy)).to(noisy),
     }
-  prediction = network(
-    noisy, time, encoder_hidden_states=embeds.sequence, **more
+  noise_pred = network(
+    noisy, time, encoder_hidden_states=prompt_embeds.sequence, **more
   ).sample
-  return prediction[:, : noisy.shape[1]]
+  return noise_pred[:, : noisy.shape[1]]
 
 
 def size_conditions(image_size: int, batch_size: int) -> torch.Tensor:

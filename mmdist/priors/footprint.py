@@ -147,14 +147,14 @@ def _run(network: Any, family: families.Family, num_views: int) -> torch.Tensor:
   def zeros(*shape: int) -> torch.Tensor:
     return torch.zeros(num_views, *shape, device='meta')
 
-  embeds = text_encoders.TextEmbeds(
+  prompt_embeds = text_encoders.PromptEmbeds(
     zeros(length, width), zeros(pooled) if pooled else None
   )
   return denoisers.run(
     network,
     zeros(config['in_channels'], latents, latents),
     zeros(),
-    embeds,
+    prompt_embeds,
     family.image_size,
   )
 

@@ -244,7 +244,7 @@ def predict(
   pipeline: Pipeline,
   noisy: torch.Tensor,
   timestep: torch.Tensor,
-  embeds: text_encoders.TextEmbeds,
+  prompt_embeds: text_encoders.PromptEmbeds,
 ) -> torch.Tensor:
   """Runs the network once; the schedule says what its prediction means.
 
@@ -252,7 +252,7 @@ def predict(
     pipeline: whose network runs.
     noisy: [B, C, h, w] float32.
     timestep: [B] int64, as `schedule.t_to_timestep` has it.
-    embeds: of B texts.
+    prompt_embeds: of B texts.
 
   Returns:
     [B, C, h, w] float32.
@@ -267,14 +267,14 @@ def predict(
     pipeline.dtype,
     enabled=pipeline.dtype != torch.float32,
   ):
-    prediction = denoisers.run(
+    noise_pred = denoisers.run(
       pipeline.denoiser,
       noisy.to(dtype),
       times,
-      embeds.to(noisy.device, dtype),
+      prompt_embeds.to(noisy.device, dtype),
       pipeline.image_size,
     )
-  return prediction.float()
+  return noise_pred.float()
 
 
 def save_pipeline(

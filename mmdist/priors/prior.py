@@ -200,7 +200,7 @@ class DiffusionPrior:
     noised, texts = draw_fit(self.pipeline, shown.noised, request)
     if self.spec.options.proxy_noise == 'shared':
       noised = shown.noised  # Eq. 3 literally.
-    embeds = self.pipeline.text.encode(texts)
+    prompt_embeds = self.pipeline.text.encode(texts)
     target = schedules.training_target(
       noised.latents,
       noised.noise,
@@ -212,10 +212,10 @@ class DiffusionPrior:
     # The loss of any diffusion model, at the texts without view words. It is
     # handed over as a function, since the proxy runs it with its adapters on.
     def loss_of_proxy() -> torch.Tensor:
-      prediction = pipelines.predict(
-        self.pipeline, noised.noisy, noised.timestep, embeds
+      noise_pred = pipelines.predict(
+        self.pipeline, noised.noisy, noised.timestep, prompt_embeds
       )
-      return (prediction - target).square().mean()
+      return (noise_pred - target).square().mean()
 
     return proxy.fit(loss_of_proxy, request.proxy_learning_rate)
 

@@ -110,14 +110,14 @@ class PromptEncoder:
     self.readers = tuple(readers)
     self.empty_is_zero = empty_is_zero
     self._join = join
-    self._cache: dict[str, text_encoders.TextEmbeds] = {}
+    self._cache: dict[str, text_encoders.PromptEmbeds] = {}
 
   @property
   def modules(self) -> list[torch.nn.Module]:
     """The text encoders themselves."""
     return [reader.text_encoder for reader in self.readers]
 
-  def encode(self, texts: Sequence[str]) -> text_encoders.TextEmbeds:
+  def encode(self, texts: Sequence[str]) -> text_encoders.PromptEmbeds:
     """Returns the embeddings of N texts, without gradient.
 
     Raises:
@@ -130,18 +130,18 @@ class PromptEncoder:
           self._cache[text] = self.encode_afresh([text])
     return text_encoders.stack([self._cache[text] for text in texts])
 
-  def encode_afresh(self, texts: Sequence[str]) -> text_encoders.TextEmbeds:
+  def encode_afresh(self, texts: Sequence[str]) -> text_encoders.PromptEmbeds:
     """As `encode`, but with gradient and without memory, for training."""
     for text in texts:
       self.check(text)
-    embeds = self._join([reader.read(texts) for reader in self.readers])
+    prompt_embeds = self._join([reader.read(texts) for reader in self.readers])
     if not self.empty_is_zero:
-      return embeds
+      return prompt_embeds
     said = torch.tensor([float(bool(text)) for text in texts])
-    said = said.to(embeds.sequence)
-    pooled = embeds.pooled
-    return text_encoders.TextEmbeds(
-      embeds.sequence * said[:, None, None],
+    said = said.to(prompt_embeds.sequence)
+    pooled = prompt_embeds.pooled
+    return text_encoders.PromptEmbeds(
+      prompt_embeds.sequence * said[:, None, None],
       None if pooled is None else pooled * said[:, None],
     )
 

@@ -40,12 +40,12 @@ def sample(
   texts = list(prompts)
   if guidance_scale != 1:
     texts += [''] * len(prompts)
-  embeds = pipeline.text.encode(texts)
+  prompt_embeds = pipeline.text.encode(texts)
   latents = _draw_noise(pipeline, len(prompts), seed)
   timesteps = _trailing_timesteps(pipeline.schedule, num_steps)
   for timestep, following in zip(timesteps, [*timesteps[1:], None]):
     latents = _denoise(
-      pipeline, latents, timestep, following, embeds, guidance_scale
+      pipeline, latents, timestep, following, prompt_embeds, guidance_scale
     )
   pixels = pipeline.codec.decode(latents).clamp(-1, 1) / 2 + 0.5
   return pixels.permute(0, 2, 3, 1).float().cpu().numpy()
@@ -79,24 +79,24 @@ def _denoise(
   latents: torch.Tensor,
   timestep: int,
   following: int | None,
-  embeds: text_encoders.TextEmbeds,
+  prompt_embeds: text_encoders.PromptEmbeds,
   guidance_scale: float,
 ) -> torch.Tensor:
   """Goes from one timestep to the following one; None is the clean image."""
-  repeats = len(embeds.sequence) // len(latents)
+  repeats = len(prompt_embeds.sequence) // len(latents)
   timesteps = torch.full((len(latents),), timestep, device=latents.device)
-  prediction = pipelines.predict(
+  noise_pred = pipelines.predict(
     pipeline,
     latents.repeat(repeats, 1, 1, 1),
     timesteps.repeat(repeats),
-    embeds,
+    prompt_embeds,
   )
   if repeats == 2:
-    wanted, empty = prediction.chunk(2)
-    prediction = empty + guidance_scale * (wanted - empty)
+    wanted, empty = noise_pred.chunk(2)
+    noise_pred = empty + guidance_scale * (wanted - empty)
   alpha_t, sigma_t = schedules.coefficients(pipeline.schedule, timesteps)
-  x0 = schedules.prediction_to_x0(
-    prediction,
+  x0 = schedules.noise_pred_to_x0(
+    noise_pred,
     latents,
     alpha_t,
     sigma_t,

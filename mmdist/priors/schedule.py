@@ -163,8 +163,8 @@ def add_noise(
 # definition of what the network predicts, for e or for x.
 
 
-def prediction_to_eps(
-  prediction: torch.Tensor,
+def noise_pred_to_eps(
+  noise_pred: torch.Tensor,
   noisy: torch.Tensor,
   alpha_t: torch.Tensor,
   sigma_t: torch.Tensor,
@@ -172,16 +172,16 @@ def prediction_to_eps(
 ) -> torch.Tensor:
   """Turns a network's output at x_t = `noisy` into its estimate of e."""
   if prediction_type == 'epsilon':
-    return prediction
+    return noise_pred
   if prediction_type == 'v_prediction':
-    return alpha_t * prediction + sigma_t * noisy
+    return alpha_t * noise_pred + sigma_t * noisy
   if prediction_type == 'flow':
-    return noisy + alpha_t * prediction
-  return (noisy - alpha_t * prediction) / sigma_t
+    return noisy + alpha_t * noise_pred
+  return (noisy - alpha_t * noise_pred) / sigma_t
 
 
-def prediction_to_x0(
-  prediction: torch.Tensor,
+def noise_pred_to_x0(
+  noise_pred: torch.Tensor,
   noisy: torch.Tensor,
   alpha_t: torch.Tensor,
   sigma_t: torch.Tensor,
@@ -189,12 +189,12 @@ def prediction_to_x0(
 ) -> torch.Tensor:
   """Turns a network's output at x_t = `noisy` into its estimate of x."""
   if prediction_type == 'sample':
-    return prediction
+    return noise_pred
   if prediction_type == 'v_prediction':
-    return alpha_t * noisy - sigma_t * prediction
+    return alpha_t * noisy - sigma_t * noise_pred
   if prediction_type == 'flow':
-    return noisy - sigma_t * prediction
-  return (noisy - sigma_t * prediction) / alpha_t
+    return noisy - sigma_t * noise_pred
+  return (noisy - sigma_t * noise_pred) / alpha_t
 
 
 def training_target(

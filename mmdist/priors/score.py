@@ -232,13 +232,13 @@ def _predict(
 ) -> list[torch.Tensor]:
   """Predicts every row of the plans in one pass; one [V, C, h, w] per row."""
   rows = [row for plan in plans for row in plan.rows]
-  predictions = pipelines.predict(
+  noise_preds = pipelines.predict(
     pipeline,
     noised.noisy.repeat(len(rows), 1, 1, 1),
     noised.timestep.repeat(len(rows)),
     pipeline.text.encode([text for row in rows for text in row]),
   )
-  return list(predictions.split(len(noised.timestep)))
+  return list(noise_preds.split(len(noised.timestep)))
 
 
 def _predict_mixed(
@@ -256,30 +256,30 @@ def _predict_mixed(
   num_views = len(noised.timestep)
   flags = [False] * len(base.rows) + [True] * len(learned.rows)
   with proxy.mixed([flag for flag in flags for _ in range(num_views)]):
-    predictions = _predict(pipeline, noised, base, learned)
-  return predictions[: len(base.rows)], predictions[len(base.rows) :]
+    noise_preds = _predict(pipeline, noised, base, learned)
+  return noise_preds[: len(base.rows)], noise_preds[len(base.rows) :]
 
 
 def _guide(
   pipeline: pipelines.Pipeline,
   noised: Noised,
   plan: _Plan,
-  predictions: Sequence[torch.Tensor],
+  noise_preds: Sequence[torch.Tensor],
 ) -> dict[tuple[tuple[str, ...], float], torch.Tensor]:
   """Returns eps for each key of a plan, guided."""
-  by_texts = dict(zip(plan.rows, predictions, strict=True))
+  by_texts = dict(zip(plan.rows, noise_preds, strict=True))
   guided = {}
   for texts, scale in plan.keys:
-    prediction = by_texts[texts]
+    noise_pred = by_texts[texts]
     if scale != 1:
       # Guidance is applied to what the network predicts (eps, v, x0 or a
       # velocity) and turned into eps afterwards. The result is the same: for
       # a given noisy image eps is an affine function of the prediction, and
-      # the factors of `empty` and `prediction` below add up to 1.
-      empty = predictions[-1]
-      prediction = empty + scale * (prediction - empty)
-    guided[texts, scale] = schedules.prediction_to_eps(
-      prediction,
+      # the factors of `empty` and `noise_pred` below add up to 1.
+      empty = noise_preds[-1]
+      noise_pred = empty + scale * (noise_pred - empty)
+    guided[texts, scale] = schedules.noise_pred_to_eps(
+      noise_pred,
       noised.noisy,
       noised.alpha_t,
       noised.sigma_t,

@@ -14,7 +14,7 @@ import transformers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TextEmbeds:
+class PromptEmbeds:
   """What a network is told of N texts.
 
   Attributes:
@@ -25,26 +25,30 @@ class TextEmbeds:
   sequence: torch.Tensor
   pooled: torch.Tensor | None = None
 
-  def to(self, device: torch.device | str, dtype: torch.dtype) -> 'TextEmbeds':
+  def to(
+    self, device: torch.device | str, dtype: torch.dtype
+  ) -> 'PromptEmbeds':
     """Returns it on another device, in another dtype."""
     pooled = self.pooled
-    return TextEmbeds(
+    return PromptEmbeds(
       self.sequence.to(device, dtype),
       None if pooled is None else pooled.to(device, dtype),
     )
 
 
-def stack(embeds: Sequence[TextEmbeds]) -> TextEmbeds:
+def stack(prompt_embeds: Sequence[PromptEmbeds]) -> PromptEmbeds:
   """Joins the embeddings of single texts into one batch."""
-  return TextEmbeds(
-    torch.cat([e.sequence for e in embeds]),
-    None if embeds[0].pooled is None else torch.cat(_pooled(embeds)),
+  return PromptEmbeds(
+    torch.cat([e.sequence for e in prompt_embeds]),
+    None
+    if prompt_embeds[0].pooled is None
+    else torch.cat(_pooled(prompt_embeds)),
   )
 
 
-def _pooled(embeds: Sequence[TextEmbeds]) -> list[torch.Tensor]:
+def _pooled(prompt_embeds: Sequence[PromptEmbeds]) -> list[torch.Tensor]:
   """Returns the vectors of those that have one."""
-  return [e.pooled for e in embeds if e.pooled is not None]
+  return [e.pooled for e in prompt_embeds if e.pooled is not None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Reader:
   length: int
   style: Style = Style()
 
-  def read(self, texts: Sequence[str]) -> TextEmbeds:
+  def read(self, texts: Sequence[str]) -> PromptEmbeds:
     """Encodes N texts that fit, with gradient where weights have it."""
     if self.style.lowercase:
       texts = [text.lower().strip() for text in texts]
@@ -100,22 +104,22 @@ class Reader:
       else output.last_hidden_state
     )
     pooled = getattr(output, 'text_embeds', None)
-    return TextEmbeds(
+    return PromptEmbeds(
       hidden.float(), None if pooled is None else pooled.float()
     )
 
 
-Join = Callable[[Sequence[TextEmbeds]], TextEmbeds]
+Join = Callable[[Sequence[PromptEmbeds]], PromptEmbeds]
 
 
-def join_one(read: Sequence[TextEmbeds]) -> TextEmbeds:
+def join_one(read: Sequence[PromptEmbeds]) -> PromptEmbeds:
   """Stable Diffusion 1 and 2, DeepFloyd IF: one encoder, its sequence."""
-  return TextEmbeds(read[0].sequence)
+  return PromptEmbeds(read[0].sequence)
 
 
-def join_two(read: Sequence[TextEmbeds]) -> TextEmbeds:
+def join_two(read: Sequence[PromptEmbeds]) -> PromptEmbeds:
   """Stable Diffusion XL: features side by side, the second one's vector."""
-  return TextEmbeds(
+  return PromptEmbeds(
     torch.cat([one.sequence for one in read], -1), read[1].pooled
   )
 
@@ -128,7 +132,7 @@ def join_three(num_t5_tokens: int, width: int) -> Join:
     width: D of the network.
   """
 
-  def join(read: Sequence[TextEmbeds]) -> TextEmbeds:
+  def join(read: Sequence[PromptEmbeds]) -> PromptEmbeds:
     clip = torch.cat([one.sequence for one in read[:2]], -1)
     clip = functional.pad(clip, (0, width - clip.shape[-1]))
     t5 = (
@@ -137,6 +141,6 @@ def join_three(num_t5_tokens: int, width: int) -> Join:
       else clip.new_zeros(len(clip), num_t5_tokens, width)
     )
     pooled = torch.cat(_pooled(read[:2]), -1)
-    return TextEmbeds(torch.cat([clip, t5], 1), pooled)
+    return PromptEmbeds(torch.cat([clip, t5], 1), pooled)
 
   return join

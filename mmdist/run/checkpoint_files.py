@@ -9,6 +9,7 @@ and these two errors are never taken for damage.
 
 from collections.abc import Iterator, Mapping
 import contextlib
+import errno
 import json
 import pathlib
 from typing import Any, NamedTuple
@@ -20,6 +21,10 @@ import orbax.checkpoint as ocp
 # short or changed. Brackets nested too deeply are a RecursionError, which is a
 # RuntimeError.
 DAMAGE = (OSError, ValueError, KeyError, RuntimeError, MemoryError, EOFError)
+
+# The operating system refused to open a file, whatever is in it. A checkpoint
+# must not be moved aside for that.
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
 
 
 class Damaged(Exception):
@@ -51,7 +56,8 @@ class CheckpointReader:
     """Reads the seal, as any version of mmdist has written it.
 
     Raises:
-      Damaged: it is not there, or cannot be read.
+      Damaged: it is not there, or its bytes are not what was written.
+      OSError: reading it is not allowed, or too many files are open.
     """
     if (folder / 'seal').exists():
       args = ocp.args.Composite(seal=ocp.args.JsonRestore())
@@ -72,7 +78,8 @@ class CheckpointReader:
     says.
 
     Raises:
-      Damaged: a file cannot be read.
+      Damaged: a file's bytes are not what was written.
+      OSError: reading it is not allowed, or too many files are open.
     """
     _check_note(_read_json(folder / 'arrays' / '_METADATA'))
     args = ocp.args.Composite(
@@ -91,6 +98,8 @@ def _reading() -> Iterator[None]:
   try:
     yield
   except DAMAGE as error:
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+      raise
     lines = str(error).strip().splitlines()
     raise Damaged(lines[0] if lines else type(error).__name__) from error
 

@@ -206,6 +206,20 @@ def test_help_is_the_docstring_and_the_flags_and_no_failure(capsys):
     assert '--resolution' in said and '--[no]debug' in said
 
 
+@pytest.mark.parametrize('words', [['--help'], ['optimize', '--help']])
+def test_a_reader_that_goes_away_early_is_no_error(words):
+  program = 'from launchers import console; console.main()'
+  command = [sys.executable, '-c', program, *words]
+  reader, writer = os.pipe()
+  os.close(reader)  # As `| head -0` does.
+  with open(writer, 'w') as stdout:
+    result = subprocess.run(
+      command, stdout=stdout, stderr=subprocess.PIPE, text=True
+    )
+  assert result.returncode == 141
+  assert not result.stderr
+
+
 def test_main_gets_plain_values():
   called = []
 

@@ -157,10 +157,10 @@ def test_fitting_a_code_moves_nothing_else_and_helps(trained):
   # Nobody asked about subject 0: its code is only drawn to nothing by nothing.
   np.testing.assert_array_equal(codes[0], mean)
 
-  def error(code):
+  def error(latent_code):
     batch = batch_of(999, subjects=[1])
     renders = unjittered().render(
-      {**params, 'code': code}, batch.rays(), None, with_normals=False
+      {**params, 'code': latent_code}, batch.rays(), None, with_normals=False
     )
     return float(jnp.mean((renders.rgb - batch.rgb()) ** 2))
 
@@ -214,11 +214,11 @@ def test_held_out_psnr_is_that_of_the_rendered_pictures(trained):
   )
   rgba = multiview.rgba8_to_premultiplied(pictures.images[:, 0])
   target = rgba[..., :3] + (1 - rgba[..., 3:]) * 0.7
-  for i, code in enumerate(params['codes']):
+  for i, latent_code in enumerate(params['codes']):
     networks = {name: params[name] for name in ('nerf', 'proposal')}
     rendered = images.render_images(
       unjittered(),
-      {**networks, 'code': code},
+      {**networks, 'code': latent_code},
       cameras.take(slice(i, i + 1)),
       12,
       np.full(3, 0.7),

@@ -11,8 +11,8 @@ WIDTH, CODE = 5, 3
 
 def init(module, features=4):
   x = jax.random.normal(jax.random.key(1), (2, 6, features))
-  code = jax.random.normal(jax.random.key(2), (CODE,))
-  params = module.init(jax.random.key(3), x, code)
+  latent_code = jax.random.normal(jax.random.key(2), (CODE,))
+  params = module.init(jax.random.key(3), x, latent_code)
   # Biases start at zero; any others test more.
   leaves, structure = jax.tree.flatten(params)
   keys = jax.random.split(jax.random.key(4), len(leaves))
@@ -20,14 +20,14 @@ def init(module, features=4):
     leaf + 0.1 * jax.random.normal(key, leaf.shape)
     for leaf, key in zip(leaves, keys)
   ]
-  return jax.tree.unflatten(structure, leaves), x, code
+  return jax.tree.unflatten(structure, leaves), x, latent_code
 
 
 def test_the_codes_bias_is_a_dense_layer_on_the_joined_input():
-  params, x, code = init(mlp.CodedDense(WIDTH))
-  answer = mlp.CodedDense(WIDTH).apply(params, x, code)
+  params, x, latent_code = init(mlp.CodedDense(WIDTH))
+  answer = mlp.CodedDense(WIDTH).apply(params, x, latent_code)
   layer = params['params']
-  joined = np.concatenate([x, np.broadcast_to(code, (2, 6, CODE))], -1)
+  joined = np.concatenate([x, np.broadcast_to(latent_code, (2, 6, CODE))], -1)
   kernel = np.concatenate([layer['kernel'], layer['code_kernel']])
   # Sums of eight products in another order.
   np.testing.assert_allclose(answer, joined @ kernel + layer['bias'], atol=1e-5)
@@ -37,8 +37,8 @@ def test_the_codes_bias_is_a_dense_layer_on_the_joined_input():
   'module', [mlp.CodedDense(WIDTH), mlp.ColorMLP(WIDTH)], ids=type
 )
 def test_one_code_per_ray_renders_each_ray_with_its_own(module):
-  params, x, code = init(module)
-  codes = jnp.stack([code, -code])
+  params, x, latent_code = init(module)
+  codes = jnp.stack([latent_code, -latent_code])
   together = module.apply(params, x, codes)
   for i in range(2):
     alone = module.apply(params, x[i : i + 1], codes[i])
@@ -68,8 +68,8 @@ def test_shallow_networks_do_not():
 
 def test_colours_lie_between_zero_and_one():
   module = mlp.ColorMLP(WIDTH)
-  params, x, code = init(module)
-  colors = module.apply(params, 100 * x, code)
+  params, x, latent_code = init(module)
+  colors = module.apply(params, 100 * x, latent_code)
   assert colors.shape == (2, 6, 3)
   assert np.all((colors >= 0) & (colors <= 1))
 

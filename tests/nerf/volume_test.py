@@ -21,7 +21,7 @@ def ray(direction=(0.0, 0.0, -1.0), radius=0.1):
 
 
 def test_posts_run_from_near_to_far():
-  tdist = volume.posts_to_tdist(jnp.array([[0.0, 0.25, 1.0]]), ray())
+  tdist = volume.sdist_to_tdist(jnp.array([[0.0, 0.25, 1.0]]), ray())
   np.testing.assert_allclose(tdist, [[2.0, 2.5, 4.0]])
 
 

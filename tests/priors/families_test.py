@@ -120,13 +120,13 @@ def test_a_call_of_the_official_pipeline_is_ours(directories, family):
   timestep = distance.argmin().reshape(1)
   assert distance.min() < 1e-3
   with torch.no_grad():
-    prediction = pipelines.predict(
+    noise_pred = pipelines.predict(
       pipeline,
       call.noisy.repeat(2, 1, 1, 1),
       timestep.repeat(2),
       pipeline.text.encode([PROMPT, '']),
     )
-  wanted, empty = prediction.chunk(2)
+  wanted, empty = noise_pred.chunk(2)
   ours = empty + SCALE * (wanted - empty)
   assert (wanted - empty).abs().max() > 1e-3  # The text is heard.
   torch.testing.assert_close(ours, call.guided, **TOLERANCE)
@@ -296,9 +296,11 @@ def test_half_precision_files_are_found(directories, tmp_path):
 
 def test_the_empty_text_of_sdxl_is_zero_if_it_says_so(directories, tmp_path):
   pipeline = pipelines.open_pipeline(directories['sdxl'], 'float32', 'cpu')
-  embeds = pipeline.text.encode(['', PROMPT])
-  assert not embeds.sequence[0].any() and not embeds.pooled[0].any()
-  assert embeds.sequence[1].any() and embeds.pooled[1].any()
+  prompt_embeds = pipeline.text.encode(['', PROMPT])
+  assert (
+    not prompt_embeds.sequence[0].any() and not prompt_embeds.pooled[0].any()
+  )
+  assert prompt_embeds.sequence[1].any() and prompt_embeds.pooled[1].any()
   directory = shutil.copytree(directories['sdxl'], tmp_path / 'said')
   change(directory / 'model_index.json', force_zeros_for_empty_prompt=False)
   pipeline = pipelines.open_pipeline(directory, 'float32', 'cpu')
@@ -311,11 +313,13 @@ def test_sd3_without_t5_reads_zeros_in_its_place(directories, tmp_path):
   shutil.rmtree(directory / 'tokenizer_3')
   pipeline = pipelines.open_pipeline(directory, 'float32', 'cpu')
   whole = pipelines.open_pipeline(directories['sd3'], 'float32', 'cpu')
-  embeds, expected = (p.text.encode([PROMPT]) for p in (pipeline, whole))
-  assert embeds.sequence.shape == expected.sequence.shape
+  prompt_embeds, expected = (p.text.encode([PROMPT]) for p in (pipeline, whole))
+  assert prompt_embeds.sequence.shape == expected.sequence.shape
   length = tiny.LENGTH
-  assert torch.equal(embeds.sequence[:, :length], expected.sequence[:, :length])
-  assert not embeds.sequence[:, length:].any()
+  assert torch.equal(
+    prompt_embeds.sequence[:, :length], expected.sequence[:, :length]
+  )
+  assert not prompt_embeds.sequence[:, length:].any()
 
 
 @pytest.mark.parametrize('field, value, words', [

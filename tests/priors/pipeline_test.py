@@ -92,11 +92,11 @@ def test_the_prediction_is_the_networks(source):
   pipeline = _open(source)
   noisy = torch.randn(2, 12, 8, 8, generator=torch.Generator())
   timestep = torch.tensor([3, 700])
-  embeds = pipeline.text.encode(['a happy man', 'a hat'])
+  prompt_embeds = pipeline.text.encode(['a happy man', 'a hat'])
   unet = diffusers.UNet2DConditionModel.from_pretrained(source / 'unet')
   with torch.no_grad():
-    ours = pipelines.predict(pipeline, noisy, timestep, embeds)
-    theirs = unet(noisy, timestep, embeds.sequence).sample
+    ours = pipelines.predict(pipeline, noisy, timestep, prompt_embeds)
+    theirs = unet(noisy, timestep, prompt_embeds.sequence).sample
   # Channels-last convolutions sum in another order; outputs are about 1.
   torch.testing.assert_close(ours, theirs, rtol=0, atol=3e-5)
 

@@ -38,9 +38,9 @@ def test_pictures_are_those_of_diffusers_ddim(pipeline, scale):
   for timestep in scheduler.timesteps:
     wanted = pipeline.denoiser(latents, timestep, words).sample
     without = pipeline.denoiser(latents, timestep, empty).sample
-    prediction = without + scale * (wanted - without)
+    noise_pred = without + scale * (wanted - without)
     latents = scheduler.step(
-      prediction, timestep, latents, use_clipped_model_output=True
+      noise_pred, timestep, latents, use_clipped_model_output=True
     ).prev_sample
   pixels = functional.pixel_shuffle(latents, 2).clamp(-1, 1) / 2 + 0.5
   # Eight float32 passes in another batch.

@@ -69,13 +69,13 @@ def test_a_perfect_prediction_gives_back_noise_and_image(prediction_type):
   target = schedules.training_target(latents, noise, a, s, prediction_type)
   # Dividing by a (0.07 at least) or s (0.03) grows float32's 1e-7 to 1e-5.
   torch.testing.assert_close(
-    schedules.prediction_to_eps(target, noisy, a, s, prediction_type),
+    schedules.noise_pred_to_eps(target, noisy, a, s, prediction_type),
     noise,
     rtol=0,
     atol=3e-5,
   )
   torch.testing.assert_close(
-    schedules.prediction_to_x0(target, noisy, a, s, prediction_type),
+    schedules.noise_pred_to_x0(target, noisy, a, s, prediction_type),
     latents,
     rtol=0,
     atol=3e-5,
@@ -96,7 +96,7 @@ def test_a_flow_is_the_one_diffusers_noises_and_steps_with():
   # One Euler step to the end, with the velocity known, is the image itself.
   velocity = schedules.training_target(latents, noise, a, s, 'flow')
   torch.testing.assert_close(
-    schedules.prediction_to_x0(velocity, noisy, a, s, 'flow'),
+    schedules.noise_pred_to_x0(velocity, noisy, a, s, 'flow'),
     latents,
     rtol=0,
     atol=1e-6,
@@ -105,7 +105,7 @@ def test_a_flow_is_the_one_diffusers_noises_and_steps_with():
 
 def test_the_x0_conversion_is_the_one_diffusers_steps_with():
   latents, noise, timestep = _batch(np.full(NUM_VIEWS, 0.5))
-  prediction = torch.randn(latents.shape, generator=torch.Generator())
+  noise_pred = torch.randn(latents.shape, generator=torch.Generator())
   for prediction_type in schedules.BETA_PREDICTION_TYPES:
     oracle = diffusers.DDIMScheduler(
       beta_start=0.00085,
@@ -117,9 +117,9 @@ def test_the_x0_conversion_is_the_one_diffusers_steps_with():
     oracle.set_timesteps(10)
     a, s = schedules.coefficients(_schedule(), timestep)
     noisy = schedules.add_noise(latents, noise, a, s)
-    expected = oracle.step(prediction, int(timestep[0]), noisy)
+    expected = oracle.step(noise_pred, int(timestep[0]), noisy)
     torch.testing.assert_close(
-      schedules.prediction_to_x0(prediction, noisy, a, s, prediction_type),
+      schedules.noise_pred_to_x0(noise_pred, noisy, a, s, prediction_type),
       expected.pred_original_sample,
       rtol=1e-5,  # The same float32 formula, in another order.
       atol=1e-5,
@@ -140,7 +140,7 @@ def test_x0_weighting_turns_a_residual_of_eps_into_one_of_x0():
   noisy = schedules.add_noise(latents, noise, a, s)
   base, proxy = noise, noise + 0.1 * latents
   x0 = [
-    schedules.prediction_to_x0(eps, noisy, a, s, 'epsilon')
+    schedules.noise_pred_to_x0(eps, noisy, a, s, 'epsilon')
     for eps in (base, proxy)
   ]
   residual = schedules.WEIGHTINGS['x0'](a, s) * (base - proxy)

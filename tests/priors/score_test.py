@@ -91,11 +91,11 @@ def _eps_by_hand(pipeline, noisy, timestep, a, s, texts, scale):
         pipeline.text.encode([words]).sequence,
       ).sample
 
-    prediction = v_of(text)
+    noise_pred = v_of(text)
     if scale != 1:
       empty = v_of('')
-      prediction = (1 - scale) * empty + scale * prediction
-    rows.append(prediction)
+      noise_pred = (1 - scale) * empty + scale * noise_pred
+    rows.append(noise_pred)
   return a * torch.cat(rows) + s * noisy
 
 

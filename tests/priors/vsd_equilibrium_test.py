@@ -76,7 +76,7 @@ class OneHotTexts:
 
   def encode(self, texts):
     places = [list(MEANS).index(text) for text in texts]
-    return text_encoders.TextEmbeds(torch.eye(len(MEANS))[places][:, None, :])
+    return text_encoders.PromptEmbeds(torch.eye(len(MEANS))[places][:, None, :])
 
 
 class ExactProxy:

@@ -1,6 +1,8 @@
 """What is damage in the files of a checkpoint, and what is a mistake."""
 
+import errno
 import json
+import os
 import pathlib
 import shutil
 
@@ -52,6 +54,22 @@ def test_a_mistake_in_calling_orbax_is_never_called_damage(tmp_path, error):
       store.restore_or_init(
         saved_steps.make_state(0), saved_steps.FakeExecutor()
       )
+  assert not (tmp_path / 'checkpoints.damaged').exists()
+
+
+@pytest.mark.parametrize('number', [errno.EACCES, errno.EMFILE])
+def test_a_file_that_may_not_be_opened_is_not_called_damage(
+  tmp_path, monkeypatch, number
+):
+  saved_steps.save_steps(tmp_path, [2, 4])
+
+  def refuse(path, *_, **__):
+    raise OSError(number, os.strerror(number), str(path))
+
+  monkeypatch.setattr(pathlib.Path, 'read_text', refuse)
+  with pytest.raises(OSError) as error:
+    saved_steps.restore(tmp_path)
+  assert error.value.errno == number
   assert not (tmp_path / 'checkpoints.damaged').exists()
 
 

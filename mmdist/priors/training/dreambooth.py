@@ -283,13 +283,13 @@ def training_loss(
   with torch.set_grad_enabled(
     tuning.train_text_encoder and torch.is_grad_enabled()
   ):
-    embeds = pipeline.text.encode_afresh(texts)
+    prompt_embeds = pipeline.text.encode_afresh(texts)
   noisy = schedules.add_noise(latents, noise, alpha_t, sigma_t)
-  prediction = pipelines.predict(pipeline, noisy, timestep, embeds)
+  noise_pred = pipelines.predict(pipeline, noisy, timestep, prompt_embeds)
   target = schedules.training_target(
     latents, noise, alpha_t, sigma_t, pipeline.schedule.prediction_type
   )
-  errors = (prediction - target).square()
+  errors = (noise_pred - target).square()
   if families and tuning.family_emphasis:
     errors = errors * _family_weights(latents, which, tuning.family_emphasis)
   if tuning.class_weight:

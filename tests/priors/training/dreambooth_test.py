@@ -52,15 +52,15 @@ def test_the_text_encoder_moves_only_when_asked(directory, train_text_encoder):
   pipeline = _open(directory)
   unet, encoder = pipeline.denoiser, pipeline.text.modules[0]
   before = _weights(unet), _weights(encoder)
-  embeds = pipeline.text.encode(['a man']).sequence
+  prompt_embeds = pipeline.text.encode(['a man']).sequence
   tuning = dataclasses.replace(TUNING, train_text_encoder=train_text_encoder)
   dreambooth.finetune(pipeline, _batches(), tuning)
   assert _moved(unet, before[0])
   assert bool(_moved(encoder, before[1])) == train_text_encoder
   # The memory of texts is emptied.
-  assert torch.equal(pipeline.text.encode(['a man']).sequence, embeds) != (
-    train_text_encoder
-  )
+  assert torch.equal(
+    pipeline.text.encode(['a man']).sequence, prompt_embeds
+  ) != (train_text_encoder)
 
 
 @pytest.mark.parametrize(('emphasis', 'share'), [(1.0, 0.1), (1.5, 0.215)])
@@ -163,9 +163,9 @@ def test_a_family_shares_its_noise_and_empty_texts(directory, monkeypatch):
     seen['texts'] = list(texts)
     return encode(texts)
 
-  def spy(pipeline, noisy, timestep, embeds):
+  def spy(pipeline, noisy, timestep, prompt_embeds):
     seen['noisy'], seen['timestep'] = noisy, timestep
-    return predict(pipeline, noisy, timestep, embeds)
+    return predict(pipeline, noisy, timestep, prompt_embeds)
 
   monkeypatch.setattr(pipeline.text, 'encode_afresh', encode_afresh)
   monkeypatch.setattr(pipelines, 'predict', spy)

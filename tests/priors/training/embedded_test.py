@@ -117,9 +117,9 @@ def test_the_sentence_does_not_drown_the_time_embedding():
   pipeline = embedded.make_pipeline(captions.vocabulary(), dtype='float32')
   texts = ['a portrait of a happy man, front view', 'a portrait of a devil']
   with torch.no_grad():
-    embeds = pipeline.text.encode_afresh(texts)
+    prompt_embeds = pipeline.text.encode_afresh(texts)
     unet = pipeline.denoiser
-    of_text = unet.add_embedding(embeds.sequence)
+    of_text = unet.add_embedding(prompt_embeds.sequence)
     times = unet.time_proj(torch.tensor([100, 800]))
     of_time = unet.time_embedding(times)
   # 7.3 as layers are by default, 2.2 here.
