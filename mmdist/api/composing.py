@@ -59,6 +59,8 @@ def compose(
         'the objective is empty: its concepts cancel; expected at least one '
         'of positive weight.'
       )
+    # Where there are concepts, nothing is asked of the prompt; it is a name.
+    run.prompt = max(run.concepts, key=lambda concept: concept.weight).text
   elif what is not None:
     raise errors.UserError(
       f'what to make is {type(what).__name__}; expected a sentence, a sum of '

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
+import dataclasses
 import os
 import pathlib
 from typing import Any
@@ -67,7 +68,8 @@ def optimize(
       raises, the run is saved and the error goes on to the caller.
     may_change: names of fields that may differ from those that the run began
       with, and 'weights' for the files of the priors.
-    grace_s: how long a step may still take after a signal.
+    grace_s: how long a step may still take after a signal. Only actors can be
+      left in the middle of one; a step with inline priors is waited for.
 
   Returns:
     The run, with its results made if it reached its last step.
@@ -96,27 +98,27 @@ def optimize(
     preflight.check_priors(objective, config)
     for line in preflight.memory_lines(recipes, config.views.num_views):
       print(line)
+  task = _Task(
+    config, workdir, recipes, representation, params, tuple(may_change)
+  )
   with workdir_lib.locked(workdir):
-    finished = _run(
-      workdir,
-      config,
-      recipes,
-      representation,
-      params,
-      executor,
-      on_step,
-      may_change,
-      grace_s,
-    )
+    finished = _run(task, executor, stopping.Stopper(grace_s), on_step)
     if finished is not None:
-      make.make_all(
-        workdir,
-        representation,
-        finished,
-        config,
-        workdir / reporting.METRICS_NAME,
-      )
+      metrics_path = workdir / reporting.METRICS_NAME
+      make.make_all(workdir, representation, finished, config, metrics_path)
   return opened_run.Run(workdir, representation)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+  """A run that was checked: all that decides its numbers, and its folder."""
+
+  config: schema.RunConfig
+  workdir: pathlib.Path
+  recipes: Sequence[messages.PriorRecipe]
+  representation: representation_lib.Representation
+  params: representation_lib.Params
+  may_change: Sequence[str]
 
 
 def _load_start(
@@ -135,37 +137,32 @@ def _load_start(
 
 
 def _run(
-  workdir: pathlib.Path,
-  config: schema.RunConfig,
-  recipes: Sequence[messages.PriorRecipe],
-  representation: representation_lib.Representation,
-  params: representation_lib.Params,
+  task: _Task,
   executor: executors.ExecutorLike,
+  stop: stopping.Stopper,
   on_step: Callable[[callbacks.Step], None] | None,
-  may_change: Sequence[str],
-  grace_s: float,
 ) -> Any:
   """Runs or resumes a run in its locked folder, or opens a finished one.
 
   Returns:
     The last parameters; None if something ended the run before its last step.
   """
+  config, workdir, may_change = task.config, task.workdir, task.may_change
   # Again: another run may have begun here before the folder was locked.
   changes = workdir_lib.check(workdir, config, may_change)
   resuming.check_can_follow(workdir, config, changes)
-  if is_finished(workdir, config, representation):
+  if is_finished(workdir, config, task.representation):
     resuming.check_unchanged(workdir, changes)
     workdir_lib.claim(workdir, config, may_change)
     print(
       f'{workdir} is finished: {config.num_steps} of {config.num_steps} steps.'
     )
-    return opening.open_run(workdir, representation).params
+    return opening.open_run(workdir, task.representation).params
   # Before any prior is loaded; they are then read from the system's cache.
-  weights = resuming.weight_digests(recipes)
+  weights = resuming.weight_digests(task.recipes)
   changes += workdir_lib.check_weights(workdir, weights, may_change)
-  stop = stopping.Stopper(grace_s)
   with contextlib.ExitStack() as stack:
-    running = executors.start(executor, recipes, config, stop, stack)
+    running = executors.start(executor, task.recipes, config, stop, stack)
     workdir_lib.claim(workdir, config, may_change, weights)
     for change in changes:
       warnings.warn(f'changed: {change}', stacklevel=3)
@@ -174,8 +171,8 @@ def _run(
         config,
         workdir,
         running,
-        representation,
-        params,
+        task.representation,
+        task.params,
         stop=stop,
         weights=weights,
         on_step=on_step,

@@ -168,6 +168,11 @@ class PriorOptions:
   device: str = 'auto'
   memory: MemoryOptions = dataclasses.field(default_factory=MemoryOptions)
 
+  @property
+  def has_proxy(self) -> bool:
+    """Whether there is a proxy to fit; SDS compares with the noise instead."""
+    return self.objective == 'vsd'
+
 
 @dataclasses.dataclass(frozen=True)
 class PriorSpec:

@@ -130,7 +130,8 @@ class RayExecutor:
   ) -> executor.Pending:
     executor.check_running(requests, self.supervisors)
     if any(
-      len(h.journal.entries) >= MAX_JOURNAL for h in self.supervisors.values()
+      len(supervised.journal.entries) >= MAX_JOURNAL
+      for supervised in self.supervisors.values()
     ):
       # The loop saves them more often than that; this is for other callers.
       self.save_proxies()

@@ -46,10 +46,12 @@ class Options:
     '', 'A JSON file to write as well.', is_path=True
   )
   clip: str = options_lib.option(
-    '', 'Folder of a CLIPModel: adds clip_score.', is_path=True
+    '',
+    'Folder of a CLIPModel: adds clip_score (heaviest concept).',
+    is_path=True,
   )
   pickscore: str = options_lib.option(
-    '', 'Folder of PickScore: adds pickscore.', is_path=True
+    '', 'Folder of PickScore: adds pickscore (the same).', is_path=True
   )
   prompts: str = options_lib.option(
     '',

@@ -37,7 +37,7 @@ class PriorConcept:
   channel: messages.Channel
   text: str
   weight: fractions.Fraction | float = 1.0
-  guidance_scale: float = 4.0
+  guidance_scale: float = schema.PriorConfig.guidance_scale
   prompt_template: str = '{prompt}'
   prompt_prefix: str = ''
 

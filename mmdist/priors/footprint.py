@@ -173,7 +173,7 @@ def _proxy_bytes(
   network: torch.nn.Module, options: messages.PriorOptions
 ) -> int:
   """Returns the bytes of a LoRA on every target: weight, gradient, moments."""
-  if options.objective != 'vsd':
+  if not options.has_proxy:
     return 0
   total = 0
   for name, module in network.named_modules():

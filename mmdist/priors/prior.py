@@ -96,7 +96,7 @@ class DiffusionPrior:
     self.spec = spec
     self.pipeline = pipeline
     self.proxy = None
-    if spec.options.objective == 'vsd':
+    if spec.options.has_proxy:
       self.proxy = proxies.Proxy(pipeline.denoiser, spec.options.rank)
     # SDS has no proxy that would count its fits. Its fits do nothing, but
     # requests carry their number all the same.

@@ -1,6 +1,7 @@
 """The command of the README, with priors of every family, in Ray actors."""
 
 import json
+import textwrap
 
 import pytest
 
@@ -8,34 +9,46 @@ from tests.end_to_end import launching
 from tests.priors import tiny_families
 
 
+def write_experiment(path, directories) -> None:
+  """Writes an experiment with a prior per family, by turns of each channel."""
+  path.write_text(
+    textwrap.dedent(f"""
+      from experiments import smoke
+      from mmdist.config import schema
+
+      def get_config(preset='default'):
+        run = smoke.get_config()
+        run.num_steps = 3
+        run.priors.clear()
+        for number, (name, directory) in enumerate({directories!r}.items()):
+          run.priors[name] = schema.PriorConfig(
+            directory=directory,
+            channel=('rgb', 'normal')[number % 2],
+            prompt_template=('{{prompt}}', 'a photo of {{target}}')[number % 2],
+          )
+        run.priors['sd1'].memory.batched = True
+        return run
+    """)
+  )
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  'families', [('sd1', 'sd2'), ('sdxl', 'if'), ('sd3', 'pixels')]
-)
-def test_every_family_moves_a_head_through_ray(trained, tmp_path, families):
-  directories = [
-    tiny_families.write(family, tmp_path / family) for family in families
-  ]
-  workdir = tmp_path / 'run'
+def test_every_family_moves_a_head_through_ray(trained, tmp_path):
+  directories = {
+    family: str(tiny_families.write(family, tmp_path / family))
+    for family in tiny_families.FAMILIES
+  }
+  experiment, workdir = tmp_path / 'families.py', tmp_path / 'run'
+  write_experiment(experiment, directories)
   done = launching.call(
-    trained,
-    workdir,
-    '--config.num_steps=3',
-    f'--config.priors.generic.directory={directories[0]}',
-    f'--config.priors.normal.directory={directories[1]}',
-    '--config.prompt=a portrait of a happy man',
-    '--config.priors.normal.prompt_template=a photo of {target}',
-    '--config.priors.generic.memory.batched=True',
-    '--executor=ray',
+    trained, workdir, '--executor=ray', experiment=experiment, priors={}
   )
   assert done.returncode == 0, done.stderr
   rows = [json.loads(line) for line in (workdir / 'metrics.jsonl').open()]
   assert [row['step'] for row in rows] == [0, 1, 2]
-  for row in rows:
-    assert row['cotangent_norm/generic'] > 0
-    assert row['cotangent_norm/normal'] > 0
-  assert "memory of prior 'generic': about" in done.stdout
   recorded = json.loads((workdir / 'priors.json').read_text())
-  for prior, directory in zip(('generic', 'normal'), directories, strict=True):
-    digests = recorded[prior]
-    assert len(digests) == len(list(directory.rglob('*.safetensors')))
+  for family, directory in directories.items():
+    assert all(row[f'cotangent_norm/{family}'] > 0 for row in rows)
+    assert f"memory of prior '{family}': about" in done.stdout
+    files = list((tmp_path / family).rglob('*.safetensors'))
+    assert directory and len(recorded[family]) == len(files)

@@ -1,11 +1,15 @@
 """Runs the launcher's command, with assets as small as they get."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
+from typing import NamedTuple
+import warnings
 
+import pytest
+
+from launchers import optimize
 from mmdist.config import schema
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -15,31 +19,79 @@ NERF = schema.NerfConfig(
 )
 
 
-def call(trained, workdir, *arguments):
-  """Runs the launcher in a process of its own; returns it, finished."""
-  command = [
-    sys.executable,
-    '-m',
-    'launchers.optimize',
-    '--config=experiments/smoke.py',
+class Done(NamedTuple):
+  """A command that has ended."""
+
+  returncode: int
+  stdout: str
+  stderr: str
+
+
+def words(
+  trained,
+  workdir,
+  *arguments,
+  experiment='experiments/smoke.py',
+  prompt=PROMPT,
+  priors=('generic', 'normal'),
+) -> list[str]:
+  """Returns the command's words, without the program's name.
+
+  Args:
+    trained: folder of the smallest assets; see the fixture.
+    workdir: of the run.
+    *arguments: further flags.
+    experiment: the file that --config names.
+    prompt: the sentence; '' leaves the experiment's.
+    priors: of the experiment; they are given the smallest directories.
+  """
+  directories = {'generic': trained / 'color', 'normal': trained / 'normal'}
+  return [
+    f'--config={experiment}',
     f'--workdir={workdir}',
-    f'--config.prompt={PROMPT}',
     f'--config.nerf_assets={trained / "nerf"}',
     '--config.nerf.code_size=4',
     '--config.nerf.nerf_depth=2',
     '--config.nerf.nerf_width=16',
     '--config.nerf.num_nerf_samples=8',
     '--config.views.use_view_words=False',
-    '--config.priors.normal.prompt_template=a [w] photo of {target}',
-    f'--config.priors.generic.directory={trained / "color"}',
-    f'--config.priors.normal.directory={trained / "normal"}',
+    *(f'--config.priors.{p}.directory={directories[p]}' for p in priors),
+    *(
+      f'--config.priors.{p}.prompt_template=a [w] photo of {{target}}'
+      for p in priors
+      if p == 'normal'
+    ),
+    *([f'--config.prompt={prompt}'] if prompt else []),
     '--executor=inline',
     *arguments,
   ]
-  environment = os.environ | {'XDG_CACHE_HOME': str(trained / 'cache')}
-  return subprocess.run(
-    command, cwd=ROOT, env=environment, capture_output=True, text=True
+
+
+def call(trained, workdir, *arguments, **options) -> Done:
+  """Runs the launcher in a process of its own, to its end."""
+  command = [sys.executable, '-m', 'launchers.optimize']
+  done = subprocess.run(
+    command + words(trained, workdir, *arguments, **options),
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
   )
+  return Done(done.returncode, done.stdout, done.stderr)
+
+
+def call_here(
+  capfd, monkeypatch, trained, workdir, *arguments, **options
+) -> Done:
+  """Runs the launcher in this process, which has its libraries already."""
+  monkeypatch.chdir(ROOT)
+  capfd.readouterr()
+  with warnings.catch_warnings(), pytest.raises(SystemExit) as exit_:
+    warnings.simplefilter('always')
+    optimize.COMMAND.run(
+      ['optimize', *words(trained, workdir, *arguments, **options)]
+    )
+  said = capfd.readouterr()
+  return Done(exit_.value.code or 0, said.out, said.err)
 
 
 def read_steps(workdir) -> list[int]:

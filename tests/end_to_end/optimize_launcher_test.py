@@ -30,10 +30,10 @@ def test_a_sentence_becomes_a_folder_of_results_and_resumes(trained, tmp_path):
   ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
-  trained, tmp_path, argument, words
+  trained, tmp_path, here, argument, words
 ):
   workdir = tmp_path / 'run'
-  done = launching.call(trained, workdir, argument)
+  done = here(trained, workdir, argument)
   assert done.returncode == 1
   (line,) = [x for x in done.stderr.splitlines() if x.startswith('error: ')]
   assert words in line

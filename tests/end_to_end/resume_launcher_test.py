@@ -13,11 +13,11 @@ from tests.priors import tiny
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_changes_that_are_named(trained, tmp_path):
+def test_a_run_goes_on_with_changes_that_are_named(trained, tmp_path, here):
   workdir, color = tmp_path / 'run', tmp_path / 'color'
   shutil.copytree(trained / 'color', color)
   mine = f'--config.priors.generic.directory={color}'
-  done = launching.call(trained, workdir, mine)
+  done = here(trained, workdir, mine)
   assert done.returncode == 0, done.stderr
   unknown = [
     path.name
@@ -30,13 +30,14 @@ def test_a_run_goes_on_with_changes_that_are_named(trained, tmp_path):
   tiny.write_pipeline(color, seed=3)
   before = {p: p.read_bytes() for p in workdir.rglob('*') if p.is_file()}
   more = (mine, '--config.num_steps=3', '--resume_with_changes=num_steps')
-  refused = launching.call(trained, workdir, *more)
+  refused = here(trained, workdir, *more)
   assert refused.returncode == 1
   assert "the weights of prior 'generic' are not those" in refused.stderr
   assert 'Traceback' not in refused.stderr
   after = {p: p.read_bytes() for p in workdir.rglob('*') if p.is_file()}
   assert after == before
 
+  # In another process than the run began in.
   done = launching.call(
     trained, workdir, *more, '--resume_with_changes=num_steps,weights'
   )
@@ -53,10 +54,10 @@ def test_a_run_goes_on_with_changes_that_are_named(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_in_a_folder_in_use_is_refused(trained, tmp_path):
+def test_a_run_in_a_folder_in_use_is_refused(trained, tmp_path, here):
   workdir = tmp_path / 'run'
   with workdir_lib.locked(workdir):
-    done = launching.call(trained, workdir)
+    done = here(trained, workdir)
     assert [path.name for path in workdir.iterdir()] == ['.lock']
   assert done.returncode == 1
   assert f'in use by process {os.getpid()} on host ' in done.stderr
