@@ -3,6 +3,10 @@ import numpy as np
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.cameras import photographs
+from tests.core import compiling
+
+camera_rays = compiling.compiled(camera_lib.camera_rays, static_argnums=1)
+rays_of = compiling.compiled(photographs.PixelBatch.rays)
 
 
 def batch_of(num_pixels=6, resolution=8):
@@ -21,9 +25,9 @@ def batch_of(num_pixels=6, resolution=8):
 
 def test_rays_are_those_of_the_pictures_pixel():
   batch = batch_of()
-  rays = batch.rays()
+  rays = rays_of(batch)
   camera = camera_lib.Camera(batch.camera_to_world[3], batch.tan_half_fov[3])
-  picture = camera_lib.camera_rays(camera, 8, batch.background[3])
+  picture = camera_rays(camera, 8, batch.background[3])
   # x = y = 0.125 is the middle of row 3, column 4 of 8 x 8 pixels.
   np.testing.assert_allclose(
     rays.directions[3], picture.directions[3, 4], atol=1e-6

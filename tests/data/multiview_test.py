@@ -8,7 +8,10 @@ import pytest
 from mmdist.cameras import camera as camera_lib
 from mmdist.data import lenses
 from mmdist.data import multiview
+from tests.core import compiling
 from tests.data import small_sets
+
+pixel_rays = compiling.compiled(camera_lib.pixel_rays, static_argnums=2)
 
 
 @pytest.fixture
@@ -132,7 +135,7 @@ def test_a_ray_passes_through_the_point_that_its_pixel_shows(folder):
       u, v = project(
         point, pose, (focal, 1.1 * focal), (3.4, 3), *distortion.values()
       )
-      rays = camera_lib.pixel_rays(
+      rays = pixel_rays(
         camera_lib.Camera(
           answer.camera_to_world[0, camera], answer.tan_half_fov[0, camera]
         ),

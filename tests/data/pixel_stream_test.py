@@ -8,12 +8,17 @@ import pytest
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
+from mmdist.cameras import photographs
 from mmdist.data import lenses
 from mmdist.data import multiview
 from mmdist.data import pixel_stream
+from tests.core import compiling
 
 NUM_SUBJECTS, NUM_CAMERAS, RESOLUTION = 2, 3, 4
 WITHOUT_TWO = np.array([[False, True, True], [True, True, False]])
+
+camera_rays = compiling.compiled(camera_lib.camera_rays, static_argnums=1)
+rays_of = compiling.compiled(photographs.PixelBatch.rays)
 
 
 def numbered_set():
@@ -57,10 +62,10 @@ def test_every_pixel_comes_with_its_subject_and_camera():
 
 def test_coordinates_are_those_of_the_cameras_rays():
   batch = next(stream(batch_size=8))
-  rays = batch.rays()
+  rays = rays_of(batch)
   for i, (_, _, row, column) in enumerate(zip(*labels(batch))):
     camera = camera_lib.Camera(batch.camera_to_world[i], batch.tan_half_fov[i])
-    picture = camera_lib.camera_rays(camera, RESOLUTION, np.ones(3))
+    picture = camera_rays(camera, RESOLUTION, np.ones(3))
     np.testing.assert_allclose(
       rays.directions[i], picture.directions[row, column], atol=1e-6
     )
@@ -106,10 +111,10 @@ def test_a_whole_picture_has_every_pixel_in_its_place():
   camera = camera_lib.Camera(
     numbered_set().camera_to_world[1, 2], numbered_set().tan_half_fov[1, 2]
   )
-  expected = camera_lib.camera_rays(camera, RESOLUTION, np.full(3, 0.7))
+  expected = camera_rays(camera, RESOLUTION, np.full(3, 0.7))
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-    picture.rays(),
+    rays_of(picture),
     expected,
   )
 

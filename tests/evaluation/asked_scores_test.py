@@ -15,10 +15,17 @@ from mmdist.nerf import images as nerf_images
 from mmdist.run import opening
 from tests.evaluation import tiny_clip
 from tests.heads import fake_pictures
+from tests.results import quick_nerf
 
 NERF = schema.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8)
 PROMPT = 'a portrait of a sad man'
 OTHERS = ('a happy woman', 'a green hat', PROMPT, 'an old man', 'eyes')
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _quick():
+  with quick_nerf.quick():
+    yield
 
 
 @pytest.fixture(scope='module')

@@ -22,9 +22,16 @@ from mmdist.run import snapshots
 from mmdist.run import workdir as workdir_lib
 from tests.evaluation import tiny_clip
 from tests.heads import fake_pictures
+from tests.results import quick_nerf
 
 NERF = schema.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8)
 PROMPT = 'a portrait of a happy man with green skin and a red hat'
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _quick():
+  with quick_nerf.quick():
+    yield
 
 
 @pytest.fixture(autouse=True)

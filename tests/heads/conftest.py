@@ -1,5 +1,7 @@
 """Pictures of procedural heads that many tests look at: compiled once."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from mmdist.cameras import orbits
 from mmdist.heads import geometry as head_geometry
 from mmdist.heads import subjects
 
-RESOLUTION = 32
+RESOLUTION = 64  # The production resolution; see rendering_test.
 
 
 def front_views(num_views, azimuth=0.0):
@@ -25,47 +27,47 @@ def front_views(num_views, azimuth=0.0):
 CHUNK = 4096
 
 
-def compiled(function):
-  """Compiles function(points [N, 3], parameters) once, for any N."""
-  jitted = jax.jit(function)
+@jax.jit
+def everything(points, parameters, footprint):
+  """Returns distance, distances by part and colours: one program for all."""
+  footprints = footprint + 0 * points[:, 0]
+  return {
+    'distance': head_geometry.distance(points, parameters),
+    'parts': head_geometry.part_distances(points, parameters),
+    'albedo': head_geometry.albedo(points, parameters, footprints),
+  }
 
-  def call(points, parameters):
-    points = np.asarray(points, np.float32)
-    parts = [
-      jitted(np.resize(points[first : first + CHUNK], (CHUNK, 3)), parameters)
-      for first in range(0, len(points), CHUNK)
-    ]
-    return jax.tree.map(
-      lambda *rows: np.concatenate(rows)[: len(points)], *parts
-    )
 
-  return call
+def evaluate(what, points, parameters, footprint=1e-3):
+  """Returns one of the compiled values at any number of points."""
+  points = np.asarray(points, np.float32)
+  parts = [
+    everything(
+      np.resize(points[first : first + CHUNK], (CHUNK, 3)),
+      parameters,
+      np.float32(footprint),
+    )[what]
+    for first in range(0, len(points), CHUNK)
+  ]
+  return jax.tree.map(lambda *rows: np.concatenate(rows)[: len(points)], *parts)
 
 
 @pytest.fixture(scope='session')
 def distance():
   """Returns the compiled signed distance of a head."""
-  return compiled(head_geometry.distance)
+  return functools.partial(evaluate, 'distance')
 
 
 @pytest.fixture(scope='session')
 def part_distances():
   """Returns the compiled distances by part."""
-  return compiled(head_geometry.part_distances)
+  return functools.partial(evaluate, 'parts')
 
 
 @pytest.fixture(scope='session')
 def albedo():
   """Returns the compiled colours, given a footprint for all points."""
-
-  def colors(points, parameters):
-    head, footprint = parameters
-    return head_geometry.albedo(points, head, footprint + 0 * points[:, 0])
-
-  function = compiled(colors)
-  return lambda points, head, footprint: function(
-    points, (head, np.float32(footprint))
-  )
+  return functools.partial(evaluate, 'albedo')
 
 
 @pytest.fixture(scope='session')

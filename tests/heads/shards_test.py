@@ -7,7 +7,7 @@ from mmdist.heads import shards as head_shards
 from mmdist.heads import siblings as head_siblings
 from mmdist.heads import subjects
 
-RESOLUTION = 32  # That of the other tests: compiled already.
+RESOLUTION = 64  # That of the other tests: compiled already.
 
 
 @pytest.fixture(autouse=True)

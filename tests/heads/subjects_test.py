@@ -50,7 +50,7 @@ def test_a_head_of_unknown_attributes_is_refused():
 def test_pictures_depend_on_head_and_view_alone(people, views, pictures):
   order = [5, 2]
   again = subjects.render_heads(
-    [people[i] for i in order], views.take(order), 32, num_threads=1
+    [people[i] for i in order], views.take(order), 64, num_threads=1
   )
   np.testing.assert_array_equal(again.rgba, pictures.rgba[order])
   np.testing.assert_array_equal(again.normals, pictures.normals[order])
@@ -66,7 +66,7 @@ def test_pictures_lie_in_the_unit_cube_premultiplied(pictures):
 def test_over_is_the_over_operator_pixel_by_pixel(pictures):
   backgrounds = np.random.default_rng(0).uniform(size=(8, 3))
   shown = pictures.over(backgrounds)
-  for n, row, column in ((0, 0, 0), (3, 16, 16), (5, 9, 20), (7, 31, 2)):
+  for n, row, column in ((0, 0, 0), (3, 32, 32), (5, 18, 40), (7, 62, 4)):
     r, g, b, a = pictures.rgba[n, row, column]
     expected = np.array([r, g, b]) + (1 - a) * backgrounds[n]
     np.testing.assert_allclose(shown[n, row, column], expected, rtol=1e-6)
@@ -82,7 +82,7 @@ def test_one_background_serves_all_pictures(pictures):
 
 def test_skins_and_hats_have_the_colours_that_were_asked(people, pictures):
   rgb = pictures.rgba[4, ..., :3]  # Green skin, a red hat, from the front.
-  cheek, hat = rgb[19:22, 13:19].mean((0, 1)), rgb[5:9, 12:20].mean((0, 1))
+  cheek, hat = rgb[38:44, 26:38].mean((0, 1)), rgb[10:18, 24:40].mean((0, 1))
   assert people[4].attributes.hat_color == 'red'
   assert np.argmax(cheek) == 1 and np.argmax(hat) == 0
   assert hat[0] > 2 * hat[1]
@@ -91,7 +91,7 @@ def test_skins_and_hats_have_the_colours_that_were_asked(people, pictures):
 def test_a_head_fills_about_seventy_percent_of_the_height(pictures):
   rows = np.flatnonzero(pictures.rgba[5, ..., 3].max(-1) > 0.5)
   # Shoulders reach the lower edge; the horns of this one the upper fifth.
-  assert rows[-1] == 31 and rows[0] < 8
+  assert rows[-1] == 63 and rows[0] < 16
 
 
 def test_one_view_per_head_is_expected(people):

@@ -7,6 +7,10 @@ import pytest
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.learner import chunks as chunks_lib
+from tests.core import compiling
+
+camera_rays = compiling.compiled(camera_lib.camera_rays, static_argnums=1)
+cast = compiling.compiled(chunks_lib.cast, static_argnums=(2, 3, 4))
 
 
 @pytest.mark.parametrize('size', [1, 7, 16, 98, 200])
@@ -28,9 +32,9 @@ def test_padding_is_zero_and_less_than_one_round():
 def test_chunks_hold_the_rays_of_the_cameras_in_order():
   cameras = orbits.turntable(2).cameras()
   backgrounds = np.float32([[0.2] * 3, [0.7] * 3])
-  chunks = chunks_lib.cast(cameras, backgrounds, 5, 8, 1)
+  chunks = cast(cameras, backgrounds, 5, 8, 1)
   second = jax.tree.map(lambda leaf: leaf[1], cameras)
-  rays = camera_lib.camera_rays(second, 5, backgrounds[1])
+  rays = camera_rays(second, 5, backgrounds[1])
   joined = chunks_lib.join(chunks.rays.directions, 2, 5)
   # Single against vectorised float32 rotation.
   np.testing.assert_allclose(joined[1], rays.directions, atol=1e-6)
@@ -42,7 +46,7 @@ def test_chunks_hold_the_rays_of_the_cameras_in_order():
 
 def test_padding_repeats_a_ray_and_is_masked():
   cameras = orbits.turntable(1).cameras()
-  chunks = chunks_lib.cast(cameras, np.ones((1, 3), np.float32), 5, 8, 1)
+  chunks = cast(cameras, np.ones((1, 3), np.float32), 5, 8, 1)
   assert chunks.mask.sum() == 25
-  last = np.asarray(chunks.rays.directions[-1])
+  last = chunks.rays.directions[-1]
   np.testing.assert_array_equal(last, np.broadcast_to(last[0], last.shape))

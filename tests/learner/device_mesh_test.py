@@ -13,9 +13,9 @@ from mmdist.learner import device_mesh
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Renders one batch and takes one step on N devices, and writes the arrays; of
-# the ball, or of the shipped NeRF.
-_ONE_STEP = """
+# Renders one batch and takes one step for each 'kind:count' it is given, and
+# writes the arrays; of the ball, or of the shipped NeRF, on so many devices.
+_STEPS = """
 import sys
 import jax
 import numpy as np
@@ -23,62 +23,74 @@ from mmdist.config import schema
 from mmdist.learner import distill
 from mmdist.learner import start
 from mmdist.nerf import field
+from tests.core import compiling
 from tests.learner import tiny_field
-num_devices, path, kind = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-assert jax.local_device_count() == num_devices
-run = schema.RunConfig(
-  num_steps=10,
-  views=schema.ViewsConfig(num_views=2, resolution=9),
-  learner=schema.LearnerConfig(chunk_size=16),
-)
-if kind == 'ball':
-  representation = tiny_field.tiny_field()
-  params = tiny_field.init(jax.random.key(0))
-else:
-  representation = field.conditional_nerf(run.nerf)
-  params = start.load_params(run)
-learner = distill.make_learner(representation, run)
-state = learner.init(params)
-batch = distill.sample_batch(run.views, 0, 0)
-renders = learner.render_views(state, batch)
-cotangents = {'rgb': renders.rgb - 0.2, 'normal': renders.normals}
-state, stats = learner.apply_cotangents(state, batch, cotangents)
-params = jax.device_get(state.params)
-np.savez(
-  path,
-  rgb=renders.rgb,
-  normals=renders.normals,
-  acc=renders.acc,
-  params=np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)]),
-  gradient_norm=stats['gradient_norm'],
-)
+local_count, folder = int(sys.argv[1]), sys.argv[2]
+assert jax.local_device_count() == local_count
+for name in sys.argv[3:]:
+  kind, count = name.split(':')
+  run = schema.RunConfig(
+    num_steps=10,
+    views=schema.ViewsConfig(num_views=2, resolution=9),
+    learner=schema.LearnerConfig(
+      chunk_size=16, num_devices=0 if int(count) == local_count else int(count)
+    ),
+  )
+  if kind == 'ball':
+    representation = tiny_field.tiny_field()
+    params = tiny_field.init(jax.random.key(0))
+  else:
+    representation = field.conditional_nerf(run.nerf)
+    params = start.load_params(run)
+  # Pictures are compiled as they are in a run: its fusions must not change
+  # their bits. Gradients differ by rounding anyway.
+  learner = distill.make_learner(representation, run)
+  with compiling.in_a_hurry():
+    hurried = distill.make_learner(representation, run)
+  state = learner.init(params)
+  batch = distill.sample_batch(run.views, 0, 0)
+  renders = learner.render_views(state, batch)
+  assert len(state.step.sharding.device_set) == int(count)
+  cotangents = {'rgb': renders.rgb - 0.2, 'normal': renders.normals}
+  state, stats = hurried.apply_cotangents(state, batch, cotangents)
+  params = jax.device_get(state.params)
+  np.savez(
+    f'{folder}/{name}.npz',
+    rgb=renders.rgb,
+    normals=renders.normals,
+    acc=renders.acc,
+    params=np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)]),
+    gradient_norm=stats['gradient_norm'],
+  )
 """
 
 
-def one_step(num_devices: int, folder, kind: str) -> dict[str, np.ndarray]:
-  path = folder / f'{num_devices}.npz'
-  flag = f'--xla_force_host_platform_device_count={num_devices}'
+def take_steps(local_count: int, folder, *names: str) -> None:
+  flag = f'--xla_force_host_platform_device_count={local_count}'
   environment = os.environ | {
     'JAX_PLATFORMS': 'cpu',
     'XLA_FLAGS': flag,
     'PYTHONPATH': str(ROOT),
   }
-  command = [
-    *(sys.executable, '-c', _ONE_STEP),
-    *(str(num_devices), str(path), kind),
-  ]
-  subprocess.run(command, env=environment, cwd=ROOT, check=True)
-  return dict(np.load(path))
+  command = [sys.executable, '-c', _STEPS, str(local_count), str(folder)]
+  subprocess.run([*command, *names], env=environment, cwd=ROOT, check=True)
+
+
+@pytest.fixture(name='steps', scope='module')
+def fixture_steps(tmp_path_factory):
+  """The arrays of each 'kind:count'; processes take seconds to start."""
+  folder = tmp_path_factory.mktemp('steps')
+  take_steps(1, folder, 'ball:1', 'nerf:1')
+  take_steps(8, folder, 'ball:2', 'ball:4', 'nerf:8')
+  return {path.stem: dict(np.load(path)) for path in folder.iterdir()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('kind, counts', [('ball', (2, 4)), ('nerf', (8,))])
-def test_images_are_the_same_bits_on_any_number_of_devices(
-  tmp_path, kind, counts
-):
-  one = one_step(1, tmp_path, kind)
+def test_images_are_the_same_bits_on_any_number_of_devices(steps, kind, counts):
+  one = steps[f'{kind}:1']
   for num_devices in counts:
-    many = one_step(num_devices, tmp_path, kind)
+    many = steps[f'{kind}:{num_devices}']
     for name in ('rgb', 'normals', 'acc'):
       np.testing.assert_array_equal(many[name], one[name])
     # Gradients are summed in another order: float32 rounding, which Adam's

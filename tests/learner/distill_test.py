@@ -1,6 +1,7 @@
 """The two halves of a step against plain `jax.vjp`, and what they refuse."""
 
 import dataclasses
+import functools
 import operator
 
 import jax
@@ -14,6 +15,7 @@ from mmdist.config import schema
 from mmdist.core import seeds
 from mmdist.learner import distill
 from mmdist.learner import optimizer as optimizer_lib
+from tests.core import compiling
 from tests.learner import tiny_field
 
 
@@ -24,6 +26,15 @@ def make_run(**learner) -> schema.RunConfig:
     views=schema.ViewsConfig(num_views=2, resolution=9),
     learner=schema.LearnerConfig(chunk_size=16, **learner),
   )
+
+
+@functools.cache  # Each learner is compiled at its first call.
+def make_learner(with_normals=True, render=tiny_field.render, **learner):
+  """Returns a run and its learner."""
+  run = make_run(**learner)
+  field = tiny_field.TinyField(tiny_field.init, render)
+  with compiling.in_a_hurry():
+    return run, distill.make_learner(field, run, with_normals=with_normals)
 
 
 @pytest.fixture(name='params')
@@ -39,11 +50,14 @@ def random_cotangents(seed: int = 0):
   }
 
 
-def plain_render(params, batch):
-  """Every ray in a loop over chunks, no mapping, no padding, no mesh."""
+camera_rays = compiling.compiled(camera_lib.camera_rays, static_argnums=1)
+
+
+def plain_inputs(batch):
+  """Returns the rays of the views one after the other, and their key."""
   cameras = batch.views.cameras()
   rays = [
-    camera_lib.camera_rays(
+    camera_rays(
       camera_lib.Camera(cameras.camera_to_world[i], cameras.tan_half_fov[i]),
       9,
       batch.backgrounds[i],
@@ -51,9 +65,13 @@ def plain_render(params, batch):
     for i in range(2)
   ]
   rays = jax.tree.map(
-    lambda *leaves: jnp.concatenate([x.reshape(81, -1) for x in leaves]), *rays
+    lambda *leaves: np.concatenate([x.reshape(81, -1) for x in leaves]), *rays
   )
-  key = seeds.jax_key(batch.seed, batch.step, 'jitter')
+  return rays, seeds.jax_key(batch.seed, batch.step, 'jitter')
+
+
+def plain_render(params, rays, key):
+  """Every ray in a loop over chunks, no mapping, no padding, no mesh."""
   renders = []
   for chunk in range(11):
     index = np.minimum(np.arange(chunk * 16, chunk * 16 + 16), 161)
@@ -65,17 +83,21 @@ def plain_render(params, batch):
   return joined
 
 
-def expected_gradient(params, batch, cotangents, config):
-  def loss(params):
-    out = plain_render(params, batch)
-    return (
-      jnp.vdot(cotangents['rgb'].reshape(162, 3), out.rgb)
-      + jnp.vdot(cotangents['normal'].reshape(162, 3), out.normals)
-      + config.opacity_weight * out.acc.mean()
-      + config.regularizer_weight * out.regularizer.mean()
-    )
+@compiling.compiled
+@functools.partial(jax.grad, has_aux=True)
+def plain_passes(params, inputs, cotangents, weights):
+  """Returns the gradient and the render.
 
-  return jax.grad(loss)(params)
+  The weights are those of the opacity and of the regulariser.
+  """
+  out = plain_render(params, *inputs)
+  loss = (
+    jnp.vdot(cotangents['rgb'].reshape(162, 3), out.rgb)
+    + jnp.vdot(cotangents['normal'].reshape(162, 3), out.normals)
+    + weights[0] * out.acc.mean()
+    + weights[1] * out.regularizer.mean()
+  )
+  return loss, out
 
 
 def gradient_through_update(learner, params, batch, cotangents):
@@ -87,23 +109,25 @@ def gradient_through_update(learner, params, batch, cotangents):
 
 @pytest.mark.parametrize('remat', [True, False])
 def test_pull_equals_the_plain_gradient(params, remat):
-  run = make_run(remat=remat, opacity_weight=0.3, regularizer_weight=0.7)
+  run, learner = make_learner(
+    remat=remat, opacity_weight=0.3, regularizer_weight=0.7
+  )
   batch = distill.sample_batch(run.views, 5, 3)
-  learner = distill.make_learner(tiny_field.tiny_field(), run)
   cotangents = random_cotangents()
   ours = gradient_through_update(learner, params, batch, cotangents)
-  plain = expected_gradient(params, batch, cotangents, run.learner)
+  plain, _ = plain_passes(params, plain_inputs(batch), cotangents, (0.3, 0.7))
   for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
     # Float32 sums of 162 rays in another order.
     np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
 
 def test_renders_equal_the_plain_render(params):
-  run = make_run()
+  run, learner = make_learner()
   batch = distill.sample_batch(run.views, 0, 0)
-  learner = distill.make_learner(tiny_field.tiny_field(), run)
   renders = learner.render_views(learner.init(params), batch)
-  plain = plain_render(params, batch)
+  _, plain = plain_passes(
+    params, plain_inputs(batch), random_cotangents(), (0.0, 0.0)
+  )
   # The compiler fuses the mapped render otherwise: a few float32 ulps.
   np.testing.assert_allclose(renders.rgb.reshape(162, 3), plain.rgb, atol=1e-5)
   np.testing.assert_allclose(
@@ -124,8 +148,7 @@ def test_the_same_step_draws_the_same_batch():
 
 
 def test_trainable_code_moves_only_the_code(params):
-  run = make_run(trainable='code')
-  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  run, learner = make_learner(trainable='code')
   batch = distill.sample_batch(run.views, 0, 0)
   state, _ = learner.apply_cotangents(
     learner.init(params), batch, random_cotangents()
@@ -136,10 +159,7 @@ def test_trainable_code_moves_only_the_code(params):
 
 
 def test_without_normals_they_are_grey_and_not_pulled(params):
-  run = make_run()
-  learner = distill.make_learner(
-    tiny_field.tiny_field(), run, with_normals=False
-  )
+  run, learner = make_learner(with_normals=False)
   state = learner.init(params)
   batch = distill.sample_batch(run.views, 0, 0)
   assert np.all(learner.render_views(state, batch).normals == 0.5)
@@ -148,8 +168,7 @@ def test_without_normals_they_are_grey_and_not_pulled(params):
 
 
 def test_a_missing_channel_pulls_with_zero(params):
-  run = make_run()
-  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  run, learner = make_learner()
   batch = distill.sample_batch(run.views, 0, 0)
   rgb = {'rgb': random_cotangents()['rgb']}
   both = rgb | {'normal': np.zeros_like(rgb['rgb'])}
@@ -159,8 +178,7 @@ def test_a_missing_channel_pulls_with_zero(params):
 
 
 def test_statistics_are_named_and_finite(params):
-  run = make_run()
-  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  run, learner = make_learner()
   batch = distill.sample_batch(run.views, 0, 4)
   state = learner.init(params)
   _, stats = learner.apply_cotangents(state, batch, random_cotangents())
@@ -173,8 +191,9 @@ def test_statistics_are_named_and_finite(params):
 
 def test_after_steps_left_out_the_rate_is_that_of_the_step(params):
   # Without moments every update is the sign of the gradient, times the rate.
-  run = make_run(adam_b1=0.0, adam_b2=0.0, code_learning_rate_ratio=1.0)
-  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  run, learner = make_learner(
+    adam_b1=0.0, adam_b2=0.0, code_learning_rate_ratio=1.0
+  )
   left_out = learner.init(params)
   for _ in range(4):
     left_out = learner.skip(left_out)
@@ -194,10 +213,9 @@ def test_after_steps_left_out_the_rate_is_that_of_the_step(params):
 
 
 def test_where_the_code_moves_alone_its_rate_is_logged(params):
-  run = make_run(
+  run, learner = make_learner(
     trainable='code', learning_rate=1e-3, code_learning_rate_ratio=30.0
   )
-  learner = distill.make_learner(tiny_field.tiny_field(), run)
   batch = distill.sample_batch(run.views, 0, 0)
   state, stats = learner.apply_cotangents(
     learner.init(params), batch, random_cotangents()
@@ -208,8 +226,7 @@ def test_where_the_code_moves_alone_its_rate_is_logged(params):
 
 
 def test_a_cotangent_of_another_shape_is_refused(params):
-  run = make_run()
-  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  run, learner = make_learner()
   batch = distill.sample_batch(run.views, 0, 0)
   bad = {'rgb': np.zeros((2, 8, 9, 3), np.float32)}
   with pytest.raises(ValueError, match=r'cotangent of rgb has shape \(2, 8'):
@@ -217,8 +234,7 @@ def test_a_cotangent_of_another_shape_is_refused(params):
 
 
 def test_a_cotangent_that_is_not_finite_names_step_and_channel(params):
-  run = make_run()
-  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  run, learner = make_learner()
   batch = distill.sample_batch(run.views, 0, 6)
   bad = random_cotangents()
   bad['normal'][0, 0, 0, 0] = np.nan
@@ -229,8 +245,7 @@ def test_a_cotangent_that_is_not_finite_names_step_and_channel(params):
 
 
 def test_parameters_that_are_not_finite_name_the_render(params):
-  run = make_run()
-  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  run, learner = make_learner()
   params['code'] = params['code'].at[0].set(jnp.inf - jnp.inf)
   batch = distill.sample_batch(run.views, 0, 2)
   with pytest.raises(FloatingPointError, match=r'step 2: .* render \(rgb\)'):
@@ -245,9 +260,7 @@ def test_a_gradient_that_is_not_finite_names_the_parameter(params):
       out, acc=out.acc + 0 * jnp.sqrt(params['nerf']['radius'] - 0.8)
     )
 
-  run = make_run()
-  field = tiny_field.TinyField(tiny_field.init, render)
-  learner = distill.make_learner(field, run)
+  run, learner = make_learner(render=render)
   batch = distill.sample_batch(run.views, 0, 9)
   with pytest.raises(
     FloatingPointError, match='step 9: .* gradient of nerf/radius'

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -15,6 +16,8 @@ from mmdist.learner import pretrain
 from mmdist.learner import pretrain_checkpoint
 from mmdist.nerf import field
 from mmdist.nerf import images
+from tests.core import compiling
+from tests.nerf import compiled_nerf
 from tests.nerf import tiny_nerf
 
 CONFIG = pretrain.PretrainConfig(
@@ -30,6 +33,7 @@ CONFIG = pretrain.PretrainConfig(
 COLORS = np.float32([[0.9, 0.1, 0.1], [0.1, 0.1, 0.9], [0.1, 0.9, 0.1]])
 
 
+@functools.cache  # One representation: what is compiled for it is shared.
 def unjittered() -> field.ConditionalNerf:
   representation = field.conditional_nerf(CONFIG.nerf)
 
@@ -37,7 +41,14 @@ def unjittered() -> field.ConditionalNerf:
     del key  # It depends on how rays are cut into chunks.
     return representation.render(params, rays, None, with_normals=with_normals)
 
-  return dataclasses.replace(representation, render=render)
+  init = compiled_nerf.conditional_nerf(CONFIG.nerf).init
+  return dataclasses.replace(representation, init=init, render=render)
+
+
+@compiling.compiled
+def plain_render(params, batch):
+  """Renders all pixels of a batch at once."""
+  return unjittered().render(params, batch.rays(), None, with_normals=False)
 
 
 def batch_of(number, subjects=(0, 1), size=32):
@@ -60,7 +71,8 @@ def batch_of(number, subjects=(0, 1), size=32):
 @pytest.fixture(scope='module')
 def trained():
   """A training of 60 steps; returns its states and its metrics."""
-  pretraining = pretrain.make_pretraining(unjittered(), CONFIG)
+  with compiling.in_a_hurry():
+    pretraining = pretrain.make_pretraining(unjittered(), CONFIG)
   state = pretraining.init(2)
   states, history = [state], []
   for number in range(60):
@@ -88,7 +100,7 @@ def test_gradients_by_chunks_are_those_of_the_whole_batch(trained):
   state, batch = states[10], batch_of(10)
   representation = unjittered()
 
-  def loss(params):
+  def loss(params, batch):
     codes = params['codes'][batch.subject]
     networks = {'proposal': params['proposal'], 'nerf': params['nerf']}
     renders = representation.render(
@@ -101,10 +113,12 @@ def test_gradients_by_chunks_are_those_of_the_whole_batch(trained):
       + CONFIG.code_weight * jnp.mean(jnp.sum(codes**2, -1))
     )
 
-  value, gradient = jax.value_and_grad(loss)(state.params)
+  value, gradient = compiling.compiled(jax.value_and_grad(loss))(
+    state.params, batch
+  )
   assert history[10]['loss'] == pytest.approx(float(value), rel=1e-4)
   # The gradient that the step used shows in Adam's first moment.
-  before, after = (s.opt_state[0].mu for s in states[10:12])
+  before, after = jax.device_get([s.opt_state[0].mu for s in states[10:12]])
   used = jax.tree.map(lambda a, b: (a - 0.9 * b) / 0.1, after, before)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-2),
@@ -152,17 +166,17 @@ def test_fitting_a_code_moves_nothing_else_and_helps(trained):
   params = states[-1].params
   batches = (batch_of(number, subjects=[1]) for number in itertools.count(100))
   # Subject 1 stands in for an unseen one that its code can describe.
-  codes = pretrain.fit_codes(unjittered(), CONFIG, params, 2, batches)
+  with compiling.in_a_hurry():
+    codes = pretrain.fit_codes(unjittered(), CONFIG, params, 2, batches)
   mean = params['codes'].mean(0)
   # Nobody asked about subject 0: its code is only drawn to nothing by nothing.
   np.testing.assert_array_equal(codes[0], mean)
 
   def error(latent_code):
     batch = batch_of(999, subjects=[1])
-    renders = unjittered().render(
-      {**params, 'code': latent_code}, batch.rays(), None, with_normals=False
-    )
-    return float(jnp.mean((renders.rgb - batch.rgb()) ** 2))
+    networks = {name: params[name] for name in ('nerf', 'proposal')}
+    renders = plain_render({**networks, 'code': latent_code}, batch)
+    return np.mean((renders.rgb - batch.rgb()) ** 2)
 
   assert error(codes[1]) < 0.7 * error(mean)
 
@@ -206,24 +220,26 @@ def test_held_out_psnr_is_that_of_the_rendered_pictures(trained):
     cameras.camera_to_world[:, None],
     cameras.tan_half_fov[:, None],
   )
-  psnr = pretrain.held_out_psnr(
-    unjittered(),
-    params,
-    params['codes'],
-    [pixel_stream.read_picture(pictures, i, 0, 0.7) for i in range(2)],
-  )
+  with compiling.in_a_hurry():
+    psnr = pretrain.held_out_psnr(
+      unjittered(),
+      params,
+      params['codes'],
+      [pixel_stream.read_picture(pictures, i, 0, 0.7) for i in range(2)],
+    )
   rgba = multiview.rgba8_to_premultiplied(pictures.images[:, 0])
   target = rgba[..., :3] + (1 - rgba[..., 3:]) * 0.7
   for i, latent_code in enumerate(params['codes']):
     networks = {name: params[name] for name in ('nerf', 'proposal')}
-    rendered = images.render_images(
-      unjittered(),
-      {**networks, 'code': latent_code},
-      cameras.take(slice(i, i + 1)),
-      12,
-      np.full(3, 0.7),
-      with_normals=False,
-    )['rgb'][0]
+    with compiling.in_a_hurry():
+      rendered = images.render_images(
+        unjittered(),
+        {**networks, 'code': latent_code},
+        cameras.take(slice(i, i + 1)),
+        12,
+        np.full(3, 0.7),
+        with_normals=False,
+      )['rgb'][0]
     expected = -10 * np.log10(np.mean((rendered - target[i]) ** 2))
     assert psnr[i] == pytest.approx(expected, abs=1e-3)
 

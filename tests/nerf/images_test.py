@@ -8,6 +8,7 @@ from mmdist.cameras import orbits
 from mmdist.core import arrays
 from mmdist.nerf import field
 from mmdist.nerf import images
+from tests.core import compiling
 
 
 def render(params, rays, key=None, *, with_normals=True):
@@ -27,6 +28,8 @@ COMPASS = field.ConditionalNerf(init=None, render=render, density=None)
 PARAMS = {'gain': jnp.float32(0.5)}
 VIEWS = orbits.turntable(3)
 
+camera_rays = compiling.compiled(camera_lib.camera_rays, static_argnums=1)
+
 
 @pytest.mark.parametrize('chunk_size', [1, 7, 36, 1000])
 def test_pixels_come_back_in_place_whatever_the_chunks(chunk_size):
@@ -34,7 +37,7 @@ def test_pixels_come_back_in_place_whatever_the_chunks(chunk_size):
     COMPASS, PARAMS, VIEWS, 6, np.ones(3), chunk_size=chunk_size
   )
   for i in range(3):
-    rays = camera_lib.camera_rays(VIEWS.cameras().take(i), 6, np.ones(3))
+    rays = camera_rays(VIEWS.cameras().take(i), 6, np.ones(3))
     np.testing.assert_allclose(
       pictures['normals'][i], (rays.directions + 1) / 2, atol=1e-6
     )

@@ -15,7 +15,14 @@ CONFIG = schema.NerfConfig(
 
 @pytest.fixture(scope='module')
 def params():
-  return field.conditional_nerf(CONFIG).init(jax.random.key(0))
+  # Any numbers will do, and no biases of zero hide a mistake.
+  shapes = jax.eval_shape(
+    field.conditional_nerf(CONFIG).init, jax.random.key(0)
+  )
+  rng = np.random.default_rng(0)
+  return jax.tree.map(
+    lambda leaf: rng.standard_normal(leaf.shape, leaf.dtype), shapes
+  )
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ PREFIX = 'A DSLR photo of'
 def make_run(**views) -> schema.RunConfig:
   run = schema.RunConfig(
     prompt='A DSLR photo portrait of a [v] man who is sad',
-    views=schema.ViewsConfig(num_views=8, resolution=4, **views),
+    views=schema.ViewsConfig(num_views=40, resolution=4, **views),
   )
   run.priors['personal'] = schema.PriorConfig(
     prompt_template='a [v] portrait of {target}', prompt_prefix='a photo of'
@@ -61,8 +61,8 @@ def test_what_is_checked_is_what_a_whole_run_sends(views):
     schema.ConceptConfig('a photo of a joker', 1.5),
     schema.ConceptConfig('green hair', -0.5, ('personal', 'normal')),
   ]
-  # In 250 steps of 8 views each word is drawn: the rarest is 1 view in 50.
-  assert sent_texts(run, 250) == texts_of(run)
+  # In 50 steps of 40 views each word is drawn: the rarest is 1 view in 50.
+  assert sent_texts(run, 50) == texts_of(run)
 
 
 def test_the_normal_prior_reads_of_the_target_alone():

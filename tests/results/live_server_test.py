@@ -6,7 +6,14 @@ import pytest
 from mmdist.results import live_server
 from mmdist.results import remake
 from mmdist.run import opening
+from tests.results import quick_nerf
 from tests.results import small_run
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _quick():
+  with quick_nerf.quick():
+    yield
 
 
 @pytest.fixture(scope='module')

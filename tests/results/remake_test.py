@@ -6,7 +6,14 @@ from mmdist.nerf import field
 from mmdist.results import remake
 from mmdist.run import opening
 from mmdist.run import workdir as workdir_lib
+from tests.results import quick_nerf
 from tests.results import small_run
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _quick():
+  with quick_nerf.quick():
+    yield
 
 
 @pytest.fixture(scope='module')

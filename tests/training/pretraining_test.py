@@ -13,6 +13,31 @@ from mmdist.nerf import pretrained
 from mmdist.training import pretraining
 from tests.data import small_sets
 from tests.nerf import tiny_nerf
+from tests.results import quick_nerf
+
+
+@pytest.fixture(scope='module')
+def make_once():
+  """`make_pretraining`, which answers the same question once.
+
+  It makes pure functions; who trains again needs no other program for it.
+  """
+  make, made = pretrain.make_pretraining, {}
+
+  def make_once(representation, config):
+    key = representation, repr(config)
+    if key not in made:
+      made[key] = make(representation, config)
+    return made[key]
+
+  return make_once
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch, make_once):
+  monkeypatch.setattr(pretrain, 'make_pretraining', make_once)
+  with quick_nerf.quick():
+    yield
 
 
 @pytest.fixture
@@ -53,10 +78,9 @@ def test_a_killed_training_ends_like_one_that_was_not(
     if int(state.step) == 4:
       raise Killed
 
-  monkeypatch.setattr(pretraining.pretrain_checkpoint, 'save', save_and_die)
-  with pytest.raises(Killed):
+  with monkeypatch.context() as patch, pytest.raises(Killed):
+    patch.setattr(pretraining.pretrain_checkpoint, 'save', save_and_die)
     pretraining.train_and_measure(config, tmp_path / 'parts', data)
-  monkeypatch.undo()
   parts = pretraining.train_and_measure(
     config, tmp_path / 'parts', data, said.append
   )

@@ -1,0 +1,48 @@
+"""Functions for tests, compiled as wholes and in a hurry.
+
+Op by op, one small render is hundreds of programs to compile; as a whole it is
+one. Most of the time that this one takes goes into making it fast, and a test
+calls it once or twice.
+"""
+
+import contextlib
+import functools
+from unittest import mock
+
+import jax
+
+# Of XLA: no optimisation by LLVM, and loops written straight in its language.
+_IN_A_HURRY = {
+  'xla_backend_optimization_level': 0,
+  'xla_cpu_use_fusion_emitters': False,
+}
+
+
+def compiled(function, **options):
+  """Returns `function` under `jax.jit`, its results as arrays of numpy.
+
+  It cannot be called inside another compiled function.
+
+  Args:
+    function: as for `jax.jit`.
+    **options: of `jax.jit`.
+  """
+  jitted = jax.jit(function, compiler_options=_IN_A_HURRY, **options)
+
+  @functools.wraps(function)
+  def call(*args, **kwargs):
+    return jax.device_get(jitted(*args, **kwargs))
+
+  return call
+
+
+@contextlib.contextmanager
+def in_a_hurry():
+  """Makes `jax.jit` compile in a hurry whatever is given to it meanwhile.
+
+  For code that makes compiled functions itself. What it gave to `jax.jit`
+  before, at its import for one, is compiled as ever.
+  """
+  jit = functools.partial(jax.jit, compiler_options=_IN_A_HURRY)
+  with mock.patch.object(jax, 'jit', jit):
+    yield
