@@ -15,7 +15,8 @@ DEMO_DIR ?= runs/demo$(if $(DEMO_STEPS),-$(DEMO_STEPS))
 PYTEST_FLAGS ?=
 CHAOS_TABLE ?=
 # Whole files go to one process per core: tests of a file share what they make.
-PARALLEL ?= --numprocesses=auto --dist=loadfile
+# They begin with the slow files (tests/conftest.py).
+PARALLEL ?= --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/installed

@@ -1,11 +1,25 @@
 """What every test shares: compiled JAX programs, for as long as it lasts."""
 
 import os
+from unittest import mock
 
 import jax
 import pytest
 
 from mmdist.run import device_setup
+
+# Most of the time of a test that computes goes into compiling programs that
+# run once. So here they are not optimised. Processes that tests start compile
+# as ever, and so do the programs whose bits are compared between devices.
+_IN_A_HURRY = (
+  '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
+)
+
+
+def pytest_configure():
+  flags = f'{os.environ.get("XLA_FLAGS", "")} {_IN_A_HURRY}'.strip()
+  with mock.patch.dict(os.environ, XLA_FLAGS=flags):
+    jax.devices()  # Reads the flags, once.
 
 
 @pytest.fixture(autouse=True, scope='session')
@@ -22,3 +36,13 @@ def compilation_cache(tmp_path_factory, worker_id):
   cache = device_setup.cache_directory() / 'jax'
   jax.config.update('jax_compilation_cache_dir', str(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+
+
+def pytest_collection_modifyitems(items):
+  """Puts files with slow tests first.
+
+  Processes that share the tests take file by file. A long one that is left for
+  the end is waited for by all the others.
+  """
+  slow = {item.path for item in items if item.get_closest_marker('slow')}
+  items.sort(key=lambda item: item.path not in slow)

@@ -74,7 +74,7 @@ def test_attributes_and_views_must_be_as_many():
 def test_two_plain_classes_are_learned_in_a_moment():
   judge = small_judge()
   losses = []
-  training = train_judge.JudgeTraining(num_steps=25, batch_size=16)
+  training = train_judge.JudgeTraining(num_steps=25, batch_size=4)
   train_judge.train(
     judge, pictures(), training, lambda step, loss: losses.append(loss)
   )

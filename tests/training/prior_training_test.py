@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmdist.heads import captions
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
 from mmdist.priors.training import embedded
@@ -64,9 +65,14 @@ def test_a_prior_is_trained_saved_and_sampled(tmp_path):
   assert weights(tmp_path / 'prior')
 
 
-def test_the_text_encoder_is_taught_to_read_first(tmp_path):
+def test_the_text_encoder_is_taught_to_read_first(tmp_path, monkeypatch):
+  # Of few sentences it soon reads a good deal, whatever it begins with.
+  known = [captions.draw(np.random.default_rng(i)) for i in range(4)]
+  monkeypatch.setattr(
+    captions, 'draw', lambda rng: known[rng.integers(len(known))]
+  )
   read = []
-  for steps in (0, 60):
+  for steps in (0, 30):
     options = options_of(
       tmp_path,
       reading_steps=steps,
@@ -76,7 +82,8 @@ def test_the_text_encoder_is_taught_to_read_first(tmp_path):
     said = []
     prior_training.train_in_processes(options, said.append)
     read.append(float(re.search(r'text encoder: ([0-9.]+)%', said[0])[1]))
-  assert read[1] > read[0] + 1
+  # By 26 points; with other first weights by 10 and by 22.
+  assert read[1] > read[0] + 5
   said = []
   longer = dataclasses.replace(options, num_images=8)
   prior_training.train_in_processes(longer, said.append)
