@@ -1,7 +1,6 @@
 """Each family against diffusers' own pipelines, on tiny random weights."""
 
 import dataclasses
-import functools
 import json
 import pathlib
 import shutil
@@ -43,24 +42,6 @@ def fixture_directories(tmp_path_factory):
     family: tiny_families.write(family, folder / family)
     for family in tiny_families.FAMILIES
   }
-
-
-@pytest.fixture(scope='module', name='opened')
-def fixture_opened(directories):
-  """Returns the pipeline of each family; no test changes one."""
-  return functools.cache(
-    lambda family: pipelines.open_pipeline(
-      directories[family], 'float32', 'cpu'
-    )
-  )
-
-
-@pytest.fixture(scope='module', name='cotangent')
-def fixture_cotangent(opened):
-  """Returns what each family answers to `request_of()`."""
-  return functools.cache(
-    lambda family: scores.score(opened(family), None, request_of()).cotangent
-  )
 
 
 @pytest.fixture(name='broken')
@@ -132,9 +113,9 @@ def official_call(family: str, directory) -> Call:
 
 
 @pytest.mark.parametrize('family', OFFICIAL)
-def test_a_call_of_the_official_pipeline_is_ours(directories, opened, family):
+def test_a_call_of_the_official_pipeline_is_ours(directories, family):
   call = official_call(family, directories[family])
-  pipeline = opened(family)
+  pipeline = pipelines.open_pipeline(directories[family], 'float32', 'cpu')
   distance = (pipeline.schedule.times - call.time).abs()
   timestep = distance.argmin().reshape(1)
   assert distance.min() < 1e-3
@@ -166,11 +147,10 @@ def request_of(scale: float = SCALE, **changes) -> messages.ScoreRequest:
 
 
 @pytest.mark.parametrize('family', tiny_families.FAMILIES)
-def test_the_pixel_gradient_is_autograds(
-  directories, opened, cotangent, family
-):
+def test_the_pixel_gradient_is_autograds(directories, family):
   """SDS through diffusers' own modules, with no code of ours but the noise."""
-  directory, pipeline = directories[family], opened(family)
+  directory = directories[family]
+  pipeline = pipelines.open_pipeline(directory, 'float32', 'cpu')
   request = request_of()
   images = torch.tensor(request.images, requires_grad=True)
   pixels = functional.interpolate(
@@ -210,7 +190,7 @@ def test_the_pixel_gradient_is_autograds(
     }[schedule.prediction_type]
     residual = s**2 * (eps - noise)
   (latents * residual).mean().backward()
-  ours = cotangent(family)
+  ours = scores.score(pipeline, None, request).cotangent
   scale = np.abs(ours).max()
   # Of relative size 1e-5: the encoder's backward pass sums in another order.
   np.testing.assert_allclose(ours, images.grad.numpy(), atol=3e-5 * scale)
@@ -264,8 +244,10 @@ def test_one_pass_of_mixed_adapters_is_two_passes(directories, family):
 
 
 @pytest.mark.parametrize('family', tiny_families.FAMILIES)
-def test_memory_options_change_no_number(directories, cotangent, family):
-  expected = cotangent(family)
+def test_memory_options_change_no_number(directories, family):
+  request = request_of()
+  plain = pipelines.open_pipeline(directories[family], 'float32', 'cpu')
+  expected = scores.score(plain, None, request).cotangent
   memory = messages.MemoryOptions(
     channels_last=False,
     checkpoint_encoder=False,
@@ -277,7 +259,7 @@ def test_memory_options_change_no_number(directories, cotangent, family):
   )
   # Other memory formats and slices sum in another order.
   np.testing.assert_allclose(
-    scores.score(other, None, request_of()).cotangent,
+    scores.score(other, None, request).cotangent,
     expected,
     rtol=0,
     atol=1e-4 * np.abs(expected).max(),
@@ -286,13 +268,15 @@ def test_memory_options_change_no_number(directories, cotangent, family):
 
 @pytest.mark.parametrize('family', tiny_families.FAMILIES)
 def test_a_saved_pipeline_opens_as_the_same_family(
-  opened, cotangent, family, tmp_path
+  directories, family, tmp_path
 ):
-  pipeline = opened(family)
+  pipeline = pipelines.open_pipeline(directories[family], 'float32', 'cpu')
   pipelines.save_pipeline(pipeline, tmp_path / 'again', 'float32')
   again = pipelines.open_pipeline(tmp_path / 'again', 'float32', 'cpu')
+  request = request_of()
   np.testing.assert_array_equal(
-    scores.score(again, None, request_of()).cotangent, cotangent(family)
+    scores.score(again, None, request).cotangent,
+    scores.score(pipeline, None, request).cotangent,
   )
   assert again.index['_class_name'] == pipeline.index['_class_name']
 
@@ -310,10 +294,8 @@ def test_half_precision_files_are_found(directories, tmp_path):
   pipelines.open_pipeline(directory, 'float32', 'cpu')
 
 
-def test_the_empty_text_of_sdxl_is_zero_if_it_says_so(
-  directories, opened, tmp_path
-):
-  pipeline = opened('sdxl')
+def test_the_empty_text_of_sdxl_is_zero_if_it_says_so(directories, tmp_path):
+  pipeline = pipelines.open_pipeline(directories['sdxl'], 'float32', 'cpu')
   prompt_embeds = pipeline.text.encode(['', PROMPT])
   assert (
     not prompt_embeds.sequence[0].any() and not prompt_embeds.pooled[0].any()
@@ -325,14 +307,13 @@ def test_the_empty_text_of_sdxl_is_zero_if_it_says_so(
   assert pipeline.text.encode(['']).sequence.any()
 
 
-def test_sd3_without_t5_reads_zeros_in_its_place(directories, opened, tmp_path):
+def test_sd3_without_t5_reads_zeros_in_its_place(directories, tmp_path):
   directory = shutil.copytree(directories['sd3'], tmp_path / 'no_t5')
   shutil.rmtree(directory / 'text_encoder_3')
   shutil.rmtree(directory / 'tokenizer_3')
   pipeline = pipelines.open_pipeline(directory, 'float32', 'cpu')
-  prompt_embeds, expected = (
-    p.text.encode([PROMPT]) for p in (pipeline, opened('sd3'))
-  )
+  whole = pipelines.open_pipeline(directories['sd3'], 'float32', 'cpu')
+  prompt_embeds, expected = (p.text.encode([PROMPT]) for p in (pipeline, whole))
   assert prompt_embeds.sequence.shape == expected.sequence.shape
   length = tiny.LENGTH
   assert torch.equal(
