@@ -23,13 +23,13 @@ from mmdist.core import names
 # point (docs/method.md, section 2, 'Balance').
 PRESETS = {
   'happy_sad': (
-    ('a portrait of a happy man', 0.6),
-    ('a portrait of a sad man', 0.4),
+    ('happy', 'a portrait of a happy man', 0.6),
+    ('sad', 'a portrait of a sad man', 0.4),
   ),
   'joker_minus_green': (
-    ('a portrait of a joker', 1.5),
+    ('joker', 'a portrait of a joker', 1.5),
     # -0.5 was too weak for the hair in a prototype of this package.
-    ('a portrait of a man with green hair', -1.2),
+    ('green', 'a portrait of a man with green hair', -1.2),
   ),
 }
 
@@ -39,7 +39,8 @@ def get_config(preset: str = 'happy_sad') -> schema.RunConfig:
     raise errors.UserError(names.unknown('preset', preset, PRESETS, 'Presets'))
   run = schema.RunConfig()
   run.concepts = [
-    schema.ConceptConfig(text, weight) for text, weight in PRESETS[preset]
+    schema.ConceptConfig(text, weight, name=name)
+    for name, text, weight in PRESETS[preset]
   ]
   # Where there are concepts, nothing is asked of the prompt.
   run.prompt = run.concepts[0].text

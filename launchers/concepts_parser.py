@@ -8,13 +8,15 @@ from absl import flags
 from ml_collections import config_flags
 
 from mmdist.config import schema
+from mmdist.config import serialization
 from mmdist.core import errors
 
 
 class ConceptsParser(flags.ArgumentParser):
   """Parses `--config.concepts="[('a joker', 1), ('green hair', -0.5)]"`.
 
-  A third item of a concept may be the tuple of the priors that it asks.
+  A third item of a concept may be the tuple of the priors that it asks. A
+  concept may also be a dict of fields: {'text': 'a joker', 'name': 'joker'}.
   """
 
   def parse(self, argument: Any) -> list[schema.ConceptConfig]:
@@ -24,7 +26,8 @@ class ConceptsParser(flags.ArgumentParser):
       return [_concept(item) for item in ast.literal_eval(argument)]
     except (SyntaxError, TypeError, ValueError) as error:
       raise errors.UserError(
-        f"concepts are {argument!r}; expected [('text', weight), ...]."
+        f"concepts are {argument!r}; expected [('text', weight), ...] or "
+        "[{'text': ..., 'weight': ..., 'name': ...}, ...]."
       ) from error
 
   def flag_type(self) -> str:
@@ -32,6 +35,8 @@ class ConceptsParser(flags.ArgumentParser):
 
 
 def _concept(item: Any) -> schema.ConceptConfig:
+  if isinstance(item, dict):
+    return serialization.from_dict(item, schema.ConceptConfig, 'a concept')
   text, weight, *priors = item
   if not isinstance(text, str) or len(priors) > 1:
     raise errors.UserError(item)

@@ -81,6 +81,10 @@ class ConceptConfig:
   text: str = ''
   weight: float = 1.0  # alpha > 0, or -beta < 0.
   priors: tuple[str, ...] = ()  # Empty: every enabled prior.
+  name: str = ''  # What grids and tables call it.
+  # A factor on the weight as the run goes on, such as 'linear(1, 0)'; see
+  # mmdist.objectives.schedules. Empty: constant.
+  schedule: str = ''
 
 
 @dataclasses.dataclass

@@ -5,6 +5,7 @@ expected. Texts are checked by `mmdist.objectives`, directories by the priors.
 """
 
 from collections.abc import Sequence
+import dataclasses
 import math
 import re
 from typing import Any
@@ -69,6 +70,7 @@ def validate(config: schema.RunConfig) -> None:
     _check_leaf(path, value)
   for name in config.priors:
     _check_prior_name(name)
+  _check_concept_names([c.name for c in config.concepts if c.name])
   _check_order('noise.minimum', config.noise.minimum, config.noise.maximum)
   _check_order(
     'noise.minimum', config.noise.minimum, config.noise.final_maximum
@@ -107,6 +109,24 @@ def _check_prior_name(name: str) -> None:
       'a letter first, and none of '
       f'{", ".join(n for n in dir(dict) if n[0] != "_")}.'
     )
+
+
+def _check_concept_names(concept_names: Sequence[str]) -> None:
+  # A grid writes NAME=WEIGHT,... beside FIELD=VALUE,...
+  fields = {field.name for field in dataclasses.fields(schema.RunConfig)}
+  for name in concept_names:
+    if (
+      not re.fullmatch(r'[A-Za-z][\w-]{0,63}', name, re.ASCII) or name in fields
+    ):
+      raise errors.UserError(
+        f"a concept is called '{name}'; expected up to 64 of A-Z, a-z, 0-9, _ "
+        f'and -, a letter first, and none of {", ".join(sorted(fields))}.'
+      )
+    if concept_names.count(name) > 1:
+      raise errors.UserError(
+        f"two concepts are called '{name}'; expected a name of its own for "
+        'each, or none.'
+      )
 
 
 def _check_order(path: str, low: float, high: float) -> None:

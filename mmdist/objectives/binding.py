@@ -16,6 +16,7 @@ from mmdist.core import messages
 from mmdist.core import names
 from mmdist.objectives import concept as concept_lib
 from mmdist.objectives import prompts
+from mmdist.objectives import schedules
 from mmdist.objectives import texts
 
 
@@ -31,6 +32,7 @@ class PriorConcept:
     guidance_scale: classifier-free guidance of the frozen model.
     prompt_template: how this prior wants the text put; see `prompts`.
     prompt_prefix: opens what this prior reads.
+    schedule: a factor on the weight, see `schedules`; '' is constant.
   """
 
   prior: str
@@ -40,6 +42,7 @@ class PriorConcept:
   guidance_scale: float = schema.PriorConfig.guidance_scale
   prompt_template: str = '{prompt}'
   prompt_prefix: str = ''
+  schedule: str = ''
 
   def __post_init__(self) -> None:
     object.__setattr__(self, 'weight', concept_lib.exact(self.weight))
@@ -54,6 +57,10 @@ class PriorConcept:
     return prompts.compose(
       self.prompt_template, self.prompt_prefix, self.text, word
     )
+
+  def weight_at(self, progress: float) -> float:
+    """Returns the signed weight at a progress in [0, 1] of the run."""
+    return float(self.weight) * schedules.parse(self.schedule).factor(progress)
 
   @property
   def key(self) -> tuple:
@@ -137,6 +144,7 @@ def bind(
           float(prior.guidance_scale),
           prior.prompt_template,
           prior.prompt_prefix,
+          concept.schedule,
         )
       )
   return BoundObjective(tuple(terms))
@@ -160,7 +168,11 @@ def bind_config(run: schema.RunConfig) -> BoundObjective:
       f'{", ".join(run.priors) or "none are configured"}.'
     )
   bound = bind(concept_lib.from_config(run), running)
-  if not any(term.weight > 0 for term in bound.terms):
+  if not any(
+    term.weight_at(moment) > 0
+    for moment in _moments(bound)
+    for term in bound.terms
+  ):
     raise errors.UserError(
       'no concept has a positive weight left, so nothing says what the avatar '
       'should become; give at least one concept and one prior a weight > 0.'
@@ -168,14 +180,27 @@ def bind_config(run: schema.RunConfig) -> BoundObjective:
   return bound
 
 
-def signed_sum(objective: BoundObjective) -> dict[messages.Channel, float]:
-  """Returns S per channel: the sum of its signed weights."""
-  return {
-    channel: float(
-      sum(t.weight for t in objective.terms if t.channel == channel)
-    )
-    for channel in objective.channels
-  }
+def signed_sum(
+  objective: BoundObjective, progress: float = 1.0
+) -> dict[messages.Channel, float]:
+  """Returns S per channel: the sum of its signed weights.
+
+  Args:
+    objective: what is asked.
+    progress: at which share of the run scheduled weights are taken.
+  """
+  totals = {}
+  for channel in objective.channels:
+    terms = [term for term in objective.terms if term.channel == channel]
+    # Weights that no schedule touches are added exactly.
+    fixed = sum(t.weight for t in terms if not t.schedule)
+    moving = sum(t.weight_at(progress) for t in terms if t.schedule)
+    totals[channel] = float(fixed) + moving
+  return totals
+
+
+def _moments(objective: BoundObjective) -> list[float]:
+  return schedules.moments([term.schedule for term in objective.terms])
 
 
 def balance_warnings(objective: BoundObjective) -> list[str]:
@@ -184,12 +209,20 @@ def balance_warnings(objective: BoundObjective) -> list[str]:
   With S <= 0 the terms of the proxies cancel or repel, so that nothing holds
   the avatar where it is (docs/method.md, section 2).
   """
+  lowest: dict[messages.Channel, tuple[float, float]] = {}
+  for moment in _moments(objective):
+    for channel, total in signed_sum(objective, moment).items():
+      lowest[channel] = min(
+        lowest.get(channel, (total, moment)), (total, moment)
+      )
+  is_scheduled = any(term.schedule for term in objective.terms)
   return [
-    f"the weights on channel '{channel}' add up to S = {total:g}; expected "
+    f"the weights on channel '{channel}' add up to S = {total:g}"
+    f'{f" at {moment:.0%} of the run" * is_scheduled}; expected '
     'S > 0, else the proxies cancel or repel and nothing holds the avatar: '
     f'raise a positive weight, or lower a negative one, by more than '
     f'{-total:g}.'
-    for channel, total in signed_sum(objective).items()
+    for channel, (total, moment) in lowest.items()
     if total <= 0
   ]
 

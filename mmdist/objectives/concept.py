@@ -15,6 +15,7 @@ import numbers
 from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.objectives import prompts
+from mmdist.objectives import schedules
 
 
 def exact(weight: float | fractions.Fraction) -> fractions.Fraction:
@@ -39,32 +40,39 @@ class Concept:
     weight: positive for what the avatar should become, negative for what it
       should move away from; any number, kept exactly.
     priors: names of the priors that are asked for it; () stands for all.
+    name: what grids and tables call it; may be empty.
+    schedule: a factor on the weight as the run goes on, as
+      `mmdist.objectives.schedules` writes it; '' is constant.
 
   Raises:
-    UserError: the text is empty or too long, or the weight is not finite.
+    UserError: the text is empty or too long, the weight is not finite, or the
+      schedule cannot be read.
   """
 
   text: str
   weight: fractions.Fraction | float = 1.0
   priors: tuple[str, ...] = ()
+  name: str = ''
+  schedule: str = ''
 
   def __post_init__(self) -> None:
     object.__setattr__(self, 'text', prompts.check_prompt(self.text))
     object.__setattr__(self, 'weight', exact(self.weight))
     object.__setattr__(self, 'priors', tuple(self.priors))
+    object.__setattr__(self, 'schedule', schedules.canonical(self.schedule))
 
   @property
-  def key(self) -> tuple[str, tuple[str, ...]]:
+  def key(self) -> tuple[str, tuple[str, ...], str]:
     """What makes two concepts one term of a sum; also the order of terms."""
-    return self.text, self.priors
+    return self.text, self.priors, self.schedule
 
 
 @dataclasses.dataclass(frozen=True)
 class ComposedObjective:
   """A signed sum of concepts, always in the same order.
 
-  Supports +, - and multiplication by a number. Concepts of one text and the
-  same priors are one term; a term whose weights cancel is gone.
+  Supports +, - and multiplication by a number. Concepts of one text, the same
+  priors and the same schedule are one term; one whose weights cancel is gone.
 
   Attributes:
     concepts: with distinct keys and weights other than zero, sorted.
@@ -108,13 +116,24 @@ class ComposedObjective:
     return describe([(c.text, float(c.weight)) for c in self.concepts])
 
 
-def weighted_texts(run: schema.RunConfig) -> list[tuple[str, float]]:
+def weighted_texts(
+  run: schema.RunConfig, progress: float = 1.0
+) -> list[tuple[str, float]]:
   """Returns the texts that a run is about, and how much: its concepts.
 
   A run without concepts is about its prompt. Positive weights come first, the
   largest of them first; a weight of 0 asks nothing and is left out.
+
+  Args:
+    run: a configuration.
+    progress: at which share of the run scheduled weights are taken; 1 is what
+      the result was asked to be.
   """
-  terms = [(c.text, c.weight) for c in run.concepts if c.weight]
+  terms = []
+  for concept in run.concepts:
+    factor = schedules.parse(concept.schedule).factor(progress)
+    if concept.weight * factor:
+      terms.append((concept.text, concept.weight * factor))
   terms = terms or [(run.prompt, 1.0)]
   return sorted(terms, key=lambda term: -term[1])
 
@@ -140,26 +159,39 @@ def _merge(concepts: Iterable[Concept]) -> tuple[Concept, ...]:
   merged: dict[tuple, Concept] = {}
   for concept in concepts:
     if concept.key in merged:
-      weight = merged[concept.key].weight + concept.weight
-      merged[concept.key] = dataclasses.replace(concept, weight=weight)
+      before = merged[concept.key]
+      merged[concept.key] = dataclasses.replace(
+        before,
+        weight=before.weight + concept.weight,
+        name=before.name or concept.name,
+      )
     else:
       merged[concept.key] = concept
   return tuple(merged[key] for key in sorted(merged) if merged[key].weight)
 
 
-def avatar(text: str, priors: Iterable[str] = ()) -> ComposedObjective:
+def avatar(
+  text: str,
+  priors: Iterable[str] = (),
+  *,
+  name: str = '',
+  schedule: str = '',
+) -> ComposedObjective:
   """Returns the objective of one text, to be added to others.
 
   Args:
     text: a sentence, e.g. 'a portrait of a happy man'.
     priors: names of the priors that are asked for it; () stands for all.
+    name: what grids and tables call it.
+    schedule: a factor on its weight as the run goes on, such as
+      'linear(1, 0)'; see `mmdist.objectives.schedules`.
 
   Raises:
-    UserError: the text is empty or too long.
+    UserError: the text is empty or too long, or the schedule cannot be read.
 
   Source: MagicMirror, equation 4.
   """
-  return ComposedObjective((Concept(text, 1.0, tuple(priors)),))
+  return ComposedObjective((Concept(text, 1.0, tuple(priors), name, schedule),))
 
 
 def from_config(run: schema.RunConfig) -> ComposedObjective:
@@ -170,13 +202,15 @@ def from_config(run: schema.RunConfig) -> ComposedObjective:
   """
   concepts = run.concepts or [schema.ConceptConfig(text=run.prompt)]
   return ComposedObjective(
-    tuple(Concept(c.text, c.weight, c.priors) for c in concepts)
+    tuple(
+      Concept(c.text, c.weight, c.priors, c.name, c.schedule) for c in concepts
+    )
   )
 
 
 def to_config(objective: ComposedObjective) -> list[schema.ConceptConfig]:
   """Returns the concepts as a run's configuration stores them."""
   return [
-    schema.ConceptConfig(c.text, float(c.weight), c.priors)
+    schema.ConceptConfig(c.text, float(c.weight), c.priors, c.name, c.schedule)
     for c in objective.concepts
   ]

@@ -17,6 +17,7 @@ from mmdist.core import names
 from mmdist.core import seeds
 from mmdist.core import shapes
 from mmdist.objectives import binding
+from mmdist.objectives import schedules
 
 
 def noise_range(
@@ -27,7 +28,7 @@ def noise_range(
   `fixed` keeps the maximum, `linear` and `sqrt` anneal it to `final_maximum`
   at the last step, `refine` has `final_maximum` from the start.
   """
-  progress = min(step / max(num_steps - 1, 1), 1.0)
+  progress = schedules.progress_at(step, num_steps)
   shares = {
     'fixed': 0.0,
     'linear': progress,
@@ -93,13 +94,16 @@ def requests_for(
   levels = sample_noise_levels(
     noise, len(view_words), seed=seed, step=step, num_steps=num_steps
   )
+  progress = schedules.progress_at(step, num_steps)
   requests = {}
   for prior in objective.priors:
     concepts = objective.of_prior(prior)
     requests[prior] = messages.ScoreRequest(
       step=step,
       images=_images_for(prior, concepts, images),
-      terms=tuple(_term_for(concept, view_words) for concept in concepts),
+      terms=tuple(
+        _term_for(concept, view_words, progress) for concept in concepts
+      ),
       noise_levels=levels,
       # Each prior has its own noise: with shared noise their errors would
       # point the same way and add up.
@@ -112,12 +116,12 @@ def requests_for(
 
 
 def _term_for(
-  concept: binding.PriorConcept, view_words: Sequence[str]
+  concept: binding.PriorConcept, view_words: Sequence[str], progress: float
 ) -> messages.Term:
   return messages.Term(
     prompts=tuple(concept.prompt_of_view(word) for word in view_words),
     plain_prompt=concept.prompt,
-    weight=float(concept.weight),
+    weight=concept.weight_at(progress),
     guidance_scale=concept.guidance_scale,
   )
 

@@ -3,11 +3,16 @@
 One copy of the UNet serves as both: adapters on is the proxy, off the frozen
 base. An adapter adds B A x to what a layer gives. B starts at zero, so at step
 0 both are the same function, bit for bit (docs/method.md, section 2, 'Proxy').
+
+One UNet may carry the adapters of several proxies: those of several concepts,
+or of several priors and learners that share its weights. Each has its own
+optimiser, and none can be told from a proxy that is alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 from typing import Any
+import warnings
 
 import numpy as np
 import peft
@@ -35,7 +40,7 @@ TARGETS = (
   'to_add_out',
 )
 BETAS = (0.9, 0.99)
-_ADAPTER = 'default'  # As diffusers names an adapter without a name.
+ADAPTER = 'default'  # As diffusers names an adapter without a name.
 _BASE = '__base__'  # As PEFT calls no adapter.
 _MOMENTS = ('exp_avg', 'exp_avg_sq')
 
@@ -51,29 +56,38 @@ def lora_config(rank: int) -> peft.LoraConfig:
 
 
 class Proxy:
-  """The adapters of one UNet and the Adam that moves them.
+  """The adapters of one name in a UNet, and the Adam that moves them.
 
   Attributes:
+    adapter: their name.
     step: number of fits done so far.
-    parameters: flat name -> LoRA weight, float32.
+    parameters: flat name -> LoRA weight, float32; the names are those of a
+      proxy that is alone, whatever the adapters are called.
   """
 
-  def __init__(self, unet: Any, rank: int = 4, seed: int = 0):
+  def __init__(
+    self, unet: Any, rank: int = 4, seed: int = 0, adapter: str = ADAPTER
+  ):
     """Adds the adapters, switched off.
 
     Args:
       unet: a frozen diffusers model; it is changed in place.
       rank: of every adapter.
       seed: decides A; B is zero.
+      adapter: a name that no other proxy of the UNet has.
     """
+    self.adapter = adapter
+    self._unet = unet
     # PEFT draws from the global generator, which is put back afterwards.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+      # PEFT asks whether several adapters are meant; they are.
+      warnings.filterwarnings('ignore', 'Already found a `peft_config`')
       torch.manual_seed(seeds.derive_seed(seed, 0, 'proxy') % (1 << 32))
-      unet.add_adapter(lora_config(rank), _ADAPTER)
+      unet.add_adapter(lora_config(rank), adapter)
     self.parameters = {
-      name: weight
+      name.replace(f'.{adapter}.', f'.{ADAPTER}.'): weight
       for name, weight in unet.named_parameters()
-      if weight.requires_grad
+      if f'.{adapter}.' in name
     }
     # In float32 also where the UNet is bfloat16: a step of Adam is often
     # smaller than the distance between two neighbouring bfloat16 numbers.
@@ -88,6 +102,11 @@ class Proxy:
     self.step = 0
     self._adam = self._new_adam()
     self._switch(False)
+
+  def remove(self) -> None:
+    """Takes the adapters out of the UNet; the proxy is of no use afterwards."""
+    self._unet.delete_adapters(self.adapter)
+    self.parameters = {}
 
   def _new_adam(self) -> torch.optim.Adam:
     return torch.optim.Adam(self.parameters.values(), betas=BETAS)
@@ -109,7 +128,18 @@ class Proxy:
     Args:
       of_proxy: one per row; the other rows are the frozen base's.
     """
-    names = [_ADAPTER if flag else _BASE for flag in of_proxy]
+    with self.mixed_by_name([self.adapter if f else None for f in of_proxy]):
+      yield
+
+  @contextlib.contextmanager
+  def mixed_by_name(self, adapters: Sequence[str | None]) -> Iterator[None]:
+    """Inside, every row of a batch has the adapters that are named for it.
+
+    Args:
+      adapters: one name per row, of any proxy of this UNet; None for the
+        frozen base.
+    """
+    names = [name or _BASE for name in adapters]
 
     # PEFT chooses adapters by row from an argument of each layer. A UNet does
     # not hand arguments of its own on to its layers, so hooks add this one.
@@ -132,6 +162,8 @@ class Proxy:
 
   def _switch(self, on: bool) -> None:
     for layer in self._layers:
+      if on and layer.active_adapters != [self.adapter]:
+        layer.set_adapter([self.adapter])
       layer.enable_adapters(on)
 
   def fit(
