@@ -27,7 +27,9 @@ _ONE_SET_OF_PRIORS = 'all checkpoints of a run hold the same proxies'
 # What a checkpoint could not be restored into, and why.
 _FIXED = {
   r'nerf\..*': 'it decides what the arrays of a checkpoint mean',
-  r'priors\.\w+\.(rank|objective)': 'it decides what a saved proxy is',
+  r'priors\.\w+\.(rank|objective|proxy_per)': (
+    'it decides what a saved proxy is'
+  ),
   r'priors\.\w+\.enabled': _ONE_SET_OF_PRIORS,
 }
 _A_PRIOR = r'priors\.\w+\..*'

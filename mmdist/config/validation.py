@@ -26,6 +26,7 @@ CHOICES = {
   r'priors\.\w+\.objective': messages.OBJECTIVES,
   r'priors\.\w+\.weighting': messages.WEIGHTINGS,
   r'priors\.\w+\.proxy_noise': messages.PROXY_NOISES,
+  r'priors\.\w+\.proxy_per': messages.PROXY_SCOPES,
   r'faults\.on_nonfinite': schema.ON_NONFINITE,
   r'priors\.\w+\.dtype': messages.DTYPES,
   r'priors\.\w+\.memory\.text_dtype': messages.DTYPES,

@@ -19,6 +19,7 @@ DTYPES = ('float32', 'bfloat16', 'float16')
 OBJECTIVES = ('vsd', 'sds')
 WEIGHTINGS = ('sigma2', 'uniform', 'x0', 'fantasia')
 PROXY_NOISES = ('own', 'shared')
+PROXY_SCOPES = ('prior', 'concept')
 
 # One of CHANNELS. Not a Literal: configurations and flags know str alone.
 Channel: TypeAlias = str
@@ -151,6 +152,8 @@ class PriorOptions:
       'Weighting').
     proxy_noise: one of `PROXY_NOISES`: the fit draws t and noise of its 'own',
       or has the score's, 'shared'.
+    proxy_per: one of `PROXY_SCOPES`: one proxy learns the renders under the
+      texts of all concepts of the 'prior', or each 'concept' has its own.
     device: torch device string; 'auto' takes CUDA where there is one.
     memory: see `MemoryOptions`.
   """
@@ -165,6 +168,7 @@ class PriorOptions:
   objective: str = 'vsd'
   weighting: str = 'sigma2'
   proxy_noise: str = 'own'
+  proxy_per: str = 'prior'
   device: str = 'auto'
   memory: MemoryOptions = dataclasses.field(default_factory=MemoryOptions)
 

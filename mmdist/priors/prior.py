@@ -6,8 +6,9 @@ while the prior is still fitting. The answer is that of the proxy before the
 fit, in an actor and in this process alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
+import math
 import os
 import time
 from typing import Any
@@ -20,6 +21,7 @@ from mmdist.core import messages
 from mmdist.core import names
 from mmdist.core import seeds
 from mmdist.core import shapes
+from mmdist.priors import concept_proxies
 from mmdist.priors import locate
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
@@ -43,6 +45,7 @@ def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
     ('channel', messages.CHANNELS),
     ('objective', messages.OBJECTIVES),
     ('proxy_noise', messages.PROXY_NOISES),
+    ('proxy_per', messages.PROXY_SCOPES),
     ('weighting', messages.WEIGHTINGS),
   ):
     names.check_choice(field, getattr(options, field), known)
@@ -57,6 +60,16 @@ def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
     lora_scale=options.lora_scale,
   )
   return DiffusionPrior(spec, pipeline)
+
+
+def _make_proxy(
+  options: messages.PriorOptions, pipeline: pipelines.Pipeline
+) -> proxies.Proxy | concept_proxies.ConceptProxies | None:
+  if not options.has_proxy:
+    return None
+  if options.proxy_per == 'concept':
+    return concept_proxies.ConceptProxies(pipeline.denoiser, options.rank)
+  return proxies.Proxy(pipeline.denoiser, options.rank)
 
 
 def configure_torch(num_threads: int) -> None:
@@ -89,15 +102,13 @@ class DiffusionPrior:
   Attributes:
     spec: what it was built from.
     pipeline: the frozen model.
-    proxy: its proxy; None for SDS.
+    proxy: its proxy, or those of its concepts; None for SDS.
   """
 
   def __init__(self, spec: messages.PriorSpec, pipeline: pipelines.Pipeline):
     self.spec = spec
     self.pipeline = pipeline
-    self.proxy = None
-    if spec.options.has_proxy:
-      self.proxy = proxies.Proxy(pipeline.denoiser, spec.options.rank)
+    self.proxy = _make_proxy(spec.options, pipeline)
     # SDS has no proxy that would count its fits. Its fits do nothing, but
     # requests carry their number all the same.
     self._num_empty_fits = 0
@@ -144,7 +155,8 @@ class DiffusionPrior:
     does not depend on whether a concept is wanted or unwanted.
 
     Returns:
-      `proxy_loss` and `proxy_seconds`; nothing for SDS.
+      `proxy_loss`, a mean where each concept has a proxy, and
+      `proxy_seconds`; nothing for SDS.
 
     Raises:
       RuntimeError: nothing was scored since the last fit.
@@ -194,10 +206,27 @@ class DiffusionPrior:
     # What was scored with another proxy is not to be fitted by this one.
     self._shown = None
 
-  def _fit_proxy(self, proxy: proxies.Proxy, shown: _Shown) -> float:
+  def _fit_proxy(
+    self, proxy: proxies.Proxy | concept_proxies.ConceptProxies, shown: _Shown
+  ) -> float:
+    # Sorted, so that the order of concepts never changes a bit.
+    texts = sorted(term.plain_prompt for term in shown.request.terms)
+    losses = [
+      self._fit_member(member, label, shown)
+      for label, member in proxy.members(texts).items()
+    ]
+    if isinstance(proxy, concept_proxies.ConceptProxies):
+      proxy.step += 1
+    return math.fsum(losses) / len(losses)
+
+  def _fit_member(
+    self, member: proxies.Member, label: str, shown: _Shown
+  ) -> float:
     request = shown.request
     # The latents are those that were scored; images are encoded once a step.
-    noised, texts = draw_fit(self.pipeline, shown.noised, request)
+    noised, texts = draw_fit(
+      self.pipeline, shown.noised, request, member.texts, label
+    )
     if self.spec.options.proxy_noise == 'shared':
       noised = shown.noised  # Eq. 3 literally.
     prompt_embeds = self.pipeline.text.encode(texts)
@@ -217,7 +246,7 @@ class DiffusionPrior:
       )
       return (noise_pred - target).square().mean()
 
-    return proxy.fit(loss_of_proxy, request.proxy_learning_rate)
+    return member.proxy.fit(loss_of_proxy, request.proxy_learning_rate)
 
   def _check(self, request: messages.ScoreRequest) -> None:
     shapes.check_shape('images', request.images, ('V', 'H', 'W', 3))
@@ -263,22 +292,30 @@ def draw_fit(
   pipeline: pipelines.Pipeline,
   shown: scores.Noised,
   request: messages.ScoreRequest,
+  plain: Sequence[str],
+  label: str = '',
 ) -> tuple[scores.Noised, list[str]]:
   """Draws a fit's own t ~ U(0, 1), noise and one text per view.
 
   Each view gets one concept's text without view words, whatever its weight,
   or now and then the empty one. All from the request's seed, so that a fit
   that is done again, after its actor was lost, gives the same proxy.
+
+  Args:
+    pipeline: the frozen model.
+    shown: the renders that were scored.
+    request: that was answered.
+    plain: the concepts' texts, sorted.
+    label: of the proxy among those of one prior; each draws its own.
   """
   num_views = len(shown.timestep)
   # The order of the draws below is part of a run: another one changes its bits.
-  rng = seeds.generator(request.seed, request.step, 'proxy fit')
+  purpose = f'proxy fit/{label}' if label else 'proxy fit'
+  rng = seeds.generator(request.seed, request.step, purpose)
   t = rng.uniform(size=num_views)
-  concepts = rng.integers(len(request.terms), size=num_views)
+  concepts = rng.integers(len(plain), size=num_views)
   empty = rng.uniform(size=num_views) < EMPTY_TEXT_SHARE
   noise = rng.standard_normal(shown.latents.shape, dtype=np.float32)
-  # Sorted, so that the order of concepts never changes a bit.
-  plain = sorted(term.plain_prompt for term in request.terms)
   texts = [
     '' if blank else plain[concept]
     for concept, blank in zip(concepts, empty, strict=True)

@@ -11,6 +11,7 @@ optimiser, and none can be told from a proxy that is alone.
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
+import dataclasses
 from typing import Any
 import warnings
 
@@ -53,6 +54,19 @@ def lora_config(rank: int) -> peft.LoraConfig:
     init_lora_weights='gaussian',
     target_modules=list(TARGETS),
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+  """One of the proxies that a fit moves.
+
+  Attributes:
+    proxy: whose adapters move.
+    texts: what its renders are called, without view words.
+  """
+
+  proxy: 'Proxy'
+  texts: tuple[str, ...]
 
 
 class Proxy:
@@ -103,6 +117,15 @@ class Proxy:
     self._adam = self._new_adam()
     self._switch(False)
 
+  def of(self, text: str) -> 'Proxy':
+    """Returns the proxy that has learned a text: this one has learned all."""
+    del text
+    return self
+
+  def members(self, texts: Sequence[str]) -> dict[str, 'Member']:
+    """Returns what a fit on texts without view words moves, by a label."""
+    return {'': Member(self, tuple(texts))}
+
   def remove(self) -> None:
     """Takes the adapters out of the UNet; the proxy is of no use afterwards."""
     self._unet.delete_adapters(self.adapter)
@@ -122,17 +145,7 @@ class Proxy:
       self._switch(False)
 
   @contextlib.contextmanager
-  def mixed(self, of_proxy: Sequence[bool]) -> Iterator[None]:
-    """Inside, the network is the proxy for some rows of a batch.
-
-    Args:
-      of_proxy: one per row; the other rows are the frozen base's.
-    """
-    with self.mixed_by_name([self.adapter if f else None for f in of_proxy]):
-      yield
-
-  @contextlib.contextmanager
-  def mixed_by_name(self, adapters: Sequence[str | None]) -> Iterator[None]:
+  def mixed(self, adapters: Sequence[str | None]) -> Iterator[None]:
     """Inside, every row of a batch has the adapters that are named for it.
 
     Args:

@@ -7,8 +7,9 @@ A residual is a guided prediction minus a reference, in the network's space;
 a cotangent is dL/d image, which the learner is answered with.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from mmdist.core import composition
 from mmdist.core import messages
 from mmdist.core import seeds
+from mmdist.priors import concept_proxies
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from mmdist.priors import schedule as schedules
@@ -110,7 +112,7 @@ def add_noise(
 
 def score(
   pipeline: pipelines.Pipeline,
-  proxy: proxies.Proxy | None,
+  proxy: proxies.Proxy | concept_proxies.ConceptProxies | None,
   request: messages.ScoreRequest,
   weighting: str = 'sigma2',
   proxy_guidance_scale: float = 1.0,
@@ -119,7 +121,7 @@ def score(
 
   Args:
     pipeline: the frozen model.
-    proxy: its proxy (VSD), or None (SDS).
+    proxy: its proxy, or that of each concept (VSD); or None (SDS).
     request: images of any size; terms, t and the seed of the noise.
     weighting: a key of `schedules.WEIGHTINGS`.
     proxy_guidance_scale: 1 runs no unconditional pass of the proxy.
@@ -162,7 +164,7 @@ def score(
 
 def _residuals(
   pipeline: pipelines.Pipeline,
-  proxy: proxies.Proxy | None,
+  proxy: proxies.Proxy | concept_proxies.ConceptProxies | None,
   noised: Noised,
   terms: Sequence[messages.Term],
   proxy_guidance_scale: float,
@@ -181,17 +183,25 @@ def _residuals(
     )
   # VSD: the reference is the proxy's prediction. The proxy reads the texts
   # without view words, since it has learned all views under one text.
-  learned = _plan(
-    ((t.plain_prompt,) * num_views, proxy_guidance_scale) for t in terms
-  )
+  asked: dict[proxies.Proxy, list[str]] = {}
+  for term in terms:
+    asked.setdefault(proxy.of(term.plain_prompt), []).append(term.plain_prompt)
+  learned = {
+    one: _plan(((text,) * num_views, proxy_guidance_scale) for text in texts)
+    for one, texts in asked.items()
+  }
   if pipeline.memory.batched:
-    of_base, of_proxy = _predict_mixed(pipeline, proxy, noised, base, learned)
+    of_base, of_proxies = _predict_mixed(pipeline, noised, base, learned)
   else:
     of_base = _predict(pipeline, noised, base)
-    with proxy.active():
-      of_proxy = _predict(pipeline, noised, learned)
+    of_proxies = {}
+    for one, plan in learned.items():
+      with one.active():
+        of_proxies[one] = _predict(pipeline, noised, plan)
   guided = _guide(pipeline, noised, base, of_base)
-  known = _guide(pipeline, noised, learned, of_proxy)
+  known: dict[tuple[tuple[str, ...], float], torch.Tensor] = {}
+  for one, plan in learned.items():
+    known |= _guide(pipeline, noised, plan, of_proxies[one])
   return torch.stack(
     [
       guided[t.prompts, t.guidance_scale]
@@ -243,21 +253,27 @@ def _predict(
 
 def _predict_mixed(
   pipeline: pipelines.Pipeline,
-  proxy: proxies.Proxy,
   noised: Noised,
   base: _Plan,
-  learned: _Plan,
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-  """Predicts base and proxy in one pass of mixed adapters.
+  learned: Mapping[proxies.Proxy, _Plan],
+) -> tuple[list[torch.Tensor], dict[proxies.Proxy, list[torch.Tensor]]]:
+  """Predicts base and proxies in one pass of mixed adapters.
 
   The numbers are those of two passes up to rounding; there are fewer and
   larger kernels.
   """
   num_views = len(noised.timestep)
-  flags = [False] * len(base.rows) + [True] * len(learned.rows)
-  with proxy.mixed([flag for flag in flags for _ in range(num_views)]):
-    noise_preds = _predict(pipeline, noised, base, learned)
-  return noise_preds[: len(base.rows)], noise_preds[len(base.rows) :]
+  adapters: list[str | None] = [None] * len(base.rows)
+  for proxy, plan in learned.items():
+    adapters += [proxy.adapter] * len(plan.rows)
+  one, *_ = learned
+  with one.mixed([name for name in adapters for _ in range(num_views)]):
+    noise_preds = iter(_predict(pipeline, noised, base, *learned.values()))
+  of_base = list(itertools.islice(noise_preds, len(base.rows)))
+  return of_base, {
+    proxy: list(itertools.islice(noise_preds, len(plan.rows)))
+    for proxy, plan in learned.items()
+  }
 
 
 def _guide(

@@ -169,7 +169,7 @@ def test_fit_texts_are_plain_of_every_concept_and_sometimes_empty(directory):
   shown = dataclasses.make_dataclass('Shown', ['latents', 'timestep'])(
     latents, torch.zeros(400)
   )
-  noised, texts = priors.draw_fit(prior.pipeline, shown, request)
+  noised, texts = priors.draw_fit(prior.pipeline, shown, request, (HAPPY, SAD))
   counts = {text: texts.count(text) for text in set(texts)}
   assert counts.keys() == {HAPPY, SAD, ''}
   # Binomial: 40 +- 6 empty, 180 +- 10 each; five deviations.

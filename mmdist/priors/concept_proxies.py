@@ -1,0 +1,93 @@
+"""One proxy per concept, where a prior is asked for that.
+
+A proxy of its own learns what the renders look like under one concept's text.
+That costs a fit per concept and step. By default one proxy learns them all.
+"""
+
+from collections.abc import Sequence
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from mmdist.core import messages
+from mmdist.priors import proxy as proxies
+
+
+class ConceptProxies:
+  """Proxies by their concept's text; see `proxy.Proxy` for what they do.
+
+  A concept's proxy is made when it is first asked for, and is then the base.
+
+  Attributes:
+    step: fits behind every proxy.
+  """
+
+  def __init__(self, unet: Any, rank: int = 4, adapter: str = proxies.ADAPTER):
+    """Makes none yet.
+
+    Args:
+      unet: a frozen diffusers model; it is changed in place.
+      rank: of every adapter.
+      adapter: begins the names of the adapters.
+    """
+    self._unet = unet
+    self._rank = rank
+    self._adapter = adapter
+    self._by_label: dict[str, proxies.Proxy] = {}
+    self.step = 0
+
+  def of(self, text: str) -> proxies.Proxy:
+    """Returns the proxy of a text without view words."""
+    return self._of_label(label_of(text))
+
+  def _of_label(self, label: str) -> proxies.Proxy:
+    if label not in self._by_label:
+      self._by_label[label] = proxies.Proxy(
+        self._unet, self._rank, adapter=f'{self._adapter}_{label}'
+      )
+    return self._by_label[label]
+
+  def members(self, texts: Sequence[str]) -> dict[str, proxies.Member]:
+    """Returns what a fit on texts without view words moves, by a label."""
+    return {
+      label_of(text): proxies.Member(self.of(text), (text,))
+      for text in sorted(set(texts))
+    }
+
+  def save(self) -> messages.ProxyState:
+    """Returns a copy of everything learned, optimisers included."""
+    arrays = {
+      f'{label}/{name}': array
+      for label, proxy in sorted(self._by_label.items())
+      for name, array in proxy.save().arrays.items()
+    }
+    return messages.ProxyState(self.step, arrays)
+
+  def restore(self, state: messages.ProxyState) -> None:
+    """Goes back to what `save` returned, bit for bit.
+
+    Raises:
+      UserError: the state is of proxies with other layers or another rank.
+    """
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in state.arrays.items():
+      label, _, rest = name.partition('/')
+      parts.setdefault(label, {})[rest] = array
+    # A proxy that was made after the copy is made again when it is asked for.
+    for label in self._by_label.keys() - parts.keys():
+      self._by_label.pop(label).remove()
+    for label, arrays in parts.items():
+      self._of_label(label).restore(messages.ProxyState(state.step, arrays))
+    self.step = state.step
+
+  def remove(self) -> None:
+    """Takes all adapters out of the UNet."""
+    for proxy in self._by_label.values():
+      proxy.remove()
+    self._by_label = {}
+
+
+def label_of(text: str) -> str:
+  """Returns a short name of a text, for arrays and adapters."""
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
