@@ -17,6 +17,8 @@ Who does what:
 from collections.abc import Callable, Mapping
 import os
 
+import numpy as np
+
 from mmdist.config import schema
 from mmdist.core import messages
 from mmdist.core import representation as representation_lib
@@ -118,11 +120,18 @@ def _take_step(
   renders = learner.render_views(state, batch)
   # Each step but a rejected one fits each proxy once, on the same renders.
   proxy_step = step - int(state.rejected)
-  requests = requests_for(objective, config, batch, renders, proxy_step)
+  views = (
+    score_requests.deal_views(objective, config.views.num_views, step)
+    if config.views.deal
+    else None
+  )
+  requests = requests_for(objective, config, batch, renders, proxy_step, views)
   answers = executor.submit(requests).result()
-  cotangents = score_requests.sum_cotangents(answers)
+  cotangents = score_requests.sum_cotangents(answers, views)
   state, stats = learner.apply_cotangents(state, batch, cotangents)
-  return state, stats | ledger.step_metrics(answers, executor.fit_metrics())
+  return state, stats | ledger.step_metrics(
+    answers, executor.fit_metrics(), views
+  )
 
 
 def requests_for(
@@ -131,6 +140,7 @@ def requests_for(
   batch: distill.ViewBatch,
   renders: distill.ViewRenders,
   proxy_step: int,
+  views: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, messages.ScoreRequest]:
   """Returns what each prior is asked about one batch of renders."""
   words = (
@@ -151,4 +161,5 @@ def requests_for(
     ),
     noise=config.noise,
     mode=config.mode,
+    views=views,
   )

@@ -51,6 +51,9 @@ class ViewsConfig:
     default_factory=lambda: {'mouth': 4.0, 'eyes': 1.0, 'back': 1.5}
   )
   use_view_words: bool = True
+  # Priors of one channel share out the views of a step instead of each looking
+  # at all of them: the same sum on average, for a part of the passes.
+  deal: bool = False
   # Of all priors that look at colours and have none of their own. The paper's
   # is "A DSLR photo of" (MagicMirror, A.3).
   prompt_prefix: str = ''

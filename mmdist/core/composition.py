@@ -39,6 +39,25 @@ def compose(
   Raises:
     UserError: the mode is unknown, or weights and residuals differ in number.
   """
+  return add(transform(residuals, weights, mode), weights, mode)
+
+
+def transform(
+  residuals: Array, weights: Sequence[float], mode: str = 'sum'
+) -> list[Array]:
+  """Returns each concept's residual as a mode changes it, not yet weighted.
+
+  Args:
+    residuals: [M, V, ...] unweighted residuals, numpy or torch.
+    weights: M signed weights.
+    mode: one of `MODES`.
+
+  Returns:
+    M residuals [V, ...]; `add` sums them.
+
+  Raises:
+    UserError: the mode is unknown, or weights and residuals differ in number.
+  """
   if mode not in MODES:
     raise errors.UserError(
       f"composition mode is '{mode}'; expected one of: {', '.join(MODES)}."
@@ -50,10 +69,24 @@ def compose(
       'as many, and at least one.'
     )
   if mode == 'renorm':
-    parts = [_normalize(residual) for residual in parts]
+    return [_normalize(residual) for residual in parts]
   if mode == 'perp':
-    return _sum_perpendicular(parts, weights)
-  return _weighted_sum(parts, weights)
+    return _clear_of_positives(parts, weights)
+  return list(parts)
+
+
+def add(
+  parts: Sequence[Array], weights: Sequence[float], mode: str = 'sum'
+) -> Array:
+  """Sums what `transform` returned, with the concepts' weights.
+
+  In the order of the concepts; in `perp` the positives come first, whose sum
+  the others are kept clear of.
+  """
+  pairs = list(zip(parts, weights, strict=True))
+  if mode == 'perp':
+    pairs.sort(key=lambda pair: pair[1] <= 0)
+  return _weighted_sum(*zip(*pairs, strict=True))
 
 
 def _weighted_sum(residuals: Sequence[Any], weights: Sequence[float]) -> Any:
@@ -76,20 +109,21 @@ def _normalize(residual: Any) -> Any:
   return residual / (rms + (rms == 0))
 
 
-def _sum_perpendicular(
+def _clear_of_positives(
   residuals: Sequence[Any], weights: Sequence[float]
-) -> Any:
-  """Sums, each negative without its component along the positives' sum."""
+) -> list[Any]:
+  """Takes from each negative its component along the positives' sum."""
   pairs = list(zip(residuals, weights, strict=True))
   positives = [pair for pair in pairs if pair[1] > 0]
-  negatives = [pair for pair in pairs if pair[1] <= 0]
   if not positives:
-    return _weighted_sum(residuals, weights)
-  total = wanted = _weighted_sum(*zip(*positives, strict=True))
+    return list(residuals)
+  wanted = _weighted_sum(*zip(*positives, strict=True))
   length = _per_view(wanted, wanted)
   # Where the positives sum to zero there is no direction to keep clear of.
   length = length + (length == 0)
-  for residual, weight in negatives:
-    residual = residual - wanted * (_per_view(residual, wanted) / length)
-    total = total + residual * float(weight)
-  return total
+  return [
+    residual
+    if weight > 0
+    else residual - wanted * (_per_view(residual, wanted) / length)
+    for residual, weight in pairs
+  ]

@@ -80,8 +80,8 @@ class ScoreGradient:
       over concepts with their signed weights. L is a mean over views, pixels
       and channels, so it does not grow with the resolution.
     proxy_step: fits the proxy had behind it when it answered.
-    metrics: scalars; per term i `norm_i` and `cosine_i` (with the sum), and
-      `seconds`. What a fit reports is `fit`'s.
+    metrics: scalars; per term i `norm_i`, `cosine_i` (with the sum) and
+      `share_i` (of the sum), and `seconds`. What a fit reports is `fit`'s.
   """
 
   step: int

@@ -10,38 +10,51 @@ import re
 import numpy as np
 
 from mmdist.core import messages
+from mmdist.objectives import score_requests
 
-_PER_CONCEPT = re.compile(r'(norm|cosine)_(\d+)')
-_GROUPS = {'norm': 'cotangent_norm', 'cosine': 'cosine'}
+_PER_CONCEPT = re.compile(r'(norm|cosine|share)_(\d+)')
+_GROUPS = {'norm': 'cotangent_norm', 'cosine': 'cosine', 'share': 'share'}
 
 
 def step_metrics(
   answers: Mapping[str, messages.ScoreGradient],
   fit_metrics: Mapping[str, Mapping[str, float]] | None = None,
+  views: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
   """Returns one step's scalars by flat name, sorted.
 
   `cotangent_norm/normal` is the norm of a prior's whole answer,
   `cotangent_norm/generic/0` that of a concept's part as the prior reports it,
-  `cosine/generic/0` its cosine with the sum, `cosine/generic~personal` the one
-  between two priors on the same channel. Whatever else a prior reports becomes
-  `proxy_loss/generic` and so on.
+  `cosine/generic/0` its cosine with the prior's sum, `cosine/generic~personal`
+  the one between two priors on the same channel.
+
+  `share/generic` is a prior's share of the update of its channel, the
+  component of its answer along the sum of all, and `share/generic/0` that of
+  one of its concepts. On each channel the shares of priors add up to 1; what
+  works against the sum has a negative share. Whatever else a prior reports
+  becomes `proxy_loss/generic` and so on.
 
   Args:
     answers: by prior.
     fit_metrics: by prior; of the fits that have finished, which are those of
       the step before.
+    views: which views each prior was shown; None if all were shown all.
   """
   metrics = {}
+  shares = _shares(answers, views)
   for prior, answer in answers.items():
     norm = np.linalg.norm(answer.cotangent)
     metrics[f'cotangent_norm/{prior}'] = float(norm)
+    metrics[f'share/{prior}'] = shares[prior]
     for name, value in answer.metrics.items():
-      metrics[_flat_name(prior, name)] = float(value)
+      # A prior knows its concepts' shares of its own answer alone.
+      scale = shares[prior] if name.startswith('share_') else 1.0
+      metrics[_flat_name(prior, name)] = scale * float(value)
   for prior, fit in (fit_metrics or {}).items():
     for name, value in fit.items():
       metrics[f'{name}/{prior}'] = float(value)
-  metrics.update(_cosines(answers))
+  if views is None:  # Else no two of them have looked at the same.
+    metrics.update(_cosines(answers))
   return dict(sorted(metrics.items()))
 
 
@@ -50,6 +63,22 @@ def _flat_name(prior: str, name: str) -> str:
   if concept is None:
     return f'{name}/{prior}'
   return f'{_GROUPS[concept[1]]}/{prior}/{concept[2]}'
+
+
+def _shares(
+  answers: Mapping[str, messages.ScoreGradient],
+  views: Mapping[str, np.ndarray] | None,
+) -> dict[str, float]:
+  """Returns each prior's share of the summed cotangent of its channel."""
+  totals = score_requests.sum_cotangents(answers, views)
+  shares = {}
+  for prior, answer in answers.items():
+    total = totals[answer.channel].astype(np.float64)
+    part = total if views is None else total[views[prior]]
+    inner = np.vdot(part, answer.cotangent.astype(np.float64))
+    square = np.vdot(total, total)
+    shares[prior] = float(inner / square) if square else 0.0
+  return shares
 
 
 def _cosines(answers: Mapping[str, messages.ScoreGradient]) -> dict:

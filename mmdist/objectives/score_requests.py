@@ -68,6 +68,7 @@ def requests_for(
   proxy_learning_rate: float,
   noise: schema.NoiseConfig,
   mode: str = 'sum',
+  views: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, messages.ScoreRequest]:
   """Returns one request per prior, by name in sorted order.
 
@@ -82,6 +83,8 @@ def requests_for(
     proxy_learning_rate: of the fit that follows.
     noise: range and schedule of t.
     mode: how a prior composes its concepts.
+    views: which views each prior looks at, as `deal_views` says; None lets
+      all look at all.
 
   Raises:
     UserError: a prior looks at a channel that was not rendered, or the
@@ -98,13 +101,13 @@ def requests_for(
   requests = {}
   for prior in objective.priors:
     concepts = objective.of_prior(prior)
+    shown = np.arange(len(view_words)) if views is None else views[prior]
+    words = [view_words[int(view)] for view in shown]
     requests[prior] = messages.ScoreRequest(
       step=step,
-      images=_images_for(prior, concepts, images),
-      terms=tuple(
-        _term_for(concept, view_words, progress) for concept in concepts
-      ),
-      noise_levels=levels,
+      images=_images_for(prior, concepts, images)[shown],
+      terms=tuple(_term_for(concept, words, progress) for concept in concepts),
+      noise_levels=levels[shown],
       # Each prior has its own noise: with shared noise their errors would
       # point the same way and add up.
       seed=seeds.derive_seed(seed, step, f'score/{prior}'),
@@ -113,6 +116,41 @@ def requests_for(
       mode=mode,
     )
   return requests
+
+
+def deal_views(
+  objective: binding.BoundObjective, num_views: int, step: int
+) -> dict[str, np.ndarray]:
+  """Deals the views of a step to the priors of each channel, in turn.
+
+  Which prior gets which view moves on by one each step. A prior's answer is a
+  mean over its views; over several steps the sum of all answers is therefore,
+  on average, that of priors which look at every view.
+
+  Args:
+    objective: what is asked of whom.
+    num_views: of the step.
+    step: from 0.
+
+  Returns:
+    Prior -> numbers of its views, increasing.
+
+  Raises:
+    UserError: there are fewer views than priors on a channel.
+  """
+  views = {}
+  for channel in objective.channels:
+    sharing = sorted({t.prior for t in objective.terms if t.channel == channel})
+    if len(sharing) > num_views:
+      raise errors.UserError(
+        f'views.deal shares {num_views} views among {len(sharing)} priors on '
+        f"channel '{channel}'; expected views.num_views of at least "
+        f'{len(sharing)}, or views.deal=False.'
+      )
+    numbers = np.arange(num_views)
+    for place, prior in enumerate(sharing):
+      views[prior] = numbers[(numbers + step) % len(sharing) == place]
+  return views
 
 
 def _term_for(
@@ -166,12 +204,14 @@ def check_finite(answers: Mapping[str, messages.ScoreGradient]) -> None:
 
 def sum_cotangents(
   answers: Mapping[str, messages.ScoreGradient],
+  views: Mapping[str, np.ndarray] | None = None,
 ) -> dict[messages.Channel, np.ndarray]:
   """Sums the answers' cotangents per channel (MagicMirror, Eq. 6).
 
   Args:
     answers: by prior; added in the order of their names, so that the order in
       which they arrived never changes a bit.
+    views: which views each prior was shown; None if all were shown all.
 
   Returns:
     Per channel that was asked about [V, H, W, 3] float32 dL/d image.
@@ -181,6 +221,8 @@ def sum_cotangents(
     UserError: answers on one channel differ in shape.
   """
   check_finite(answers)
+  if views is not None:
+    return _sum_dealt(answers, views)
   totals = {}
   for prior in sorted(answers):
     answer = answers[prior]
@@ -191,4 +233,19 @@ def sum_cotangents(
     total = totals[answer.channel]
     shapes.check_shape(f"the answer of prior '{prior}'", cotangent, total.shape)
     total += cotangent
+  return totals
+
+
+def _sum_dealt(
+  answers: Mapping[str, messages.ScoreGradient],
+  views: Mapping[str, np.ndarray],
+) -> dict[messages.Channel, np.ndarray]:
+  """Puts each answer at the views that its prior was shown, and sums."""
+  num_views = 1 + max(int(numbers.max()) for numbers in views.values())
+  totals: dict[messages.Channel, np.ndarray] = {}
+  for prior in sorted(answers):
+    answer = answers[prior]
+    shape = (num_views, *answer.cotangent.shape[1:])
+    total = totals.setdefault(answer.channel, np.zeros(shape, np.float32))
+    total[views[prior]] += np.asarray(answer.cotangent, np.float32)
   return totals

@@ -51,7 +51,8 @@ class Answer:
 
   Attributes:
     cotangent: [V, H, W, 3] float32 dL/d image.
-    metrics: `norm_i`, `cosine_i` per term of the request, in its order.
+    metrics: `norm_i`, `cosine_i` and `share_i` per term of the request, in
+      its order.
     noised: what the networks were shown.
   """
 
@@ -149,15 +150,15 @@ def score(
     # whatever its t.
     weigh = schedules.WEIGHTINGS[weighting]
     residuals = residuals * weigh(noised.alpha_t, noised.sigma_t)
-    total = composition.compose(
-      residuals, [term.weight for term in terms], request.mode
-    )
+    weights = [term.weight for term in terms]
+    parts = composition.transform(residuals, weights, request.mode)
+    total = composition.add(parts, weights, request.mode)
   # A mean over views, pixels and channels, in the network's space. The sum of
   # all terms goes back through the encoder once, whatever their number.
   (cotangent,) = torch.autograd.grad(encoded, images, total / total.numel())
   return Answer(
     cotangent=cotangent.numpy(),
-    metrics=_metrics(request.terms, terms, residuals, total),
+    metrics=_metrics(request.terms, terms, parts, total),
     noised=noised,
   )
 
@@ -307,30 +308,32 @@ def _guide(
 def _metrics(
   asked: Sequence[messages.Term],
   terms: Sequence[messages.Term],
-  residuals: torch.Tensor,
+  parts: Sequence[torch.Tensor],
   total: torch.Tensor,
 ) -> dict[str, float]:
-  """Returns the norm of each asked term's part, and its cosine with the sum.
+  """Returns of each asked term's part its norm, cosine and share of the sum.
 
-  The norm is that of its part of dL/d image where the codec only rearranges
-  pixels; else it leaves out the resize and the encoder, whose backward pass
-  per term would cost more than the number is worth.
+  A share is the part's component along the sum, relative to the sum's length:
+  shares add up to 1, and that of a part which works against the sum is
+  negative. The norm is that of its part of dL/d image where the codec only
+  rearranges pixels; else it leaves out the resize and the encoder, whose
+  backward pass per term would cost more than the number is worth.
 
   Args:
     asked: the request's terms, in its order.
     terms: the canonical ones, in the order of the residuals.
-    residuals: [M, V, C, h, w] weighted by w(t), not yet by the terms' weights.
+    parts: M residuals [V, C, h, w], weighted by w(t) and changed by the mode,
+      not yet weighted by the terms' weights.
     total: [V, C, h, w] their composition.
   """
+  part_of = dict(zip(terms, parts, strict=True))
   # Asked terms that became one share its residual, each with its own weight.
-  by_question = {
-    _question(term): residual
-    for term, residual in zip(terms, residuals, strict=True)
-  }
+  by_question = {_question(term): part for term, part in part_of.items()}
   total_norm = torch.linalg.vector_norm(total).item()
   metrics = {}
   for index, term in enumerate(asked):
-    part = term.weight * by_question[_question(term)]
+    part = part_of.get(term, by_question[_question(term)])
+    part = term.weight * part
     norm = torch.linalg.vector_norm(part).item()
     product = norm * total_norm
     inner = (part * total).sum().item()
@@ -338,4 +341,7 @@ def _metrics(
     metrics[f'norm_{index}'] = 2 * norm / total.numel()
     # A residual of zero has no direction; NaN stays NaN.
     metrics[f'cosine_{index}'] = inner / product if product else 0.0
+    metrics[f'share_{index}'] = (
+      norm / total_norm * metrics[f'cosine_{index}'] if total_norm else 0.0
+    )
   return metrics

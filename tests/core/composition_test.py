@@ -108,3 +108,24 @@ def test_nonsense_is_one_line():
     composition.compose(residuals_of(1), (1.0,), 'max')
   with pytest.raises(ValueError, match='2 residuals came with 1 weights'):
     composition.compose(residuals_of(2), (1.0,))
+
+
+@pytest.mark.parametrize('mode', composition.MODES)
+def test_the_parts_of_a_mode_add_up_to_its_sum_bit_for_bit(mode):
+  for weights in ((1.0, -0.5, 2.0), (-1.0, -0.5, -2.0), (0.0, 1.0, -1.0)):
+    residuals = residuals_of(3)
+    parts = composition.transform(residuals, weights, mode)
+    np.testing.assert_array_equal(
+      composition.add(parts, weights, mode),
+      composition.compose(residuals, weights, mode),
+    )
+
+
+def test_perp_changes_negatives_alone():
+  residuals = residuals_of(3)
+  parts = composition.transform(residuals, (1.0, -0.5, 2.0), 'perp')
+  np.testing.assert_array_equal(parts[0], residuals[0])
+  np.testing.assert_array_equal(parts[2], residuals[2])
+  wanted = residuals[0] + 2 * residuals[2]
+  for view in range(2):
+    assert abs(np.vdot(parts[1][view], wanted[view])) < 1e-4

@@ -150,3 +150,31 @@ def test_a_run_without_priors_is_one_line():
     prior.enabled = False
   with pytest.raises(ValueError, match='no prior is enabled; .*generic, norm'):
     binding.bind_config(run)
+
+
+def test_weights_that_hold_nothing_for_a_while_are_told_with_the_moment():
+  joker = concept_lib.avatar('joker', schedule='linear(1, 0)')
+  objective = bind(joker - 0.5 * concept_lib.avatar('green'))
+  line, _ = binding.balance_warnings(objective)
+  assert "'rgb' add up to S = -0.5 at 100% of the run" in line
+  assert not binding.balance_warnings(
+    bind(joker + 0.5 * concept_lib.avatar('green'))
+  )
+
+
+def test_a_concept_that_is_wanted_only_later_is_enough():
+  run = schema.RunConfig(
+    concepts=[
+      schema.ConceptConfig('joker', 1.0, schedule='linear(0, 1)'),
+      schema.ConceptConfig('green', -0.1),
+    ]
+  )
+  assert binding.bind_config(run).terms[0].weight_at(1.0)
+
+
+def test_a_concept_whose_schedule_never_wants_it_is_refused():
+  run = schema.RunConfig(
+    concepts=[schema.ConceptConfig('joker', 1.0, schedule='linear(0, -1)')]
+  )
+  with pytest.raises(ValueError, match='no concept has a positive weight'):
+    binding.bind_config(run)

@@ -111,3 +111,33 @@ def test_a_run_is_about_its_concepts_and_else_about_its_prompt():
     schema.ConceptConfig('a joker', 1.5),
   ]
   assert concept_lib.weighted_texts(run) == [('a joker', 1.5), ('green', -1.2)]
+
+
+def test_another_schedule_is_another_term_and_a_name_is_not():
+  plain = concept_lib.avatar('joker', name='joker')
+  fading = concept_lib.avatar('joker', schedule=' linear( 1,0 ) ')
+  assert len((plain + fading).concepts) == 2
+  (both,) = (concept_lib.avatar('joker') + plain).concepts
+  assert (both.name, float(both.weight)) == ('joker', 2.0)
+  assert fading - concept_lib.avatar('joker', schedule='linear(1, 0)') == (
+    concept_lib.ComposedObjective()
+  )
+
+
+def test_names_and_schedules_are_kept_in_a_configuration():
+  objective = concept_lib.avatar(
+    'joker', name='joker', schedule='cosine(0.5, 1)'
+  )
+  run = schema.RunConfig(concepts=concept_lib.to_config(objective))
+  assert concept_lib.from_config(run) == objective
+
+
+def test_a_result_is_about_what_it_was_asked_to_be_in_the_end():
+  run = schema.RunConfig(
+    concepts=[
+      schema.ConceptConfig('young', 1.0, schedule='linear(1, 0)'),
+      schema.ConceptConfig('old', 2.0, schedule='linear(0, 0.5)'),
+    ]
+  )
+  assert concept_lib.weighted_texts(run) == [('old', 1.0)]
+  assert concept_lib.weighted_texts(run, 0.0) == [('young', 1.0)]

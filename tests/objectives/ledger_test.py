@@ -13,7 +13,14 @@ def answer(prior, cotangent, channel='rgb', **metrics):
 ANSWERS = {
   'personal': answer('personal', [0, 4, 0], norm_0=4.0),
   'generic': answer(
-    'generic', [3, 4, 0], norm_0=6.0, norm_1=1.0, cosine_1=-0.5, seconds=0.25
+    'generic',
+    [3, 4, 0],
+    norm_0=6.0,
+    norm_1=1.0,
+    cosine_1=-0.5,
+    share_0=1.25,
+    share_1=-0.25,
+    seconds=0.25,
   ),
   'normal': answer('normal', [0, 0, 1], 'normal', norm_0=1.0),
 }
@@ -28,6 +35,11 @@ def test_metrics_say_how_large_each_answer_was():
       'cotangent_norm/generic/1': 1.0,
       'cosine/generic/1': -0.5,
       'cosine/generic~personal': 0.8,
+      'share/generic': 41 / 73,
+      'share/personal': 32 / 73,
+      'share/normal': 1.0,
+      'share/generic/0': 41 / 73 * 1.25,
+      'share/generic/1': 41 / 73 * -0.25,
       'seconds/generic': 0.25,
       'proxy_loss/generic': 0.5,
       'cotangent_norm/personal': 4.0,
@@ -37,6 +49,26 @@ def test_metrics_say_how_large_each_answer_was():
     }
   )
   assert list(metrics) == sorted(metrics)
+
+
+def test_shares_of_dealt_views_are_of_the_whole_sum():
+  answers = {
+    name: messages.ScoreGradient(
+      0, name, 'rgb', np.full((1, 1, 1, 3), size, np.float32), 0, {}
+    )
+    for name, size in (('a', 1.0), ('b', -2.0))
+  }
+  views = {'a': np.array([1]), 'b': np.array([0])}
+  metrics = ledger.step_metrics(answers, views=views)
+  # The sum is -2 in three numbers of one view and 1 in three of the other.
+  assert metrics['share/a'] == pytest.approx(1 / 5)
+  assert metrics['share/b'] == pytest.approx(4 / 5)
+  assert not [name for name in metrics if '~' in name]
+
+
+def test_nothing_has_no_share_of_nothing():
+  metrics = ledger.step_metrics({'a': answer('a', [0, 0, 0])})
+  assert metrics['share/a'] == 0
 
 
 def test_nothing_has_no_direction():

@@ -233,3 +233,104 @@ def test_answers_of_another_shape_are_one_line():
   )
   with pytest.raises(ValueError, match="the answer of prior 'b' has shape"):
     score_requests.sum_cotangents({'a': answer('a'), 'b': small})
+
+
+def test_a_scheduled_weight_is_that_of_the_step():
+  smile = concept_lib.avatar('a smile', schedule='linear(1, 0)')
+  objective = avatar('a man') + 2 * smile
+
+  def weights(step):
+    return [t.weight for t in requests(objective, step=step)['generic'].terms]
+
+  assert weights(0) == [1.0, 2.0]
+  assert weights(9) == [1.0, 0.0]
+  assert weights(3) == [1.0, pytest.approx(2 * (1 - 3 / 9))]
+
+
+PRIORS = {
+  name: schema.PriorConfig(channel=channel)
+  for name, channel in (('a', 'rgb'), ('b', 'rgb'), ('c', 'normal'))
+}
+
+
+def test_dealt_views_are_looked_at_once_on_each_channel():
+  objective = binding.bind(avatar('a man'), PRIORS)
+  seen = set()
+  for step in range(4):
+    views = score_requests.deal_views(objective, 5, step)
+    assert sorted([*views['a'], *views['b']]) == list(range(5))
+    assert list(views['c']) == list(range(5))
+    seen.update(('a', view) for view in views['a'])
+  assert len(seen) == 5  # Within a few steps each prior meets every view.
+
+
+def test_a_dealt_request_holds_its_views_alone():
+  objective = binding.bind(avatar('a man'), PRIORS)
+  images = {
+    name: np.arange(2, dtype=np.float32)[:, None, None, None]
+    * np.ones((1, 4, 4, 3), np.float32)
+    for name in ('rgb', 'normal')
+  }
+  views = score_requests.deal_views(objective, 2, 0)
+  dealt = requests(objective, images, views=views)
+  whole = requests(objective, images)
+  for name, shown in views.items():
+    np.testing.assert_array_equal(dealt[name].images[:, 0, 0, 0], shown)
+    np.testing.assert_array_equal(
+      dealt[name].noise_levels, whole[name].noise_levels[shown]
+    )
+    assert dealt[name].terms[0].prompts == tuple(
+      whole[name].terms[0].prompts[view] for view in shown
+    )
+
+
+def test_dealt_answers_lie_at_their_views():
+  def one(prior, channel, views, value):
+    cotangent = np.full((len(views), 1, 1, 3), value, np.float32)
+    return messages.ScoreGradient(0, prior, channel, cotangent, 0, {})
+
+  views = {'a': np.array([0, 2]), 'b': np.array([1]), 'c': np.arange(3)}
+  answers = {
+    'a': one('a', 'rgb', views['a'], 1.0),
+    'b': one('b', 'rgb', views['b'], 5.0),
+    'c': one('c', 'normal', views['c'], 7.0),
+  }
+  totals = score_requests.sum_cotangents(answers, views)
+  np.testing.assert_array_equal(totals['rgb'][:, 0, 0, 0], [1, 5, 1])
+  np.testing.assert_array_equal(totals['normal'][:, 0, 0, 0], [7, 7, 7])
+
+
+def test_views_are_not_dealt_to_more_priors_than_there_are():
+  objective = binding.bind(avatar('a man'), PRIORS)
+  with pytest.raises(errors.UserError) as error:
+    score_requests.deal_views(objective, 1, 0)
+  assert 'views.deal shares 1 views among 2 priors' in str(error.value)
+
+
+@hypothesis.settings(deadline=None)  # Machines may be busy.
+@hypothesis.given(st.integers(1, 6), st.integers(0, 2**31))
+def test_dealing_gives_the_same_sum_on_average(num_steps_of_two, seed):
+  rng = np.random.default_rng(seed)
+  objective = binding.bind(avatar('a man'), PRIORS)
+  # What each prior would say of each view; its answer is the mean over views.
+  said = {name: rng.standard_normal((4, 1, 1, 3)) for name in ('a', 'b')}
+  mean = np.zeros((4, 1, 1, 3))
+  num_steps = 2 * num_steps_of_two
+  for step in range(num_steps):
+    views = score_requests.deal_views(objective, 4, step)
+    views = {name: views[name] for name in said}
+    answers = {
+      name: messages.ScoreGradient(
+        step,
+        name,
+        'rgb',
+        (said[name][shown] / len(shown)).astype(np.float32),
+        step,
+        {},
+      )
+      for name, shown in views.items()
+    }
+    mean += score_requests.sum_cotangents(answers, views)['rgb'] / num_steps
+  np.testing.assert_allclose(
+    mean, (said['a'] + said['b']) / 4, rtol=1e-5, atol=1e-6
+  )
