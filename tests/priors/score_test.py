@@ -200,6 +200,16 @@ def test_every_prediction_type_is_compared_by_eps(tmp_path, prediction_type):
   )
 
 
+@pytest.mark.parametrize('mode', ['sum', 'perp', 'renorm'])
+def test_shares_of_the_sum_add_up_to_one(proxied, mode):
+  request = _request((HAPPY, 1.0, 4.0), (SAD, -0.5, 3.0), mode=mode)
+  metrics = scores.score(*proxied, request).metrics
+  shares = [metrics['share_0'], metrics['share_1']]
+  assert sum(shares) == pytest.approx(1, abs=1e-4)
+  for index, share in enumerate(shares):
+    assert np.sign(share) == np.sign(metrics[f'cosine_{index}'])
+
+
 def test_a_fresh_proxy_leaves_no_residual(tmp_path):
   pipeline = pipelines.open_pipeline(
     tiny.write_pipeline(tmp_path), 'bfloat16', 'cpu'
@@ -210,7 +220,7 @@ def test_a_fresh_proxy_leaves_no_residual(tmp_path):
   request = dataclasses.replace(request, terms=(term,))
   answer = scores.score(pipeline, proxies.Proxy(pipeline.denoiser), request)
   assert not answer.cotangent.any()
-  assert answer.metrics == {'norm_0': 0.0, 'cosine_0': 0.0}
+  assert answer.metrics == {'norm_0': 0.0, 'cosine_0': 0.0, 'share_0': 0.0}
 
 
 def test_doubling_every_weight_doubles_the_cotangent_exactly(proxied):
