@@ -35,8 +35,8 @@ def test_a_mix_from_python_is_the_one_from_flags_bit_for_bit(
   )
   done = here(trained, tmp_path / 'flags', experiment=mix, prompt='')
   assert done.returncode == 0, done.stderr
-  happy = mmdist.avatar('a portrait of a happy man')
-  sad = mmdist.avatar('a portrait of a sad man')
+  happy = mmdist.avatar('a portrait of a happy man', name='happy')
+  sad = mmdist.avatar('a portrait of a sad man', name='sad')
   run = mmdist.optimize(
     0.6 * happy + 0.4 * sad,
     tmp_path / 'python',

@@ -40,6 +40,22 @@ def _few(monkeypatch):
   monkeypatch.setattr(known_heads, 'NUM_TRUE_HEADS', 2)
 
 
+@pytest.fixture(autouse=True, scope='module')
+def _render_once():
+  """Who is looked at by several tests is rendered for the first."""
+  render, rendered = known_heads.render, {}
+
+  def render_once(head, views, resolution):
+    key = repr((head, views, resolution))
+    if key not in rendered:
+      rendered[key] = render(head, views, resolution)
+    return dict(rendered[key])
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(known_heads, 'render', render_once)
+    yield
+
+
 @pytest.fixture(scope='module')
 def judge():
   return judge_lib.load(asset_paths.resolve('judge'))

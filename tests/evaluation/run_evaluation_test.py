@@ -104,8 +104,9 @@ def test_the_start_is_measured_instead_of_the_result(workdir, judge):
   shown = {}
   for start in (False, True):
     row = run_evaluation.evaluate_run(str(workdir), judge, start)
-    shown[start] = row['saturation'], row['step']
-  assert shown[True] != shown[False] and shown[True][1] == 0
+    shown[start] = row['saturation'], row['detail'], row['step']
+  assert all(a != b for a, b in zip(shown[True], shown[False], strict=True))
+  assert shown[True][-1] == 0
 
 
 @pytest.fixture

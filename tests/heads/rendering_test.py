@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,6 @@ from mmdist.cameras import orbits
 from mmdist.heads import geometry as head_geometry
 from mmdist.heads import rendering as head_rendering
 from mmdist.heads import subjects
-from tests.core import compiling
 
 # The renderer takes half a minute to compile for each resolution, so all tests
 # of real heads have one. The ball's program is small.
@@ -118,21 +118,26 @@ def points_on_rays(camera):
   )
 
 
-def dense_clearance(distance, head, view):
-  """[H, W] closest pass of each pixel's ray, found by 200 samples."""
-  cameras = view.cameras()
-  points = np.asarray(
-    points_on_rays(
-      camera_lib.Camera(cameras.camera_to_world[0], cameras.tan_half_fov[0])
+@pytest.fixture(scope='module')
+def clearance_of(distance, people, views):
+  """index -> [H, W] closest pass of each pixel's ray, found by 200 samples."""
+
+  @functools.cache
+  def dense_clearance(index):
+    cameras = views.cameras()
+    camera = camera_lib.Camera(
+      cameras.camera_to_world[index], cameras.tan_half_fov[index]
     )
-  )
-  found = distance(points.reshape(-1, 3), head.parameters)
-  return found.reshape(points.shape[:-1]).min(-1)
+    points = np.asarray(points_on_rays(camera))
+    found = distance(points.reshape(-1, 3), people[index].parameters)
+    return found.reshape(points.shape[:-1]).min(-1)
+
+  return dense_clearance
 
 
 @pytest.mark.parametrize('index', [0, 3, 5])
-def test_no_part_of_a_head_is_skipped(distance, people, views, pictures, index):
-  clearance = dense_clearance(distance, people[index], views.take([index]))
+def test_no_part_of_a_head_is_skipped(clearance_of, pictures, index):
+  clearance = clearance_of(index)
   mask = pictures.rgba[index, ..., 3]
   inside = clearance < -0.02
   assert inside.sum() > 1200
@@ -143,10 +148,8 @@ def test_no_part_of_a_head_is_skipped(distance, people, views, pictures, index):
 
 
 @pytest.mark.parametrize('index', [0, 3, 5])
-def test_nothing_is_drawn_where_there_is_no_head(
-  distance, people, views, pictures, index
-):
-  clearance = dense_clearance(distance, people[index], views.take([index]))
+def test_nothing_is_drawn_where_there_is_no_head(clearance_of, pictures, index):
+  clearance = clearance_of(index)
   mask = pictures.rgba[index, ..., 3]
   pixel = 2 * orbits.HEAD_HALF_HEIGHT / RESOLUTION
   np.testing.assert_array_equal(mask[clearance > pixel], 0.0)
@@ -240,13 +243,8 @@ def test_heads_are_symmetric_from_the_front(people):
 
 @pytest.mark.slow
 def test_one_ray_a_pixel_is_nearly_as_good_as_sixteen(
-  distance, people, views, pictures, monkeypatch
+  clearance_of, people, views, pictures
 ):
-  render = compiling.compiled(
-    head_rendering.render.__wrapped__,
-    static_argnames=('resolution', 'supersampling'),
-  )
-  monkeypatch.setattr(head_rendering, 'render', render)
   fine = subjects.render_heads(people[:4], views.take(range(4)), RESOLUTION, 4)
   coarse = dataclasses.replace(pictures, rgba=pictures.rgba[:4])
   grey = np.full(3, 0.7)
@@ -256,7 +254,6 @@ def test_one_ray_a_pixel_is_nearly_as_good_as_sixteen(
   assert error.mean() < 0.01
   assert np.abs(fine.rgba[..., 3] - coarse.rgba[..., 3]).mean() < 0.01
   # Larger pictures march on until they arrive: not one pixel is missed.
-  clearance = dense_clearance(distance, people[3], views.take([3]))
   np.testing.assert_array_equal(
-    fine.rgba[3, ..., 3][clearance < -0.03] > 0.5, 1
+    fine.rgba[3, ..., 3][clearance_of(3) < -0.03] > 0.5, 1
   )

@@ -86,6 +86,10 @@ class ExactProxy:
     self._unet = unet
     self.mean = torch.zeros(3)
 
+  def of(self, text):
+    del text  # One proxy for all concepts.
+    return self
+
   @contextlib.contextmanager
   def active(self):
     self._unet.mean = self.mean

@@ -1,4 +1,4 @@
-"""The NeRF that the code under test makes for itself, compiled in a hurry.
+"""The NeRF that the code under test makes for itself, compiled once.
 
 Op by op, its first weights alone are dozens of programs to compile, and ten
 seconds; as a whole they are one.
@@ -13,22 +13,18 @@ import jax
 
 from mmdist.config import schema
 from mmdist.nerf import field
-from tests.core import compiling
 
 _conditional_nerf = field.conditional_nerf
 
 
 @contextlib.contextmanager
 def quick():
-  """Makes `field.conditional_nerf` quick to start, and all that renders it.
+  """Makes `field.conditional_nerf` quick to start.
 
   It returns the same functions for the same configuration, so that what is
   compiled for one test is there for the next.
   """
-  with (
-    compiling.in_a_hurry(),
-    mock.patch.object(field, 'conditional_nerf', conditional_nerf),
-  ):
+  with mock.patch.object(field, 'conditional_nerf', conditional_nerf):
     yield
 
 

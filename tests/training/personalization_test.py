@@ -197,19 +197,31 @@ def test_one_picture_is_too_few(options, pictures, tmp_path):
     personalization.train(dataclasses.replace(options, images=str(folder)))
 
 
-SIZE = 64  # The judge's: its tests have compiled the renderer for it.
+SIZE = 64  # As in all tests of real heads: a renderer compiles slowly.
 
 
-def test_a_procedural_head_is_rendered_from_three_orbits():
+def test_a_procedural_head_is_rendered_from_three_orbits(monkeypatch):
+  render_heads, asked, made = subjects.render_heads, [], []
+
+  def render_once(people, views, size):
+    asked.append(([head.attributes for head in people], views, size))
+    made.extend(made or [render_heads(people, views, size)])
+    return made[0]
+
+  monkeypatch.setattr(subjects, 'render_heads', render_once)
   views = personal_pictures.render_views()
   assert len(views) == 60
   normals = personal_pictures.render('3:1', SIZE, normals=True)
   colours = personal_pictures.render('3:1', SIZE, normals=False)
+  # The second time, the same was asked for.
+  np.testing.assert_equal(
+    *((people, vars(views), size) for people, views, size in asked)
+  )
   for pictures in (normals, colours):
     assert pictures.shape == (60, SIZE, SIZE, 4) and pictures.dtype == np.uint8
   assert np.all(normals[..., 3] == 255)
   assert np.all(normals[0, 0, 0, :3] == 128)  # Mid-grey beside the head.
-  truth = subjects.render_heads(
+  truth = render_heads(
     [subjects.sample_head(3, 1)], views.take(np.array([7])), SIZE
   )
   shown = colours[7, ..., :3] / 255 * colours[7, ..., 3:] / 255
