@@ -161,8 +161,9 @@ def _run(
   # Before any prior is loaded; they are then read from the system's cache.
   weights = resuming.weight_digests(task.recipes)
   changes += workdir_lib.check_weights(workdir, weights, may_change)
+  recipes = resuming.with_files(task.recipes, weights)
   with contextlib.ExitStack() as stack:
-    running = executors.start(executor, task.recipes, config, stop, stack)
+    running = executors.start(executor, recipes, config, stop, stack)
     workdir_lib.claim(workdir, config, may_change, weights)
     for change in changes:
       warnings.warn(f'changed: {change}', stacklevel=3)

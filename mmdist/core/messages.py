@@ -186,11 +186,30 @@ class PriorSpec:
     name: what concepts and metrics call it.
     options: see `PriorOptions`; a copy, so that it stays as it is.
     num_threads: torch threads of the process; 0 leaves them alone.
+    files: sha256 over all files that the prior is built from. Priors with the
+      same `sharing_key` may have their frozen weights in common; '' has them
+      alone.
   """
 
   name: str
   options: PriorOptions
   num_threads: int = 1
+  files: str = ''
+
+  @property
+  def sharing_key(self) -> tuple | None:
+    """What priors agree in that can have one frozen model; None: with none."""
+    if not self.files:
+      return None
+    options = self.options
+    return (
+      self.files,
+      options.lora_scale if options.lora else None,
+      options.dtype,
+      options.device,
+      dataclasses.astuple(options.memory),
+      self.num_threads,
+    )
 
 
 def copy_options(options: PriorOptions, **changes: Any) -> PriorOptions:

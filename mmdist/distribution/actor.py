@@ -8,12 +8,13 @@ result of the run. So the fits behind the proxy are counted here: a call that
 was handled before is answered from memory, and one that comes too early or too
 late is refused.
 
-One remembered answer is enough for the loop, which has every answer of a step
-before it asks for the next. A repeated question about an earlier step is
-refused like any other that comes too late; the prior is then brought back.
+One remembered answer per prior is enough for the loop, which has every answer
+of a step before it asks for the next. A repeated question about an earlier step
+is refused like any other that comes too late; the prior is then brought back.
 """
 
 from collections.abc import Mapping
+import dataclasses
 import os
 
 import ray
@@ -30,11 +31,28 @@ class OutOfStep(RuntimeError):
   """
 
 
-class PriorActor:
-  """Hosts one prior in a process of its own."""
+class LearnerEnded(RuntimeError):
+  """The learner was given up for dead; its priors are gone, for good."""
 
-  def __init__(self) -> None:
-    self._prior: messages.Prior | None = None
+
+@dataclasses.dataclass(frozen=True)
+class SessionId:
+  """Which of the priors of an actor is meant.
+
+  Attributes:
+    learner: whose prior it is; no two learners have one name.
+    prior: its name in that learner's run.
+  """
+
+  learner: str
+  prior: str
+
+
+class Session:
+  """One prior of one learner."""
+
+  def __init__(self, recipe: messages.PriorRecipe) -> None:
+    self._prior = recipe.build(recipe.spec)
     # Fits behind the proxy. The prior counts them too, but the promise that
     # each fit happens once must hold for any `messages.Prior`, also for one
     # that miscounts: so this count follows the calls that were carried out,
@@ -43,24 +61,14 @@ class PriorActor:
     self._reply: messages.ScoreGradient | None = None
     self._last_fit: Mapping[str, float] = {}
 
-  def build(self, recipe: messages.PriorRecipe) -> processes.ProcessId:
-    """Builds the prior, once; returns where it lives."""
-    # Asked again, the prior that is there stays: it has its fits behind it.
-    if self._prior is None:
-      self._prior = recipe.build(recipe.spec)
-    return processes.ProcessId(
-      os.getpid(), ray.get_runtime_context().get_node_id()
-    )
-
   def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
     """Answers a request; one that was answered already, from memory."""
-    prior = self._built()
     reply = self._reply
     if reply and (reply.step, reply.proxy_step) == _key(request):
       return reply
     self._check(request.proxy_step, f'step {request.step}')
     # Remembered before it is sent, so that it can be sent again.
-    self._reply = prior.score(request)
+    self._reply = self._prior.score(request)
     return self._reply
 
   def fit(self, request_step: int, proxy_step: int) -> Mapping[str, float]:
@@ -70,7 +78,6 @@ class PriorActor:
       request_step: step of the request.
       proxy_step: fits that the request found behind the proxy.
     """
-    prior = self._built()
     reply = self._reply
     if reply is None or (reply.step, reply.proxy_step) != (
       request_step,
@@ -82,23 +89,24 @@ class PriorActor:
       return self._last_fit
     self._check(proxy_step, f'the fit of step {request_step}')
     # Counted after the fit: one that raises has not happened.
-    self._last_fit = dict(prior.fit())
+    self._last_fit = dict(self._prior.fit())
     self._proxy_step += 1
     return self._last_fit
 
   def save_proxy(self) -> messages.ProxyState:
-    return self._built().save_proxy()
+    return self._prior.save_proxy()
 
   def restore_proxy(self, state: messages.ProxyState) -> None:
-    self._built().restore_proxy(state)
+    self._prior.restore_proxy(state)
     self._proxy_step = state.step
     # Remembered answers belong to the proxy before, so they are dropped.
     self._reply, self._last_fit = None, {}
 
-  def _built(self) -> messages.Prior:
-    if self._prior is None:
-      raise OutOfStep('its process was restarted and has lost its proxy')
-    return self._prior
+  def close(self) -> None:
+    """Gives up what the prior holds beside the weights that others share."""
+    close = getattr(self._prior, 'close', None)
+    if close is not None:
+      close()
 
   def _check(self, proxy_step: int, what: str) -> None:
     if proxy_step != self._proxy_step:
@@ -106,6 +114,83 @@ class PriorActor:
         f'{what} wants a proxy with {proxy_step} fits behind it, this one has '
         f'{self._proxy_step}'
       )
+
+
+class PriorActor:
+  """Hosts priors in a process of its own.
+
+  Mostly one. Priors of the same weights may share a process, those of one run
+  or of the runs of many learners: each is a session with a proxy of its own,
+  and the frozen weights are there once (`priors/prior.py`). Ray carries the
+  calls out one at a time, in the order in which they arrive. A learner has no
+  more than one step under way, so no learner waits for another's second step.
+  """
+
+  def __init__(self) -> None:
+    self._sessions: dict[SessionId, Session] = {}
+    self._ended: set[str] = set()
+
+  def build(
+    self, session: SessionId, recipe: messages.PriorRecipe
+  ) -> processes.ProcessId:
+    """Builds a prior, once; returns where it lives.
+
+    Raises:
+      LearnerEnded: `end_learner` was called for it.
+    """
+    if session.learner in self._ended:
+      raise LearnerEnded(f'{session.learner} was given up and cannot come back')
+    # Asked again, the prior that is there stays: it has its fits behind it.
+    if session not in self._sessions:
+      self._sessions[session] = Session(recipe)
+    return processes.ProcessId(
+      os.getpid(), ray.get_runtime_context().get_node_id()
+    )
+
+  def score(
+    self, session: SessionId, request: messages.ScoreRequest
+  ) -> messages.ScoreGradient:
+    """Answers a request; see `Session.score`."""
+    return self._built(session).score(request)
+
+  def fit(
+    self, session: SessionId, request_step: int, proxy_step: int
+  ) -> Mapping[str, float]:
+    """Fits a proxy once; see `Session.fit`."""
+    return self._built(session).fit(request_step, proxy_step)
+
+  def save_proxy(self, session: SessionId) -> messages.ProxyState:
+    return self._built(session).save_proxy()
+
+  def restore_proxy(
+    self, session: SessionId, state: messages.ProxyState
+  ) -> None:
+    self._built(session).restore_proxy(state)
+
+  def end_session(self, session: SessionId) -> None:
+    """Lets one prior go; harmless if it is not there."""
+    ended = self._sessions.pop(session, None)
+    if ended is not None:
+      ended.close()
+
+  def end_learner(self, learner: str) -> None:
+    """Lets all priors of a learner go, for good.
+
+    It may be taken for dead and still be running somewhere, so what it asks
+    afterwards is refused.
+    """
+    self._ended.add(learner)
+    for session in [s for s in self._sessions if s.learner == learner]:
+      self.end_session(session)
+
+  def sessions(self) -> list[SessionId]:
+    """Returns the priors that are there."""
+    return list(self._sessions)
+
+  def _built(self, session: SessionId) -> Session:
+    if session not in self._sessions:
+      raise OutOfStep('its process was restarted and has lost its proxy')
+    return self._sessions[session]
 
 
 def _key(request: messages.ScoreRequest) -> tuple[int, int]:

@@ -36,7 +36,7 @@ class Cluster:
   def __init__(
     self,
     address: str | None,
-    options: Mapping[str, dict],
+    options: Mapping[Any, dict],
     dashboard: bool = False,
   ):
     """Joins Ray or starts it; in a process that has joined one, neither.
@@ -98,7 +98,7 @@ def _sweep_up() -> None:
 
 
 def _start(
-  address: str, directory: str, options: Mapping[str, dict], dashboard: bool
+  address: str, directory: str, options: Mapping[Any, dict], dashboard: bool
 ) -> None:
   """Joins Ray at an address; without one, starts it in a directory."""
   settings: dict[str, Any]
@@ -131,7 +131,7 @@ def _start(
 
 
 def _local_settings(
-  directory: str, options: Mapping[str, dict], dashboard: bool
+  directory: str, options: Mapping[Any, dict], dashboard: bool
 ) -> dict[str, Any]:
   return {
     'include_dashboard': dashboard,
@@ -162,7 +162,7 @@ def _check_listening(address: str) -> None:
     ) from error
 
 
-def _check_room(options: Mapping[str, dict]) -> None:
+def _check_room(options: Mapping[Any, dict]) -> None:
   """Raises ClusterUnavailable for priors that would wait for ever."""
   for resource, option in (('GPU', 'num_gpus'), ('CPU', 'num_cpus')):
     wanted = sum(o[option] for o in options.values())

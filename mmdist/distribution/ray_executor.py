@@ -11,12 +11,14 @@ once; `result` waits for the scores alone. The fits run while the learner takes
 its step and renders the next views, and are waited for with the next answers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+import uuid
 
 from mmdist.core import messages
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
+from mmdist.distribution import hosting
 from mmdist.distribution import supervisor
 
 # Read once, when the numeric libraries are first imported.
@@ -49,6 +51,26 @@ def actor_options(spec: messages.PriorSpec, num_gpus: float) -> dict[str, Any]:
   }
 
 
+def group_by_files(
+  recipes: Mapping[str, messages.PriorRecipe],
+) -> dict[tuple, list[str]]:
+  """Returns the names of the priors that can share an actor, by a key."""
+  groups: dict[tuple, list[str]] = {}
+  for name, recipe in recipes.items():
+    groups.setdefault(recipe.spec.sharing_key or (name,), []).append(name)
+  return groups
+
+
+def _most(options: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+  """Returns the options of an actor in which several priors have room."""
+  all_options = list(options)
+  return {
+    **all_options[0],
+    'num_cpus': max(o['num_cpus'] for o in all_options),
+    'num_gpus': max(o['num_gpus'] for o in all_options),
+  }
+
+
 class _Sent:
   """A Pending of Ray: what `submit` returns."""
 
@@ -73,6 +95,8 @@ class _Sent:
 class RayExecutor:
   """Runs every prior in a Ray actor. See `executor.Executor`.
 
+  Priors that are made of the same files share an actor.
+
   Attributes:
     supervisors: by prior.
   """
@@ -86,6 +110,8 @@ class RayExecutor:
     num_gpus: Mapping[str, float] | None = None,
     limits: supervisor.Limits | None = None,
     check_stop: Callable[[], None] = lambda: None,
+    shared: Mapping[tuple, Any] | None = None,
+    learner: str = '',
   ):
     """Starts the actors; their priors load while the caller goes on.
 
@@ -99,6 +125,9 @@ class RayExecutor:
         Without a reservation it shares those of its machine.
       limits: of the priors' silence and losses; None has the defaults.
       check_stop: called now and then while an answer is waited for; may raise.
+      shared: actors that other learners have priors in, by the priors'
+        `PriorSpec.sharing_key`; a prior of another key has one of its own.
+      learner: what this learner is called there; '' finds a name.
 
     Raises:
       ClusterUnavailable: Ray cannot be had, or has no room for a prior.
@@ -108,17 +137,33 @@ class RayExecutor:
       name: actor_options(recipe.spec, (num_gpus or {}).get(name, 0.0))
       for name, recipe in by_name.items()
     }
+    groups = group_by_files(by_name)
+    of_group = {
+      group: _most(options[name] for name in names)
+      for group, names in groups.items()
+      if group not in (shared or {})
+    }
     self._fits: dict[str, supervisor.Asked] = {}
     self._fit_metrics: dict[str, dict[str, float]] = {}
     # Empty until Ray is there: `close` must work whatever fails below.
     self.supervisors: dict[str, supervisor.PriorSupervisor] = {}
-    self._cluster = cluster_lib.Cluster(address, options, dashboard)
-    self.supervisors = {
-      name: supervisor.PriorSupervisor(
-        recipe, options[name], limits or supervisor.Limits(), check_stop
+    self._cluster = cluster_lib.Cluster(address, of_group, dashboard)
+    learner = learner or uuid.uuid4().hex
+    for group, names in groups.items():
+      host: hosting.Hosting = (
+        hosting.Owned(of_group[group])
+        if group in of_group
+        else hosting.Shared((shared or {})[group])
       )
-      for name, recipe in by_name.items()
-    }
+      for name in names:
+        self.supervisors[name] = supervisor.PriorSupervisor(
+          by_name[name],
+          host,
+          learner,
+          limits or supervisor.Limits(),
+          check_stop,
+        )
+    self.supervisors = dict(sorted(self.supervisors.items()))
 
   def wait_until_ready(self) -> None:
     # One after the other; meanwhile the others go on loading.
@@ -135,10 +180,15 @@ class RayExecutor:
     ):
       # The loop saves them more often than that; this is for other callers.
       self.save_proxies()
-    # All are sent before any is waited for, so that the actors work at once.
-    asked = {
+    # All are sent before any is waited for, so that the actors work at once;
+    # fits after all scores, which are what the learner waits for.
+    scorings = {
       name: self.supervisors[name].ask(requests[name])
       for name in sorted(requests)
+    }
+    asked = {
+      name: self.supervisors[name].ask_fit(scoring)
+      for name, scoring in scorings.items()
     }
     pending = _Sent(self, asked)
     self._fits = asked

@@ -21,6 +21,7 @@ import ray
 from mmdist.core import messages
 from mmdist.distribution import actor as actor_lib
 from mmdist.distribution import faults
+from mmdist.distribution import hosting as hosting_lib
 from mmdist.distribution import journal as journal_lib
 from mmdist.distribution import processes
 
@@ -49,6 +50,18 @@ class Limits:
 
 
 @dataclasses.dataclass(frozen=True)
+class Scoring:
+  """A request on its way without its fit: its entry, a reference to its answer.
+
+  Where priors share an actor, all are scored before any is fitted, since the
+  learner waits for the scores.
+  """
+
+  entry: journal_lib.Entry
+  score: ray.ObjectRef
+
+
+@dataclasses.dataclass(frozen=True)
 class Asked:
   """A request on its way: its entry, and references to answer and fit."""
 
@@ -67,7 +80,8 @@ class PriorSupervisor:
 
   Args:
     recipe: what the actor builds.
-    options: Ray's.
+    hosting: which actor.
+    learner: a name that no other learner of the actor has.
     limits: how long it may be silent, and how often it may be lost.
     check_stop: called now and then while it waits; may raise.
   """
@@ -75,7 +89,8 @@ class PriorSupervisor:
   def __init__(
     self,
     recipe: messages.PriorRecipe,
-    options: Mapping[str, Any],
+    hosting: hosting_lib.Hosting,
+    learner: str,
     limits: Limits,
     check_stop: Callable[[], None] = lambda: None,
   ):
@@ -84,24 +99,23 @@ class PriorSupervisor:
     self.journal = journal_lib.Journal()
     self._check_stop = check_stop
     self._recipe = recipe
-    self._options = dict(options)
+    self._hosting = hosting
+    self._session = actor_lib.SessionId(learner, self.name)
     self._budget = faults.Budget(limits.max_losses, limits.window_s)
     # Which process answers, once it has said so. Needed to kill one that hangs.
     self._process: processes.ProcessId | None = None
-    self._start()
-
-  def _start(self) -> None:
-    actor_class = ray.remote(actor_lib.PriorActor).options(**self._options)
-    # Any: Ray's types know `remote` only of methods that are marked for it.
-    self._actor: Any = actor_class.remote()
     # The prior is built by a call, not by the actor's constructor. When Ray
     # restarts a process it runs the constructor again by itself; an actor that
     # came back with a fresh proxy could not be told from the one that was lost.
     # Like this it comes back empty, and says so when it is asked.
     self._build = self._ask_to_build()
 
+  @property
+  def _actor(self) -> Any:
+    return self._hosting.actor
+
   def _ask_to_build(self) -> ray.ObjectRef:
-    return self._actor.build.remote(self._recipe)
+    return self._actor.build.remote(self._session, self._recipe)
 
   def wait_until_ready(self) -> None:
     """Returns when the prior is built; a loss meanwhile is made good."""
@@ -117,22 +131,29 @@ class PriorSupervisor:
     self._build = self._ask_to_build()
     self._await_build()
 
-  def ask(self, request: messages.ScoreRequest) -> Asked:
-    """Sends a request and the fit after it; waits for neither."""
+  def ask(self, request: messages.ScoreRequest) -> Scoring:
+    """Sends a request, and does not wait for its answer."""
     # Noted before it is sent: whatever happens on the way, it can be replayed.
-    entry = self.journal.ask(request)
-    return self._send(entry)
+    return self._send_score(self.journal.ask(request))
 
-  def _send(self, entry: journal_lib.Entry) -> Asked:
+  def ask_fit(self, scoring: Scoring) -> Asked:
+    """Sends the fit after a request, and waits for neither."""
     # Ray carries out the calls on one actor in the order in which they were
     # submitted. So the fit follows its score without another round trip, and
     # the next request finds the fit done.
-    request = entry.request
-    return Asked(
-      entry,
-      self._actor.score.remote(request),
-      self._actor.fit.remote(request.step, request.proxy_step),
+    request = scoring.entry.request
+    fit = self._actor.fit.remote(
+      self._session, request.step, request.proxy_step
     )
+    return Asked(scoring.entry, scoring.score, fit)
+
+  def _send_score(self, entry: journal_lib.Entry) -> Scoring:
+    return Scoring(
+      entry, self._actor.score.remote(self._session, entry.request)
+    )
+
+  def _send(self, entry: journal_lib.Entry) -> Asked:
+    return self.ask_fit(self._send_score(entry))
 
   def answer(self, asked: Asked) -> messages.ScoreGradient:
     """Returns the answer; if it was lost, recovers it first."""
@@ -195,7 +216,7 @@ class PriorSupervisor:
     """Returns the proxy with every fit sent so far; the journal begins anew."""
 
     def save_proxy() -> messages.ProxyState:
-      return self.receive(None, self._actor.save_proxy.remote())
+      return self.receive(None, self._actor.save_proxy.remote(self._session))
 
     state = self._insist(None, save_proxy, save_proxy, save_proxy)
     self.journal.reset(state)
@@ -214,7 +235,8 @@ class PriorSupervisor:
     self._insist(None, restore, restore, lambda: None)
 
   def _restore(self, state: messages.ProxyState) -> None:
-    self.receive(None, self._actor.restore_proxy.remote(state))
+    restored = self._actor.restore_proxy.remote(self._session, state)
+    self.receive(None, restored)
 
   def receive(
     self, step: int | None, reference: ray.ObjectRef, deadline_s: float = 0.0
@@ -303,18 +325,23 @@ class PriorSupervisor:
           logging.warning('%s; asking again', loss)
           return again()
         logging.warning('%s; bringing it back', loss)
-        self._bring_back(step)
+        self._bring_back(step, loss)
         return afterwards()
       except faults.PriorLost as fault:
         loss = fault
 
-  def _bring_back(self, step: int | None) -> None:
-    """Makes the actor what it was: built, restored, replayed."""
+  def _bring_back(self, step: int | None, loss: faults.PriorLost) -> None:
+    """Makes the prior what it was: built, restored, replayed."""
+    before = self._process
     # Also a process that seems to be dead is killed. One that only hangs could
-    # wake up later, and would hold its GPU's memory until then.
-    if self._process is not None:
-      processes.end_process(self._process)
+    # wake up later, and would hold its GPU's memory until then. But one that
+    # says itself that it has no such prior is well, and may have others.
+    answers = isinstance(loss.__cause__, actor_lib.OutOfStep)
+    if before is not None and not answers:
+      processes.end_process(before)
     self._rebuild(step)
+    if before is not None and before != self._process:
+      processes.end_process(before)
     # Without a snapshot the proxy as it was built is the one to begin from.
     if self.journal.state is not None:
       self._restore(self.journal.state)
@@ -326,6 +353,7 @@ class PriorSupervisor:
     until = time.monotonic() + self.limits.build_deadline_s
     while True:
       left = until - time.monotonic()
+      actor = self._actor
       build = self._ask_to_build()
       try:
         self._process = self.receive(step, build, max(left, _POLL_S))
@@ -335,7 +363,7 @@ class PriorSupervisor:
         if left <= 0:
           raise
         if isinstance(fault.__cause__, ray.exceptions.ActorDiedError):
-          self._start()  # Ray has given this actor up for good.
+          self._hosting.replace(actor)  # Ray has given it up for good.
       time.sleep(_POLL_S)
 
   def _replay(self, entry: journal_lib.Entry) -> None:
@@ -360,7 +388,5 @@ class PriorSupervisor:
     entry.fit = dict(self.receive(step, asked.fit))
 
   def close(self) -> None:
-    """Ends the process, also one that does not listen any more."""
-    ray.kill(self._actor)
-    if self._process is not None:
-      processes.end_process(self._process)
+    """Lets the prior go, also one that does not answer any more."""
+    self._hosting.leave(self._session, self._process)

@@ -1,5 +1,9 @@
-"""Which weights a run was made with: sha256 of every weight file."""
+"""Which weights a run was made with: sha256 of every weight file.
 
+Also which priors are made of the same files, wherever they lie.
+"""
+
+from collections.abc import Mapping
 import hashlib
 import os
 import pathlib
@@ -31,6 +35,25 @@ def weight_digests(prior: str, lora: str = '') -> dict[str, str]:
   if lora:
     digests['lora'] = sha256(lora)
   return digests
+
+
+def files_digest(prior: str, weights: Mapping[str, str]) -> str:
+  """Returns one sha256 over all files that decide what a prior is.
+
+  Args:
+    prior: as `locate.locate` takes it.
+    weights: what `weight_digests` returned for it.
+  """
+  directory = pathlib.Path(locate.locate(prior))
+  digests = dict(weights)
+  for pattern in locate.PATTERNS:
+    for path in directory.rglob(pattern):
+      name = path.relative_to(directory).as_posix()
+      # A second file of weights, of another precision, is not read.
+      if name not in digests and path.suffix != '.safetensors':
+        digests[name] = sha256(path)
+  text = ''.join(f'{name} {digests[name]}\n' for name in sorted(digests))
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -8,10 +8,12 @@ fit, in an actor and in this process alike.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import itertools
 import math
 import os
 import time
 from typing import Any
+import weakref
 
 import numpy as np
 import torch
@@ -51,25 +53,50 @@ def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
     names.check_choice(field, getattr(options, field), known)
   # Before any network is built, since it decides how kernels are chosen.
   configure_torch(spec.num_threads)
-  pipeline = pipelines.open_pipeline(
-    locate.locate(options.directory),
-    options.dtype,
-    options.device,
-    memory=options.memory,
-    lora=options.lora,
-    lora_scale=options.lora_scale,
-  )
-  return DiffusionPrior(spec, pipeline)
+  return DiffusionPrior(spec, _open_shared(spec))
+
+
+# Frozen models that priors of this process have in common, as long as one of
+# them is there.
+_shared: weakref.WeakValueDictionary[tuple, pipelines.Pipeline] = (
+  weakref.WeakValueDictionary()
+)
+
+
+def _open_shared(spec: messages.PriorSpec) -> pipelines.Pipeline:
+  """Opens a prior's frozen model, or returns the one that is open."""
+  key, options = spec.sharing_key, spec.options
+  pipeline = None if key is None else _shared.get(key)
+  if pipeline is None:
+    pipeline = pipelines.open_pipeline(
+      locate.locate(options.directory),
+      options.dtype,
+      options.device,
+      memory=options.memory,
+      lora=options.lora,
+      lora_scale=options.lora_scale,
+    )
+    if key is not None:
+      _shared[key] = pipeline
+  return pipeline
+
+
+# Of the proxies that are made on shared models.
+_numbers = itertools.count()
 
 
 def _make_proxy(
-  options: messages.PriorOptions, pipeline: pipelines.Pipeline
+  spec: messages.PriorSpec, pipeline: pipelines.Pipeline
 ) -> proxies.Proxy | concept_proxies.ConceptProxies | None:
+  options, unet = spec.options, pipeline.denoiser
   if not options.has_proxy:
     return None
+  adapter = proxies.ADAPTER
+  if spec.sharing_key is not None:
+    adapter = f'proxy{next(_numbers)}'
   if options.proxy_per == 'concept':
-    return concept_proxies.ConceptProxies(pipeline.denoiser, options.rank)
-  return proxies.Proxy(pipeline.denoiser, options.rank)
+    return concept_proxies.ConceptProxies(unet, options.rank, adapter)
+  return proxies.Proxy(unet, options.rank, adapter=adapter)
 
 
 def configure_torch(num_threads: int) -> None:
@@ -108,7 +135,7 @@ class DiffusionPrior:
   def __init__(self, spec: messages.PriorSpec, pipeline: pipelines.Pipeline):
     self.spec = spec
     self.pipeline = pipeline
-    self.proxy = _make_proxy(spec.options, pipeline)
+    self.proxy = _make_proxy(spec, pipeline)
     # SDS has no proxy that would count its fits. Its fits do nothing, but
     # requests carry their number all the same.
     self._num_empty_fits = 0
@@ -205,6 +232,11 @@ class DiffusionPrior:
       self._num_empty_fits = state.step
     # What was scored with another proxy is not to be fitted by this one.
     self._shown = None
+
+  def close(self) -> None:
+    """Takes the proxy out of the frozen model, which others may share."""
+    if self.proxy is not None:
+      self.proxy.remove()
 
   def _fit_proxy(
     self, proxy: proxies.Proxy | concept_proxies.ConceptProxies, shown: _Shown

@@ -5,7 +5,8 @@ the checks that have to read the checkpoints, the objective or the priors'
 files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import dataclasses
 import pathlib
 
 from mmdist.config import changes as config_changes
@@ -32,6 +33,30 @@ def weight_digests(
     for recipe in recipes
     if recipes_lib.has_files(recipe)
   }
+
+
+def with_files(
+  recipes: Sequence[messages.PriorRecipe],
+  weights: Mapping[str, Mapping[str, str]],
+) -> list[messages.PriorRecipe]:
+  """Returns the recipes with what says which priors are of the same files.
+
+  Args:
+    recipes: of a run's priors.
+    weights: what `weight_digests` returned for them.
+  """
+  from mmdist.priors import digest
+
+  def with_digest(recipe: messages.PriorRecipe) -> messages.PriorRecipe:
+    spec = recipe.spec
+    if spec.name not in weights:  # An object: nobody else has it.
+      return recipe
+    files = digest.files_digest(spec.options.directory, weights[spec.name])
+    return dataclasses.replace(
+      recipe, spec=dataclasses.replace(spec, files=files)
+    )
+
+  return [with_digest(recipe) for recipe in recipes]
 
 
 def check_can_follow(

@@ -46,12 +46,12 @@ class Echo(supervisor.PriorSupervisor):
     self.late: list = []
     self._before = None
 
-  def _send(self, entry):
-    asked = super()._send(entry)
+  def ask_fit(self, scoring):
+    asked = super().ask_fit(scoring)
     if self._before is not None:
-      late = super()._send(self._before)
+      late = super().ask_fit(self._send_score(self._before))
       self.late += [late.score, late.fit]
-    self._before = entry
+    self._before = scoring.entry
     return asked
 
 
@@ -66,8 +66,9 @@ class Stutterer(supervisor.PriorSupervisor):
   step = None
   sent = 0
 
-  def _send(self, entry):
-    if self.step in (None, entry.request.step):
+  def ask_fit(self, scoring):
+    asked = super().ask_fit(scoring)
+    if self.step in (None, scoring.entry.request.step):
       self.sent += 1
-      super()._send(entry)
-    return super()._send(entry)
+      asked = super().ask_fit(self._send_score(scoring.entry))
+    return asked

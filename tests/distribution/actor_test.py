@@ -6,10 +6,14 @@ Without Ray: what runs in a prior's process is an ordinary object.
 import dataclasses
 import types
 
+import numpy as np
 import pytest
 
 from mmdist.distribution import actor as actor_lib
 from tests.distribution import fake_prior
+
+SESSION = actor_lib.SessionId('learner', 'generic')
+OTHER = actor_lib.SessionId('another', 'generic')
 
 
 class Trusting(fake_prior.FakePrior):
@@ -25,21 +29,27 @@ def recipe():
 
 
 @pytest.fixture
-def actor(monkeypatch):
+def process(monkeypatch):
   context = types.SimpleNamespace(get_node_id=lambda: 'here')
   monkeypatch.setattr(actor_lib.ray, 'get_runtime_context', lambda: context)
-  actor = actor_lib.PriorActor()
-  assert actor.build(recipe()).node == 'here'
-  return actor
+  process = actor_lib.PriorActor()
+  assert process.build(SESSION, recipe()).node == 'here'
+  return process
+
+
+@pytest.fixture
+def actor(process):
+  return process._sessions[SESSION]
 
 
 def take_step(actor, step):
   return actor.score(fake_prior.request(step)), actor.fit(step, step)
 
 
-def test_a_prior_is_built_once(actor):
+def test_a_prior_is_built_once(process, actor):
   take_step(actor, 0)
-  actor.build(recipe())
+  process.build(SESSION, recipe())
+  assert process._sessions[SESSION] is actor
   assert actor.save_proxy().step == 1  # Its fit is still behind it.
 
 
@@ -52,7 +62,7 @@ def test_what_was_answered_is_answered_from_memory(actor):
 
 def test_before_it_is_built_it_has_no_proxy():
   with pytest.raises(actor_lib.OutOfStep, match='has lost its proxy'):
-    actor_lib.PriorActor().score(fake_prior.request(0))
+    actor_lib.PriorActor().score(SESSION, fake_prior.request(0))
 
 
 @pytest.mark.parametrize('step', [0, 3])
@@ -90,3 +100,44 @@ def test_a_restored_proxy_remembers_no_answer_of_the_one_before(actor):
   again, _ = take_step(actor, 0)
   assert again is not first
   assert actor.save_proxy().step == 1
+
+
+def test_learners_do_not_notice_each_other(process):
+  alone = take_step(process._sessions[SESSION], 0)
+  process.build(OTHER, recipe())
+  for step in range(2):
+    other = (
+      process.score(OTHER, fake_prior.request(step)),
+      process.fit(OTHER, step, step),
+    )
+    if step == 0:
+      np.testing.assert_equal(other[0].cotangent, alone[0].cotangent)
+      assert other[1] == alone[1]
+  assert process.save_proxy(SESSION).step == 1
+  assert process.save_proxy(OTHER).step == 2
+  process.restore_proxy(OTHER, process.save_proxy(SESSION))
+  assert process.save_proxy(OTHER).step == 1
+
+
+def test_a_session_that_ended_is_gone_and_may_come_back(process):
+  process.build(OTHER, recipe())
+  for _ in range(2):
+    process.end_session(OTHER)
+    assert process.sessions() == [SESSION]
+  process.build(OTHER, recipe())
+  assert process.sessions() == [SESSION, OTHER]
+
+
+def test_a_learner_that_was_given_up_takes_its_priors_with_it(process):
+  normal = dataclasses.replace(OTHER, prior='normal')
+  closed = []
+  for session in (OTHER, normal):
+    process.build(session, recipe())
+    process._sessions[session]._prior.close = lambda s=session: closed.append(s)
+  process.end_learner('another')
+  assert process.sessions() == [SESSION] and closed == [OTHER, normal]
+  # It may be alive all the same.
+  with pytest.raises(actor_lib.OutOfStep, match='has lost its proxy'):
+    process.score(OTHER, fake_prior.request(0))
+  with pytest.raises(actor_lib.LearnerEnded, match='another was given up'):
+    process.build(OTHER, recipe())

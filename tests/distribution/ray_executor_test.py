@@ -1,14 +1,18 @@
 """One local Ray for the whole module: starting it takes seconds."""
 
+import dataclasses
 import os
+import signal
 
 import numpy as np
 import pytest
 import ray
 
+from mmdist.distribution import actor as actor_lib
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import faults
+from mmdist.distribution import hosting
 from mmdist.distribution import ray_executor
 from tests.distribution import fake_prior
 
@@ -148,3 +152,75 @@ def test_options_set_threads_before_the_libraries_load():
   assert options['num_gpus'] == 0.5
   # A replayed call would meet a fresh proxy: silent loss of state.
   assert options['max_task_retries'] == 0
+
+
+def shareable(name, files='same'):
+  recipe = fake_prior.recipe(name)
+  return dataclasses.replace(
+    recipe, spec=dataclasses.replace(recipe.spec, files=files)
+  )
+
+
+def test_priors_of_the_same_files_share_a_process(cluster):
+  names = ('generic', 'negative', 'normal')
+  alone = [fake_prior.recipe(name) for name in names]
+  recipes = [
+    shareable('generic'),
+    shareable('negative'),
+    shareable('normal', 'others'),
+  ]
+  with executor.InlineExecutor(alone) as inline, on_ray(*recipes) as remote:
+    for step in range(3):
+      requests = fake_prior.requests(step, *names)
+      expected = inline.submit(requests).result()
+      answers = remote.submit(requests).result()
+      for name in names:
+        np.testing.assert_array_equal(
+          answers[name].cotangent, expected[name].cotangent
+        )
+    process = {name: answers[name].metrics['process'] for name in names}
+    assert process['generic'] == process['negative'] != process['normal']
+    # Their process dies, and all of its priors come back as they were.
+    os.kill(int(process['generic']), signal.SIGKILL)
+    requests = fake_prior.requests(3, *names)
+    expected = inline.submit(requests).result()
+    answers = remote.submit(requests).result()
+    for name in names:
+      np.testing.assert_array_equal(
+        answers[name].cotangent, expected[name].cotangent
+      )
+    again = {name: answers[name].metrics['process'] for name in names}
+    assert again['generic'] == again['negative'] != process['generic']
+    assert again['normal'] == process['normal']
+
+
+def test_learners_share_an_actor_and_leave_it_to_each_other(cluster):
+  recipe = shareable('generic')
+  options = ray_executor.actor_options(recipe.spec, 0.0)
+  actor = hosting.Owned(options)
+  shared = {recipe.spec.sharing_key: actor.actor}
+  with executor.InlineExecutor([recipe]) as inline:
+    expected = [
+      inline.submit(fake_prior.requests(step, 'generic')).result()['generic']
+      for step in range(2)
+    ]
+  learners = [
+    on_ray(recipe, shared=shared, learner=name) for name in ('one', 'two')
+  ]
+  for step in range(2):
+    requests = fake_prior.requests(step, 'generic')
+    pending = [learner.submit(requests) for learner in learners]
+    for answer in pending:
+      np.testing.assert_array_equal(
+        answer.result()['generic'].cotangent, expected[step].cotangent
+      )
+  learners[0].close()
+  sessions = ray.get(actor.actor.sessions.remote())
+  assert [session.learner for session in sessions] == ['two']
+  assert learners[1].save_proxies()['generic'].step == 2
+  # The other one is taken for dead, and is not.
+  ray.get(actor.actor.end_learner.remote('two'))
+  with pytest.raises(faults.PriorFailed, match='two was given up'):
+    learners[1].submit(fake_prior.requests(2, 'generic')).result()
+  learners[1].close()
+  actor.leave(actor_lib.SessionId('two', 'generic'), None)

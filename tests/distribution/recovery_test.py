@@ -114,7 +114,7 @@ def test_a_prior_that_dies_between_two_calls_comes_back(
     running.wait_until_ready()
     one = running.supervisors['normal']
     os.kill(one._process.pid, signal.SIGKILL)
-    wait_until_restarted(one._actor)
+    wait_until_restarted(one._actor, one._session)
     # Ray's new process answers, but has no prior yet.
     assert_same(run_steps(running), expected)
 
@@ -128,10 +128,10 @@ def test_an_actor_that_ray_has_given_up_is_started_anew(
     assert_same(run_steps(running), expected)
 
 
-def wait_until_restarted(actor):
+def wait_until_restarted(actor, session):
   while True:
     try:
-      ray.get(actor.save_proxy.remote())
+      ray.get(actor.save_proxy.remote(session))
     except ray.exceptions.RayTaskError as error:
       assert 'its process was restarted' in str(error)
       return

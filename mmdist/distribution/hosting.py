@@ -1,0 +1,93 @@
+"""Which actor a prior is in: one that its run has started, or one of many runs.
+
+A supervisor is handed one of these and never starts or ends an actor itself.
+Several supervisors may hold the same one: their priors then share a process,
+and the frozen weights in it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import ray
+
+from mmdist.distribution import actor as actor_lib
+from mmdist.distribution import processes
+
+
+class Hosting(Protocol):
+  """Where a supervisor finds its actor.
+
+  Attributes:
+    actor: Ray's handle of a `PriorActor`.
+  """
+
+  # Any: Ray's types know `remote` only of methods that are marked for it.
+  actor: Any
+
+  def replace(self, lost: Any) -> None:
+    """Starts another in place of an actor that Ray has given up for good.
+
+    Args:
+      lost: the handle that was given up. If it is not `actor` any more, then
+        another supervisor has replaced it already.
+    """
+
+  def leave(
+    self, session: actor_lib.SessionId, process: processes.ProcessId | None
+  ) -> None:
+    """Lets a prior go at the end of its run.
+
+    Args:
+      session: the prior.
+      process: where it was last heard of.
+    """
+
+
+class Owned:
+  """An actor of one run; it ends with the run."""
+
+  def __init__(self, options: Mapping[str, Any]):
+    """Starts it.
+
+    Args:
+      options: Ray's.
+    """
+    self._options = dict(options)
+    self.actor = self._start()
+
+  def _start(self) -> Any:
+    actor_class = ray.remote(actor_lib.PriorActor).options(**self._options)
+    return actor_class.remote()
+
+  def replace(self, lost: Any) -> None:
+    if lost is self.actor:
+      self.actor = self._start()
+
+  def leave(
+    self, session: actor_lib.SessionId, process: processes.ProcessId | None
+  ) -> None:
+    """Ends the process, also one that does not listen any more."""
+    del session  # They all end at once.
+    ray.kill(self.actor)
+    if process is not None:
+      processes.end_process(process)
+
+
+class Shared:
+  """An actor of a sweep, in which other runs have priors too."""
+
+  def __init__(self, actor: Any):
+    """Takes the handle of one that runs."""
+    self.actor = actor
+
+  def replace(self, lost: Any) -> None:
+    """Does nothing: the sweep, which started it, will start another.
+
+    The run that needs it fails meanwhile, and is tried again by the sweep.
+    """
+
+  def leave(
+    self, session: actor_lib.SessionId, process: processes.ProcessId | None
+  ) -> None:
+    del process
+    self.actor.end_session.remote(session)

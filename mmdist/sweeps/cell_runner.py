@@ -1,0 +1,180 @@
+"""What runs cells: a process of its own, one cell after the other.
+
+It stays for many cells, because what a learner has compiled for one serves the
+next. Nothing here decides which cell is run, or what becomes of one that fails;
+`scheduling.py` does.
+"""
+
+from collections.abc import Mapping, Sequence
+import contextlib
+import dataclasses
+import io
+import os
+import pathlib
+import time
+import traceback
+from typing import Any
+
+from mmdist.config import schema
+from mmdist.core import errors
+from mmdist.distribution import faults
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """One attempt at one cell.
+
+  Attributes:
+    name: of the cell.
+    config: of its run.
+    workdir: of its run.
+    log: file that what it prints is added to.
+    executor: where its priors run, 'ray' or 'inline'.
+    actors: sharing key -> handle of an actor that other cells use too.
+    learner: what this attempt is called by those actors; never used before.
+  """
+
+  name: str
+  config: schema.RunConfig
+  workdir: str
+  log: str
+  executor: str = 'inline'
+  actors: Mapping[tuple, Any] = dataclasses.field(default_factory=dict)
+  learner: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """How an attempt ended.
+
+  Attributes:
+    kind: 'finished'; 'stopped', saved before its last step; or 'failed'.
+    error: one line about what failed.
+    may_pass: whether another attempt may end otherwise.
+    seconds: that it took.
+  """
+
+  kind: str
+  error: str = ''
+  may_pass: bool = False
+  seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+  """Where a runner is.
+
+  Attributes:
+    cell: name of the one that runs; '' for none.
+    step: steps behind it.
+    step_seconds: of its last step.
+  """
+
+  cell: str = ''
+  step: int = 0
+  step_seconds: float = 0.0
+
+
+class CellRunner:
+  """Runs cells in this process. `progress` and `stop` may come meanwhile.
+
+  Args:
+    cores: numbers of the machine's cores that it keeps to; empty for all.
+  """
+
+  def __init__(self, cores: Sequence[int] = ()):
+    if cores:
+      # Before JAX starts: a learner has as many devices as it may have cores.
+      os.sched_setaffinity(0, cores)
+    self._is_stopping = False
+    self._progress = Progress()
+
+  def ready(self) -> str:
+    """Returns the name of the machine, once the process is there."""
+    return os.uname().nodename
+
+  def run(self, task: Task) -> Outcome:
+    """Runs or resumes a cell; never raises what its run raises."""
+    start = time.monotonic()
+    self._progress = Progress(task.name)
+    try:
+      with _logging_to(task.log):
+        outcome = self._run(task)
+    finally:
+      self._progress = Progress()
+    return dataclasses.replace(outcome, seconds=time.monotonic() - start)
+
+  def _run(self, task: Task) -> Outcome:
+    # Here, because it imports JAX, which has to find the cores set.
+    from mmdist.api import executors
+    from mmdist.api import optimization
+
+    executor: executors.ExecutorLike = task.executor
+    if task.executor == 'ray':
+      executor = executors.SharedActors(task.actors, task.learner)
+    try:
+      run = optimization.optimize(
+        None,
+        task.workdir,
+        config=task.config,
+        executor=executor,
+        on_step=self._on_step,
+      )
+    except (errors.UserError, OSError) as error:
+      traceback.print_exc()
+      # A prior that was lost may be there the next time; wrong words may not.
+      lost = isinstance(error, faults.DistributionError | OSError)
+      return Outcome('failed', _one_line(error), may_pass=lost)
+    except Exception as error:
+      traceback.print_exc()
+      return Outcome('failed', faults.describe(error), may_pass=True)
+    return Outcome('finished' if run.is_finished else 'stopped')
+
+  def _on_step(self, step: Any) -> None:
+    self._progress = Progress(
+      self._progress.cell,
+      step.number,
+      float(step.metrics.get('step_seconds', 0.0)),
+    )
+    if self._is_stopping:
+      step.stop()
+
+  def progress(self) -> Progress:
+    """Returns where it is; may be called while `run` runs."""
+    return self._progress
+
+  def stop(self) -> None:
+    """Ends the cell that runs after its step, saved, and any to come."""
+    self._is_stopping = True
+
+
+def _one_line(error: BaseException) -> str:
+  return faults.one_line(str(error)) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _logging_to(path: str):
+  """Sends what Python prints to the end of a file instead."""
+  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+  with (
+    open(path, 'a', encoding='utf-8', buffering=1) as log,
+    contextlib.redirect_stdout(log),
+    contextlib.redirect_stderr(_NoTerminal(log)),
+  ):
+    yield
+
+
+class _NoTerminal(io.TextIOBase):
+  """A log as sys.stderr: progress is written in lines, not redrawn."""
+
+  def __init__(self, log: Any):
+    self._log = log
+
+  def write(self, text: str) -> int:
+    return self._log.write(text)
+
+  def flush(self) -> None:
+    self._log.flush()
+
+  def isatty(self) -> bool:
+    return False

@@ -1,0 +1,131 @@
+"""Cells as a person writes them: axes on a command line, or a file of cells."""
+
+from collections.abc import Mapping, Sequence
+import pathlib
+import runpy
+from typing import Any
+
+import yaml
+
+from mmdist.config import fields
+from mmdist.config import schema
+from mmdist.core import errors
+from mmdist.sweeps import cells
+
+_OPEN = {'(': ')', '[': ']', '{': '}', '"': '"', "'": "'"}
+
+
+def parse_axis(config: schema.RunConfig, text: str) -> cells.Axis:
+  """Reads 'happy=0,0.5,1', or any field in place of a concept's name.
+
+  A value that has commas of its own stands in quotes or brackets.
+
+  Args:
+    config: that the axis is of.
+    text: FIELD=VALUE,VALUE,...
+
+  Raises:
+    UserError: in one line.
+  """
+  name, equals, listed = text.partition('=')
+  name = name.strip()
+  if not equals or not name:
+    raise errors.UserError(
+      f"--grid='{text}' is no axis; expected FIELD=VALUE,VALUE,... with the "
+      'name of a concept or a field of the configuration, such as '
+      "--grid='happy=0,0.5,1'."
+    )
+  values = [] if not listed.strip() else split(listed)
+  return cells.Axis(
+    name, tuple(fields.parse(config, name, value) for value in values)
+  )
+
+
+def split(text: str) -> list[str]:
+  """Splits at commas outside of quotes and brackets; takes quotes off."""
+  parts, part, closing = [], '', ''
+  for letter in text:
+    if closing:
+      closing = '' if letter == closing else closing
+    elif letter in _OPEN:
+      closing = _OPEN[letter]
+    elif letter == ',':
+      parts.append(part)
+      part = ''
+      continue
+    part += letter
+  return [_unquote(one.strip()) for one in [*parts, part]]
+
+
+def _unquote(text: str) -> str:
+  quoted = len(text) > 1 and text[0] == text[-1] and text[0] in '\'"'
+  return text[1:-1] if quoted else text
+
+
+def read_cells(
+  path: str, config: schema.RunConfig
+) -> tuple[cells.Cell, ...]:
+  """Returns the cells that a file lists.
+
+  A YAML file holds a list of mappings, each with the fields in which a cell
+  differs and perhaps its `name`. A Python file defines `get_cells(config)`,
+  which returns such a list; it is run.
+
+  Args:
+    path: of the file.
+    config: what the cells have in common.
+
+  Raises:
+    FileNotFoundError, UserError: in one line.
+  """
+  file = pathlib.Path(path)
+  if not file.is_file():
+    raise FileNotFoundError(
+      f'{path} is no file; expected the cells of a sweep, as YAML or Python.'
+    )
+  if file.suffix == '.py':
+    get_cells = runpy.run_path(path).get('get_cells')
+    if get_cells is None:
+      raise errors.UserError(f'{path} defines no get_cells(config).')
+    described = get_cells(config)
+  elif file.suffix in ('.yaml', '.yml', '.json'):
+    described = _read_yaml(file)
+  else:
+    raise errors.UserError(
+      f'{path} is no file of cells; expected one that ends in .yaml or .py.'
+    )
+  return cells.listed(config, _check_list(path, described))
+
+
+def _read_yaml(file: pathlib.Path) -> Any:
+  try:
+    return yaml.safe_load(file.read_text(encoding='utf-8'))
+  except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    line = ' '.join(str(error).split())
+    raise errors.UserError(f'{file} is no YAML: {line}') from error
+
+
+def _check_list(path: str, described: Any) -> Sequence[Mapping[str, Any]]:
+  if isinstance(described, Mapping) and set(described) == {'cells'}:
+    described = described['cells']
+  if not isinstance(described, Sequence) or not all(
+    isinstance(cell, Mapping) for cell in described
+  ):
+    raise errors.UserError(
+      f'{path} holds no list of cells; expected a list of mappings, such as '
+      '"- {happy: 0.5, seed: 1}".'
+    )
+  return [
+    {str(key): _number(value) for key, value in cell.items()}
+    for cell in described
+  ]
+
+
+def _number(value: Any) -> Any:
+  """Returns YAML's 1e-3, which is a text to it, as the number it means."""
+  if isinstance(value, str):
+    try:
+      return float(value)
+    except ValueError:
+      pass
+  return value

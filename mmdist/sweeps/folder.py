@@ -1,0 +1,180 @@
+"""The folder of a sweep: which sweep it is, and what is done of it.
+
+Owns `sweep.json`. `cells/NAME` is the folder of a run like any other, and
+`cells/NAME.log` what that run printed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import json
+import os
+import pathlib
+from typing import Any
+
+from mmdist.config import changes as config_changes
+from mmdist.config import serialization
+from mmdist.core import atomic
+from mmdist.core import errors
+from mmdist.core import version
+from mmdist.run import locks
+from mmdist.run import workdir as workdir_lib
+from mmdist.sweeps import cells as cells_lib
+
+SWEEP_NAME = 'sweep.json'
+CELLS_NAME = 'cells'
+LOCK_NAME = '.sweep.lock'
+LAST_RESULT = 'report.html'  # Of a run: written last.
+
+
+def cell_folder(
+  workdir: str | os.PathLike, cell: cells_lib.Cell
+) -> pathlib.Path:
+  """Returns the folder of a cell's run."""
+  return pathlib.Path(workdir) / CELLS_NAME / cell.name
+
+
+def log_path(workdir: str | os.PathLike, cell: cells_lib.Cell) -> pathlib.Path:
+  """Returns the file of what a cell's run printed."""
+  return pathlib.Path(workdir) / CELLS_NAME / f'{cell.name}.log'
+
+
+def state_of(workdir: str | os.PathLike, cell: cells_lib.Cell) -> str:
+  """Returns 'finished', 'begun' or 'new', of a cell.
+
+  What is finished is sound only if its run can be opened, which is seen when
+  it is judged: here a thousand cells are looked at in a moment.
+  """
+  folder = cell_folder(workdir, cell)
+  if not (folder / workdir_lib.CONFIG_NAME).is_file():
+    return 'new'
+  last = folder / 'checkpoints' / str(cell.config.num_steps)
+  if last.is_dir() and (folder / LAST_RESULT).is_file():
+    return 'finished'
+  return 'begun'
+
+
+def check(
+  workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]
+) -> None:
+  """Checks, writing nothing, that a sweep may begin or go on in a folder.
+
+  A sweep may have more cells than before, and fewer that are run at a time,
+  but each that is there has to be what it was.
+
+  Raises:
+    NotADirectoryError, UserError: in one line; the folder holds another sweep,
+      or something else.
+  """
+  workdir = pathlib.Path(workdir)
+  if workdir.is_file():
+    raise NotADirectoryError(
+      f'{workdir} is a file; give --workdir a folder, or one to be made.'
+    )
+  path = workdir / SWEEP_NAME
+  if not path.is_file():
+    _check_empty(workdir)
+    return
+  before = _read(path)
+  now = _describe(cells)
+  for name, config in before.items():
+    if name not in now:
+      raise errors.UserError(
+        f"{workdir} holds another sweep: its cell '{name}' is not among the "
+        f'{len(now)} of this one; give --workdir a new folder, or the axes '
+        'that it has, to which more values may be added.'
+      )
+    changes = [
+      change
+      for change in config_changes.find_changes(config, now[name])
+      if not config_changes.is_below(change.field, config_changes.FREE)
+    ]
+    if changes:
+      raise errors.UserError(
+        f"{workdir} holds another sweep: in its cell '{name}' {changes[0]}; "
+        'give the old values to go on, or --workdir a new folder.'
+      )
+
+
+def _check_empty(workdir: pathlib.Path) -> None:
+  found = workdir.iterdir() if workdir.exists() else ()
+  for path in found:
+    if path.name != LOCK_NAME and not path.name.startswith('.'):
+      kind = 'a run' if path.name == workdir_lib.CONFIG_NAME else path.name
+      raise errors.UserError(
+        f'{workdir} is not empty and holds no sweep ({kind} is there); give '
+        '--workdir a new folder.'
+      )
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+  """Returns name -> configuration, as a tree, of the cells of a folder."""
+  try:
+    data = json.loads(path.read_text(encoding='utf-8'))
+    base = data['base']
+    return {
+      cell['name']: {
+        path: value
+        for path, value in {**base, **cell['changes']}.items()
+        if path not in cell['absent']
+      }
+      for cell in data['cells']
+    }
+  except (ValueError, KeyError, TypeError) as error:
+    raise errors.UserError(
+      f'{path} is damaged; give --workdir a new folder, or put the old file '
+      'back.'
+    ) from error
+
+
+def _describe(cells: Sequence[cells_lib.Cell]) -> dict[str, dict[str, Any]]:
+  return {
+    cell.name: {
+      path: serialization.to_dict(value)
+      for path, value in serialization.flatten(cell.config).items()
+    }
+    for cell in cells
+  }
+
+
+@contextlib.contextmanager
+def claimed(
+  workdir: str | os.PathLike, grid: cells_lib.Grid
+) -> Iterator[None]:
+  """Holds a folder for a sweep inside the block, and writes what it is.
+
+  Raises:
+    locks.InUse: another process sweeps there.
+    UserError, OSError: see `check`.
+  """
+  workdir = pathlib.Path(workdir)
+  check(workdir, grid.cells)
+  (workdir / CELLS_NAME).mkdir(parents=True, exist_ok=True)
+  with locks.holding(workdir / LOCK_NAME):
+    check(workdir, grid.cells)
+    atomic.write_text(workdir / SWEEP_NAME, _to_json(grid))
+    yield
+
+
+def _to_json(grid: cells_lib.Grid) -> str:
+  described = _describe(grid.cells)
+  base: Mapping[str, Any] = described[grid.cells[0].name]
+  missing = object()
+  data = {
+    'mmdist': version.VERSION,
+    'axes': {axis.field: list(axis.values) for axis in grid.axes},
+    'base': base,
+    'cells': [
+      {
+        'name': cell.name,
+        'values': serialization.to_dict(dict(cell.values)),
+        'changes': {
+          path: value
+          for path, value in described[cell.name].items()
+          if base.get(path, missing) != value
+        },
+        'absent': [path for path in base if path not in described[cell.name]],
+      }
+      for cell in grid.cells
+    ],
+  }
+  return json.dumps(data, indent=1) + '\n'
