@@ -1,6 +1,6 @@
 """Groups of runs whose numbers belong in one table.
 
-  mmdist sweep --study=held_out --out=runs/held_out
+  mmdist sweep --study=held_out --workdir=runs/held_out
 
 Studies:
   held_out      12 sentences with combinations of attributes that no prior was
@@ -14,9 +14,10 @@ Studies:
 from collections.abc import Sequence
 
 from mmdist.config import experiments
+from mmdist.config import fields
 from mmdist.core import errors
 from mmdist.core import names
-from mmdist.sweeps import study_runs
+from mmdist.sweeps import cells as cells_lib
 
 HELD_OUT_PROMPTS = (
   'a portrait of a happy man with green skin and a red hat',
@@ -50,37 +51,40 @@ SEEDS = (0, 1)
 
 def _sentences(
   prefix: str, prompts: Sequence[str], experiment: str = 'generate'
-) -> tuple[study_runs.StudyRun, ...]:
-  return tuple(
-    study_runs.StudyRun(
-      f'{prefix}-{number}-seed{seed}',
-      experiment,
-      {'prompt': prompt, 'seed': seed},
-    )
-    for seed in SEEDS
-    for number, prompt in enumerate(prompts)
-  )
+) -> list[cells_lib.Cell]:
+  config = experiments.load(experiment)
+  cells = []
+  for seed in SEEDS:
+    for number, prompt in enumerate(prompts):
+      values = {'prompt': prompt, 'seed': seed}
+      changed = fields.set_fields(config, values)
+      name = f'{prefix}-{number}-seed{seed}'
+      cells.append(cells_lib.Cell(name, changed, values))
+  return cells
 
 
-def _presets(experiment: str) -> tuple[study_runs.StudyRun, ...]:
+def _presets(experiment: str) -> list[cells_lib.Cell]:
   """Returns a run per preset of an experiment that lies beside this file."""
-  return tuple(
-    study_runs.StudyRun(preset, f'{experiment}:{preset}')
+  return [
+    cells_lib.Cell(preset, experiments.load(f'{experiment}:{preset}'))
     for preset in experiments.load_module(experiment)['PRESETS']
-  )
+  ]
 
 
+# Made when they are asked for: each loads experiments.
 STUDIES = {
-  'held_out': _sentences('held-out', HELD_OUT_PROMPTS),
-  'expressions': _sentences('expression', EXPRESSION_PROMPTS),
-  'proxies': _presets('sds_versus_vsd'),
-  'normals': _sentences('with', GEOMETRY_PROMPTS)
-  + _sentences('without', GEOMETRY_PROMPTS, 'generate:no_normal'),
-  'mixes': _presets('mix'),
+  'held_out': lambda: _sentences('held-out', HELD_OUT_PROMPTS),
+  'expressions': lambda: _sentences('expression', EXPRESSION_PROMPTS),
+  'proxies': lambda: _presets('sds_versus_vsd'),
+  'normals': lambda: (
+    _sentences('with', GEOMETRY_PROMPTS)
+    + _sentences('without', GEOMETRY_PROMPTS, 'generate:no_normal')
+  ),
+  'mixes': lambda: _presets('mix'),
 }
 
 
-def get_study(name: str) -> tuple[study_runs.StudyRun, ...]:
+def get_study(name: str) -> tuple[cells_lib.Cell, ...]:
   """Returns the runs of a study.
 
   Raises:
@@ -88,4 +92,4 @@ def get_study(name: str) -> tuple[study_runs.StudyRun, ...]:
   """
   if name not in STUDIES:
     raise errors.UserError(names.unknown('study', name, STUDIES, 'Studies'))
-  return STUDIES[name]
+  return cells_lib.check_cells(STUDIES[name]())

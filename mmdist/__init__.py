@@ -40,9 +40,11 @@ _PUBLIC = {
   'ScoreRequest': 'mmdist.core.messages',
   'avatar': 'mmdist.objectives.concept',
   'errors': 'mmdist.core.errors:',
+  'grid': 'mmdist.sweeps.cells',
   'open_run': 'mmdist.api.opened_run',
   'optimize': 'mmdist.api.optimization',
   'personalize': 'mmdist.api.personalizing',
+  'sweep': 'mmdist.api.sweeping',
 }
 
 __all__ = [
@@ -60,9 +62,11 @@ __all__ = [
   '__version__',
   'avatar',
   'errors',
+  'grid',
   'open_run',
   'optimize',
   'personalize',
+  'sweep',
 ]
 
 if TYPE_CHECKING:
@@ -71,6 +75,7 @@ if TYPE_CHECKING:
   from mmdist.api.opened_run import open_run
   from mmdist.api.optimization import optimize
   from mmdist.api.personalizing import personalize
+  from mmdist.api.sweeping import sweep
   from mmdist.config.schema import PriorConfig as Prior
   from mmdist.config.schema import RunConfig
   from mmdist.core import errors
@@ -82,6 +87,7 @@ if TYPE_CHECKING:
   from mmdist.objectives.concept import ComposedObjective
   from mmdist.objectives.concept import Concept
   from mmdist.objectives.concept import avatar
+  from mmdist.sweeps.cells import grid
 
 
 def __getattr__(name: str) -> Any:

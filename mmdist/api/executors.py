@@ -1,9 +1,9 @@
 """Where the priors of `mmdist.optimize` run, by name or by value."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from mmdist.config import schema
 from mmdist.core import errors
@@ -26,8 +26,21 @@ class RayOptions:
   dashboard: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class SharedActors:
+  """Actors in which several learners have priors; a sweep starts them.
+
+  Attributes:
+    actors: `PriorSpec.sharing_key` -> Ray's handle.
+    learner: what this learner is called there; never used before.
+  """
+
+  actors: Mapping[tuple, Any]
+  learner: str
+
+
 Factory = Callable[[Sequence[messages.PriorRecipe]], executor_lib.Executor]
-ExecutorLike = str | RayOptions | executor_lib.Executor | Factory
+ExecutorLike = str | RayOptions | SharedActors | executor_lib.Executor | Factory
 
 
 def needs_recipes(executor: ExecutorLike) -> bool:
@@ -67,6 +80,8 @@ def start(
     running = _start_ray(RayOptions(), recipes, config, stop)
   elif isinstance(executor, RayOptions):
     running = _start_ray(executor, recipes, config, stop)
+  elif isinstance(executor, SharedActors):
+    running = _start_ray(RayOptions(), recipes, config, stop, executor)
   elif callable(executor):
     running = executor(recipes)
   else:
@@ -83,6 +98,7 @@ def _start_ray(
   recipes: Sequence[messages.PriorRecipe],
   config: schema.RunConfig,
   stop: stopping.Stopper,
+  shared: SharedActors | None = None,
 ) -> executor_lib.Executor:
   try:
     # Here, because importing Ray takes a second.
@@ -107,4 +123,6 @@ def _start_ray(
       window_s=config.faults.window_s,
     ),
     check_stop=stop.check_stop,
+    shared=shared.actors if shared else None,
+    learner=shared.learner if shared else '',
   )

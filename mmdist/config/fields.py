@@ -4,8 +4,8 @@ Paths are those of `mmdist.config.serialization`: `learner.learning_rate`,
 `concepts[0].text`. The name of a concept stands for its weight.
 """
 
-from collections.abc import Mapping
 import ast
+from collections.abc import Mapping
 import re
 from typing import Any
 

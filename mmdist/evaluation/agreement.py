@@ -141,6 +141,28 @@ def log_likelihood(
   return np.array([np.mean(fit) for fit in fits])
 
 
+def mean_probability(
+  judge: judge_lib.Judge,
+  images: np.ndarray,
+  view_words: Sequence[str],
+  asked: Mapping[str, object],
+) -> float | None:
+  """Returns how much of a description the judge sees, in [0, 1].
+
+  Finer than `measure`, which counts the views in which it is the likeliest.
+
+  Returns:
+    The mean over what is asked of the mean over views of its probability;
+    None if nothing of it can be told.
+  """
+  seen = [
+    float(answers[:, question.values.index(value)].mean())
+    for question, answers in _answers(judge, images, view_words)
+    if (value := str(asked.get(question.name))) in question.values
+  ]
+  return float(np.mean(seen)) if seen else None
+
+
 def _answers(
   judge: judge_lib.Judge, images: np.ndarray, view_words: Sequence[str]
 ) -> Iterator[tuple[judge_lib.Question, np.ndarray]]:

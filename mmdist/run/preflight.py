@@ -19,16 +19,28 @@ def check_priors(
   Raises:
     FileNotFoundError, UserError: in one line.
   """
+  for name, sent in texts.texts_of(objective, config.views).items():
+    prior = config.priors[name]
+    if not recipes_lib.is_object(prior):
+      check_files(prior.directory, sorted(sent), prior.lora)
+
+
+def check_files(directory: str, sent: Sequence[str], lora: str = '') -> None:
+  """Checks one prior's files, and that it knows the words it will read.
+
+  Args:
+    directory: as a configuration names it.
+    sent: every text that it will be sent.
+    lora: of the user's own; '' for none.
+
+  Raises:
+    FileNotFoundError, UserError: in one line.
+  """
   # Here, because it imports torch: mistakes that need no file are said first.
   from mmdist.priors import checks
   from mmdist.priors import locate
 
-  for name, sent in texts.texts_of(objective, config.views).items():
-    prior = config.priors[name]
-    if not recipes_lib.is_object(prior):
-      checks.check_prior(
-        locate.locate(prior.directory), sorted(sent), prior.lora
-      )
+  checks.check_prior(locate.locate(directory), sent, lora)
 
 
 def memory_lines(

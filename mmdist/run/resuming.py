@@ -35,6 +35,21 @@ def weight_digests(
   }
 
 
+def files_digest(directory: str, lora: str = '') -> str:
+  """Returns one sha256 over all files that a prior is built from.
+
+  Args:
+    directory: as a configuration names it.
+    lora: of the user's own; '' for none.
+
+  Raises:
+    FileNotFoundError, UserError: in one line.
+  """
+  from mmdist.priors import digest
+
+  return digest.files_digest(directory, digest.weight_digests(directory, lora))
+
+
 def with_files(
   recipes: Sequence[messages.PriorRecipe],
   weights: Mapping[str, Mapping[str, str]],

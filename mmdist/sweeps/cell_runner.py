@@ -5,11 +5,10 @@ next. Nothing here decides which cell is run, or what becomes of one that fails;
 `scheduling.py` does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
 import io
-import os
 import pathlib
 import time
 import traceback
@@ -76,22 +75,11 @@ class Progress:
 
 
 class CellRunner:
-  """Runs cells in this process. `progress` and `stop` may come meanwhile.
+  """Runs cells in this process. `progress` and `stop` may come meanwhile."""
 
-  Args:
-    cores: numbers of the machine's cores that it keeps to; empty for all.
-  """
-
-  def __init__(self, cores: Sequence[int] = ()):
-    if cores:
-      # Before JAX starts: a learner has as many devices as it may have cores.
-      os.sched_setaffinity(0, cores)
+  def __init__(self) -> None:
     self._is_stopping = False
     self._progress = Progress()
-
-  def ready(self) -> str:
-    """Returns the name of the machine, once the process is there."""
-    return os.uname().nodename
 
   def run(self, task: Task) -> Outcome:
     """Runs or resumes a cell; never raises what its run raises."""
@@ -125,7 +113,7 @@ class CellRunner:
       # A prior that was lost may be there the next time; wrong words may not.
       lost = isinstance(error, faults.DistributionError | OSError)
       return Outcome('failed', _one_line(error), may_pass=lost)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the other cells go on.
       traceback.print_exc()
       return Outcome('failed', faults.describe(error), may_pass=True)
     return Outcome('finished' if run.is_finished else 'stopped')
@@ -153,7 +141,7 @@ def _one_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _logging_to(path: str):
+def _logging_to(path: str) -> Iterator[None]:
   """Sends what Python prints to the end of a file instead."""
   pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
   with (

@@ -1,18 +1,83 @@
 """Cells as a person writes them: axes on a command line, or a file of cells."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import pathlib
 import runpy
 from typing import Any
 
 import yaml
 
+from mmdist.config import experiments
 from mmdist.config import fields
 from mmdist.config import schema
+from mmdist.config import validation
 from mmdist.core import errors
 from mmdist.sweeps import cells
 
 _OPEN = {'(': ')', '[': ']', '{': '}', '"': '"', "'": "'"}
+
+
+def find_cells(
+  config: schema.RunConfig,
+  axes: Sequence[str] = (),
+  file: str = '',
+  study: str = '',
+  settings: Sequence[str] = (),
+) -> cells.Grid:
+  """Returns the cells that a command line asks for.
+
+  Args:
+    config: what they have in common.
+    axes: see `parse_axis`.
+    file: see `read_cells`; in place of axes.
+    study: of `experiments/studies.py`, whose cells have experiments of their
+      own; in place of both.
+    settings: FIELD=VALUE, for every cell.
+
+  Raises:
+    UserError, FileNotFoundError: in one line.
+  """
+  if study:
+    if config != experiments.load('generate'):
+      raise errors.UserError(
+        'a study has experiments of its own, so --config is not used; give '
+        '--set=FIELD=VALUE for what all of its cells are to have.'
+      )
+    found = experiments.load_module('studies')['get_study'](study)
+    return cells.Grid((), _with_settings(found, settings))
+  for setting in settings:
+    config = set_one(config, setting)
+  if file:
+    return cells.Grid((), read_cells(file, config))
+  return cells.grid(config, [parse_axis(config, axis) for axis in axes])
+
+
+def _with_settings(
+  found: Sequence[cells.Cell], settings: Sequence[str]
+) -> tuple[cells.Cell, ...]:
+  changed = []
+  for cell in found:
+    config = cell.config
+    for setting in settings:
+      config = set_one(config, setting)
+    validation.validate(config)
+    changed.append(dataclasses.replace(cell, config=config))
+  return cells.check_cells(changed)
+
+
+def set_one(config: schema.RunConfig, setting: str) -> schema.RunConfig:
+  """Returns a configuration with one field set as FIELD=VALUE says.
+
+  Raises:
+    UserError: in one line.
+  """
+  name, equals, value = setting.partition('=')
+  if not equals:
+    raise errors.UserError(
+      f"--set='{setting}' sets nothing; expected FIELD=VALUE."
+    )
+  return fields.set_fields(config, {name: fields.parse(config, name, value)})
 
 
 def parse_axis(config: schema.RunConfig, text: str) -> cells.Axis:
@@ -62,9 +127,7 @@ def _unquote(text: str) -> str:
   return text[1:-1] if quoted else text
 
 
-def read_cells(
-  path: str, config: schema.RunConfig
-) -> tuple[cells.Cell, ...]:
+def read_cells(path: str, config: schema.RunConfig) -> tuple[cells.Cell, ...]:
   """Returns the cells that a file lists.
 
   A YAML file holds a list of mappings, each with the fields in which a cell

@@ -53,9 +53,7 @@ def state_of(workdir: str | os.PathLike, cell: cells_lib.Cell) -> str:
   return 'begun'
 
 
-def check(
-  workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]
-) -> None:
+def check(workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]) -> None:
   """Checks, writing nothing, that a sweep may begin or go on in a folder.
 
   A sweep may have more cells than before, and fewer that are run at a time,
@@ -98,12 +96,16 @@ def check(
 def _check_empty(workdir: pathlib.Path) -> None:
   found = workdir.iterdir() if workdir.exists() else ()
   for path in found:
-    if path.name != LOCK_NAME and not path.name.startswith('.'):
-      kind = 'a run' if path.name == workdir_lib.CONFIG_NAME else path.name
-      raise errors.UserError(
-        f'{workdir} is not empty and holds no sweep ({kind} is there); give '
-        '--workdir a new folder.'
-      )
+    # What a sweep leaves that was killed before it had written what it is.
+    if path.name.startswith('.'):
+      continue
+    if path.name == CELLS_NAME and path.is_dir() and not any(path.iterdir()):
+      continue
+    is_run = path.name == workdir_lib.CONFIG_NAME
+    raise errors.UserError(
+      f'{workdir} holds {"a run" if is_run else "something else"} '
+      f'({path.name}) and no sweep; give --workdir a new folder.'
+    )
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
@@ -137,9 +139,7 @@ def _describe(cells: Sequence[cells_lib.Cell]) -> dict[str, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def claimed(
-  workdir: str | os.PathLike, grid: cells_lib.Grid
-) -> Iterator[None]:
+def claimed(workdir: str | os.PathLike, grid: cells_lib.Grid) -> Iterator[None]:
   """Holds a folder for a sweep inside the block, and writes what it is.
 
   Raises:

@@ -34,9 +34,7 @@ class Slots(Protocol):
   def start(self, job: Job) -> None:
     """Starts a cell on one of those that are free."""
 
-  def wait(
-    self, seconds: float
-  ) -> Sequence[tuple[Job, cell_runner.Outcome]]:
+  def wait(self, seconds: float) -> Sequence[tuple[Job, cell_runner.Outcome]]:
     """Waits until a cell has ended or a slot is there; returns what ended.
 
     A slot that was lost ends its cell as failed, and another attempt may pass.

@@ -1,0 +1,124 @@
+"""`mmdist.sweep`: many runs at once, over one machine or a cluster."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import os
+import pathlib
+
+from mmdist.core import errors
+from mmdist.sweeps import cells as cells_lib
+from mmdist.sweeps import folder
+from mmdist.sweeps import planning
+from mmdist.sweeps import scheduling
+from mmdist.sweeps import sweep_results
+from mmdist.sweeps import sweep_run
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+  """What a sweep made.
+
+  Attributes:
+    workdir: its folder.
+    grid: its cells.
+    rows: of its table, one for each cell, in the order of the grid.
+    results: what it is called -> file: 'sheet', 'csv', 'json', 'page'.
+    failed: names of the cells that failed for good, with one line each.
+  """
+
+  workdir: pathlib.Path
+  grid: cells_lib.Grid
+  rows: Sequence[dict]
+  results: dict[str, pathlib.Path]
+  failed: dict[str, str]
+
+
+def sweep(
+  grid: cells_lib.Grid | Sequence[cells_lib.Cell],
+  workdir: str | os.PathLike,
+  *,
+  executor: str = 'ray',
+  address: str | None = None,
+  cores_per_cell: int = 0,
+  max_running: int = 0,
+  max_attempts: int = 3,
+  grace_s: float = 60.0,
+  judge: str = 'judge',
+  dry_run: bool = False,
+  only: Sequence[str] | None = None,
+  report: Callable[[str], None] = print,
+) -> Sweep | None:
+  """Makes the runs of a grid that are not made yet, and then its results.
+
+  Called again with the same grid it does what is missing; a grid may have
+  grown meanwhile. A cell that fails never stops the others.
+
+  Args:
+    grid: what `mmdist.grid` returns, or cells.
+    workdir: folder of the sweep; `cells/NAME` in it are runs like any other.
+    executor: 'ray' has one actor for each frozen model, which the learners of
+      all cells use; 'inline' has the priors of each cell in its own process.
+    address: of a running Ray cluster; None starts Ray on this machine.
+    cores_per_cell: cores of each cell, which decide its last bits; 0 takes all
+      of this machine, or half of those of a cluster's smallest.
+    max_running: cells at a time; 0: as many as there is room for.
+    max_attempts: of one cell.
+    grace_s: how long cells may take to save after SIGTERM or Ctrl-C.
+    judge: a judge, or its folder.
+    dry_run: say what would be done, and do nothing.
+    only: names of cells; the others wait for another time.
+    report: is told of the plan, of progress and of each cell's end.
+
+  Returns:
+    What there is now, also if it was stopped; None after a dry run.
+
+  Raises:
+    UserError, OSError: the grid or the folder is wrong, in one line; nothing
+      has been begun.
+    ClusterUnavailable: Ray cannot be had.
+  """
+  if not isinstance(grid, cells_lib.Grid):
+    grid = cells_lib.Grid((), cells_lib.check_cells(grid))
+  workdir = pathlib.Path(workdir).expanduser()
+  num_cores = cores_per_cell or len(os.sched_getaffinity(0))
+  plan = planning.make_plan(grid, workdir, num_cores)
+  if only is not None:
+    plan = plan.of(only)
+  num_slots = max_running or max(len(os.sched_getaffinity(0)) // num_cores, 1)
+  if address:
+    num_slots = max_running or len(plan.to_run)
+  for line in planning.format_plan(plan, num_slots, f'{num_cores} cores'):
+    report(line)
+  if dry_run:
+    for line in planning.format_cells(plan):
+      report(line)
+    return None
+  settings = sweep_run.Settings(
+    executor,
+    address,
+    num_cores,
+    num_slots,
+    max_attempts=max_attempts,
+    grace_s=grace_s,
+  )
+  with folder.claimed(workdir, grid):
+    ended: Mapping[str, scheduling.Ended] = {}
+    if plan.to_run:
+      ended = sweep_run.run(plan, workdir, settings, report)
+    report('looking at what there is')
+    results = sweep_results.make(workdir, grid, ended, judge, report)
+  rows = sweep_results.read_rows(workdir)
+  failed = {n: e.error for n, e in ended.items() if e.kind == 'failed'}
+  return Sweep(workdir, grid, rows, results, failed)
+
+
+def check_complete(made: Sweep) -> None:
+  """Raises UserError that names the cells that failed, if any did."""
+  if not made.failed:
+    return
+  name, first = next(iter(made.failed.items()))
+  raise errors.UserError(
+    f'{len(made.failed)} of {len(made.grid.cells)} cells failed: '
+    f"{', '.join(made.failed)}; '{name}': {first}; what they said is in "
+    f'{made.workdir}/{folder.CELLS_NAME}/NAME.log. The same command goes on.'
+  )

@@ -1,0 +1,166 @@
+"""What a cell became: its picture, and what the judge sees in it.
+
+Owns `cells/NAME.json` and `cells/NAME.png`, which are made once for each
+checkpoint.
+"""
+
+from collections.abc import Mapping, Sequence
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mmdist.cameras import orbits
+from mmdist.config import schema
+from mmdist.core import atomic
+from mmdist.core import errors
+from mmdist.core import representation as representation_lib
+from mmdist.evaluation import agreement
+from mmdist.evaluation import judge as judge_lib
+from mmdist.evaluation import known_heads
+from mmdist.evaluation import metrics
+from mmdist.learner import start
+from mmdist.nerf import images
+from mmdist.results import turntable
+from mmdist.run import opening
+from mmdist.sweeps import cells as cells_lib
+from mmdist.sweeps import folder
+
+RESOLUTION = 64  # The judge's.
+PICTURE = 160  # Pixels of a side of the contact sheet's pictures.
+
+
+def concepts_of(
+  cells: Sequence[cells_lib.Cell],
+) -> dict[str, dict[str, object]]:
+  """Returns label -> attributes, of every concept that any cell asks for.
+
+  What all of them ask for tells nothing about any, so it is left out. A text
+  that says nothing of the embedded heads is left out as well.
+  """
+  asked: dict[str, dict[str, object]] = {}
+  for cell in cells:
+    for concept in _concepts(cell.config):
+      label = concept.name or concept.text
+      if label not in asked:
+        try:
+          asked[label] = known_heads.asked_attributes(concept.text)
+        except errors.UserError:  # Words of another world.
+          asked[label] = {}
+  if len(asked) > 1:
+    common = set.intersection(
+      *(set(map(str, one.items())) for one in asked.values())
+    )
+    asked = {
+      label: {k: v for k, v in one.items() if str((k, v)) not in common}
+      for label, one in asked.items()
+    }
+  return {label: one for label, one in asked.items() if one}
+
+
+def _concepts(config: schema.RunConfig) -> Sequence[schema.ConceptConfig]:
+  return config.concepts or [schema.ConceptConfig(text=config.prompt)]
+
+
+def look_at(
+  workdir: str | os.PathLike,
+  cell: cells_lib.Cell,
+  judge: judge_lib.Judge,
+  concepts: Mapping[str, Mapping[str, object]],
+) -> dict[str, Any]:
+  """Returns what is seen of a cell, from memory if it was looked at before.
+
+  Args:
+    workdir: of the sweep.
+    cell: one that has a checkpoint, or that asks nothing.
+    judge: who looks.
+    concepts: see `concepts_of`.
+
+  Returns:
+    `step`, `picture` (a file), `sees` (concept -> probability), `saturation`
+    and `detail`.
+
+  Raises:
+    FileNotFoundError, UserError: the run cannot be opened.
+  """
+  path = folder.cell_folder(workdir, cell).parent / f'{cell.name}.json'
+  step = step_of(workdir, cell)
+  known = _read(path)
+  asked = {label: dict(one) for label, one in concepts.items()}
+  if known and known['step'] == step and known['asked'] == _plain(asked):
+    return known
+  representation, params = _open(workdir, cell)
+  views = agreement.judging_views()
+  grey = np.full(3, agreement.BACKGROUND, np.float32)
+  shown = images.render_images(representation, params, views, RESOLUTION, grey)
+  around = images.render_images(
+    representation, params, orbits.turntable(16), RESOLUTION, grey
+  )
+  picture = path.with_suffix('.png')
+  _write_picture(picture, representation, params)
+  row = {
+    'step': step,
+    'asked': _plain(asked),
+    'picture': picture.name,
+    'sees': {
+      label: agreement.mean_probability(judge, shown['rgb'], views.words, one)
+      for label, one in asked.items()
+    },
+    'saturation': metrics.saturation(around['rgb'], around['acc']),
+    'detail': metrics.detail(around['rgb'], around['acc']),
+  }
+  atomic.write_text(path, json.dumps(row, indent=1) + '\n')
+  return row
+
+
+def _plain(asked: Mapping[str, Mapping[str, object]]) -> Any:
+  """Returns what JSON would give back."""
+  return json.loads(json.dumps(asked, default=str))
+
+
+def _read(path: pathlib.Path) -> dict[str, Any] | None:
+  try:
+    row = json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError):
+    return None
+  complete = isinstance(row, dict) and {'step', 'asked', 'sees'} <= row.keys()
+  return row if complete else None
+
+
+def step_of(workdir: str | os.PathLike, cell: cells_lib.Cell) -> int:
+  """Returns the step of a cell's newest checkpoint; 0 if there is none."""
+  if cell.asks_nothing:
+    return 0
+  return opening.newest_step(folder.cell_folder(workdir, cell))
+
+
+def _open(
+  workdir: str | os.PathLike, cell: cells_lib.Cell
+) -> tuple[representation_lib.Representation, representation_lib.Params]:
+  if cell.asks_nothing:
+    representation = opening.representation_of(cell.config)
+    return representation, start.load_params(cell.config)
+  avatar = opening.open_run(folder.cell_folder(workdir, cell))
+  return avatar.representation, avatar.params
+
+
+def _write_picture(
+  path: pathlib.Path,
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+) -> None:
+  front = orbits.make_views(
+    [0.0],
+    0.08,
+    orbits.CAMERA_DISTANCE,
+    orbits.HEAD_TARGET,
+    orbits.HEAD_HALF_HEIGHT,
+  )
+  grey = np.array(turntable.BACKGROUND, np.float32)
+  shown = images.render_images(representation, params, front, PICTURE, grey)
+  picture = turntable.to_uint8(shown['rgb'][0])
+  with atomic.replacing(path) as temporary:
+    Image.fromarray(picture).save(temporary)

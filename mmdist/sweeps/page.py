@@ -1,0 +1,192 @@
+"""One HTML page about a sweep: sheet, table, turntables, curves, settings.
+
+It lies in the sweep's folder and shows the files of the cells beside it; the
+sheet and the curves are inside the page. Every text is escaped.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+import dataclasses
+import hashlib
+import html
+import json
+import os
+import pathlib
+from typing import Any
+from urllib import parse
+
+from mmdist.core import atomic
+from mmdist.results import curves
+
+# Sorts by a column, numbers as numbers; a second click turns it round.
+_SCRIPT = """
+document.querySelectorAll('th').forEach((head, column) => {
+  head.addEventListener('click', () => {
+    const body = head.closest('table').tBodies[0];
+    const down = head.dataset.sorted === 'up';
+    document.querySelectorAll('th').forEach(h => delete h.dataset.sorted);
+    head.dataset.sorted = down ? 'down' : 'up';
+    const key = row => row.cells[column].dataset.value;
+    const compare = (a, b) => {
+      const x = key(a), y = key(b);
+      if (x === '' || y === '') return (x === '') - (y === '');
+      const numbers = !isNaN(x) && !isNaN(y);
+      const order = numbers ? x - y : x.localeCompare(y);
+      return down ? -order : order;
+    };
+    [...body.rows].sort(compare).forEach(row => body.append(row));
+  });
+});
+"""
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none';
+ img-src data: file: 'self'; style-src 'unsafe-inline';
+ script-src 'sha256-{script_hash}'">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto;
+  max-width: 80rem; padding: 0 1rem; color: #222; background: #fff; }}
+img {{ max-width: 100%; }}
+.scroll {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; }}
+th, td {{ padding: .2rem .7rem; text-align: left; white-space: nowrap;
+  border-bottom: 1px solid #ddd; }}
+td.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
+th {{ cursor: pointer; position: sticky; top: 0; background: #fff; }}
+th[data-sorted=up]::after {{ content: ' \\2191'; }}
+th[data-sorted=down]::after {{ content: ' \\2193'; }}
+.failed {{ color: #b00020; white-space: normal; }}
+.wall {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
+.wall figure {{ margin: 0; width: 20rem; }}
+figcaption {{ color: #555; font-size: .85rem; overflow-wrap: anywhere; }}
+.charts {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
+pre {{ overflow-x: auto; background: #f4f4f4; padding: 1rem; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}
+<script>{script}</script>
+</body>
+</html>
+"""
+_CHARTS = ('loss', 'proxy_loss', 'cotangent_norm', 'step_seconds')
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+  """What the page says.
+
+  Attributes:
+    title: the sweep, in one line.
+    summary: a few words on how many cells there are and how they ended.
+    columns: of the table.
+    rows: per cell, column -> value; 'name' is the cell's, 'error' what failed.
+    sheet: the contact sheet's file.
+    animations: cell -> file beside the page, as the page links it.
+    reports: cell -> file beside the page, as the page links it.
+    metrics: cell -> rows of numbers with their `step`.
+    common: the settings that all cells have.
+  """
+
+  title: str
+  summary: str
+  columns: Sequence[str]
+  rows: Sequence[Mapping[str, Any]]
+  sheet: pathlib.Path | None
+  animations: Mapping[str, str]
+  reports: Mapping[str, str]
+  metrics: Mapping[str, Sequence[Mapping]]
+  common: Mapping[str, Any]
+
+
+def to_html(page: Page) -> str:
+  """Returns the page as text."""
+  digest = hashlib.sha256(_SCRIPT.encode()).digest()
+  parts = [
+    f'<p>{html.escape(page.summary)}</p>',
+    _sheet(page.sheet),
+    _table(page),
+    _turntables(page.animations),
+    _curves(page.metrics),
+    '<details><summary>What all cells have in common</summary><pre>'
+    f'{html.escape(json.dumps(page.common, indent=2, ensure_ascii=False))}'
+    '</pre></details>',
+  ]
+  return _PAGE.format(
+    title=html.escape(page.title),
+    body='\n'.join(part for part in parts if part),
+    script=_SCRIPT,
+    script_hash=base64.b64encode(digest).decode(),
+  )
+
+
+def write(path: str | os.PathLike, page: Page) -> None:
+  """Writes the page, all of it or nothing."""
+  atomic.write_text(path, to_html(page))
+
+
+def _sheet(path: pathlib.Path | None) -> str:
+  if path is None:
+    return ''
+  data = base64.b64encode(path.read_bytes()).decode()
+  return f'<p><img alt="contact sheet" src="data:image/png;base64,{data}"></p>'
+
+
+def _table(page: Page) -> str:
+  heads = ''.join(f'<th>{html.escape(name)}</th>' for name in page.columns)
+  rows = []
+  for row in page.rows:
+    cells = ''.join(_cell(page, row, column) for column in page.columns)
+    rows.append(f'<tr>{cells}</tr>')
+  return (
+    '<h2>Cells</h2><div class="scroll"><table><thead><tr>'
+    f'{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+  )
+
+
+def _cell(page: Page, row: Mapping[str, Any], column: str) -> str:
+  value = row.get(column)
+  if value is None or value == '':
+    return '<td data-value=""></td>'
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  shown = f'{value:.4g}' if isinstance(value, float) else str(value)
+  text = html.escape(shown)
+  if column == 'name' and value in page.reports:
+    text = f'<a href="{parse.quote(page.reports[value])}">{text}</a>'
+  kind = 'number' if is_number else 'failed' if column == 'error' else ''
+  return (
+    f'<td class="{kind}" data-value="{html.escape(str(value))}">{text}</td>'
+  )
+
+
+def _turntables(animations: Mapping[str, str]) -> str:
+  if not animations:
+    return ''
+  figures = ''.join(
+    f'<figure><img loading="lazy" alt="{html.escape(name)}" '
+    f'src="{parse.quote(path)}"><figcaption>{html.escape(name)}</figcaption>'
+    '</figure>'
+    for name, path in animations.items()
+  )
+  return f'<h2>Turntables</h2><div class="wall">{figures}</div>'
+
+
+def _curves(metrics: Mapping[str, Sequence[Mapping]]) -> str:
+  charts: dict[str, dict[str, Any]] = {}
+  for cell, rows in metrics.items():
+    for name, series in curves.group_series(rows).items():
+      if name in _CHARTS:
+        for prior, points in series.items():
+          title = f'{name} {prior}'.strip()
+          charts.setdefault(title, {})[cell] = points
+  if not charts:
+    return ''
+  drawn = ''.join(
+    curves.draw_chart(title, series) for title, series in charts.items()
+  )
+  return f'<h2>Curves</h2><div class="charts">{drawn}</div>'

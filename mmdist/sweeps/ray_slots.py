@@ -1,0 +1,219 @@
+"""Slots that are Ray actors: one process per slot, on any machine of a cluster.
+
+Ray decides where a slot is. One for which there is no room waits, and comes
+when another job ends or a machine joins; one that dies comes back the same way.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import os
+import time
+from typing import Any
+
+import ray
+
+from mmdist.sweeps import cell_runner
+from mmdist.sweeps import scheduling
+
+_LOOK_FOR_ROOM_EVERY_S = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+  """What a slot takes of its machine.
+
+  Attributes:
+    cores: for its learner, and for priors that run in its process.
+    num_gpus: of its learner.
+  """
+
+  cores: int
+  num_gpus: float = 0.0
+
+
+class Runner(cell_runner.CellRunner):
+  """A `CellRunner` that is told by its slot which cores are its own."""
+
+  def __init__(self) -> None:
+    super().__init__()
+    self._cores = sorted(os.sched_getaffinity(0))
+
+  def where(self) -> str:
+    """Returns Ray's id of the machine, once the process is there."""
+    return ray.get_runtime_context().get_node_id()
+
+  def run_on(
+    self, index: int, num_cores: int, task: cell_runner.Task
+  ) -> cell_runner.Outcome:
+    """Runs a cell on this slot's share of the machine's cores.
+
+    Args:
+      index: among the slots of this machine.
+      num_cores: of each slot.
+      task: see `run`.
+    """
+    # Of this thread; JAX, which starts in it, has as many devices as cores.
+    cores, first = self._cores, index * num_cores
+    os.sched_setaffinity(
+      0, {cores[(first + k) % len(cores)] for k in range(num_cores)}
+    )
+    return self.run(task)
+
+
+# eq=False: a slot is itself, whatever it does.
+@dataclasses.dataclass(eq=False)
+class _Slot:
+  """One actor. It is there once it has a node, and then free without a job.
+
+  Attributes:
+    actor: Ray's handle.
+    pending: reference to what is awaited of it; None if nothing is.
+    node: Ray's id of its machine; '' if it is not there yet.
+    index: among the slots of that machine.
+    job: that it runs.
+  """
+
+  actor: Any
+  pending: Any
+  node: str = ''
+  index: int = 0
+  job: scheduling.Job | None = None
+
+  @property
+  def is_free(self) -> bool:
+    return bool(self.node) and self.job is None
+
+
+class RaySlots:
+  """See `scheduling.Slots`.
+
+  Args:
+    size: of each.
+    most: how many to have at most.
+    make_task: returns what a job runs; called as it starts.
+    on_lost: called with the job of a slot that died.
+  """
+
+  def __init__(
+    self,
+    size: Size,
+    most: int,
+    make_task: Callable[[scheduling.Job], cell_runner.Task],
+    on_lost: Callable[[scheduling.Job], None] = lambda job: None,
+  ):
+    self._size = size
+    self._most = most
+    self._make_task = make_task
+    self._on_lost = on_lost
+    self._slots: list[_Slot] = []
+    self._looked = 0.0
+    self._ask_for_slots()
+
+  def _ask_for_slots(self) -> None:
+    """Starts actors as far as the cluster might have room for them."""
+    self._looked = time.monotonic()
+    resources = ray.cluster_resources()
+    room = int(resources.get('CPU', 0.0) // self._size.cores)
+    if self._size.num_gpus:
+      room = min(room, int(resources.get('GPU', 0.0) // self._size.num_gpus))
+    while len(self._slots) < min(max(room, 1), self._most):
+      self._slots.append(self._start())
+
+  def _start(self) -> _Slot:
+    # Any: Ray's types know `remote` only of methods that are marked for it.
+    actor: Any = (
+      ray.remote(Runner)
+      .options(
+        num_cpus=self._size.cores,
+        num_gpus=self._size.num_gpus,
+        scheduling_strategy='SPREAD',
+        max_restarts=0,
+        # `progress` and `stop` are heard while `run` runs.
+        max_concurrency=2,
+      )
+      .remote()
+    )
+    return _Slot(actor, actor.where.remote())
+
+  @property
+  def num_slots(self) -> int:
+    """How many are there, whether they run a cell or not."""
+    return sum(bool(slot.node) for slot in self._slots)
+
+  def free(self) -> int:
+    return sum(slot.is_free for slot in self._slots)
+
+  def start(self, job: scheduling.Job) -> None:
+    slot = next(slot for slot in self._slots if slot.is_free)
+    slot.job = job
+    slot.pending = slot.actor.run_on.remote(
+      slot.index, self._size.cores, self._make_task(job)
+    )
+
+  def wait(
+    self, seconds: float
+  ) -> Sequence[tuple[scheduling.Job, cell_runner.Outcome]]:
+    if time.monotonic() - self._looked > _LOOK_FOR_ROOM_EVERY_S:
+      self._ask_for_slots()
+    slots = {s.pending: s for s in self._slots if s.pending is not None}
+    if not slots:
+      time.sleep(seconds)
+      return []
+    # First until something is there, then whatever else is there already.
+    ray.wait(list(slots), timeout=seconds)
+    done, _ = ray.wait(list(slots), num_returns=len(slots), timeout=0)
+    ended = [self._receive(slots[reference], reference) for reference in done]
+    return [one for one in ended if one is not None]
+
+  def _receive(
+    self, slot: _Slot, reference: Any
+  ) -> tuple[scheduling.Job, cell_runner.Outcome] | None:
+    job = slot.job
+    try:
+      value = ray.get(reference)
+    except ray.exceptions.RayError as error:
+      self._slots.remove(slot)
+      self._ask_for_slots()
+      if job is None:
+        return None
+      self._on_lost(job)
+      lost = f'its process was lost ({type(error).__name__})'
+      return job, cell_runner.Outcome('failed', lost, may_pass=True)
+    slot.pending = None
+    if job is None:  # It has said where it is.
+      self._settle(slot, value)
+      return None
+    slot.job = None
+    return job, value
+
+  def _settle(self, slot: _Slot, node: str) -> None:
+    """Gives a slot its share of its machine's cores."""
+    taken = {other.index for other in self._slots if other.node == node}
+    index = min(set(range(len(taken) + 1)) - taken)
+    slot.node, slot.index = node, index
+
+  def progress(self) -> dict[str, cell_runner.Progress]:
+    """Returns where each cell that runs is, as far as one hears."""
+    asked = [s.actor.progress.remote() for s in self._slots if s.job]
+    if not asked:
+      return {}
+    heard, _ = ray.wait(asked, num_returns=len(asked), timeout=1.0)
+    found = {}
+    for reference in heard:
+      try:
+        progress = ray.get(reference)
+      except ray.exceptions.RayError:  # `wait` will see it, too.
+        continue
+      found[progress.cell] = progress
+    return found
+
+  def stop(self) -> None:
+    """Asks every cell to save and end after its step."""
+    for slot in self._slots:
+      slot.actor.stop.remote()
+
+  def close(self) -> None:
+    """Ends all processes."""
+    for slot in self._slots:
+      ray.kill(slot.actor)
+    self._slots = []

@@ -1,0 +1,78 @@
+"""The actors of a sweep: frozen weights that the learners of all cells use.
+
+There is one for each set of weight files and settings, however many cells and
+learners. Each learner has proxies of its own in it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+
+from mmdist.core import messages
+from mmdist.distribution import actor as actor_lib
+from mmdist.distribution import hosting
+from mmdist.distribution import ray_executor
+
+
+class ActorPool:
+  """Starts actors as they are needed, and ends them with the sweep."""
+
+  def __init__(self) -> None:
+    self._actors: dict[tuple, hosting.Owned] = {}
+
+  def actors_for(
+    self,
+    recipes: Sequence[messages.PriorRecipe],
+    num_gpus: Mapping[str, float],
+  ) -> dict[tuple, Any]:
+    """Returns sharing key -> handle, for the priors of one cell.
+
+    Args:
+      recipes: of the cell's priors.
+      num_gpus: by prior, what its actor reserves.
+    """
+    found = {}
+    for recipe in recipes:
+      key = recipe.spec.sharing_key
+      if key is None:  # An object: it has an actor of its own.
+        continue
+      if key not in self._actors:
+        gpus = num_gpus.get(recipe.spec.name, 0.0)
+        options = ray_executor.actor_options(recipe.spec, gpus)
+        self._actors[key] = hosting.Owned(options)
+      found[key] = self._actors[key].actor
+    return found
+
+  def end_learner(self, learner: str) -> None:
+    """Lets the proxies of a learner go that has died, everywhere."""
+    for owned in self._actors.values():
+      owned.actor.end_learner.remote(learner)
+
+  def replace_dead(self) -> None:
+    """Starts actors anew that Ray has given up for good.
+
+    Ray brings back by itself what merely died; see `ray_executor`.
+    """
+    asked = {
+      owned.actor.sessions.remote(): owned for owned in self._actors.values()
+    }
+    heard, _ = (
+      ray.wait(list(asked), num_returns=max(len(asked), 1), timeout=0.5)
+      if asked
+      else ([], [])
+    )
+    for reference in heard:
+      owned = asked[reference]
+      try:
+        ray.get(reference)
+      except ray.exceptions.ActorDiedError:
+        owned.replace(owned.actor)
+      except ray.exceptions.RayError:
+        pass  # It is being brought back.
+
+  def close(self) -> None:
+    """Ends them all."""
+    for owned in self._actors.values():
+      owned.leave(actor_lib.SessionId('', ''), None)
+    self._actors = {}

@@ -1,0 +1,183 @@
+"""What a sweep leaves for people and programs, made from what is there.
+
+Owns `sheet.png`, `table.csv`, `table.json` and `index.html` in its folder.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import csv
+import io
+import json
+import os
+import pathlib
+from typing import Any
+
+from mmdist.config import serialization
+from mmdist.core import asset_paths
+from mmdist.core import atomic
+from mmdist.core import errors
+from mmdist.evaluation import judge as judge_lib
+from mmdist.results import curves
+from mmdist.sweeps import cells as cells_lib
+from mmdist.sweeps import contact_sheet
+from mmdist.sweeps import folder
+from mmdist.sweeps import judging
+from mmdist.sweeps import page as page_lib
+from mmdist.sweeps import scheduling
+
+FILES = {
+  'sheet': 'sheet.png',
+  'csv': 'table.csv',
+  'json': 'table.json',
+  'page': 'index.html',
+}
+_MEASURED = ('saturation', 'detail')
+
+
+def make(
+  workdir: str | os.PathLike,
+  grid: cells_lib.Grid,
+  ended: Mapping[str, scheduling.Ended],
+  judge: str = 'judge',
+  report: Callable[[str], None] = lambda line: None,
+) -> dict[str, pathlib.Path]:
+  """Makes everything from the cells that have a checkpoint.
+
+  Args:
+    workdir: of the sweep.
+    grid: its cells.
+    ended: what became of those that ran now, by cell.
+    judge: a judge, or its folder.
+    report: is told of a cell that cannot be opened.
+
+  Returns:
+    What was made -> where; see `FILES`.
+  """
+  workdir = pathlib.Path(workdir)
+  looks = judge_lib.load(asset_paths.resolve(judge))
+  concepts = judging.concepts_of(grid.cells)
+  rows, pictures = [], {}
+  for cell in grid.cells:
+    row = describe(workdir, cell, ended.get(cell.name))
+    if row['step'] is not None:
+      try:
+        seen = judging.look_at(workdir, cell, looks, concepts)
+      except (errors.UserError, OSError) as error:
+        row['error'] = row['error'] or str(error)
+        report(f"cell '{cell.name}' cannot be shown: {error}")
+      else:
+        row |= {f'sees {name}': share for name, share in seen['sees'].items()}
+        row |= {name: seen[name] for name in _MEASURED}
+        pictures[cell.name] = workdir / folder.CELLS_NAME / seen['picture']
+    rows.append(row)
+  paths = {name: workdir / file for name, file in FILES.items()}
+  contact_sheet.write(paths['sheet'], grid, pictures, judging.PICTURE)
+  columns = _columns(rows)
+  atomic.write_text(paths['csv'], _to_csv(columns, rows))
+  atomic.write_text(paths['json'], json.dumps(rows, indent=1) + '\n')
+  page = _page(workdir, grid, columns, rows, paths['sheet'])
+  page_lib.write(paths['page'], page)
+  return paths
+
+
+def read_rows(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+  """Returns the rows of a sweep's table, as `make` has left them."""
+  path = pathlib.Path(workdir) / FILES['json']
+  return json.loads(path.read_text(encoding='utf-8'))
+
+
+def describe(
+  workdir: pathlib.Path,
+  cell: cells_lib.Cell,
+  ended: scheduling.Ended | None,
+) -> dict[str, Any]:
+  """Returns a cell's row without what the judge sees.
+
+  `step` is of its newest checkpoint; None if there is nothing to look at.
+  """
+  state = folder.state_of(workdir, cell)
+  error = ended.error if ended and ended.kind == 'failed' else ''
+  step = judging.step_of(workdir, cell) or None
+  if cell.asks_nothing:
+    state, step = 'start', 0
+  if error:
+    state = 'failed'
+  values = serialization.to_dict(dict(cell.values))
+  seconds, num_steps = _seconds(workdir, cell)
+  return {
+    'name': cell.name,
+    **values,
+    'state': state,
+    'step': step,
+    'seconds': round(seconds, 1) if num_steps else None,
+    'error': error,
+  }
+
+
+def _seconds(workdir: pathlib.Path, cell: cells_lib.Cell) -> tuple[float, int]:
+  rows = _metrics(workdir, cell)
+  return sum(row.get('step_seconds', 0.0) for row in rows), len(rows)
+
+
+def _metrics(workdir: pathlib.Path, cell: cells_lib.Cell) -> list[dict]:
+  path = folder.cell_folder(workdir, cell) / 'metrics.jsonl'
+  return curves.read_metrics(path) if path.is_file() else []
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+  columns = list(dict.fromkeys(name for row in rows for name in row))
+  last = [name for name in ('seconds', 'error') if name in columns]
+  return [name for name in columns if name not in last] + last
+
+
+def _to_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+  text = io.StringIO()
+  table = csv.DictWriter(text, columns, lineterminator='\n')
+  table.writeheader()
+  table.writerows(rows)
+  return text.getvalue()
+
+
+def _page(
+  workdir: pathlib.Path,
+  grid: cells_lib.Grid,
+  columns: Sequence[str],
+  rows: Sequence[Mapping[str, Any]],
+  sheet: pathlib.Path,
+) -> page_lib.Page:
+  states = [str(row['state']) for row in rows]
+  counts = [f'{states.count(state)} {state}' for state in dict.fromkeys(states)]
+  axes = ' x '.join(axis.field for axis in grid.axes)
+
+  def links(name: str) -> dict[str, str]:
+    return {
+      cell.name: f'{folder.CELLS_NAME}/{cell.name}/{name}'
+      for cell in grid.cells
+      if (folder.cell_folder(workdir, cell) / name).is_file()
+    }
+
+  return page_lib.Page(
+    title=f'{axes or "Cells"}: {workdir.name}',
+    summary=f'{len(rows)} cells: {", ".join(counts)}.',
+    columns=columns,
+    rows=rows,
+    sheet=sheet,
+    animations=links('turntable.webp'),
+    reports=links(folder.LAST_RESULT),
+    metrics={
+      cell.name: metrics
+      for cell in grid.cells
+      if (metrics := _metrics(workdir, cell))
+    },
+    common=common_settings(grid.cells),
+  )
+
+
+def common_settings(cells: Sequence[cells_lib.Cell]) -> dict[str, Any]:
+  """Returns path -> value of the fields in which no two cells differ."""
+  flat = [serialization.flatten(cell.config) for cell in cells]
+  missing = object()
+  return {
+    path: serialization.to_dict(value)
+    for path, value in flat[0].items()
+    if all(one.get(path, missing) == value for one in flat)
+  }

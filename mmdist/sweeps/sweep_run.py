@@ -1,0 +1,242 @@
+"""Runs the cells of a sweep over Ray: slots, shared actors, progress, signals.
+
+What is decided about cells is in `scheduling.py`, what is checked before in
+`planning.py`, and what is made of the results in `sweep_results.py`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+import os
+import time
+from typing import Any
+import uuid
+
+from mmdist.distribution import cluster as cluster_lib
+from mmdist.distribution import ray_executor
+from mmdist.run import stopping
+from mmdist.sweeps import cell_runner
+from mmdist.sweeps import cells as cells_lib
+from mmdist.sweeps import folder
+from mmdist.sweeps import planning
+from mmdist.sweeps import ray_slots
+from mmdist.sweeps import scheduling
+from mmdist.sweeps import shared_actors
+
+SAY_EVERY_S = 30.0  # Between lines of progress.
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How a sweep is run.
+
+  Attributes:
+    executor: 'ray' has the priors of all cells in shared actors, 'inline' has
+      each cell's in the process of its learner.
+    address: of a running cluster; None starts Ray on this machine.
+    cores: that each cell has.
+    num_gpus: of each cell's learner.
+    most: cells at a time, at most.
+    max_attempts: of one cell.
+    grace_s: how long cells may take to save after a signal.
+  """
+
+  executor: str
+  address: str | None
+  cores: int
+  most: int
+  num_gpus: float = 0.0
+  max_attempts: int = 3
+  grace_s: float = 60.0
+
+
+def run(
+  plan: planning.Plan,
+  workdir: str | os.PathLike,
+  settings: Settings,
+  report: Callable[[str], None],
+) -> Mapping[str, scheduling.Ended]:
+  """Runs what is left to run; returns what became of it, by cell.
+
+  The folder has to be held by `folder.claimed`.
+  """
+  cells = {cell.name: cell for cell in plan.to_run}
+  options = _reservations(plan, settings)
+  cluster = cluster_lib.Cluster(settings.address, options)
+  pool = shared_actors.ActorPool()
+  running = _Running(cells, plan, workdir, settings, pool)
+  slots = ray_slots.RaySlots(
+    ray_slots.Size(settings.cores, settings.num_gpus),
+    min(settings.most, len(cells)),
+    running.make_task,
+    running.lose,
+  )
+  said = _Progress(cells.values(), slots, report)
+  stop = stopping.Stopper(settings.grace_s)
+  is_told = False
+
+  def tell(
+    job: scheduling.Job, outcome: cell_runner.Outcome, again: bool
+  ) -> None:
+    said.ended(job.name)
+    log = folder.log_path(workdir, cells[job.name])
+    report(describe(job, outcome, again, log))
+
+  def on_poll() -> None:
+    nonlocal is_told
+    if stop.asked and not is_told:
+      is_told = True
+      slots.stop()
+    stop.check_stop()
+    pool.replace_dead()
+    said.say()
+
+  try:
+    with stop:
+      return scheduling.run_all(
+        cells,
+        slots,
+        max_attempts=settings.max_attempts,
+        tell=tell,
+        is_stopping=lambda: stop.asked,
+        on_poll=on_poll,
+      )
+  except stopping.Overdue:
+    report('the cells took too long to save; each goes on from its checkpoint')
+    return {name: scheduling.Ended('stopped') for name in cells}
+  finally:
+    slots.close()
+    pool.close()
+    cluster.close()
+
+
+def _reservations(
+  plan: planning.Plan, settings: Settings
+) -> dict[Any, dict[str, Any]]:
+  """Returns Ray's options of what the sweep needs at least."""
+  slot = {'num_cpus': settings.cores, 'num_gpus': settings.num_gpus}
+  # A Ray that starts here is made large enough for all slots; a cluster is
+  # only asked whether it has room for one.
+  count = 1 if settings.address else min(settings.most, len(plan.to_run))
+  options: dict[Any, dict[str, Any]] = {
+    f'cell {number}': slot for number in range(count)
+  }
+  if settings.executor == 'ray':
+    for key, recipe in plan.models.items():
+      options[key] = ray_executor.actor_options(recipe.spec, 0.0)
+  return options
+
+
+class _Running:
+  """What tasks are made of, and which learner each cell has now."""
+
+  def __init__(
+    self,
+    cells: Mapping[str, cells_lib.Cell],
+    plan: planning.Plan,
+    workdir: str | os.PathLike,
+    settings: Settings,
+    pool: shared_actors.ActorPool,
+  ):
+    self._cells = cells
+    self._plan = plan
+    self._workdir = workdir
+    self._settings = settings
+    self._pool = pool
+    self._learners: dict[str, str] = {}
+
+  def make_task(self, job: scheduling.Job) -> cell_runner.Task:
+    cell = self._cells[job.name]
+    actors: Mapping[tuple, Any] = {}
+    if self._settings.executor == 'ray':
+      priors = cell.config.priors
+      actors = self._pool.actors_for(
+        self._plan.recipes[job.name],
+        {name: prior.num_gpus for name, prior in priors.items()},
+      )
+    learner = f'{job.name}/{job.attempt}/{uuid.uuid4().hex[:8]}'
+    self._learners[job.name] = learner
+    return cell_runner.Task(
+      cell.name,
+      cell.config,
+      str(folder.cell_folder(self._workdir, cell).absolute()),
+      str(folder.log_path(self._workdir, cell).absolute()),
+      self._settings.executor,
+      actors,
+      learner,
+    )
+
+  def lose(self, job: scheduling.Job) -> None:
+    """Takes the proxies of a learner that died out of the shared actors."""
+    self._pool.end_learner(self._learners[job.name])
+
+
+def describe(
+  job: scheduling.Job,
+  outcome: cell_runner.Outcome,
+  again: bool,
+  log: os.PathLike,
+) -> str:
+  """Returns the line about an attempt that ended."""
+  took = planning.format_seconds(outcome.seconds)
+  if outcome.kind != 'failed':
+    return f'{job.name}: {outcome.kind} after {took}'
+  then = 'it will be tried again' if again else f'its log is {log}'
+  return f'{job.name}: failed (attempt {job.attempt}): {outcome.error}; {then}'
+
+
+class _Progress:
+  """Says now and then how far all cells are, and how long it will take.
+
+  Args:
+    cells: that are run.
+    slots: that run them.
+    report: is told.
+  """
+
+  def __init__(
+    self,
+    cells: Iterable[cells_lib.Cell],
+    slots: ray_slots.RaySlots,
+    report: Callable[[str], None],
+  ):
+    self._left = {cell.name: cell.config.num_steps for cell in cells}
+    self._total = sum(self._left.values())
+    self._num_cells = len(self._left)
+    self._slots = slots
+    self._report = report
+    self._said = time.monotonic()
+    self._first: tuple[float, int] | None = None
+
+  def ended(self, name: str) -> None:
+    """Notes that a cell has no steps left; or that it will say so again."""
+    self._left[name] = 0
+
+  def say(self) -> None:
+    """Reports, if it was not long ago that it did."""
+    now = time.monotonic()
+    if now - self._said < SAY_EVERY_S:
+      return
+    self._said = now
+    at = self._slots.progress()
+    left = dict(self._left)
+    for name, progress in at.items():
+      if name in left and left[name]:
+        left[name] = max(left[name] - progress.step, 0)
+    done = self._total - sum(left.values())
+    if self._first is None:
+      self._first = now, done
+    since, before = self._first
+    rate = (done - before) / (now - since) if now > since else 0.0
+    eta = (
+      f', about {planning.format_seconds(sum(left.values()) / rate)} to go'
+      if rate > 0
+      else ''
+    )
+    running = ', '.join(
+      f'{name} {progress.step}' for name, progress in sorted(at.items()) if name
+    )
+    cells_done = sum(not steps for steps in self._left.values())
+    self._report(
+      f'{cells_done} of {self._num_cells} cells, {done} of {self._total} steps'
+      f'{eta}; running: {running or "none yet"}'
+    )
