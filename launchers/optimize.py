@@ -10,6 +10,7 @@ before anything slow begins, and nothing is written before that.
 """
 
 import dataclasses
+import sys
 
 from mmdist.api import executors
 from mmdist.api import optimization
@@ -54,7 +55,7 @@ class Options:
 
 
 def main(config: schema.RunConfig, options: Options) -> None:
-  print(serialization.format_config(config))
+  print(serialization.summarize(config, full=sys.stdout.isatty()))
   executor: str | executors.RayOptions = options.executor
   if executor == 'ray':
     executor = executors.RayOptions(options.ray_address, options.ray_dashboard)

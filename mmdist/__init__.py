@@ -44,7 +44,7 @@ _PUBLIC = {
   'open_run': 'mmdist.api.opened_run',
   'optimize': 'mmdist.api.optimization',
   'personalize': 'mmdist.api.personalizing',
-  'sweep': 'mmdist.api.sweeping',
+  'sweep': 'mmdist.sweeps.sweeping',
 }
 
 __all__ = [
@@ -75,7 +75,6 @@ if TYPE_CHECKING:
   from mmdist.api.opened_run import open_run
   from mmdist.api.optimization import optimize
   from mmdist.api.personalizing import personalize
-  from mmdist.api.sweeping import sweep
   from mmdist.config.schema import PriorConfig as Prior
   from mmdist.config.schema import RunConfig
   from mmdist.core import errors
@@ -88,6 +87,7 @@ if TYPE_CHECKING:
   from mmdist.objectives.concept import Concept
   from mmdist.objectives.concept import avatar
   from mmdist.sweeps.cells import grid
+  from mmdist.sweeps.sweeping import sweep
 
 
 def __getattr__(name: str) -> Any:

@@ -54,7 +54,7 @@ ALLOWED_ARROWS = {
   'training': LEARNING
   | {'data', 'heads', 'priors', 'prior_training', 'results', 'evaluation'}
   | {'run'},
-  'sweeps': {'messages', 'config', 'evaluation'},
+  'sweeps': LEARNING | {'api', 'evaluation', 'results', 'run'},
 }
 
 

@@ -146,6 +146,20 @@ def format_config(config: Any) -> str:
   return '\n'.join(f'{path:{width}}  {v!r}' for path, v in leaves.items())
 
 
+def summarize(config: Any, full: bool) -> str:
+  """Returns the configuration for a person to read.
+
+  Args:
+    config: of a dataclass whose fields have defaults.
+    full: all of it; else, for a log, what differs from the defaults.
+  """
+  if full:
+    return format_config(config)
+  changed = differences(type(config)(), config)
+  count = len(flatten(config)) - len(changed)
+  return '\n'.join([*changed, f'{count} settings have their defaults'])
+
+
 def differences(before: Any, after: Any) -> list[str]:
   """Returns lines such as "learner.learning_rate: 0.001 -> 0.002"."""
   old, new = flatten(before), flatten(after)

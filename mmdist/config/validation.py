@@ -6,6 +6,7 @@ expected. Texts are checked by `mmdist.objectives`, directories by the priors.
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 import math
 import re
 from typing import Any
@@ -83,12 +84,24 @@ def validate(config: schema.RunConfig) -> None:
 def _check_leaf(path: str, value: Any) -> None:
   if isinstance(value, float) and not math.isfinite(value):
     raise errors.UserError(f'{path} is {value}; expected a finite number.')
-  for pattern, choices in CHOICES.items():
-    if re.fullmatch(pattern, path):
-      names.check_choice(path, value, choices)
-  for pattern, (low, high) in RANGES.items():
-    if isinstance(value, int | float) and re.fullmatch(pattern, path):
+  all_choices, ranges = _rules_of(path)
+  for choices in all_choices:
+    names.check_choice(path, value, choices)
+  for low, high in ranges:
+    if isinstance(value, int | float):
       _check_range(path, value, low, high)
+
+
+# A sweep checks a thousand configurations of the same fields.
+@functools.lru_cache(maxsize=4096)
+def _rules_of(path: str) -> tuple[list[Sequence[str]], list[tuple]]:
+  """Returns the choices and the ranges that a path has."""
+  return (
+    [
+      kinds for pattern, kinds in CHOICES.items() if re.fullmatch(pattern, path)
+    ],
+    [ends for pattern, ends in RANGES.items() if re.fullmatch(pattern, path)],
+  )
 
 
 def _check_range(path: str, value: float, low: float, high: float) -> None:

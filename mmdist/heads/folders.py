@@ -11,6 +11,7 @@ import pathlib
 
 from mmdist.core import errors
 from mmdist.core import options as options_lib
+from mmdist.core import progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,14 +109,16 @@ def write_shards(
   os.environ['XLA_FLAGS'] = (
     '--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1'
   )
-  import tqdm
-
   from mmdist.heads import shards as head_shards
 
-  for number in tqdm.tqdm(numbers, unit='shard'):
-    head_shards.write_shard(out, seed, number, allow_held_out=held_out)
-  for number in tqdm.tqdm(siblings, unit='shard of siblings'):
-    head_shards.write_siblings(out, seed, number, kinds=families)
+  with progress.Progress(len(numbers), unit='shard') as shown:
+    for number in numbers:
+      head_shards.write_shard(out, seed, number, allow_held_out=held_out)
+      shown.update()
+  with progress.Progress(len(siblings), unit='shard of siblings') as shown:
+    for number in siblings:
+      head_shards.write_siblings(out, seed, number, kinds=families)
+      shown.update()
 
 
 def write_heads(out: pathlib.Path, options: Options) -> dict[str, pathlib.Path]:

@@ -10,18 +10,17 @@ import dataclasses
 import json
 import os
 import pathlib
-import sys
 import time
 from typing import TextIO
 
 import jax
 import numpy as np
 from PIL import Image
-import tqdm
 
 from mmdist.cameras import orbits
 from mmdist.config import schema
 from mmdist.core import atomic
+from mmdist.core import progress
 from mmdist.core import representation as representation_lib
 from mmdist.nerf import images
 from mmdist.run import event_file
@@ -31,14 +30,13 @@ PREVIEW_NAME = 'preview.png'
 PREVIEW_AZIMUTHS = (0.0, 0.6, 1.6)  # Radians: front, three-quarter, side.
 PREVIEW_RESOLUTION = 96
 PREVIEW_BACKGROUND = (0.85, 0.85, 0.85)
-LOG_EVERY_S = 15.0  # Between lines of progress where nobody watches.
 
 
 @dataclasses.dataclass(frozen=True)
 class _Channels:
   """Where one run is reported to, all open."""
 
-  bar: tqdm.tqdm
+  bar: progress.Progress
   lines: TextIO
   board: event_file.EventFile
 
@@ -92,14 +90,7 @@ class Reporter:
     channels = _Channels(
       lines=path.open('a', buffering=1),
       board=event_file.EventFile(self._workdir / 'tensorboard', step),
-      bar=tqdm.tqdm(
-        total=self._run.num_steps,
-        initial=step,
-        unit='step',
-        dynamic_ncols=True,
-        # A log keeps every refresh as a line.
-        mininterval=0.5 if sys.stderr.isatty() else LOG_EVERY_S,
-      ),
+      bar=progress.Progress(self._run.num_steps, step),
     )
     self._channels = channels
     self._last_s = time.monotonic()
@@ -138,8 +129,7 @@ class Reporter:
     numbers = {name: row[name] for name in row if name != 'step'}
     channels.board.add_scalars(step, numbers)
     shown = [summary(metrics)] + [f'safe {self._safe}'] * bool(self._safe)
-    channels.bar.set_postfix_str(', '.join(filter(None, shown)), refresh=False)
-    channels.bar.update()
+    channels.bar.update(', '.join(filter(None, shown)))
     every = self._run.results.preview_every
     if every and ((step + 1) % every == 0 or step + 1 == self._run.num_steps):
       picture = preview_picture(

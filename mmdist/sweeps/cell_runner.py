@@ -8,7 +8,6 @@ next. Nothing here decides which cell is run, or what becomes of one that fails;
 from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
-import io
 import pathlib
 import time
 import traceback
@@ -147,22 +146,6 @@ def _logging_to(path: str) -> Iterator[None]:
   with (
     open(path, 'a', encoding='utf-8', buffering=1) as log,
     contextlib.redirect_stdout(log),
-    contextlib.redirect_stderr(_NoTerminal(log)),
+    contextlib.redirect_stderr(log),
   ):
     yield
-
-
-class _NoTerminal(io.TextIOBase):
-  """A log as sys.stderr: progress is written in lines, not redrawn."""
-
-  def __init__(self, log: Any):
-    self._log = log
-
-  def write(self, text: str) -> int:
-    return self._log.write(text)
-
-  def flush(self) -> None:
-    self._log.flush()
-
-  def isatty(self) -> bool:
-    return False

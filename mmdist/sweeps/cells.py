@@ -20,7 +20,13 @@ from mmdist.config import validation
 from mmdist.core import errors
 from mmdist.core import names
 
-MAX_NAME = 80  # Letters of a cell's name, which is its folder's.
+MAX_NAME = 64  # Letters of a cell's name, which is its folder's.
+
+
+_EMPTY = (
+  'the sweep has no cell; expected one axis or more, such as '
+  "--grid='happy=0,0.5,1'."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +89,8 @@ def grid(
     UserError: an axis has no value, or one twice; a field or concept is
       unknown; a value is none of the field.
   """
+  if not axes:
+    raise errors.UserError(_EMPTY)
   if isinstance(axes, Mapping):
     axes = [Axis(field, tuple(values)) for field, values in axes.items()]
   _check_axes(config, axes)
@@ -125,10 +133,7 @@ def check_cells(cells: Iterable[Cell]) -> tuple[Cell, ...]:
   """
   cells = tuple(cells)
   if not cells:
-    raise errors.UserError(
-      'the sweep has no cell; expected one axis or more, such as '
-      "--grid='happy=0,0.5,1'."
-    )
+    raise errors.UserError(_EMPTY)
   by_name: dict[str, Cell] = {}
   by_content: dict[str, Cell] = {}
   for cell in cells:
@@ -154,7 +159,7 @@ def name_of(values: Mapping[str, Any]) -> str:
   parts = []
   for field, value in values.items():
     part = f'{field.rpartition(".")[2]}_{_shown(value)}'
-    parts.append(re.sub(r'[^\w.+-]+', '-', part).strip('-'))
+    parts.append(re.sub(r'[^\w.-]+', '-', part, flags=re.ASCII).strip('-'))
   name = '-'.join(parts) or 'cell'
   if len(name) <= MAX_NAME and _is_exact(values):
     return name
@@ -166,7 +171,8 @@ def name_of(values: Mapping[str, Any]) -> str:
 def _is_exact(values: Mapping[str, Any]) -> bool:
   """Returns whether the name says every value in full."""
   return all(
-    re.fullmatch(r'[\w.+-]*', str(_shown(value))) for value in values.values()
+    re.fullmatch(r'[\w.-]*', _shown(value), re.ASCII)
+    for value in values.values()
   )
 
 

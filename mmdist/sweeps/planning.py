@@ -15,6 +15,7 @@ from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import names as names_lib
+from mmdist.core import progress
 from mmdist.objectives import binding
 from mmdist.objectives import texts
 from mmdist.run import preflight
@@ -37,12 +38,14 @@ class Plan:
     states: by cell, see `folder.state_of`; 'start' for one that asks nothing,
       'later' for one that is not to be run now.
     recipes: by cell, of the priors that it asks; none for one that is not run.
+    warnings: what is said of the balance of weights -> cells it is true of.
     step_seconds: of the cells that have run here; None if none has.
   """
 
   grid: cells_lib.Grid
   states: Mapping[str, str]
   recipes: Mapping[str, Sequence[messages.PriorRecipe]]
+  warnings: Mapping[str, Sequence[str]]
   step_seconds: float | None
 
   @property
@@ -105,6 +108,7 @@ def make_plan(
   make_recipes = _RecipeMaker(num_cores)
   states: dict[str, str] = {}
   recipes: dict[str, Sequence[messages.PriorRecipe]] = {}
+  warnings: dict[str, list[str]] = {}
   for cell in grid.cells:
     if cell.asks_nothing:
       states[cell.name], recipes[cell.name] = 'start', []
@@ -115,8 +119,11 @@ def make_plan(
       recipes[cell.name] = make_recipes(cell.config, objective)
     except errors.UserError as error:
       raise errors.UserError(f"cell '{cell.name}': {error}") from error
+    for line in binding.balance_warnings(objective):
+      warnings.setdefault(line, []).append(cell.name)
   make_recipes.check_texts()
-  return Plan(grid, states, recipes, _step_seconds(workdir, grid.cells))
+  seconds = _step_seconds(workdir, grid.cells)
+  return Plan(grid, states, recipes, warnings, seconds)
 
 
 class _RecipeMaker:
@@ -198,7 +205,7 @@ def format_plan(plan: Plan, num_slots: int, where: str) -> list[str]:
     return lines
   lines.append(f'cells    {num_slots} at a time, each on {where}')
   lines += _model_lines(plan)
-  lines += _warning_lines(plan.to_run)
+  lines += _warning_lines(plan)
   lines.append(f'time     {_time(plan, num_slots)}')
   return lines
 
@@ -244,18 +251,16 @@ def _model_lines(plan: Plan) -> list[str]:
   ]
 
 
-def _warning_lines(cells: Sequence[cells_lib.Cell]) -> list[str]:
+def _warning_lines(plan: Plan) -> list[str]:
   """Returns each warning about a balance once, with the cells it is of."""
-  warned: dict[str, list[str]] = {}
-  for cell in cells:
-    objective = binding.bind_config(cell.config)
-    for line in binding.balance_warnings(objective):
-      warned.setdefault(line, []).append(cell.name)
-  return [
-    f'warning  {line} (cells: {", ".join(names[:3])}'
-    f'{f" and {len(names) - 3} more" * (len(names) > 3)})'
-    for line, names in warned.items()
-  ]
+  to_run = {cell.name for cell in plan.to_run}
+  lines = []
+  for line, names in plan.warnings.items():
+    named = [name for name in names if name in to_run]
+    if named:
+      more = f' and {len(named) - 3} more' * (len(named) > 3)
+      lines.append(f'warning  {line} (cells: {", ".join(named[:3])}{more})')
+  return lines
 
 
 def _time(plan: Plan, num_slots: int) -> str:
@@ -265,14 +270,5 @@ def _time(plan: Plan, num_slots: int) -> str:
   seconds = steps * plan.step_seconds / max(num_slots, 1)
   return (
     f'{steps} steps of {plan.step_seconds:.2g} s: about '
-    f'{format_seconds(seconds)}, without starting'
+    f'{progress.format_seconds(seconds)}, without starting'
   )
-
-
-def format_seconds(seconds: float) -> str:
-  """Returns e.g. '2 h 05 min', '3 min 20 s' or '45 s'."""
-  minutes, rest = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  if hours:
-    return f'{hours} h {minutes:02} min'
-  return f'{minutes} min {rest:02} s' if minutes else f'{rest} s'

@@ -92,6 +92,7 @@ class RaySlots:
     most: how many to have at most.
     make_task: returns what a job runs; called as it starts.
     on_lost: called with the job of a slot that died.
+    runner: what a slot's process is.
   """
 
   def __init__(
@@ -100,11 +101,13 @@ class RaySlots:
     most: int,
     make_task: Callable[[scheduling.Job], cell_runner.Task],
     on_lost: Callable[[scheduling.Job], None] = lambda job: None,
+    runner: type[Runner] = Runner,
   ):
     self._size = size
     self._most = most
     self._make_task = make_task
     self._on_lost = on_lost
+    self._runner = runner
     self._slots: list[_Slot] = []
     self._looked = 0.0
     self._ask_for_slots()
@@ -122,7 +125,7 @@ class RaySlots:
   def _start(self) -> _Slot:
     # Any: Ray's types know `remote` only of methods that are marked for it.
     actor: Any = (
-      ray.remote(Runner)
+      ray.remote(self._runner)
       .options(
         num_cpus=self._size.cores,
         num_gpus=self._size.num_gpus,

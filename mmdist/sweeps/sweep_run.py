@@ -11,6 +11,7 @@ import time
 from typing import Any
 import uuid
 
+from mmdist.core import progress as progress_lib
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import ray_executor
 from mmdist.run import stopping
@@ -177,7 +178,7 @@ def describe(
   log: os.PathLike,
 ) -> str:
   """Returns the line about an attempt that ended."""
-  took = planning.format_seconds(outcome.seconds)
+  took = progress_lib.format_seconds(outcome.seconds)
   if outcome.kind != 'failed':
     return f'{job.name}: {outcome.kind} after {took}'
   then = 'it will be tried again' if again else f'its log is {log}'
@@ -228,7 +229,7 @@ class _Progress:
     since, before = self._first
     rate = (done - before) / (now - since) if now > since else 0.0
     eta = (
-      f', about {planning.format_seconds(sum(left.values()) / rate)} to go'
+      f', about {progress_lib.format_seconds(sum(left.values()) / rate)} to go'
       if rate > 0
       else ''
     )

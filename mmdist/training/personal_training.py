@@ -6,16 +6,15 @@ import itertools
 import json
 import pathlib
 import shutil
-import sys
 import time
 
 import numpy as np
 import safetensors
 import safetensors.torch
-import tqdm
 
 from mmdist.core import atomic
 from mmdist.core import errors
+from mmdist.core import progress
 from mmdist.data import concept_images
 from mmdist.data import sheets
 from mmdist.priors import adapters
@@ -27,7 +26,6 @@ from mmdist.priors import sample
 from mmdist.priors.training import dreambooth
 from mmdist.results import report as report_lib
 from mmdist.run import device_setup
-from mmdist.run import reporting
 from mmdist.training import personalization
 
 CHECKPOINT = 'training.safetensors'
@@ -92,19 +90,10 @@ class PersonalTraining:
   def run(self, start: float) -> bool:
     """Trains to the end, or until time is up; returns which."""
     options, saved = self._options, time.monotonic()
-    bar = tqdm.tqdm(
-      total=self._num_steps,
-      initial=self.step,
-      unit='step',
-      mininterval=0.5 if sys.stderr.isatty() else reporting.LOG_EVERY_S,
-    )
-    with bar:
+    with progress.Progress(self._num_steps, self.step) as shown:
       while self.step < self._num_steps:
         self._losses.append(self._tuner.descend(next(self._stream)))
-        bar.set_postfix_str(
-          f'loss {np.mean(self._losses[-20:]):.4f}', refresh=False
-        )
-        bar.update()
+        shown.update(f'loss {np.mean(self._losses[-20:]):.4f}')
         now = time.monotonic()
         if now - saved > options.save_every_s:
           self._save()

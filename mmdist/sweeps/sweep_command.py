@@ -1,0 +1,122 @@
+"""A sweep as a command line asks for it."""
+
+from collections.abc import Callable
+import dataclasses
+
+from mmdist.config import schema
+from mmdist.core import errors
+from mmdist.core import options as options_lib
+from mmdist.sweeps import cell_sources
+from mmdist.sweeps import cells as cells_lib
+from mmdist.sweeps import sweeping
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Which cells are made where, and how many at a time."""
+
+  workdir: str = options_lib.option(
+    options_lib.REQUIRED, 'Folder of the sweep.', is_path=True
+  )
+  grid: tuple[str, ...] = options_lib.option(
+    (), 'An axis, FIELD=VALUE,VALUE,...; may be repeated.', repeated=True
+  )
+  seeds: tuple[str, ...] = options_lib.option(
+    (), 'Seeds, as one more axis of the grid.'
+  )
+  cells: str = options_lib.option(
+    '',
+    'A file that lists cells, YAML or Python, in place of a grid.',
+    is_path=True,
+  )
+  study: str = options_lib.option(
+    '', 'One of experiments/studies.py, in place of a grid.'
+  )
+  set: tuple[str, ...] = options_lib.option(
+    (), 'FIELD=VALUE in every cell; may be repeated.', repeated=True
+  )
+  first: int = options_lib.option(0, 'The first cell to make.', minimum=0)
+  last: int | None = options_lib.option(
+    None, 'The cell to stop before.', minimum=1
+  )
+  executor: str = options_lib.option(
+    'ray',
+    'Where the priors run: in actors that the cells share, or in the process '
+    'of each cell.',
+    choices=('inline', 'ray'),
+  )
+  ray_address: str | None = options_lib.option(
+    None, 'A running Ray cluster; else Ray starts here.'
+  )
+  cores_per_cell: int = options_lib.option(
+    0,
+    'Cores of a cell, which decide its last bits; 0: all of a machine.',
+    minimum=0,
+  )
+  max_running: int = options_lib.option(
+    0, 'Cells at a time; 0: as many as have room.', minimum=0
+  )
+  max_attempts: int = options_lib.option(
+    3, 'How often a cell that fails is tried.', minimum=1
+  )
+  grace_s: float = options_lib.option(
+    60.0, 'After SIGTERM or Ctrl-C, how long saving may take.', minimum=0.1
+  )
+  judge: str = options_lib.option(
+    'judge', 'A judge, or its folder.', is_path=True
+  )
+  dry_run: bool = options_lib.option(False, 'Say what would be done.')
+
+
+def run(
+  config: schema.RunConfig,
+  options: Options,
+  report: Callable[[str], None] = print,
+) -> sweeping.Sweep | None:
+  """Runs the cells that the options ask for; None after a dry run.
+
+  Args:
+    config: what the cells have in common.
+    options: see `Options`.
+    report: see `sweeping.sweep`.
+
+  Raises:
+    UserError, OSError: in one line.
+  """
+  options_lib.check(options)
+  grid = _find_cells(config, options)
+  chosen = [cell.name for cell in grid.cells[options.first : options.last]]
+  if not chosen:
+    raise errors.UserError(
+      f'--first={options.first} --last={options.last} leaves no cell of '
+      f'{len(grid.cells)}.'
+    )
+  return sweeping.sweep(
+    grid,
+    options.workdir,
+    executor=options.executor,
+    address=options.ray_address,
+    cores_per_cell=options.cores_per_cell,
+    max_running=options.max_running,
+    max_attempts=options.max_attempts,
+    grace_s=options.grace_s,
+    judge=options.judge,
+    dry_run=options.dry_run,
+    only=chosen,
+    report=report,
+  )
+
+
+def _find_cells(config: schema.RunConfig, options: Options) -> cells_lib.Grid:
+  axes = [*options.grid]
+  if options.seeds:
+    axes.append(f'seed={",".join(options.seeds)}')
+  named = {'--grid': axes, '--cells': options.cells, '--study': options.study}
+  given = [flag for flag, value in named.items() if value]
+  if len(given) > 1:
+    raise errors.UserError(
+      f'{" and ".join(given)} are given; expected one of them.'
+    )
+  return cell_sources.find_cells(
+    config, axes, options.cells, options.study, options.set
+  )

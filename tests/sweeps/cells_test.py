@@ -1,0 +1,195 @@
+import pytest
+
+from experiments import mix
+from mmdist.config import schema
+from mmdist.core import names
+from mmdist.sweeps import cell_sources
+from mmdist.sweeps import cells
+
+
+@pytest.fixture(scope='module')
+def config():
+  return mix.get_config('happy_sad')
+
+
+def weights(cell):
+  return tuple(concept.weight for concept in cell.config.concepts)
+
+
+def test_a_grid_is_the_product_of_its_axes(config):
+  grid = cells.grid(
+    config, {'happy': [0, 0.5, 1], 'sad': [0, 1], 'seed': [4, 5]}
+  )
+  assert len(grid.cells) == 12
+  assert [(*weights(c), c.config.seed) for c in grid.cells[:5]] == [
+    (0, 0, 4),
+    (0, 0, 5),
+    (0, 1, 4),
+    (0, 1, 5),
+    (0.5, 0, 4),
+  ]
+  assert [c.name for c in grid.cells[:2]] == [
+    'happy_0-sad_0-seed_4',
+    'happy_0-sad_0-seed_5',
+  ]
+  assert [c.asks_nothing for c in grid.cells[:4]] == [True, True, False, False]
+
+
+def test_an_axis_may_be_any_field(config):
+  axis = cell_sources.parse_axis(config, 'learner.learning_rate=1e-3, 3e-3')
+  assert axis == cells.Axis('learner.learning_rate', (1e-3, 3e-3))
+  made = cells.grid(config, [axis]).cells
+  assert [c.config.learner.learning_rate for c in made] == [1e-3, 3e-3]
+  assert [c.name for c in made] == [
+    'learning_rate_0.001',
+    'learning_rate_0.003',
+  ]
+
+
+@pytest.mark.parametrize(
+  'text, parts',
+  [
+    ('1,2', ['1', '2']),
+    ('"a, b", c', ['a, b', 'c']),
+    ("'a, b',c", ['a, b', 'c']),
+    ('(0.1, 0.5),(0.2,1)', ['(0.1, 0.5)', '(0.2,1)']),
+    ('a man', ['a man']),
+    ('1,,2', ['1', '', '2']),
+  ],
+)
+def test_values_with_commas_stand_in_quotes_or_brackets(text, parts):
+  assert cell_sources.split(text) == parts
+
+
+def test_a_grid_of_sentences_has_short_names(config):
+  run = schema.RunConfig()
+  long = 'a portrait of a man with a very long name, ' * 5
+  grid = cells.grid(run, {'prompt': ['a man', 'a woman', long]})
+  made = [cell.name for cell in grid.cells]
+  assert made[0].startswith('prompt_a-man-') and len(set(made)) == 3
+  for name in made:
+    names.check_file_name('a cell', name)
+
+
+@pytest.mark.parametrize(
+  'axes, line',
+  [
+    ({}, 'the sweep has no cell; expected one axis or more'),
+    ({'happy': []}, "axis 'happy' of the grid has no values"),
+    ({'happy': [0, 1, 0.0]}, "axis 'happy' of the grid has 0 twice"),
+    ({'hapy': [1]}, "no field 'hapy'; did you mean 'happy'"),
+    ({'happy': ['much']}, r"weight is 'much'; expected float"),
+    (
+      {'happy': [1], 'concepts[0].weight': [2]},
+      r"two axes of the grid set 'concepts\[0\].weight'",
+    ),
+    ({'num_steps': [0]}, 'num_steps is 0; expected at least 1'),
+  ],
+)
+def test_a_wrong_grid_is_one_line(axes, line, config):
+  with pytest.raises(ValueError, match=line):
+    cells.grid(config, axes)
+
+
+@pytest.mark.parametrize(
+  'text, line',
+  [
+    ('happy', 'is no axis; expected FIELD=VALUE'),
+    ('=1', 'is no axis'),
+    ('happy=', "axis 'happy' of the grid has no values"),
+    ('happy=1,x', "happy is 'x'; expected a number"),
+    ('happy=1,', "happy is ''; expected a number"),
+    ('happy=nan', 'nan; expected a finite number'),
+  ],
+)
+def test_a_wrong_axis_is_one_line(text, line, config):
+  with pytest.raises(ValueError, match=line):
+    cells.grid(config, [cell_sources.parse_axis(config, text)])
+
+
+def test_no_cell_is_an_empty_sweep():
+  with pytest.raises(ValueError, match='the sweep has no cell'):
+    cells.check_cells([])
+
+
+def test_the_same_run_twice_is_refused(config):
+  with pytest.raises(
+    ValueError, match="'first' and 'happy_0.5' are the same run"
+  ):
+    cells.listed(config, [{'name': 'first', 'happy': 0.5}, {'happy': 0.5}])
+  with pytest.raises(ValueError, match="'x' and 'x' are of one name"):
+    cells.listed(config, [{'name': 'x'}, {'name': 'x', 'seed': 1}])
+  with pytest.raises(ValueError, match="a cell is called '../up'"):
+    cells.listed(config, [{'name': '../up'}])
+
+
+@pytest.mark.parametrize(
+  'name, text',
+  [
+    ('c.yaml', '- {happy: 0.5, seed: 1}\n- {name: mine, mode: perp}\n'),
+    ('c.yml', 'cells:\n- {happy: 5e-1, seed: 1}\n- {name: mine, mode: perp}\n'),
+    ('c.json', '[{"happy": 0.5, "seed": 1}, {"name": "mine", "mode": "perp"}]'),
+    (
+      'c.py',
+      'def get_cells(config):\n'
+      "  return [{'happy': 0.5, 'seed': config.seed + 1},\n"
+      "          {'name': 'mine', 'mode': 'perp'}]\n",
+    ),
+  ],
+)
+def test_cells_come_from_a_file(name, text, config, tmp_path):
+  (tmp_path / name).write_text(text)
+  first, second = cell_sources.read_cells(str(tmp_path / name), config)
+  assert (first.name, first.config.seed) == ('happy_0.5-seed_1', 1)
+  assert weights(first) == (0.5, 0.4)
+  assert (second.name, second.config.mode) == ('mine', 'perp')
+
+
+@pytest.mark.parametrize(
+  'name, text, line',
+  [
+    ('c.yaml', '{', 'is no YAML: '),
+    ('c.yaml', 'happy: 1', 'holds no list of cells'),
+    ('c.yaml', '- 1', 'holds no list of cells'),
+    ('c.yaml', '', 'holds no list of cells'),
+    ('c.yaml', '[]', 'the sweep has no cell'),
+    ('c.yaml', '- {hapy: 1}', "no field 'hapy'"),
+    ('c.yaml', '- {happy: [1]}', 'expected float'),
+    ('c.yaml', '- !!python/object:os.system {}', 'is no YAML'),
+    ('c.py', 'x = 1', r'defines no get_cells\(config\)'),
+    ('c.txt', '', 'is no file of cells'),
+  ],
+)
+def test_a_wrong_file_is_one_line(name, text, line, config, tmp_path):
+  (tmp_path / name).write_text(text)
+  with pytest.raises(ValueError, match=line) as error:
+    cell_sources.read_cells(str(tmp_path / name), config)
+  assert '\n' not in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_one_line(config, tmp_path):
+  with pytest.raises(FileNotFoundError, match='is no file; expected the cells'):
+    cell_sources.read_cells(str(tmp_path / 'c.yaml'), config)
+
+
+def test_settings_hold_for_every_cell(config):
+  grid = cell_sources.find_cells(
+    config, ['happy=0,1'], settings=['num_steps=9', 'sad=0.1']
+  )
+  assert {c.config.num_steps for c in grid.cells} == {9}
+  assert {weights(c)[1] for c in grid.cells} == {0.1}
+  with pytest.raises(ValueError, match="--set='num_steps' sets nothing"):
+    cell_sources.find_cells(config, ['happy=0'], settings=['num_steps'])
+
+
+def test_a_study_has_experiments_of_its_own(config):
+  from mmdist.config import experiments
+
+  plain = experiments.load('generate')
+  found = cell_sources.find_cells(
+    plain, study='mixes', settings=['num_steps=3']
+  )
+  assert [c.name for c in found.cells] == list(mix.PRESETS)
+  assert {c.config.num_steps for c in found.cells} == {3}
+  with pytest.raises(ValueError, match='a study has experiments of its own'):
+    cell_sources.find_cells(config, study='mixes')
