@@ -11,13 +11,13 @@ from mmdist.run import device_setup
 # Most of the time of a test that computes goes into compiling programs that
 # run once. So here they are not optimised. Processes that tests start compile
 # as ever, and so do the programs whose bits are compared between devices.
-_IN_A_HURRY = (
+IN_A_HURRY = (
   '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
 )
 
 
 def pytest_configure():
-  flags = f'{os.environ.get("XLA_FLAGS", "")} {_IN_A_HURRY}'.strip()
+  flags = f'{os.environ.get("XLA_FLAGS", "")} {IN_A_HURRY}'.strip()
   with mock.patch.dict(os.environ, XLA_FLAGS=flags):
     jax.devices()  # Reads the flags, once.
 

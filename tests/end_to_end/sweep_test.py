@@ -1,0 +1,143 @@
+"""Cells of a sweep are the runs that they would be alone, whatever happens."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import threading
+import time
+
+from PIL import Image
+import pytest
+import ray
+
+from experiments import mix
+import mmdist
+from mmdist.sweeps import shared_actors
+from mmdist.sweeps import sweeping
+from tests import conftest
+from tests.end_to_end import front_door_test
+
+
+def small_grid(trained, num_steps, **axes):
+  config = front_door_test.small_config(trained)
+  config.concepts = mix.get_config('happy_sad').concepts
+  config.num_steps = num_steps
+  config.checkpoints.every = 1
+  return mmdist.grid(config, {'happy': [0, 1], 'sad': [0, 0.5], **axes})
+
+
+class Killer(threading.Thread):
+  """Kills the learner of one cell, then every shared actor.
+
+  Attributes:
+    killed: what it has killed.
+  """
+
+  def __init__(self, workdir, first, second, pools):
+    super().__init__(daemon=True)
+    self._workdir = workdir
+    self._first = first
+    self._second = second
+    self._pools = pools
+    self.killed = []
+
+  def run(self):
+    self._kill_learner(self._first)
+    self._wait_for_a_step(self._second)
+    for owned in self._pools[-1]._actors.values():
+      ray.kill(owned.actor, no_restart=False)
+      self.killed.append('actor')
+
+  def _wait_for_a_step(self, cell):
+    path = self._workdir / 'cells' / cell / 'metrics.jsonl'
+    while not path.is_file() or not path.read_text():
+      time.sleep(0.02)
+
+  def _kill_learner(self, cell):
+    self._wait_for_a_step(cell)
+    lock = self._workdir / 'cells' / cell / '.lock'
+    os.kill(json.loads(lock.read_text())['pid'], signal.SIGKILL)
+    self.killed.append('learner')
+
+
+@pytest.fixture
+def pools(monkeypatch):
+  """The pools of shared actors that sweeps have made."""
+  made, plain = [], shared_actors.ActorPool
+
+  def make():
+    made.append(plain())
+    return made[-1]
+
+  monkeypatch.setattr(shared_actors, 'ActorPool', make)
+  return made
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch):
+  """Has all processes compile quickly what they will run a few times."""
+  monkeypatch.setenv('XLA_FLAGS', conftest.IN_A_HURRY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'num_steps, axes, num_running',
+  [
+    (2, {}, 2),
+    pytest.param(4, {'seed': [0, 1, 2]}, 8, marks=pytest.mark.chaos),
+  ],
+  ids=['a few', 'eight learners'],
+)
+def test_cells_that_share_actors_are_those_that_run_alone(
+  num_steps, axes, num_running, trained, tmp_path, pools
+):
+  grid = small_grid(trained, num_steps, **axes)
+  ran = [cell.name for cell in grid.cells if not cell.asks_nothing]
+  said, alone, shared = [], tmp_path / 'alone', tmp_path / 'shared'
+  settings = {'cores_per_cell': 1, 'judge': 'judge'}
+  mmdist.sweep(
+    grid, alone, executor='inline', max_running=1, report=str, **settings
+  )
+  killer = Killer(shared, ran[-2], ran[-1], pools)
+  killer.start()
+  made = mmdist.sweep(
+    grid, shared, max_running=num_running, report=said.append, **settings
+  )
+  # The weights of both priors are there once, however many cells there are.
+  assert killer.killed == ['learner', 'actor', 'actor']
+  assert not made.failed
+  for name in ran:
+    digests = {
+      mmdist.open_run(folder / 'cells' / name).digest()
+      for folder in (alone, shared)
+    }
+    assert len(digests) == 1, name
+  again = [line for line in said if 'it will be tried again' in line]
+  assert any(line.startswith(ran[-2]) for line in again)
+  _check_results(made, ran)
+  # The same command finds nothing to do.
+  more = []
+  made = mmdist.sweep(grid, shared, report=more.append)
+  assert more[0].startswith(
+    f'sweep    {len(grid.cells)} cells: {len(ran)} finished, '
+  )
+  _check_results(made, ran)
+
+
+def _check_results(made: sweeping.Sweep, ran) -> None:
+  assert [row['state'] for row in made.rows] == [
+    'finished' if cell.name in ran else 'start' for cell in made.grid.cells
+  ]
+  for row in made.rows:
+    assert 0 <= row['sees happy'] <= 1 and 0 <= row['sees sad'] <= 1
+  with open(made.results['csv'], newline='') as file:
+    assert [row['name'] for row in csv.DictReader(file)] == [
+      cell.name for cell in made.grid.cells
+    ]
+  with Image.open(made.results['sheet']) as sheet:
+    # Two by two pictures and their labels, for each seed.
+    assert sheet.width > 2 * 160 and sheet.height > len(made.rows) * 80
+  page = pathlib.Path(made.results['page']).read_text()
+  assert all(cell.name in page for cell in made.grid.cells)
