@@ -102,8 +102,8 @@ def _start_ray(
 ) -> executor_lib.Executor:
   try:
     # Here, because importing Ray takes a second.
+    from mmdist.distribution import limits
     from mmdist.distribution import ray_executor
-    from mmdist.distribution import supervisor
   except ModuleNotFoundError as error:
     if error.name != 'ray':
       raise
@@ -117,8 +117,10 @@ def _start_ray(
     address=options.address,
     dashboard=options.dashboard,
     num_gpus={name: prior.num_gpus for name, prior in config.priors.items()},
-    limits=supervisor.Limits(
+    limits=limits.Limits(
       deadline_s=config.faults.deadline_s,
+      deadline_factor=config.faults.deadline_factor,
+      deadline_floor_s=config.faults.deadline_floor_s,
       max_losses=config.faults.max_losses,
       window_s=config.faults.window_s,
     ),

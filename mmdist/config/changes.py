@@ -20,6 +20,8 @@ FREE = (
   'results',
   'checkpoints',
   'faults.deadline_s',
+  'faults.deadline_factor',
+  'faults.deadline_floor_s',
   'faults.max_losses',
   'faults.window_s',
 )

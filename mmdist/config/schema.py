@@ -144,7 +144,12 @@ class FaultsConfig:
 
   on_nonfinite: str = 'stop'  # Or 'reject': leave the step out.
   max_rejected: int = 5  # In a row.
-  deadline_s: float = 1800.0  # For any answer; only this finds a hung prior.
+  # For any answer, at most; only a deadline finds a prior that hangs. Once it
+  # is known how long an answer takes it is this many times the median, and not
+  # less than the floor.
+  deadline_s: float = 1800.0
+  deadline_factor: float = 20.0
+  deadline_floor_s: float = 120.0
   max_losses: int = 5  # Of one prior within the window.
   window_s: float = 3600.0
 

@@ -16,9 +16,11 @@ is refused like any other that comes too late; the prior is then brought back.
 from collections.abc import Mapping
 import dataclasses
 import os
+import socket
 
 import ray
 
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.distribution import processes
 
@@ -142,7 +144,7 @@ class PriorActor:
       raise LearnerEnded(f'{session.learner} was given up and cannot come back')
     # Asked again, the prior that is there stays: it has its fits behind it.
     if session not in self._sessions:
-      self._sessions[session] = Session(recipe)
+      self._sessions[session] = _build(recipe)
     return processes.ProcessId(
       os.getpid(), ray.get_runtime_context().get_node_id()
     )
@@ -191,6 +193,17 @@ class PriorActor:
     if session not in self._sessions:
       raise OutOfStep('its process was restarted and has lost its proxy')
     return self._sessions[session]
+
+
+def _build(recipe: messages.PriorRecipe) -> Session:
+  """Builds a prior; says of a file that is not there where it is not."""
+  try:
+    return Session(recipe)
+  except OSError as error:
+    # Of another type, since not every OSError can be made of a message alone.
+    raise errors.UserError(
+      f'on machine {socket.gethostname()}: {type(error).__name__}: {error}'
+    ) from error
 
 
 def _key(request: messages.ScoreRequest) -> tuple[int, int]:

@@ -5,7 +5,7 @@ it has room, and what is said when it cannot be had. SECURITY.md says what its
 defaults keep out, and what they do not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import contextlib
 import logging
 import os
@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import socket
 import tempfile
+import time
 from typing import Any
 import warnings
 
@@ -22,7 +23,16 @@ from mmdist.distribution import faults
 from mmdist.distribution import tokens
 
 CONNECT_WITHIN_S = 10.0
+# Between two looks at the head of a cluster, and how long it may be silent.
+_LOOK_EVERY_S = 2.0
+_LOST_AFTER_S = 6.0
 _PREFIX = 'mmdist-'
+# Ray's sockets lie 66 letters below its folder, and the system's limit for
+# their paths is 107.
+_MOST_LETTERS = 41
+# Where the folder is put if that of temporary files has a longer name, as
+# Slurm's and every Mac's.
+_SHORT_FOLDERS = ('/tmp', '/var/tmp', '/dev/shm')
 _OWNER = 'owner'  # File of a private folder: whose it is.
 
 
@@ -60,9 +70,14 @@ class Cluster:
       if self._started:
         _start(address or '', self.directory or '', options, dashboard)
       _check_room(options)
+      self._watch = Watch(ray.get_runtime_context().gcs_address)
     except BaseException:  # After any error the private folder is removed.
       self.close()
       raise
+
+  def check_alive(self) -> None:
+    """Raises ClusterLost if the head is gone; to be called while waiting."""
+    self._watch.check()
 
   def close(self) -> None:
     if self._started and ray.is_initialized():
@@ -72,8 +87,31 @@ class Cluster:
       self.directory = None
 
 
+def _candidates() -> list[str]:
+  return list(dict.fromkeys([tempfile.gettempdir(), *_SHORT_FOLDERS]))
+
+
+def _parents() -> list[str]:
+  """Returns the folders that may hold a private one, the first choice first."""
+  name = '/mmdist-12345678/ray'
+  return [
+    folder
+    for folder in _candidates()
+    if len(folder) + len(name) <= _MOST_LETTERS
+    and os.access(folder, os.W_OK | os.X_OK)
+  ]
+
+
 def _private_folder() -> str:
-  directory = tempfile.mkdtemp(prefix=_PREFIX)
+  parents = _parents()
+  if not parents:
+    raise faults.ClusterUnavailable(
+      f'Ray needs a folder of temporary files with a short name; '
+      f'{tempfile.gettempdir()} has too many letters and none of '
+      f'{", ".join(_SHORT_FOLDERS)} can be written; set TMPDIR to another, or '
+      'give --executor=inline.'
+    )
+  directory = tempfile.mkdtemp(prefix=_PREFIX, dir=parents[0])
   pathlib.Path(directory, _OWNER).write_text(_owner(os.getpid()))
   return directory
 
@@ -84,7 +122,12 @@ def _owner(pid: int) -> str:
 
 def _sweep_up() -> None:
   """Removes folders of processes that were killed before they could do it."""
-  for folder in pathlib.Path(tempfile.gettempdir()).glob(_PREFIX + '*'):
+  folders = [
+    folder
+    for parent in _candidates()
+    for folder in pathlib.Path(parent).glob(_PREFIX + '*')
+  ]
+  for folder in folders:
     with contextlib.suppress(OSError, ValueError):
       owner = (folder / _OWNER).read_text()
       pid = int(owner.split()[-1])
@@ -108,7 +151,9 @@ def _start(
     # Whether it asks for a token, and where that is, is between Ray and them.
     settings, token = {'address': address}, contextlib.nullcontext()
   else:
-    settings = _local_settings(directory, options, dashboard)
+    # Said in full: else RAY_ADDRESS of the environment would decide.
+    settings = {'address': 'local'}
+    settings |= _local_settings(directory, options, dashboard)
     token = tokens.provided(directory)
   # No usage statistics are sent, for privacy and because there may be no
   # network.
@@ -163,12 +208,65 @@ def _check_listening(address: str) -> None:
 
 
 def _check_room(options: Mapping[Any, dict]) -> None:
-  """Raises ClusterUnavailable for priors that would wait for ever."""
+  """Raises ClusterUnavailable for actors that would wait for ever.
+
+  Each has to fit on some machine, and all of them on all machines. What other
+  jobs have taken now does not count: they will end.
+  """
+  machines = [node for node in ray.nodes() if node['Alive']]
   for resource, option in (('GPU', 'num_gpus'), ('CPU', 'num_cpus')):
-    wanted = sum(o[option] for o in options.values())
-    total = ray.cluster_resources().get(resource, 0.0)
-    if wanted > total:
+    there = [node['Resources'].get(resource, 0.0) for node in machines]
+    wanted = [o[option] for o in options.values()]
+    if sum(wanted) > sum(there):
       raise faults.ClusterUnavailable(
-        f'the priors reserve {wanted:g} {resource}s and Ray has {total:g}; '
-        f'lower their {option} or add machines.'
+        f'the priors reserve {sum(wanted):g} {resource}s and Ray has '
+        f'{sum(there):g} ({_describe(machines, resource)}); lower their '
+        f'{option} or add machines.'
       )
+    if max(wanted, default=0.0) > max(there, default=0.0):
+      raise faults.ClusterUnavailable(
+        f'a prior reserves {max(wanted):g} {resource}s and no machine has as '
+        f'many ({_describe(machines, resource)}); lower its {option}.'
+      )
+
+
+def _describe(machines: Sequence[Mapping[str, Any]], resource: str) -> str:
+  """Returns how much of a resource each machine has."""
+  return ', '.join(
+    f'{node["NodeManagerHostname"]} {node["Resources"].get(resource, 0.0):g}'
+    for node in machines
+  )
+
+
+class Watch:
+  """Notices that the head of a cluster is gone.
+
+  Ray itself says nothing of it for a minute, and then ends the process.
+
+  Args:
+    address: of the head, 'HOST:PORT'.
+  """
+
+  def __init__(self, address: str):
+    host, _, port = address.rpartition(':')
+    self._place = host.strip('[]'), int(port)
+    self._looked = time.monotonic()
+    self._silent_since: float | None = None
+
+  def check(self) -> None:
+    """Raises ClusterLost once nobody has answered for some seconds."""
+    now = time.monotonic()
+    if now - self._looked < _LOOK_EVERY_S:
+      return
+    self._looked = now
+    try:
+      socket.create_connection(self._place, _LOOK_EVERY_S).close()
+      self._silent_since = None
+    except OSError as error:
+      self._silent_since = self._silent_since or now
+      if now - self._silent_since >= _LOST_AFTER_S:
+        raise faults.ClusterLost(
+          f'the head of the Ray cluster at {":".join(map(str, self._place))} '
+          f'is gone ({faults.describe(error)}); start the cluster again, and '
+          'the same command goes on from the last checkpoint.'
+        ) from error

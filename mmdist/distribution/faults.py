@@ -19,6 +19,10 @@ class ClusterUnavailable(DistributionError):
   """Ray could not be started or reached, or has no room for a prior."""
 
 
+class ClusterLost(DistributionError):
+  """The cluster's head is gone, and with it all ways to the priors."""
+
+
 class PriorFault(DistributionError):
   """One prior gave no answer.
 

@@ -19,6 +19,7 @@ from mmdist.core import messages
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import hosting
+from mmdist.distribution import limits as limits_lib
 from mmdist.distribution import supervisor
 
 # Read once, when the numeric libraries are first imported.
@@ -108,7 +109,7 @@ class RayExecutor:
     address: str | None = None,
     dashboard: bool = False,
     num_gpus: Mapping[str, float] | None = None,
-    limits: supervisor.Limits | None = None,
+    limits: limits_lib.Limits | None = None,
     check_stop: Callable[[], None] = lambda: None,
     shared: Mapping[tuple, Any] | None = None,
     learner: str = '',
@@ -148,6 +149,11 @@ class RayExecutor:
     # Empty until Ray is there: `close` must work whatever fails below.
     self.supervisors: dict[str, supervisor.PriorSupervisor] = {}
     self._cluster = cluster_lib.Cluster(address, of_group, dashboard)
+
+    def check() -> None:
+      check_stop()
+      self._cluster.check_alive()
+
     learner = learner or uuid.uuid4().hex
     for group, names in groups.items():
       host: hosting.Hosting = (
@@ -160,8 +166,8 @@ class RayExecutor:
           by_name[name],
           host,
           learner,
-          limits or supervisor.Limits(),
-          check_stop,
+          limits or limits_lib.Limits(),
+          check,
         )
     self.supervisors = dict(sorted(self.supervisors.items()))
 

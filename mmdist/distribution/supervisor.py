@@ -23,7 +23,9 @@ from mmdist.distribution import actor as actor_lib
 from mmdist.distribution import faults
 from mmdist.distribution import hosting as hosting_lib
 from mmdist.distribution import journal as journal_lib
+from mmdist.distribution import limits as limits_lib
 from mmdist.distribution import processes
+from mmdist.distribution import ray_errors
 
 _T = TypeVar('_T')
 _POLL_S = 0.2  # Between two attempts to reach a process that restarts.
@@ -32,26 +34,8 @@ _SLICE_S = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
-  """How long a prior may be silent, and how often it may be lost.
-
-  Attributes:
-    deadline_s: for an answer, a fit or a copy of a proxy. Only this finds a
-      process that is stopped rather than dead.
-    build_deadline_s: for a process to start and its weights to load.
-    max_losses: of one prior within the window; one more ends the run.
-    window_s: seconds.
-  """
-
-  deadline_s: float = 1800.0
-  build_deadline_s: float = 1800.0
-  max_losses: int = 5
-  window_s: float = 3600.0
-
-
-@dataclasses.dataclass(frozen=True)
 class Scoring:
-  """A request on its way without its fit: its entry, a reference to its answer.
+  """A request on its way without its fit; `sent` is when, on a clock.
 
   Where priors share an actor, all are scored before any is fitted, since the
   learner waits for the scores.
@@ -59,6 +43,7 @@ class Scoring:
 
   entry: journal_lib.Entry
   score: ray.ObjectRef
+  sent: float = dataclasses.field(default_factory=time.monotonic)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +53,7 @@ class Asked:
   entry: journal_lib.Entry
   score: ray.ObjectRef
   fit: ray.ObjectRef
+  sent: float = 0.0
 
 
 class PriorSupervisor:
@@ -91,7 +77,7 @@ class PriorSupervisor:
     recipe: messages.PriorRecipe,
     hosting: hosting_lib.Hosting,
     learner: str,
-    limits: Limits,
+    limits: limits_lib.Limits,
     check_stop: Callable[[], None] = lambda: None,
   ):
     self.name = recipe.spec.name
@@ -102,6 +88,8 @@ class PriorSupervisor:
     self._hosting = hosting
     self._session = actor_lib.SessionId(learner, self.name)
     self._budget = faults.Budget(limits.max_losses, limits.window_s)
+    self._build_budget = faults.Budget(limits.max_losses, float('inf'))
+    self._deadline = limits_lib.Deadline()
     # Which process answers, once it has said so. Needed to kill one that hangs.
     self._process: processes.ProcessId | None = None
     # The prior is built by a call, not by the actor's constructor. When Ray
@@ -145,7 +133,7 @@ class PriorSupervisor:
     fit = self._actor.fit.remote(
       self._session, request.step, request.proxy_step
     )
-    return Asked(scoring.entry, scoring.score, fit)
+    return Asked(scoring.entry, scoring.score, fit, scoring.sent)
 
   def _send_score(self, entry: journal_lib.Entry) -> Scoring:
     return Scoring(
@@ -160,10 +148,10 @@ class PriorSupervisor:
     entry = asked.entry
 
     def get() -> messages.ScoreGradient:
-      return self._answered(entry, asked.score)
+      return self._answered(entry, asked)
 
     def again() -> messages.ScoreGradient:
-      return self._answered(entry, self._send(entry).score)
+      return self._answered(entry, self._send(entry))
 
     def replayed() -> messages.ScoreGradient:
       # The prior was lost and brought back meanwhile. The replay has asked
@@ -186,9 +174,10 @@ class PriorSupervisor:
     return self._insist(entry.request.step, get, again, replayed)
 
   def _answered(
-    self, entry: journal_lib.Entry, reference: ray.ObjectRef
+    self, entry: journal_lib.Entry, scoring: Scoring | Asked
   ) -> messages.ScoreGradient:
-    reply = self.receive(entry.request.step, reference)
+    reply = self.receive(entry.request.step, scoring.score)
+    self._deadline.note(time.monotonic() - scoring.sent)
     # The learner will use this answer, so a later replay must give the same.
     entry.digest = journal_lib.digest(reply)
     return reply
@@ -252,31 +241,13 @@ class PriorSupervisor:
       reference: to the result of a call on the actor.
       deadline_s: how long to wait; 0 has the limit of an answer.
     """
-    deadline_s = deadline_s or self.limits.deadline_s
+    deadline_s = deadline_s or self._deadline.seconds(self.limits)
     try:
       return self._get(reference, deadline_s)
-    except ray.exceptions.RayTaskError as error:
-      # The call raised in the actor, whose process lives.
-      cause = error.cause if error.cause is not None else error
-      kind: type[faults.PriorFailed | faults.PriorLost] = faults.PriorFailed
-      if isinstance(cause, actor_lib.OutOfStep):
-        # Ray has restarted the process since it was last heard of: it answers,
-        # but the proxy is gone. That is a loss like any other.
-        kind = faults.PriorLost
-      elif isinstance(cause, FloatingPointError):
-        kind = faults.PriorNotFinite
-      raise kind(self.name, step, faults.describe(cause)) from cause
-    except ray.exceptions.GetTimeoutError as error:
-      cause = f'no answer within {deadline_s:g} s'
-      raise faults.PriorLost(self.name, step, cause) from error
-    except ray.exceptions.ObjectLostError as error:
-      cause = f'its answer was lost on the way ({type(error).__name__})'
-      raise faults.ReplyLost(self.name, step, cause) from error
     except ray.exceptions.RayError as error:
-      # Of Ray's many errors the rest mean that the process is gone, or cannot
-      # be reached, which comes to the same.
-      cause = f'its process died ({type(error).__name__})'
-      raise faults.PriorLost(self.name, step, cause) from error
+      raise ray_errors.fault_of(
+        error, self.name, step, deadline_s
+      ) from ray_errors.cause_of(error)
 
   def _get(self, reference: ray.ObjectRef, deadline_s: float) -> Any:
     """As ray.get, but in slices: while it waits, Python hears no signal."""
@@ -319,7 +290,8 @@ class PriorSupervisor:
     # round. The budget ends this: a prior that is lost over and over has
     # another problem.
     while True:
-      self._budget.spend(loss)
+      known = self._process is not None
+      (self._budget if known else self._build_budget).spend(loss)
       try:
         if isinstance(loss, faults.ReplyLost):
           logging.warning('%s; asking again', loss)

@@ -1,10 +1,12 @@
 import json
 import os
 import pathlib
+import shutil
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import ray
@@ -14,6 +16,14 @@ from mmdist.distribution import faults
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 ROOM = {'all': {'num_cpus': 64, 'num_gpus': 0}}
+
+
+@pytest.fixture
+def short_path():
+  """A folder whose name is short enough for Ray's sockets; pytest's is not."""
+  folder = pathlib.Path(tempfile.mkdtemp(dir='/tmp'))
+  yield folder
+  shutil.rmtree(folder)
 
 
 @pytest.fixture(scope='module')
@@ -85,18 +95,104 @@ def test_a_dashboard_is_off_unless_asked_and_then_this_machines(
 
 
 def test_a_start_that_is_interrupted_leaves_no_folder(
-  monkeypatch, cluster, tmp_path
+  monkeypatch, cluster, short_path
 ):
   def interrupt(**settings):
-    assert list(tmp_path.iterdir())
+    assert list(short_path.iterdir())
     raise KeyboardInterrupt
 
   monkeypatch.setattr(ray, 'is_initialized', lambda: False)
   monkeypatch.setattr(ray, 'init', interrupt)
-  monkeypatch.setattr(cluster_lib.tempfile, 'tempdir', str(tmp_path))
+  monkeypatch.setattr(cluster_lib.tempfile, 'tempdir', str(short_path))
   with pytest.raises(KeyboardInterrupt):
     cluster_lib.Cluster(None, ROOM)
-  assert not list(tmp_path.iterdir())
+  assert not list(short_path.iterdir())
+
+
+def test_a_ray_of_ones_own_is_started_whatever_the_environment_says(
+  monkeypatch, cluster
+):
+  settings = {}
+  monkeypatch.setenv('RAY_ADDRESS', '127.0.0.1:6399')
+  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
+  monkeypatch.setattr(ray, 'init', lambda **given: settings.update(given))
+  monkeypatch.setattr(cluster_lib, '_check_room', lambda options: None)
+  cluster_lib.Cluster(None, ROOM).close()
+  assert settings['address'] == 'local'
+
+
+def test_a_folder_with_a_long_name_is_not_rays(monkeypatch, tmp_path):
+  long = tmp_path / ('j' * 30)
+  long.mkdir()
+  monkeypatch.setattr(cluster_lib.tempfile, 'tempdir', str(long))
+  folder = cluster_lib._private_folder()
+  os_limit, below = 107, '/ray/session_2026-11-26_16-53-53_123456_1234567'
+  assert len(f'{folder}{below}/sockets/plasma_store') <= os_limit
+  assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
+  shutil.rmtree(folder)
+  monkeypatch.setattr(cluster_lib, '_SHORT_FOLDERS', ('/not/there',))
+  with pytest.raises(faults.ClusterUnavailable, match='set TMPDIR to another'):
+    cluster_lib._private_folder()
+
+
+MACHINES = [
+  {'Alive': True, 'NodeManagerHostname': 'head', 'Resources': {'CPU': 8.0}},
+  {
+    'Alive': True,
+    'NodeManagerHostname': 'worker',
+    'Resources': {'CPU': 4.0, 'GPU': 1.0},
+  },
+  {'Alive': False, 'NodeManagerHostname': 'gone', 'Resources': {'CPU': 64.0}},
+]
+
+
+@pytest.mark.parametrize(
+  'cpus, gpus, line',
+  [
+    ([8, 4], [0, 1], ''),
+    (
+      [9, 1],
+      [0, 0],
+      r'a prior reserves 9 CPUs and no machine has as many '
+      r'\(head 8, worker 4\); lower its num_cpus.',
+    ),
+    ([8, 8], [0, 0], r'reserve 16 CPUs and Ray has 12 \(head 8, worker 4\)'),
+    ([1, 1], [1, 1], r'reserve 2 GPUs and Ray has 1 \(head 0, worker 1\)'),
+  ],
+)
+def test_what_can_never_be_placed_is_said(cpus, gpus, line, monkeypatch):
+  monkeypatch.setattr(ray, 'nodes', lambda: MACHINES)
+  options = {
+    number: {'num_cpus': cpu, 'num_gpus': gpu}
+    for number, (cpu, gpu) in enumerate(zip(cpus, gpus, strict=True))
+  }
+  if not line:
+    cluster_lib._check_room(options)
+    return
+  with pytest.raises(faults.ClusterUnavailable, match=line):
+    cluster_lib._check_room(options)
+
+
+def test_a_head_that_is_gone_is_noticed_and_one_that_is_slow_is_not(
+  monkeypatch,
+):
+  now = [0.0]
+  monkeypatch.setattr(cluster_lib.time, 'monotonic', lambda: now[0])
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    port = server.getsockname()[1]
+    watch = cluster_lib.Watch(f'127.0.0.1:{port}')
+    now[0] = 3.0
+    watch.check()
+  for now[0] in (6.0, 9.0, 11.9):
+    watch.check()
+  with socket.create_server(('127.0.0.1', port)):
+    now[0] = 14.0
+    watch.check()  # It is there again.
+  for now[0] in (17.0, 20.0):
+    watch.check()
+  now[0] = 23.1
+  with pytest.raises(faults.ClusterLost, match=f'at 127.0.0.1:{port} is gone'):
+    watch.check()
 
 
 # In processes of their own: Ray reads a token once, whatever HOME becomes.

@@ -3,6 +3,9 @@
 import dataclasses
 import os
 import signal
+import socket
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -104,7 +107,8 @@ def test_a_fit_that_raises_surfaces_at_the_next_call(cluster):
 def test_a_prior_that_cannot_be_built_is_named(cluster):
   with on_ray(fake_prior.recipe('generic', 'raise_build')) as running:
     with pytest.raises(
-      faults.PriorFailed, match="'generic' failed: FileNotFoundError: no unet/"
+      faults.PriorFailed,
+      match="'generic' failed: .*FileNotFoundError: no unet/",
     ):
       running.wait_until_ready()
 
@@ -224,3 +228,26 @@ def test_learners_share_an_actor_and_leave_it_to_each_other(cluster):
     learners[1].submit(fake_prior.requests(2, 'generic')).result()
   learners[1].close()
   actor.leave(actor_lib.SessionId('two', 'generic'), None)
+
+
+def test_a_machine_that_cannot_import_is_an_error_at_once(cluster, monkeypatch):
+  here = types.ModuleType('only_here')
+  actor = type(
+    'PriorActor', (actor_lib.PriorActor,), {'__module__': 'only_here'}
+  )
+  here.PriorActor = actor
+  monkeypatch.setitem(sys.modules, 'only_here', here)
+  monkeypatch.setattr(hosting.actor_lib, 'PriorActor', actor)
+  with on_ray(fake_prior.recipe('generic')) as running:
+    with pytest.raises(
+      faults.PriorFailed, match="cannot start: .*No module named 'only_here'"
+    ):
+      running.wait_until_ready()
+
+
+def test_a_file_that_only_the_learner_has_names_the_machine(cluster):
+  with on_ray(fake_prior.recipe('generic', 'raise_build')) as running:
+    with pytest.raises(
+      faults.PriorFailed, match=f'on machine {socket.gethostname()}: File'
+    ):
+      running.wait_until_ready()
