@@ -167,17 +167,21 @@ def _run(
     workdir_lib.claim(workdir, config, may_change, weights)
     for change in changes:
       warnings.warn(f'changed: {change}', stacklevel=3)
-    with stop:
-      state = loop.optimize(
-        config,
-        workdir,
-        running,
-        task.representation,
-        task.params,
-        stop=stop,
-        weights=weights,
-        on_step=on_step,
-      )
+    try:
+      with stop:
+        state = loop.optimize(
+          config,
+          workdir,
+          running,
+          task.representation,
+          task.params,
+          stop=stop,
+          weights=weights,
+          on_step=on_step,
+        )
+    except stopping.Overdue:  # While the priors were loading.
+      print('stopped while the priors were loading; the same command goes on.')
+      return None
   if int(state.step) < config.num_steps:
     print(
       f'stopped and saved after step {int(state.step)} of {config.num_steps}; '

@@ -126,6 +126,7 @@ class Recovery:
     return self.state
 
   def __enter__(self) -> 'Recovery':
+    self._stop.has_begun = True
     return self
 
   def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> bool:

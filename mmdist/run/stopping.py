@@ -30,10 +30,13 @@ class Stopper:
 
   Attributes:
     asked: whether to stop after this step.
+    has_begun: whether there is anything to save yet. Before, nothing is waited
+      for.
   """
 
   def __init__(self, grace_s: float = 60.0):
     self.asked = False
+    self.has_begun = False
     self._grace_s = grace_s
     self._until = float('inf')
     self._before: dict[signal.Signals, Any] = {}
@@ -59,10 +62,12 @@ class Stopper:
   def check_stop(self) -> None:
     """Raises Overdue if the step in which it was asked takes too long.
 
+    Before the first step there is none to wait for, so it raises at once.
+
     To be called by code that waits for something. The handler itself must not
     raise, because C++ code that is waiting would be left half-way.
     """
-    if time.monotonic() > self._until:
+    if time.monotonic() > self._until or (self.asked and not self.has_begun):
       raise Overdue
 
   def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
@@ -73,8 +78,9 @@ class Stopper:
     self.asked = True
     self._until = time.monotonic() + self._grace_s
     name = signal.Signals(number).name
+    then = 'saving after this step' if self.has_begun else 'ending'
     # Not `print`, since the signal may have interrupted one.
     os.write(
       sys.stderr.fileno(),
-      f'\n{name}: saving after this step; once more ends at once.\n'.encode(),
+      f'\n{name}: {then}; once more ends at once.\n'.encode(),
     )

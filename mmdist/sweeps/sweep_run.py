@@ -73,6 +73,7 @@ def run(
   )
   said = _Progress(cells.values(), slots, report)
   stop = stopping.Stopper(settings.grace_s)
+  stop.has_begun = True  # Whatever cells are at, they are given their time.
   is_told = False
 
   def tell(

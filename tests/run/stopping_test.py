@@ -13,6 +13,7 @@ from mmdist.run import stopping
 def test_the_first_signal_asks(capfd):
   before = signal.getsignal(signal.SIGTERM)
   with stopping.Stopper() as stop:
+    stop.has_begun = True
     assert not stop.asked
     os.kill(os.getpid(), signal.SIGTERM)
     assert stop.asked
@@ -23,6 +24,7 @@ def test_the_first_signal_asks(capfd):
 def test_a_step_that_takes_too_long_is_overdue():
   with stopping.Stopper(grace_s=0.05) as stop:
     stop.check_stop()  # Nobody has asked.
+    stop.has_begun = True
     os.kill(os.getpid(), signal.SIGINT)
     stop.check_stop()
     time.sleep(0.1)
@@ -56,3 +58,11 @@ def test_a_thread_hears_nothing():
   thread.start()
   thread.join()
   assert seen == [(False, before)]
+
+
+def test_before_the_first_step_nothing_is_waited_for(capfd):
+  with stopping.Stopper(grace_s=60) as stop:
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(stopping.Overdue):
+      stop.check_stop()
+  assert 'SIGTERM: ending; once more' in capfd.readouterr().err
