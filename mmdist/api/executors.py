@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from mmdist.config import schema
 from mmdist.core import errors
@@ -38,6 +38,9 @@ class SharedActors:
   actors: Mapping[tuple, Any]
   learner: str
 
+
+if TYPE_CHECKING:  # It imports Ray.
+  from mmdist.distribution.placement import Reservation
 
 Factory = Callable[[Sequence[messages.PriorRecipe]], executor_lib.Executor]
 ExecutorLike = str | RayOptions | SharedActors | executor_lib.Executor | Factory
@@ -93,6 +96,23 @@ def start(
   return running
 
 
+def reservations_of(config: schema.RunConfig) -> dict[str, 'Reservation']:
+  """Returns what the actor of each prior reserves of its machine."""
+  # Here, because importing Ray takes a second.
+  from mmdist.distribution import placement
+
+  return {
+    name: placement.Reservation(
+      prior.num_cpus,
+      prior.num_gpus,
+      prior.resources,
+      prior.node_labels,
+      prior.colocate,
+    )
+    for name, prior in config.priors.items()
+  }
+
+
 def _start_ray(
   options: RayOptions,
   recipes: Sequence[messages.PriorRecipe],
@@ -116,7 +136,7 @@ def _start_ray(
     recipes,
     address=options.address,
     dashboard=options.dashboard,
-    num_gpus={name: prior.num_gpus for name, prior in config.priors.items()},
+    reservations=reservations_of(config),
     limits=limits.Limits(
       deadline_s=config.faults.deadline_s,
       deadline_factor=config.faults.deadline_factor,

@@ -13,6 +13,7 @@ from mmdist.core import messages
 NOISE_SCHEDULES = ('fixed', 'linear', 'sqrt', 'refine')
 TRAINABLE = ('all', 'code')
 ON_NONFINITE = ('stop', 'reject')
+COLOCATE = ('', 'learner')
 
 
 @dataclasses.dataclass
@@ -73,7 +74,13 @@ class PriorConfig(messages.PriorOptions):
   # Opens what this prior reads. '': views.prompt_prefix for a prior that looks
   # at colours, none for one that looks at normals.
   prompt_prefix: str = ''
-  num_gpus: float = 0.0  # Ray's reservation for the actor.
+  # What its actor reserves of a machine of the cluster. CPUs are also its
+  # threads; 0 takes its share of the learner's cores.
+  num_cpus: int = 0
+  num_gpus: float = 0.0  # Or a share of one; 0 shares those that are there.
+  resources: dict[str, float] = dataclasses.field(default_factory=dict)
+  node_labels: dict[str, str] = dataclasses.field(default_factory=dict)
+  colocate: str = ''  # 'learner': on the learner's machine.
   enabled: bool = True
 
 

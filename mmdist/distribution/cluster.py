@@ -5,7 +5,7 @@ it has room, and what is said when it cannot be had. SECURITY.md says what its
 defaults keep out, and what they do not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import contextlib
 import logging
 import os
@@ -20,6 +20,7 @@ import warnings
 import ray
 
 from mmdist.distribution import faults
+from mmdist.distribution import placement
 from mmdist.distribution import tokens
 
 CONNECT_WITHIN_S = 10.0
@@ -69,7 +70,7 @@ class Cluster:
     try:
       if self._started:
         _start(address or '', self.directory or '', options, dashboard)
-      _check_room(options)
+      placement.check_room(options)
       self._watch = Watch(ray.get_runtime_context().gcs_address)
     except BaseException:  # After any error the private folder is removed.
       self.close()
@@ -205,37 +206,6 @@ def _check_listening(address: str) -> None:
       'HOST:PORT that `ray start --head` prints; --executor=inline works '
       'without it.'
     ) from error
-
-
-def _check_room(options: Mapping[Any, dict]) -> None:
-  """Raises ClusterUnavailable for actors that would wait for ever.
-
-  Each has to fit on some machine, and all of them on all machines. What other
-  jobs have taken now does not count: they will end.
-  """
-  machines = [node for node in ray.nodes() if node['Alive']]
-  for resource, option in (('GPU', 'num_gpus'), ('CPU', 'num_cpus')):
-    there = [node['Resources'].get(resource, 0.0) for node in machines]
-    wanted = [o[option] for o in options.values()]
-    if sum(wanted) > sum(there):
-      raise faults.ClusterUnavailable(
-        f'the priors reserve {sum(wanted):g} {resource}s and Ray has '
-        f'{sum(there):g} ({_describe(machines, resource)}); lower their '
-        f'{option} or add machines.'
-      )
-    if max(wanted, default=0.0) > max(there, default=0.0):
-      raise faults.ClusterUnavailable(
-        f'a prior reserves {max(wanted):g} {resource}s and no machine has as '
-        f'many ({_describe(machines, resource)}); lower its {option}.'
-      )
-
-
-def _describe(machines: Sequence[Mapping[str, Any]], resource: str) -> str:
-  """Returns how much of a resource each machine has."""
-  return ', '.join(
-    f'{node["NodeManagerHostname"]} {node["Resources"].get(resource, 0.0):g}'
-    for node in machines
-  )
 
 
 class Watch:

@@ -12,6 +12,7 @@ its step and renders the next views, and are waited for with the next answers.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
 from typing import Any
 import uuid
 
@@ -20,6 +21,7 @@ from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import hosting
 from mmdist.distribution import limits as limits_lib
+from mmdist.distribution import placement
 from mmdist.distribution import supervisor
 
 # Read once, when the numeric libraries are first imported.
@@ -37,14 +39,16 @@ _SHARE_GPUS = {'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}
 MAX_JOURNAL = 64
 
 
-def actor_options(spec: messages.PriorSpec, num_gpus: float) -> dict[str, Any]:
+def actor_options(
+  spec: messages.PriorSpec,
+  reservation: placement.Reservation = placement.NOTHING,
+) -> dict[str, Any]:
   """Returns Ray's options for the actor of one prior."""
   variables = dict(_SHARE_GPUS)
   if spec.num_threads:
     variables |= dict.fromkeys(_THREAD_VARIABLES, str(spec.num_threads))
   return {
-    'num_cpus': max(spec.num_threads, 1),
-    'num_gpus': num_gpus,
+    **reservation.options(spec.num_threads),
     # Ray restarts a process as often as it dies; `faults.Budget` has the limit.
     'max_restarts': -1,
     'max_task_retries': 0,
@@ -108,7 +112,7 @@ class RayExecutor:
     *,
     address: str | None = None,
     dashboard: bool = False,
-    num_gpus: Mapping[str, float] | None = None,
+    reservations: Mapping[str, placement.Reservation] | None = None,
     limits: limits_lib.Limits | None = None,
     check_stop: Callable[[], None] = lambda: None,
     shared: Mapping[tuple, Any] | None = None,
@@ -122,8 +126,7 @@ class RayExecutor:
         already joined, or else starts one on this machine.
       dashboard: whether a Ray that is started here serves its dashboard, see
         `cluster.Cluster`.
-      num_gpus: by prior, the GPUs (or share of one) that its actor reserves.
-        Without a reservation it shares those of its machine.
+      reservations: by prior, what its actor reserves of its machine.
       limits: of the priors' silence and losses; None has the defaults.
       check_stop: called now and then while an answer is waited for; may raise.
       shared: actors that other learners have priors in, by the priors'
@@ -135,7 +138,9 @@ class RayExecutor:
     """
     by_name = executor.recipes_by_name(recipes)
     options = {
-      name: actor_options(recipe.spec, (num_gpus or {}).get(name, 0.0))
+      name: actor_options(
+        recipe.spec, (reservations or {}).get(name, placement.NOTHING)
+      )
       for name, recipe in by_name.items()
     }
     groups = group_by_files(by_name)
@@ -144,6 +149,7 @@ class RayExecutor:
       for group, names in groups.items()
       if group not in (shared or {})
     }
+    self._room: placement.Room | None = None
     self._fits: dict[str, supervisor.Asked] = {}
     self._fit_metrics: dict[str, dict[str, float]] = {}
     # Empty until Ray is there: `close` must work whatever fails below.
@@ -154,6 +160,13 @@ class RayExecutor:
       check_stop()
       self._cluster.check_alive()
 
+    if address and of_group:
+      # Others may use the cluster, too. One that starts here has room.
+      self._room = placement.Room(of_group)
+      self._room.wait(check, logging.warning)
+      of_group = {
+        group: self._room.place(group, one) for group, one in of_group.items()
+      }
     learner = learner or uuid.uuid4().hex
     for group, names in groups.items():
       host: hosting.Hosting = (
@@ -234,6 +247,9 @@ class RayExecutor:
       supervised.close()
     self.supervisors = {}
     self._fits = {}
+    if self._room is not None:
+      self._room.close()
+      self._room = None
     self._cluster.close()
 
   def __enter__(self) -> 'RayExecutor':

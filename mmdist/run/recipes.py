@@ -38,7 +38,7 @@ def make_recipes(
   objects = objects or {}
   recipes = []
   for name in asked:
-    spec = make_spec(name, priors[name], num_threads)
+    spec = make_spec(name, priors[name], priors[name].num_cpus or num_threads)
     if name in objects:
       recipes.append(messages.PriorRecipe(spec, GivenPrior(objects[name])))
     elif is_object(priors[name]):

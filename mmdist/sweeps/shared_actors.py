@@ -12,6 +12,7 @@ import ray
 from mmdist.core import messages
 from mmdist.distribution import actor as actor_lib
 from mmdist.distribution import hosting
+from mmdist.distribution import placement
 from mmdist.distribution import ray_executor
 
 
@@ -24,13 +25,13 @@ class ActorPool:
   def actors_for(
     self,
     recipes: Sequence[messages.PriorRecipe],
-    num_gpus: Mapping[str, float],
+    reservations: Mapping[str, placement.Reservation],
   ) -> dict[tuple, Any]:
     """Returns sharing key -> handle, for the priors of one cell.
 
     Args:
       recipes: of the cell's priors.
-      num_gpus: by prior, what its actor reserves.
+      reservations: by prior, what its actor reserves.
     """
     found = {}
     for recipe in recipes:
@@ -38,8 +39,9 @@ class ActorPool:
       if key is None:  # An object: it has an actor of its own.
         continue
       if key not in self._actors:
-        gpus = num_gpus.get(recipe.spec.name, 0.0)
-        options = ray_executor.actor_options(recipe.spec, gpus)
+        options = ray_executor.actor_options(
+          recipe.spec, reservations[recipe.spec.name]
+        )
         self._actors[key] = hosting.Owned(options)
       found[key] = self._actors[key].actor
     return found

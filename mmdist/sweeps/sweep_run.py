@@ -11,6 +11,7 @@ import time
 from typing import Any
 import uuid
 
+from mmdist.api import executors
 from mmdist.core import progress as progress_lib
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import ray_executor
@@ -124,7 +125,7 @@ def _reservations(
   }
   if settings.executor == 'ray':
     for key, recipe in plan.models.items():
-      options[key] = ray_executor.actor_options(recipe.spec, 0.0)
+      options[key] = ray_executor.actor_options(recipe.spec)
   return options
 
 
@@ -150,10 +151,8 @@ class _Running:
     cell = self._cells[job.name]
     actors: Mapping[tuple, Any] = {}
     if self._settings.executor == 'ray':
-      priors = cell.config.priors
       actors = self._pool.actors_for(
-        self._plan.recipes[job.name],
-        {name: prior.num_gpus for name, prior in priors.items()},
+        self._plan.recipes[job.name], executors.reservations_of(cell.config)
       )
     learner = f'{job.name}/{job.attempt}/{uuid.uuid4().hex[:8]}'
     self._learners[job.name] = learner

@@ -74,7 +74,7 @@ def test_an_address_where_somebody_listens_is_left_to_ray(monkeypatch, cluster):
   monkeypatch.setattr(ray, 'init', lambda **settings: asked.update(settings))
   with socket.create_server(('127.0.0.1', 0)) as server:
     address = f'127.0.0.1:{server.getsockname()[1]}'
-    monkeypatch.setattr(cluster_lib, '_check_room', lambda options: None)
+    monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda o: None)
     started = cluster_lib.Cluster(address, {})
   started.close()
   assert asked['address'] == address
@@ -87,7 +87,7 @@ def test_a_dashboard_is_off_unless_asked_and_then_this_machines(
   settings = {}
   monkeypatch.setattr(ray, 'is_initialized', lambda: False)
   monkeypatch.setattr(ray, 'init', lambda **given: settings.update(given))
-  monkeypatch.setattr(cluster_lib, '_check_room', lambda options: None)
+  monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda o: None)
   more = {'dashboard': True} if asked else {}
   cluster_lib.Cluster(None, ROOM, **more).close()
   assert settings['include_dashboard'] is asked
@@ -116,7 +116,7 @@ def test_a_ray_of_ones_own_is_started_whatever_the_environment_says(
   monkeypatch.setenv('RAY_ADDRESS', '127.0.0.1:6399')
   monkeypatch.setattr(ray, 'is_initialized', lambda: False)
   monkeypatch.setattr(ray, 'init', lambda **given: settings.update(given))
-  monkeypatch.setattr(cluster_lib, '_check_room', lambda options: None)
+  monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda o: None)
   cluster_lib.Cluster(None, ROOM).close()
   assert settings['address'] == 'local'
 
@@ -133,44 +133,6 @@ def test_a_folder_with_a_long_name_is_not_rays(monkeypatch, tmp_path):
   monkeypatch.setattr(cluster_lib, '_SHORT_FOLDERS', ('/not/there',))
   with pytest.raises(faults.ClusterUnavailable, match='set TMPDIR to another'):
     cluster_lib._private_folder()
-
-
-MACHINES = [
-  {'Alive': True, 'NodeManagerHostname': 'head', 'Resources': {'CPU': 8.0}},
-  {
-    'Alive': True,
-    'NodeManagerHostname': 'worker',
-    'Resources': {'CPU': 4.0, 'GPU': 1.0},
-  },
-  {'Alive': False, 'NodeManagerHostname': 'gone', 'Resources': {'CPU': 64.0}},
-]
-
-
-@pytest.mark.parametrize(
-  'cpus, gpus, line',
-  [
-    ([8, 4], [0, 1], ''),
-    (
-      [9, 1],
-      [0, 0],
-      r'a prior reserves 9 CPUs and no machine has as many '
-      r'\(head 8, worker 4\); lower its num_cpus.',
-    ),
-    ([8, 8], [0, 0], r'reserve 16 CPUs and Ray has 12 \(head 8, worker 4\)'),
-    ([1, 1], [1, 1], r'reserve 2 GPUs and Ray has 1 \(head 0, worker 1\)'),
-  ],
-)
-def test_what_can_never_be_placed_is_said(cpus, gpus, line, monkeypatch):
-  monkeypatch.setattr(ray, 'nodes', lambda: MACHINES)
-  options = {
-    number: {'num_cpus': cpu, 'num_gpus': gpu}
-    for number, (cpu, gpu) in enumerate(zip(cpus, gpus, strict=True))
-  }
-  if not line:
-    cluster_lib._check_room(options)
-    return
-  with pytest.raises(faults.ClusterUnavailable, match=line):
-    cluster_lib._check_room(options)
 
 
 def test_a_head_that_is_gone_is_noticed_and_one_that_is_slow_is_not(

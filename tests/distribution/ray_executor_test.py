@@ -16,6 +16,7 @@ from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import faults
 from mmdist.distribution import hosting
+from mmdist.distribution import placement
 from mmdist.distribution import ray_executor
 from tests.distribution import fake_prior
 
@@ -121,9 +122,12 @@ def test_an_unknown_prior_is_one_line(cluster):
 
 def test_a_reservation_without_room_does_not_wait_for_ever(cluster):
   with pytest.raises(
-    faults.ClusterUnavailable, match='the priors reserve 99 GPUs and Ray has'
+    faults.ClusterUnavailable, match='the priors reserve 99 GPU and Ray has'
   ):
-    on_ray(fake_prior.recipe('generic'), num_gpus={'generic': 99})
+    on_ray(
+      fake_prior.recipe('generic'),
+      reservations={'generic': placement.Reservation(num_gpus=99)},
+    )
   assert ray.is_initialized()  # It was not that executor's to stop.
 
 
@@ -151,7 +155,8 @@ def test_a_dashboard_is_off_unless_asked(asked, monkeypatch):
 
 def test_options_set_threads_before_the_libraries_load():
   spec = fake_prior.recipe('generic').spec
-  options = ray_executor.actor_options(spec, 0.5)
+  half = placement.Reservation(num_gpus=0.5)
+  options = ray_executor.actor_options(spec, half)
   assert options['runtime_env']['env_vars']['OMP_NUM_THREADS'] == '1'
   assert options['num_gpus'] == 0.5
   # A replayed call would meet a fresh proxy: silent loss of state.
@@ -200,7 +205,7 @@ def test_priors_of_the_same_files_share_a_process(cluster):
 
 def test_learners_share_an_actor_and_leave_it_to_each_other(cluster):
   recipe = shareable('generic')
-  options = ray_executor.actor_options(recipe.spec, 0.0)
+  options = ray_executor.actor_options(recipe.spec)
   actor = hosting.Owned(options)
   shared = {recipe.spec.sharing_key: actor.actor}
   with executor.InlineExecutor([recipe]) as inline:

@@ -1,0 +1,201 @@
+"""Where the actors of a run go: what each reserves, all of it at once.
+
+On a cluster that others use too, actors that find room one by one may wait for
+each other's for ever. So a run reserves room for all of its actors first, and
+loads nothing before it has it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import math
+import time
+from typing import Any
+
+import ray
+import ray.util
+from ray.util import scheduling_strategies
+
+from mmdist.core import progress
+from mmdist.distribution import faults
+
+_SAY_AFTER_S = 5.0
+_SAY_EVERY_S = 30.0
+_SLICE_S = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Reservation:
+  """What the actor of a prior reserves of its machine.
+
+  Attributes:
+    num_cpus: 0 takes one for each of its threads.
+    num_gpus: a number, or a share of one; 0 shares those of its machine.
+    resources: of the cluster's own names -> amount.
+    node_labels: of the machine it has to be on.
+    colocate: 'learner' puts it on the learner's machine; '' anywhere.
+  """
+
+  num_cpus: float = 0.0
+  num_gpus: float = 0.0
+  resources: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  node_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  colocate: str = ''
+
+  def options(self, num_threads: int) -> dict[str, Any]:
+    """Returns Ray's options for an actor with this reservation."""
+    resources = dict(self.resources)
+    if self.colocate == 'learner':
+      resources[_this_machine()] = 0.001
+    options: dict[str, Any] = {
+      'num_cpus': self.num_cpus or max(num_threads, 1),
+      'num_gpus': self.num_gpus,
+    }
+    if resources:
+      options['resources'] = resources
+    if self.node_labels:
+      options['label_selector'] = dict(self.node_labels)
+    return options
+
+
+NOTHING = Reservation()
+
+
+def _this_machine() -> str:
+  """Returns Ray's name for a resource that only this machine has."""
+  return f'node:{ray.util.get_node_ip_address()}'
+
+
+def check_room(options: Mapping[Any, Mapping[str, Any]]) -> None:
+  """Raises ClusterUnavailable for actors that would wait for ever.
+
+  Each has to fit on some machine, and all of them on all machines. What other
+  jobs have taken now does not count: they will end.
+
+  Args:
+    options: actor -> Ray's options.
+  """
+  machines = [node for node in ray.nodes() if node['Alive']]
+  bundles = [_bundle(one) for one in options.values()]
+  for resource in dict.fromkeys(name for bundle in bundles for name in bundle):
+    there = [node['Resources'].get(resource, 0.0) for node in machines]
+    wanted = [bundle.get(resource, 0.0) for bundle in bundles]
+    if math.fsum(wanted) > math.fsum(there):
+      raise faults.ClusterUnavailable(
+        f'the priors reserve {math.fsum(wanted):g} {resource} and Ray has '
+        f'{math.fsum(there):g} ({_describe(machines, resource)}); lower their '
+        f'{_FIELDS.get(resource, "resources")} or add machines.'
+      )
+  for bundle, one in zip(bundles, options.values(), strict=True):
+    labels = one.get('label_selector', {})
+    if not any(_fits(bundle, labels, node) for node in machines):
+      wants = ', '.join(f'{amount:g} {name}' for name, amount in bundle.items())
+      where = f' with the labels {labels}' if labels else ''
+      raise faults.ClusterUnavailable(
+        f'a prior reserves {wants}{where}, and no machine has all of it '
+        f'({"; ".join(_describe_all(node, bundle) for node in machines)}); '
+        'lower its num_cpus, num_gpus or resources, or add a machine.'
+      )
+
+
+_FIELDS = {'CPU': 'num_cpus', 'GPU': 'num_gpus'}
+
+
+def _bundle(options: Mapping[str, Any]) -> dict[str, float]:
+  """Returns resource -> amount of an actor's options."""
+  bundle = {
+    'CPU': float(options.get('num_cpus', 0.0)),
+    'GPU': float(options.get('num_gpus', 0.0)),
+    **options.get('resources', {}),
+  }
+  return {name: amount for name, amount in bundle.items() if amount}
+
+
+def _fits(
+  bundle: Mapping[str, float],
+  labels: Mapping[str, str],
+  node: Mapping[str, Any],
+) -> bool:
+  has_room = all(
+    node['Resources'].get(name, 0.0) >= amount
+    for name, amount in bundle.items()
+  )
+  known = node.get('Labels', {})
+  return has_room and all(known.get(k) == v for k, v in labels.items())
+
+
+def _describe(machines: Sequence[Mapping[str, Any]], resource: str) -> str:
+  """Returns how much of a resource each machine has."""
+  return ', '.join(
+    f'{node["NodeManagerHostname"]} {node["Resources"].get(resource, 0.0):g}'
+    for node in machines
+  )
+
+
+def _describe_all(node: Mapping[str, Any], bundle: Mapping[str, float]) -> str:
+  has = ', '.join(
+    f'{node["Resources"].get(name, 0.0):g} {name}' for name in bundle
+  )
+  return f'{node["NodeManagerHostname"]} has {has}'
+
+
+class Room:
+  """Room for all actors of a run, reserved at once.
+
+  Args:
+    options: actor -> Ray's options, without where it goes.
+  """
+
+  def __init__(self, options: Mapping[Any, Mapping[str, Any]]):
+    self._index = {name: index for index, name in enumerate(options)}
+    self._bundles = [_bundle(one) for one in options.values()]
+    labels = [dict(one.get('label_selector', {})) for one in options.values()]
+    self._group = ray.util.placement_group(
+      self._bundles,
+      strategy='PACK',
+      **({'bundle_label_selector': labels} if any(labels) else {}),
+    )
+
+  def wait(
+    self,
+    check_stop: Callable[[], None] = lambda: None,
+    tell: Callable[[str], None] = print,
+  ) -> None:
+    """Returns when there is room; says now and then what is waited for.
+
+    Args:
+      check_stop: called now and then; may raise.
+      tell: is given a line.
+    """
+    start = time.monotonic()
+    say_at = start + _SAY_AFTER_S
+    while not self._group.wait(_SLICE_S):
+      check_stop()
+      now = time.monotonic()
+      if now >= say_at:
+        say_at = now + _SAY_EVERY_S
+        waited = progress.format_seconds(now - start)
+        tell(f'waiting for room, {waited} so far: {self._missing()}')
+
+  def _missing(self) -> str:
+    """Returns what is reserved, and how much of it is free."""
+    free = ray.available_resources()
+    machines = [node for node in ray.nodes() if node['Alive']]
+    names = dict.fromkeys(name for bundle in self._bundles for name in bundle)
+    return '; '.join(
+      f'{math.fsum(b.get(name, 0.0) for b in self._bundles):g} {name} wanted, '
+      f'{free.get(name, 0.0):g} free of {_describe(machines, name)}'
+      for name in names
+    )
+
+  def place(self, name: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of an actor with its place in the reservation."""
+    strategy = scheduling_strategies.PlacementGroupSchedulingStrategy(
+      self._group, placement_group_bundle_index=self._index[name]
+    )
+    # The bundle has been chosen by its labels already.
+    placed = {k: v for k, v in options.items() if k != 'label_selector'}
+    return placed | {'scheduling_strategy': strategy}
+
+  def close(self) -> None:
+    """Gives the room back."""
+    ray.util.remove_placement_group(self._group)
