@@ -47,6 +47,9 @@ class Options:
     'After SIGTERM or Ctrl-C, how long the running step may take.',
     minimum=0.1,
   )
+  preflight_only: bool = options_lib.option(
+    False, 'Load everything and take one step, keep nothing, and end.'
+  )
   resume_with_changes: tuple[str, ...] = options_lib.option(
     (),
     'Fields that may differ from those that a run began with, such as '
@@ -59,6 +62,15 @@ def main(config: schema.RunConfig, options: Options) -> None:
   executor: str | executors.RayOptions = options.executor
   if executor == 'ray':
     executor = executors.RayOptions(options.ray_address, options.ray_dashboard)
+  if options.preflight_only:
+    optimization.preflight(
+      None,
+      options.workdir,
+      config=config,
+      executor=executor,
+      may_change=options.resume_with_changes,
+    )
+    return
   run = optimization.optimize(
     None,
     options.workdir,

@@ -46,6 +46,26 @@ Factory = Callable[[Sequence[messages.PriorRecipe]], executor_lib.Executor]
 ExecutorLike = str | RayOptions | SharedActors | executor_lib.Executor | Factory
 
 
+# Where actors and learner are on one machine, whose memory they share.
+HERE = 'on this machine'
+
+
+def describe(executor: ExecutorLike) -> str:
+  """Returns where priors will run, for a person."""
+  if executor == 'inline':
+    return 'in this process'
+  if executor == 'ray' or executor == RayOptions(None, True):
+    return HERE
+  if isinstance(executor, RayOptions):
+    return (
+      f'in the Ray cluster at {executor.address}' * bool(executor.address)
+      or HERE
+    )
+  if isinstance(executor, SharedActors):
+    return 'in actors that other cells use, too'
+  return 'where the given executor has them'
+
+
 def needs_recipes(executor: ExecutorLike) -> bool:
   """Returns whether the priors are built here, not by an executor's owner."""
   return not _is_running(executor)

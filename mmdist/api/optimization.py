@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import tempfile
+import time
 from typing import Any
 import warnings
 
@@ -24,7 +26,7 @@ from mmdist.results import make
 from mmdist.run import callbacks
 from mmdist.run import device_setup
 from mmdist.run import opening
-from mmdist.run import preflight
+from mmdist.run import preflight as preflight_lib
 from mmdist.run import recipes as recipes_lib
 from mmdist.run import reporting
 from mmdist.run import resuming
@@ -80,33 +82,108 @@ def optimize(
       before is saved.
     NotFinite: numbers that are not finite, more than `config.faults` allows.
   """
-  composing.check_executor(executor)
-  config, objects = composing.compose(what, config, priors, representation)
-  workdir = pathlib.Path(workdir).expanduser()
+  given = _Given(what, config, priors, representation, params, executor)
+  task = _prepare(given, pathlib.Path(workdir).expanduser(), may_change)
+  workdir = task.workdir
+  with workdir_lib.locked(workdir):
+    finished = _run(task, executor, stopping.Stopper(grace_s), on_step)
+    if finished is not None:
+      metrics_path = workdir / reporting.METRICS_NAME
+      make.make_all(
+        workdir, task.representation, finished, task.config, metrics_path
+      )
+  return opened_run.Run(workdir, representation)
+
+
+def preflight(
+  what: str | concept_lib.ComposedObjective | None,
+  workdir: str | os.PathLike,
+  *,
+  config: schema.RunConfig | None = None,
+  priors: Mapping[str, composing.PriorLike] | None = None,
+  representation: representation_lib.Representation | None = None,
+  params: representation_lib.Params | None = None,
+  executor: executors.ExecutorLike = 'ray',
+  may_change: Sequence[str] = (),
+) -> float:
+  """Says what a run would do, and takes one real step of it elsewhere.
+
+  Every prior is loaded and asked, its answer is taken back through the render,
+  and nothing of it is kept.
+
+  Args:
+    what, workdir, config, priors, representation, params, executor,
+      may_change: as `optimize` takes them. The folder is checked, and not
+      written.
+
+  Returns:
+    Seconds from the start of loading to the end of the step.
+
+  Raises:
+    UserError, OSError, DistributionError, NotFinite: what `optimize` would.
+  """
+  given = _Given(what, config, priors, representation, params, executor)
+  task = _prepare(given, pathlib.Path(workdir).expanduser(), may_change)
+  begin = time.monotonic()
+  took: list[float] = []
+
+  def stop_here(step: callbacks.Step) -> None:
+    took.append(time.monotonic() - begin)
+    step.stop()
+
+  with tempfile.TemporaryDirectory(prefix='mmdist-preflight-') as folder:
+    elsewhere = dataclasses.replace(task, workdir=pathlib.Path(folder, 'run'))
+    with workdir_lib.locked(elsewhere.workdir):
+      _run(elsewhere, executor, stopping.Stopper(), stop_here, quiet=True)
+  print(f'preflight passed: loaded, and one step taken, in {took[-1]:.1f} s')
+  return took[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+  """What a person gave; see `optimize`."""
+
+  what: str | concept_lib.ComposedObjective | None
+  config: schema.RunConfig | None
+  priors: Mapping[str, composing.PriorLike] | None
+  representation: representation_lib.Representation | None
+  params: representation_lib.Params | None
+  executor: executors.ExecutorLike
+
+
+def _prepare(
+  given: _Given, workdir: pathlib.Path, may_change: Sequence[str]
+) -> '_Task':
+  """Checks everything that can be checked, says what will be done."""
+  composing.check_executor(given.executor)
+  config, objects = composing.compose(
+    given.what, given.config, given.priors, given.representation
+  )
   workdir_lib.check(workdir, config, may_change)
   objective = binding.bind_config(config)
   threads = device_setup.share_cores(len(objective.priors))
   device_setup.set_up_jax(threads.learner)
   for line in binding.balance_warnings(objective):
-    warnings.warn(line, stacklevel=2)
-  representation, params = _load_start(config, representation, params)
+    warnings.warn(line, stacklevel=3)
+  representation, params = _load_start(
+    config, given.representation, given.params
+  )
   recipes: list[messages.PriorRecipe] = []
-  if executors.needs_recipes(executor):
+  if executors.needs_recipes(given.executor):
     recipes = recipes_lib.make_recipes(
       config.priors, objective.priors, threads.prior, objects
     )
-    preflight.check_priors(objective, config)
-    for line in preflight.memory_lines(recipes, config.views.num_views):
-      print(line)
-  task = _Task(
+    preflight_lib.check_priors(objective, config)
+  where = executors.describe(given.executor)
+  for line in preflight_lib.describe(
+    objective, config, recipes, threads.learner, where
+  ):
+    print(line)
+  if recipes and where == executors.HERE:
+    preflight_lib.check_memory(recipes, config.views.num_views)
+  return _Task(
     config, workdir, recipes, representation, params, tuple(may_change)
   )
-  with workdir_lib.locked(workdir):
-    finished = _run(task, executor, stopping.Stopper(grace_s), on_step)
-    if finished is not None:
-      metrics_path = workdir / reporting.METRICS_NAME
-      make.make_all(workdir, representation, finished, config, metrics_path)
-  return opened_run.Run(workdir, representation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,8 +218,16 @@ def _run(
   executor: executors.ExecutorLike,
   stop: stopping.Stopper,
   on_step: Callable[[callbacks.Step], None] | None,
+  quiet: bool = False,
 ) -> Any:
   """Runs or resumes a run in its locked folder, or opens a finished one.
+
+  Args:
+    task: what to run.
+    executor: runs the priors.
+    stop: hears signals.
+    on_step: see `optimize`.
+    quiet: do not say how it ended.
 
   Returns:
     The last parameters; None if something ended the run before its last step.
@@ -183,10 +268,11 @@ def _run(
       print('stopped while the priors were loading; the same command goes on.')
       return None
   if int(state.step) < config.num_steps:
-    print(
-      f'stopped and saved after step {int(state.step)} of {config.num_steps}; '
-      'the same command goes on.'
-    )
+    if not quiet:
+      print(
+        f'stopped and saved after step {int(state.step)} of '
+        f'{config.num_steps}; the same command goes on.'
+      )
     return None
   return jax.device_get(state.params)
 

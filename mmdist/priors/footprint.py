@@ -191,6 +191,12 @@ def _is_target(name: str) -> bool:
   )
 
 
+def is_on_cpu(spec: messages.PriorSpec) -> bool:
+  """Returns whether a prior will be in the memory of this machine's CPU."""
+  device = spec.options.device
+  return device == 'cpu' or (device == 'auto' and not torch.cuda.is_available())
+
+
 def format_lines(footprints: dict[str, Footprint]) -> list[str]:
   """Returns a line per prior, and the sum if there are several."""
   lines = []

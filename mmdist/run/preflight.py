@@ -1,8 +1,11 @@
 """What is checked of a run, and said about it, before anything is loaded."""
 
 from collections.abc import Sequence
+import pathlib
+import re
 
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.objectives import binding
 from mmdist.objectives import texts
@@ -41,6 +44,111 @@ def check_files(directory: str, sent: Sequence[str], lora: str = '') -> None:
   from mmdist.priors import locate
 
   checks.check_prior(locate.locate(directory), sent, lora)
+
+
+def describe(
+  objective: binding.BoundObjective,
+  config: schema.RunConfig,
+  recipes: Sequence[messages.PriorRecipe],
+  num_cores: int,
+  where: str,
+) -> list[str]:
+  """Returns what a run will do, for a person to read before it begins.
+
+  Args:
+    objective: what is asked.
+    config: of the run.
+    recipes: of the priors; none if somebody else has built them.
+    num_cores: that the learner computes on, where it has no GPU.
+    where: the priors are.
+  """
+  views = config.views
+  lines = [
+    f'learner  on this machine, {num_cores} cores; {views.num_views} views of '
+    f'{views.resolution} x {views.resolution} pixels a step, '
+    f'{config.num_steps} steps'
+  ]
+  words = texts.view_words(views)
+  for name in objective.priors:
+    prior = config.priors[name]
+    threads = {r.spec.name: r.spec.num_threads for r in recipes}.get(name)
+    on = f', {threads} thread{"s" * (threads > 1)}' if threads else ''
+    lines.append(
+      f'prior    {name}: {prior.directory}, {prior.channel}, {where}{on}'
+    )
+    lines += [
+      f"  reads  {float(term.weight):+g} '{term.prompt}'"
+      f'{f" and with each of {len(words)} view words" * bool(words)}'
+      f'{f", {term.schedule}" * bool(term.schedule)}'
+      for term in objective.of_prior(name)
+    ]
+  sums = binding.signed_sum(objective)
+  lines.append(
+    f'balance  {", ".join(f"{c} S = {total:g}" for c, total in sums.items())}'
+    f'; composed by {config.mode}'
+  )
+  lines.append(f'open     {_left_open(objective, config)}')
+  return lines + memory_lines(recipes, views.num_views)
+
+
+def _left_open(
+  objective: binding.BoundObjective, config: schema.RunConfig
+) -> str:
+  """Returns what the paper does not say and this run has (docs/method.md)."""
+  priors = [config.priors[name] for name in objective.priors]
+
+  def each(field: str) -> str:
+    values = dict.fromkeys(getattr(prior, field) for prior in priors)
+    return ' or '.join(map(str, values))
+
+  noise = config.noise
+  return (
+    f'the paper leaves open, and here are: w(t) {each("weighting")}, noise of '
+    f"the proxy's fits {each('proxy_noise')}, one proxy per "
+    f'{each("proxy_per")}, t in [{noise.minimum:g}, {noise.maximum:g}] '
+    f'{noise.schedule}, rate of the code '
+    f'x{config.learner.code_learning_rate_ratio:g}'
+  )
+
+
+def check_memory(
+  recipes: Sequence[messages.PriorRecipe], num_views: int
+) -> None:
+  """Checks that the priors fit into the memory of this machine's CPU.
+
+  Those of a GPU are left to it: what is free there, only the device can say.
+
+  Raises:
+    UserError: in one line.
+  """
+  from mmdist.priors import footprint
+
+  on_cpu = [
+    recipe
+    for recipe in recipes
+    if recipes_lib.has_files(recipe) and footprint.is_on_cpu(recipe.spec)
+  ]
+  needed = sum(
+    footprint.estimate(recipe.spec, num_views).total for recipe in on_cpu
+  )
+  there = available_memory()
+  if there is not None and needed > there:
+    raise errors.UserError(
+      f'the priors {", ".join(r.spec.name for r in on_cpu)} need about '
+      f'{needed / 2**30:.1f} GiB and this machine has {there / 2**30:.1f} GiB '
+      'free; take a smaller dtype, fewer priors, memory.offload_text, or more '
+      'machines (--ray_address).'
+    )
+
+
+def available_memory() -> int | None:
+  """Returns the bytes that programs can still have; None if nobody says."""
+  try:
+    text = pathlib.Path('/proc/meminfo').read_text(encoding='ascii')
+  except OSError:  # Another system.
+    return None
+  found = re.search(r'^MemAvailable:\s+(\d+) kB', text, re.MULTILINE)
+  return int(found[1]) * 1024 if found else None
 
 
 def memory_lines(

@@ -66,6 +66,9 @@ class Options:
     'judge', 'A judge, or its folder.', is_path=True
   )
   dry_run: bool = options_lib.option(False, 'Say what would be done.')
+  preflight_only: bool = options_lib.option(
+    False, 'Besides, take one step of the first cell, and keep nothing.'
+  )
 
 
 def run(
@@ -102,6 +105,7 @@ def run(
     grace_s=options.grace_s,
     judge=options.judge,
     dry_run=options.dry_run,
+    preflight_only=options.preflight_only,
     only=chosen,
     report=report,
   )

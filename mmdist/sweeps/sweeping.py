@@ -5,6 +5,8 @@ import dataclasses
 import os
 import pathlib
 
+from mmdist.api import executors
+from mmdist.api import optimization
 from mmdist.core import errors
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import folder
@@ -45,6 +47,7 @@ def sweep(
   grace_s: float = 60.0,
   judge: str = 'judge',
   dry_run: bool = False,
+  preflight_only: bool = False,
   only: Sequence[str] | None = None,
   report: Callable[[str], None] = print,
 ) -> Sweep | None:
@@ -66,11 +69,14 @@ def sweep(
     grace_s: how long cells may take to save after SIGTERM or Ctrl-C.
     judge: a judge, or its folder.
     dry_run: say what would be done, and do nothing.
+    preflight_only: besides, take one real step of the first cell to run, and
+      keep nothing of it.
     only: names of cells; the others wait for another time.
     report: is told of the plan, of progress and of each cell's end.
 
   Returns:
-    What there is now, also if it was stopped; None after a dry run.
+    What there is now, also if it was stopped; None after a dry run or a
+    preflight.
 
   Raises:
     UserError, OSError: the grid or the folder is wrong, in one line; nothing
@@ -93,6 +99,9 @@ def sweep(
     for line in planning.format_cells(plan):
       report(line)
     return None
+  if preflight_only:
+    _take_one_step(plan, workdir, executor, address)
+    return None
   settings = sweep_run.Settings(
     executor,
     address,
@@ -110,6 +119,24 @@ def sweep(
   rows = sweep_results.read_rows(workdir)
   failed = {n: e.error for n, e in ended.items() if e.kind == 'failed'}
   return Sweep(workdir, grid, rows, results, failed)
+
+
+def _take_one_step(
+  plan: planning.Plan,
+  workdir: pathlib.Path,
+  executor: str,
+  address: str | None,
+) -> None:
+  if plan.to_run:
+    first = plan.to_run[0]
+    optimization.preflight(
+      None,
+      folder.cell_folder(workdir, first),
+      config=first.config,
+      executor='inline'
+      if executor == 'inline'
+      else executors.RayOptions(address),
+    )
 
 
 def check_complete(made: Sweep) -> None:

@@ -39,3 +39,13 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
   assert words in line
   assert 'Traceback' not in done.stderr
   assert not workdir.exists()
+
+
+@pytest.mark.slow
+def test_a_preflight_takes_a_step_and_leaves_nothing(trained, tmp_path, here):
+  workdir = tmp_path / 'run'
+  done = here(trained, workdir, '--preflight_only')
+  assert done.returncode == 0, done.stderr
+  assert 'preflight passed: loaded, and one step taken, in ' in done.stdout
+  assert 'stopped and saved' not in done.stdout
+  assert not workdir.exists()

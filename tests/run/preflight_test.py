@@ -1,0 +1,83 @@
+"""What is said of a run before anything is loaded."""
+
+import pytest
+
+from experiments import mix
+from mmdist.objectives import binding
+from mmdist.run import preflight
+from mmdist.run import recipes as recipes_lib
+
+
+@pytest.fixture
+def config():
+  return mix.get_config('joker_minus_green')
+
+
+def make_recipes(config, num_threads=2):
+  objective = binding.bind_config(config)
+  return recipes_lib.make_recipes(config.priors, objective.priors, num_threads)
+
+
+def test_all_that_will_be_sent_and_added_up_is_said(config):
+  config.views.use_view_words = False
+  config.concepts[0].schedule = 'linear(1, 0.5)'
+  objective = binding.bind_config(config)
+  lines = preflight.describe(
+    objective, config, make_recipes(config), 4, 'on this machine'
+  )
+  assert lines[0] == (
+    'learner  on this machine, 4 cores; 2 views of 64 x 64 pixels a step, '
+    '300 steps'
+  )
+  assert lines[1:4] == [
+    'prior    generic: color, rgb, on this machine, 2 threads',
+    "  reads  +1.5 'a portrait of a joker', linear(1, 0.5)",
+    "  reads  -1.2 'a portrait of a man with green hair'",
+  ]
+  assert any(
+    line.startswith("  reads  -1.2 'a [w] face map of ") for line in lines
+  )
+  assert 'balance  rgb S = -0.45, normal S = -0.45; composed by sum' in lines
+  assert any(
+    line.startswith('open     the paper leaves open') for line in lines
+  )
+  assert lines[-1].startswith('memory of all priors: about ')
+
+
+def test_view_words_are_counted(config):
+  objective = binding.bind_config(config)
+  lines = preflight.describe(objective, config, [], 1, 'elsewhere')
+  assert lines[1] == 'prior    generic: color, rgb, elsewhere'
+  assert lines[2].endswith("' and with each of 11 view words")
+
+
+def test_priors_that_cannot_fit_are_refused_before_they_load(
+  config, monkeypatch
+):
+  recipes = make_recipes(config)
+  for recipe in recipes:
+    recipe.spec.options.device = 'cpu'
+  preflight.check_memory(recipes, 2)
+  monkeypatch.setattr(preflight, 'available_memory', lambda: 2**20)
+  with pytest.raises(
+    ValueError, match='the priors generic, normal need about 0.1 GiB and this'
+  ):
+    preflight.check_memory(recipes, 2)
+  for recipe in recipes:  # A GPU says itself what it has.
+    recipe.spec.options.device = 'cuda'
+  preflight.check_memory(recipes, 2)
+  monkeypatch.setattr(preflight, 'available_memory', lambda: None)
+  preflight.check_memory(recipes, 2)
+
+
+def test_the_memory_of_this_machine_is_read():
+  assert 2**20 < preflight.available_memory() < 2**50
+
+
+def test_cpus_of_a_prior_are_its_threads(config):
+  config.priors['normal'].num_cpus = 3
+  threads = {
+    recipe.spec.name: recipe.spec.num_threads
+    for recipe in make_recipes(config, num_threads=1)
+  }
+  assert threads == {'generic': 1, 'normal': 3}
