@@ -32,7 +32,7 @@ _THREAD_VARIABLES = (
 )
 # An actor that reserves no GPU still sees those there are: small priors share
 # the learner's device.
-_SHARE_GPUS = {'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}
+SHARE_GPUS = {'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}
 # Requests hold their renders, so the journal must end somewhere: 64 steps of
 # four views at 128 x 128 are 50 MB for each prior. It is also how many scores
 # and fits a prior that is brought back has to repeat, at most.
@@ -44,7 +44,7 @@ def actor_options(
   reservation: placement.Reservation = placement.NOTHING,
 ) -> dict[str, Any]:
   """Returns Ray's options for the actor of one prior."""
-  variables = dict(_SHARE_GPUS)
+  variables = dict(SHARE_GPUS)
   if spec.num_threads:
     variables |= dict.fromkeys(_THREAD_VARIABLES, str(spec.num_threads))
   return {

@@ -66,6 +66,8 @@ def set_up_jax(num_cpu_devices: int) -> None:
         'mmdist before anything else computes with JAX.',
         stacklevel=3,
       )
+  # Priors may share the learner's GPU, most of which JAX would take at once.
+  os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   cache = cache_directory() / 'jax'
   jax.config.update('jax_compilation_cache_dir', str(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)

@@ -16,6 +16,7 @@ from typing import Any
 from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.distribution import faults
+from mmdist.run import locks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +111,8 @@ class CellRunner:
     except (errors.UserError, OSError) as error:
       traceback.print_exc()
       # A prior that was lost may be there the next time; wrong words may not.
-      lost = isinstance(error, faults.DistributionError | OSError)
+      # So may another process in the folder, which is thought to be dead.
+      lost = isinstance(error, faults.DistributionError | OSError | locks.InUse)
       return Outcome('failed', _one_line(error), may_pass=lost)
     except Exception as error:  # noqa: BLE001 - the other cells go on.
       traceback.print_exc()

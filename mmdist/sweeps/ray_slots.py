@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 
+from mmdist.distribution import ray_executor
 from mmdist.sweeps import cell_runner
 from mmdist.sweeps import scheduling
 
@@ -133,6 +134,7 @@ class RaySlots:
         max_restarts=0,
         # `progress` and `stop` are heard while `run` runs.
         max_concurrency=2,
+        runtime_env={'env_vars': ray_executor.SHARE_GPUS},
       )
       .remote()
     )

@@ -15,6 +15,8 @@ from mmdist.distribution import hosting
 from mmdist.distribution import placement
 from mmdist.distribution import ray_executor
 
+_HEAR_S = 2.0  # One that says nothing is busy, or being brought back.
+
 
 class ActorPool:
   """Starts actors as they are needed, and ends them with the sweep."""
@@ -59,11 +61,9 @@ class ActorPool:
     asked = {
       owned.actor.sessions.remote(): owned for owned in self._actors.values()
     }
-    heard, _ = (
-      ray.wait(list(asked), num_returns=max(len(asked), 1), timeout=0.5)
-      if asked
-      else ([], [])
-    )
+    if not asked:
+      return
+    heard, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_HEAR_S)
     for reference in heard:
       owned = asked[reference]
       try:

@@ -53,6 +53,11 @@ class Options:
     'Cores of a cell, which decide its last bits; 0: all of a machine.',
     minimum=0,
   )
+  gpus_per_cell: float = options_lib.option(
+    0.0,
+    "GPUs of a cell's learner, or a share of one; 0 shares those there are.",
+    minimum=0.0,
+  )
   max_running: int = options_lib.option(
     0, 'Cells at a time; 0: as many as have room.', minimum=0
   )
@@ -100,6 +105,7 @@ def run(
     executor=options.executor,
     address=options.ray_address,
     cores_per_cell=options.cores_per_cell,
+    gpus_per_cell=options.gpus_per_cell,
     max_running=options.max_running,
     max_attempts=options.max_attempts,
     grace_s=options.grace_s,

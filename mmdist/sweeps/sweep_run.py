@@ -80,7 +80,10 @@ def run(
   def tell(
     job: scheduling.Job, outcome: cell_runner.Outcome, again: bool
   ) -> None:
-    said.ended(job.name)
+    if again:
+      pool.replace_dead()
+    else:
+      said.ended(job.name)
     log = folder.log_path(workdir, cells[job.name])
     report(describe(job, outcome, again, log))
 
@@ -90,7 +93,6 @@ def run(
       is_told = True
       slots.stop()
     stop.check_stop()
-    pool.replace_dead()
     said.say()
 
   try:
@@ -209,7 +211,7 @@ class _Progress:
     self._first: tuple[float, int] | None = None
 
   def ended(self, name: str) -> None:
-    """Notes that a cell has no steps left; or that it will say so again."""
+    """Notes that a cell takes no more steps."""
     self._left[name] = 0
 
   def say(self) -> None:

@@ -1,5 +1,6 @@
 """`mmdist.sweep`: many runs at once, over one machine or a cluster."""
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import os
@@ -8,6 +9,7 @@ import pathlib
 from mmdist.api import executors
 from mmdist.api import optimization
 from mmdist.core import errors
+from mmdist.core import names
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import folder
 from mmdist.sweeps import planning
@@ -34,6 +36,11 @@ class Sweep:
   results: dict[str, pathlib.Path]
   failed: dict[str, str]
 
+  def _repr_html_(self) -> str:
+    """Returns the contact sheet, for a notebook."""
+    data = base64.b64encode(self.results['sheet'].read_bytes()).decode()
+    return f'<img alt="contact sheet" src="data:image/png;base64,{data}">'
+
 
 def sweep(
   grid: cells_lib.Grid | Sequence[cells_lib.Cell],
@@ -42,6 +49,7 @@ def sweep(
   executor: str = 'ray',
   address: str | None = None,
   cores_per_cell: int = 0,
+  gpus_per_cell: float = 0.0,
   max_running: int = 0,
   max_attempts: int = 3,
   grace_s: float = 60.0,
@@ -62,8 +70,10 @@ def sweep(
     executor: 'ray' has one actor for each frozen model, which the learners of
       all cells use; 'inline' has the priors of each cell in its own process.
     address: of a running Ray cluster; None starts Ray on this machine.
-    cores_per_cell: cores of each cell, which decide its last bits; 0 takes all
-      of this machine, or half of those of a cluster's smallest.
+    cores_per_cell: cores of each cell, which decide its last bits; 0 takes as
+      many as this machine has.
+    gpus_per_cell: of each cell's learner, a number or a share of one; 0 shares
+      those of its machine.
     max_running: cells at a time; 0: as many as there is room for.
     max_attempts: of one cell.
     grace_s: how long cells may take to save after SIGTERM or Ctrl-C.
@@ -83,6 +93,7 @@ def sweep(
       has been begun.
     ClusterUnavailable: Ray cannot be had.
   """
+  names.check_choice('executor', executor, ('ray', 'inline'))
   if not isinstance(grid, cells_lib.Grid):
     grid = cells_lib.Grid((), cells_lib.check_cells(grid))
   workdir = pathlib.Path(workdir).expanduser()
@@ -107,6 +118,7 @@ def sweep(
     address,
     num_cores,
     num_slots,
+    num_gpus=gpus_per_cell,
     max_attempts=max_attempts,
     grace_s=grace_s,
   )
