@@ -103,7 +103,7 @@ def test_priors_of_the_same_files_are_one_model(config, tmp_path):
 
 def test_a_thousand_cells_are_planned_in_seconds(config, tmp_path):
   planning.make_plan(cells.grid(config, {'seed': [0]}), tmp_path, 1)
-  start = time.perf_counter()
+  start = time.process_time()  # Whatever else the machine does meanwhile.
   grid = cells.grid(
     config,
     {
@@ -116,5 +116,5 @@ def test_a_thousand_cells_are_planned_in_seconds(config, tmp_path):
   planning.format_plan(plan, 4, '')
   planning.format_cells(plan)
   assert len(plan.to_run) == 1000
-  # Planned within five seconds; here with room for a busy machine.
-  assert time.perf_counter() - start < 15
+  # Four seconds of an EPYC's core; here with room for another machine.
+  assert time.process_time() - start < 12
