@@ -1,6 +1,7 @@
 """Runs the launcher's command, with assets as small as they get."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from launchers import optimize
 from mmdist.config import schema
+from tests import conftest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPT = 'a portrait of a happy man with green skin'
@@ -73,6 +75,7 @@ def call(trained, workdir, *arguments, **options) -> Done:
   done = subprocess.run(
     command + words(trained, workdir, *arguments, **options),
     cwd=ROOT,
+    env=os.environ | {'XLA_FLAGS': conftest.IN_A_HURRY},
     capture_output=True,
     text=True,
   )

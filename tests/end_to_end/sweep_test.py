@@ -13,11 +13,13 @@ import pytest
 import ray
 
 from experiments import mix
+from launchers import sweep
 import mmdist
 from mmdist.sweeps import shared_actors
 from mmdist.sweeps import sweeping
 from tests import conftest
 from tests.end_to_end import front_door_test
+from tests.end_to_end import launching
 
 
 def small_grid(trained, num_steps, **axes):
@@ -81,14 +83,11 @@ def _in_a_hurry(monkeypatch):
   monkeypatch.setenv('XLA_FLAGS', conftest.IN_A_HURRY)
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.parametrize(
   'num_steps, axes, num_running',
-  [
-    (2, {}, 2),
-    pytest.param(4, {'seed': [0, 1, 2]}, 8, marks=pytest.mark.chaos),
-  ],
-  ids=['a few', 'eight learners'],
+  [(2, {}, 2), (4, {'seed': [0, 1, 2]}, 8)],
+  ids=['two learners', 'eight learners'],
 )
 def test_cells_that_share_actors_are_those_that_run_alone(
   num_steps, axes, num_running, trained, tmp_path, pools
@@ -124,6 +123,39 @@ def test_cells_that_share_actors_are_those_that_run_alone(
     f'sweep    {len(grid.cells)} cells: {len(ran)} finished, '
   )
   _check_results(made, ran)
+
+
+@pytest.mark.slow
+def test_a_sweep_from_flags_leaves_its_results(
+  trained, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.chdir(launching.ROOT)
+  mix_file = tmp_path / 'mix.py'
+  mix_file.write_text(
+    'from experiments import mix, smoke\n'
+    "def get_config(preset=''):\n"
+    '  run = smoke.get_config()\n'
+    "  run.concepts = mix.get_config('happy_sad').concepts\n"
+    '  return run\n'
+  )
+  words = [
+    word
+    for word in launching.words(
+      trained, tmp_path / 'sweep', experiment=mix_file, prompt=''
+    )
+    if word != '--executor=inline'
+  ]
+  axes = ['--grid=happy=0,1', '--grid=sad=0', '--set=num_steps=1']
+  more = ['--cores_per_cell=1', '--seeds=3']
+  with pytest.raises(SystemExit) as exit_:
+    sweep.COMMAND.run(['sweep', *words, *axes, *more])
+  said = capsys.readouterr()
+  assert not exit_.value.code, said.err
+  assert 'sweep    2 cells: 1 to begin, 1 that ask nothing' in said.out
+  assert 'happy_1-sad_0-seed_3: finished after' in said.out
+  for name in ('sheet.png', 'table.csv', 'table.json', 'index.html'):
+    assert (tmp_path / 'sweep' / name).stat().st_size > 0
+    assert str(tmp_path / 'sweep' / name) in said.out
 
 
 def _check_results(made: sweeping.Sweep, ran) -> None:
