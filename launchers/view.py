@@ -9,6 +9,7 @@ turned. The run may still be going on; `live` then follows it.
 
 from collections.abc import Sequence
 
+from mmdist.api import judged
 from mmdist.core import errors
 from mmdist.results import live_server
 from mmdist.results import remake
@@ -29,7 +30,8 @@ def main(options: remake.Options, words: Sequence[str]) -> None:
   if kind == remake.LIVE:
     live_server.serve(workdir, options, terminal.say)
     return
-  for name, path in remake.remake(kind, workdir, options).items():
+  made = remake.remake(kind, workdir, options, judged.judge)
+  for name, path in made.items():
     print(f'{name:10} {path}')
 
 

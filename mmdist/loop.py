@@ -23,6 +23,7 @@ from mmdist.config import schema
 from mmdist.core import messages
 from mmdist.core import representation as representation_lib
 from mmdist.distribution import executor as executor_lib
+from mmdist.learner import colors
 from mmdist.learner import distill
 from mmdist.learner import optimizer as optimizer_lib
 from mmdist.objectives import binding
@@ -129,6 +130,7 @@ def _take_step(
   answers = executor.submit(requests).result()
   cotangents = score_requests.sum_cotangents(answers, views)
   state, stats = learner.apply_cotangents(state, batch, cotangents)
+  stats |= colors.measure(renders.rgb, renders.acc, batch.backgrounds)
   return state, stats | ledger.step_metrics(
     answers, executor.fit_metrics(), views
   )

@@ -28,6 +28,7 @@ LIBRARY_HOMES = {
   'absl': ('launchers/',),
   'ml_collections': ('launchers/',),
   'viser': ('mmdist/results/live_server.py',),
+  'wandb': ('mmdist/run/wandb_log.py',),
 }
 
 CORE = {'messages', 'config', 'arrays'}  # mmdist/core/ and mmdist/config/.

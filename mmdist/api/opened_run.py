@@ -16,9 +16,11 @@ from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import names
 from mmdist.core import representation as representation_lib
+from mmdist.core import tables
 from mmdist.nerf import field
 from mmdist.nerf import images
 from mmdist.objectives import concept as concept_lib
+from mmdist.results import ledger_table
 from mmdist.results import make
 from mmdist.results import triangle_mesh
 from mmdist.results import turntable
@@ -117,6 +119,21 @@ class Run:
       for line in path.read_text(encoding='utf-8').splitlines()
       if line.endswith('}')
     ]
+
+  def ledger(self, first: int = 0, last: int | None = None) -> tables.Table:
+    """Returns what each concept did to the update, one row per prior.
+
+    Args:
+      first: the first step of the window; -50 begins fifty steps before the
+        end.
+      last: the step after the window; None takes all that is there.
+
+    Returns:
+      A table of means over the window, which a notebook shows:
+      `ledger['share']` is a column, `ledger[0]` a row, `ledger.to_csv(path)`
+      writes it. docs/method.md, section 2, 'Ledger', defines its numbers.
+    """
+    return ledger_table.make(self.metrics, self.config, first, last)
 
   @property
   def results(self) -> dict[str, pathlib.Path]:

@@ -15,6 +15,7 @@ import jax
 from mmdist import loop
 from mmdist.api import composing
 from mmdist.api import executors
+from mmdist.api import judged
 from mmdist.api import opened_run
 from mmdist.config import schema
 from mmdist.core import messages
@@ -31,6 +32,7 @@ from mmdist.run import recipes as recipes_lib
 from mmdist.run import reporting
 from mmdist.run import resuming
 from mmdist.run import stopping
+from mmdist.run import wandb_log
 from mmdist.run import workdir as workdir_lib
 
 
@@ -88,9 +90,13 @@ def optimize(
   with workdir_lib.locked(workdir):
     finished = _run(task, executor, stopping.Stopper(grace_s), on_step)
     if finished is not None:
-      metrics_path = workdir / reporting.METRICS_NAME
       make.make_all(
-        workdir, task.representation, finished, task.config, metrics_path
+        workdir,
+        task.representation,
+        finished,
+        task.config,
+        workdir / reporting.METRICS_NAME,
+        judged.judge(task.config, task.representation, finished),
       )
   return opened_run.Run(workdir, representation)
 
@@ -117,7 +123,8 @@ def preflight(
       written.
 
   Returns:
-    Seconds from the start of loading to the end of the step.
+    Seconds from the start of loading to the end of the step; NaN if a signal
+    ended it before.
 
   Raises:
     UserError, OSError, DistributionError, NotFinite: what `optimize` would.
@@ -135,6 +142,9 @@ def preflight(
     elsewhere = dataclasses.replace(task, workdir=pathlib.Path(folder, 'run'))
     with workdir_lib.locked(elsewhere.workdir):
       _run(elsewhere, executor, stopping.Stopper(), stop_here, quiet=True)
+  if not took:  # By a signal.
+    print('preflight was stopped before it had taken its step')
+    return float('nan')
   print(f'preflight passed: loaded, and one step taken, in {took[-1]:.1f} s')
   return took[-1]
 
@@ -160,6 +170,7 @@ def _prepare(
     given.what, given.config, given.priors, given.representation
   )
   workdir_lib.check(workdir, config, may_change)
+  wandb_log.check(config)
   objective = binding.bind_config(config)
   threads = device_setup.share_cores(len(objective.priors))
   device_setup.set_up_jax(threads.learner)

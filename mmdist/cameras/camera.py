@@ -19,6 +19,7 @@ from mmdist.core import errors
 
 # A ball around the world's origin that holds head, hat and shoulders.
 SCENE_RADIUS = 1.4
+_SQUARED_SLAB = 1e-2  # Of half of what a ray is given that misses the ball.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +148,30 @@ def ball_bounds(
   origins: jax.Array, directions: jax.Array, radius: float = SCENE_RADIUS
 ) -> tuple[jax.Array, jax.Array]:
   """Returns [..., 1] near and far where unit-direction rays cross the ball."""
+  closest, squared_half = _chord(origins, directions, radius)
+  half = jnp.sqrt(jnp.maximum(squared_half, _SQUARED_SLAB))
+  return jnp.maximum(closest - half, 1e-2), jnp.maximum(closest + half, 2e-2)
+
+
+def is_in_ball(
+  origins: jax.Array, directions: jax.Array, radius: float = SCENE_RADIUS
+) -> jax.Array:
+  """Returns [..., 1] whether all of a ray between its bounds is in the ball.
+
+  A ray that misses the ball, or only grazes it, is given a thin slab by
+  `ball_bounds`, and so is one whose ball lies behind it. The field is not
+  trained there and may hold anything.
+  """
+  closest, squared_half = _chord(origins, directions, radius)
+  half = jnp.sqrt(jnp.maximum(squared_half, _SQUARED_SLAB))
+  return (squared_half >= _SQUARED_SLAB) & (closest + half >= 2e-2)
+
+
+def _chord(
+  origins: jax.Array, directions: jax.Array, radius: float
+) -> tuple[jax.Array, jax.Array]:
+  """Returns [..., 1] where a ray is nearest to the ball's centre, and the
+  square of half its chord, which is negative if it misses the ball."""
   closest = -jnp.sum(origins * directions, -1, keepdims=True)
   squared_miss = jnp.sum(origins**2, -1, keepdims=True) - closest**2
-  half = jnp.sqrt(jnp.maximum(radius**2 - squared_miss, 1e-2))
-  return jnp.maximum(closest - half, 1e-2), jnp.maximum(closest + half, 2e-2)
+  return closest, radius**2 - squared_miss

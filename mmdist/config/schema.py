@@ -169,6 +169,9 @@ class ResultsConfig:
   turntable_views: int = 40
   resolution: int = 160
   mesh_resolution: int = 128
+  # A project of Weights & Biases that numbers and previews go to as well; ''
+  # needs no such package.
+  wandb: str = ''
 
 
 def _default_priors() -> dict[str, PriorConfig]:

@@ -242,7 +242,7 @@ class Prior(Protocol):
     """Fits the proxy once, unsigned, on the last request's renders.
 
     Returns:
-      Scalars for the metrics, e.g. `proxy_loss`.
+      Scalars for the metrics, e.g. `proxy_loss`; `proxy_loss_i` is of term i.
     """
 
   def save_proxy(self) -> ProxyState:

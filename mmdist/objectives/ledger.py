@@ -12,8 +12,8 @@ import numpy as np
 from mmdist.core import messages
 from mmdist.objectives import score_requests
 
-_PER_CONCEPT = re.compile(r'(norm|cosine|share)_(\d+)')
-_GROUPS = {'norm': 'cotangent_norm', 'cosine': 'cosine', 'share': 'share'}
+_PER_CONCEPT = re.compile(r'(norm|cosine|share|proxy_loss)_(\d+)')
+_GROUPS = {'norm': 'cotangent_norm'}  # The others are called as they are.
 
 
 def step_metrics(
@@ -25,14 +25,16 @@ def step_metrics(
 
   `cotangent_norm/normal` is the norm of a prior's whole answer,
   `cotangent_norm/generic/0` that of a concept's part as the prior reports it,
-  `cosine/generic/0` its cosine with the prior's sum, `cosine/generic~personal`
-  the one between two priors on the same channel.
+  `cosine/generic/0` its cosine with the prior's sum, `cosine/generic` that of
+  the prior's answer with the sum on its channel, `cosine/generic~personal` the
+  one between two priors on the same channel.
 
   `share/generic` is a prior's share of the update of its channel, the
   component of its answer along the sum of all, and `share/generic/0` that of
   one of its concepts. On each channel the shares of priors add up to 1; what
-  works against the sum has a negative share. Whatever else a prior reports
-  becomes `proxy_loss/generic` and so on.
+  works against the sum has a negative share and a negative cosine. Whatever
+  else a prior reports becomes `proxy_loss/generic` and so on; where each
+  concept has a proxy of its own, `proxy_loss/generic/0` too.
 
   Args:
     answers: by prior.
@@ -41,18 +43,21 @@ def step_metrics(
     views: which views each prior was shown; None if all were shown all.
   """
   metrics = {}
-  shares = _shares(answers, views)
+  sums = _sums(answers, views)
   for prior, answer in answers.items():
     norm = np.linalg.norm(answer.cotangent)
+    total, part = sums[prior]
+    share = _share(total, part, answer.cotangent)
     metrics[f'cotangent_norm/{prior}'] = float(norm)
-    metrics[f'share/{prior}'] = shares[prior]
+    metrics[f'cosine/{prior}'] = cosine(part, answer.cotangent)
+    metrics[f'share/{prior}'] = share
     for name, value in answer.metrics.items():
       # A prior knows its concepts' shares of its own answer alone.
-      scale = shares[prior] if name.startswith('share_') else 1.0
+      scale = share if name.startswith('share_') else 1.0
       metrics[_flat_name(prior, name)] = scale * float(value)
   for prior, fit in (fit_metrics or {}).items():
     for name, value in fit.items():
-      metrics[f'{name}/{prior}'] = float(value)
+      metrics[_flat_name(prior, name)] = float(value)
   if views is None:  # Else no two of them have looked at the same.
     metrics.update(_cosines(answers))
   return dict(sorted(metrics.items()))
@@ -62,23 +67,27 @@ def _flat_name(prior: str, name: str) -> str:
   concept = _PER_CONCEPT.fullmatch(name)
   if concept is None:
     return f'{name}/{prior}'
-  return f'{_GROUPS[concept[1]]}/{prior}/{concept[2]}'
+  return f'{_GROUPS.get(concept[1], concept[1])}/{prior}/{concept[2]}'
 
 
-def _shares(
+def _sums(
   answers: Mapping[str, messages.ScoreGradient],
   views: Mapping[str, np.ndarray] | None,
-) -> dict[str, float]:
-  """Returns each prior's share of the summed cotangent of its channel."""
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Returns by prior the sum on its channel, and of it what the prior saw."""
   totals = score_requests.sum_cotangents(answers, views)
-  shares = {}
+  sums = {}
   for prior, answer in answers.items():
     total = totals[answer.channel].astype(np.float64)
-    part = total if views is None else total[views[prior]]
-    inner = np.vdot(part, answer.cotangent.astype(np.float64))
-    square = np.vdot(total, total)
-    shares[prior] = float(inner / square) if square else 0.0
-  return shares
+    sums[prior] = total, total if views is None else total[views[prior]]
+  return sums
+
+
+def _share(total: np.ndarray, part: np.ndarray, answer: np.ndarray) -> float:
+  """Returns the component of an answer along the sum, in the sum's length."""
+  square = np.vdot(total, total)
+  inner = np.vdot(part, answer.astype(np.float64))
+  return float(inner / square) if square else 0.0
 
 
 def _cosines(answers: Mapping[str, messages.ScoreGradient]) -> dict:

@@ -182,8 +182,8 @@ class DiffusionPrior:
     does not depend on whether a concept is wanted or unwanted.
 
     Returns:
-      `proxy_loss`, a mean where each concept has a proxy, and
-      `proxy_seconds`; nothing for SDS.
+      `proxy_loss` and `proxy_seconds`; nothing for SDS. Where each concept has
+      a proxy, `proxy_loss` is their mean, and `proxy_loss_i` is that of term i.
 
     Raises:
       RuntimeError: nothing was scored since the last fit.
@@ -202,12 +202,12 @@ class DiffusionPrior:
       return {}
     start = time.monotonic()
     try:
-      loss = self._fit_proxy(self.proxy, shown)
+      losses = self._fit_proxy(self.proxy, shown)
     except FloatingPointError as error:
       raise errors.NotFinite(
         f'step {shown.request.step}, prior {self.spec.name!r}: {error}.'
       ) from error
-    return {'proxy_loss': loss, 'proxy_seconds': time.monotonic() - start}
+    return {**losses, 'proxy_seconds': time.monotonic() - start}
 
   def save_proxy(self) -> messages.ProxyState:
     """Returns a copy of the proxy and its optimiser; SDS has only a count."""
@@ -240,16 +240,20 @@ class DiffusionPrior:
 
   def _fit_proxy(
     self, proxy: proxies.Proxy | concept_proxies.ConceptProxies, shown: _Shown
-  ) -> float:
+  ) -> dict[str, float]:
     # Sorted, so that the order of concepts never changes a bit.
     texts = sorted(term.plain_prompt for term in shown.request.terms)
-    losses = [
-      self._fit_member(member, label, shown)
+    losses = {
+      label: self._fit_member(member, label, shown)
       for label, member in proxy.members(texts).items()
-    ]
+    }
+    metrics = {'proxy_loss': math.fsum(losses.values()) / len(losses)}
     if isinstance(proxy, concept_proxies.ConceptProxies):
       proxy.step += 1
-    return math.fsum(losses) / len(losses)
+      for index, term in enumerate(shown.request.terms):
+        label = concept_proxies.label_of(term.plain_prompt)
+        metrics[f'proxy_loss_{index}'] = losses[label]
+    return metrics
 
   def _fit_member(
     self, member: proxies.Member, label: str, shown: _Shown

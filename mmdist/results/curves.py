@@ -1,28 +1,26 @@
-"""Curves of a run's metrics as inline SVG.
+"""Metrics of a run, read and sorted into charts.
 
-Owns which numbers share a chart and how a chart is drawn. A metric is named
-`number` or `number/prior`; the numbers of one name share a chart, one curve
-for each prior.
+Owns which numbers share a chart and how they are smoothed; `charts.py` draws
+them. A metric is named `number` or `number/prior`; the numbers of one name
+share a chart, one curve for each prior.
 """
 
 from collections.abc import Mapping, Sequence
-import html
 import json
 import math
 import pathlib
 
 from mmdist.core import errors
 
-_WIDTH, _HEIGHT = 360, 170
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 24, 22
-_MAX_POINTS = 200
-# Okabe and Ito 2008: told apart by colour-blind readers too.
-_COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
+MAX_POINTS = 200  # Of a curve that is drawn.
+# A smoothed curve is a mean over this share of the steps.
+_SMOOTHED_SHARE = 1 / 15
 
 # How the first part of a metric's name was spelt by runs that began earlier.
 _OLD_CHARTS = {'pull': 'cotangent_norm'}
 
-Series = Mapping[str, Sequence[tuple[float, float]]]
+Point = tuple[float, float]  # Step and value.
+Series = Mapping[str, Sequence[Point]]
 
 
 def read_metrics(path: pathlib.Path) -> list[dict]:
@@ -63,9 +61,29 @@ def group_series(rows: Sequence[Mapping]) -> dict[str, dict[str, list]]:
   return charts
 
 
-def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-  """Averages neighbours until at most `_MAX_POINTS` are left."""
-  stride = math.ceil(len(points) / _MAX_POINTS)
+def smooth(points: Sequence[Point]) -> list[Point]:
+  """Averages each point with its neighbours on both sides, evenly.
+
+  Near an end the window narrows, as wide on one side as on the other, so that
+  a straight line stays what it is, and a curve begins and ends where it does.
+  """
+  half = int(len(points) * _SMOOTHED_SHARE / 2)
+  if not half:
+    return list(points)
+  sums = [0.0]
+  for _, value in points:
+    sums.append(sums[-1] + value)
+  smoothed = []
+  for index, (step, _) in enumerate(points):
+    reach = min(half, index, len(points) - 1 - index)
+    total = sums[index + reach + 1] - sums[index - reach]
+    smoothed.append((step, total / (2 * reach + 1)))
+  return smoothed
+
+
+def thin(points: Sequence[Point]) -> list[Point]:
+  """Averages neighbours until at most `MAX_POINTS` are left."""
+  stride = math.ceil(len(points) / MAX_POINTS)
   groups = [points[i : i + stride] for i in range(0, len(points), stride)]
   return [
     (_mean([x for x, _ in group]), _mean([y for _, y in group]))
@@ -75,68 +93,3 @@ def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _mean(values: Sequence[float]) -> float:
   return math.fsum(values) / len(values)
-
-
-def draw_chart(title: str, series: Series) -> str:
-  """Returns one `<svg>` element with a curve and a legend entry per series."""
-  thinned = {name: thin(points) for name, points in series.items()}
-  x_range = _range([x for curve in series.values() for x, _ in curve])
-  y_range = _range([y for curve in thinned.values() for _, y in curve])
-
-  def place(x: float, y: float) -> tuple[float, float]:
-    across = (x - x_range[0]) / (x_range[1] - x_range[0])
-    up = (y - y_range[0]) / (y_range[1] - y_range[0])
-    return (
-      _LEFT + across * (_WIDTH - _LEFT - _RIGHT),
-      _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM),
-    )
-
-  parts = [_frame(title, x_range, y_range)]
-  for index, (name, curve) in enumerate(thinned.items()):
-    color = _COLORS[index % len(_COLORS)]
-    path = ' '.join('{:.1f},{:.1f}'.format(*place(*p)) for p in curve)
-    parts.append(
-      f'<polyline points="{path}" fill="none" stroke="{color}" '
-      'stroke-width="1.5"/>'
-    )
-    parts.append(
-      _text(_WIDTH - _RIGHT - 4, _TOP + 12 * (index + 1), name, color)
-    )
-  return (
-    f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
-    f'height="{_HEIGHT}" role="img">{"".join(parts)}</svg>'
-  )
-
-
-def _frame(
-  title: str, x_range: tuple[float, float], y_range: tuple[float, float]
-) -> str:
-  """Draws the title, the axes and the numbers at their ends."""
-  bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-  axes = f'M{_LEFT} {_TOP}V{bottom}H{right}'
-  return ''.join(
-    [
-      f'<path d="{axes}" fill="none" stroke="#999"/>',
-      _text(_LEFT, 14, title, 'currentColor', 'start'),
-      _text(_LEFT - 4, _TOP + 8, f'{y_range[1]:.3g}', '#666'),
-      _text(_LEFT - 4, bottom, f'{y_range[0]:.3g}', '#666'),
-      _text(_LEFT, bottom + 14, f'{x_range[0]:g}', '#666', 'start'),
-      _text(right, bottom + 14, f'step {x_range[1]:g}', '#666'),
-    ]
-  )
-
-
-def _text(
-  x: float, y: float, text: str, color: str, anchor: str = 'end'
-) -> str:
-  return (
-    f'<text x="{x}" y="{y}" fill="{color}" text-anchor="{anchor}" '
-    f'font-size="11">{html.escape(text)}</text>'
-  )
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-  """Returns the ends of an axis, never equal."""
-  low, high = min(values), max(values)
-  margin = 0.0 if high > low else max(abs(low), 1.0) * 0.5
-  return low - margin, high + margin

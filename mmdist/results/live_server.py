@@ -12,7 +12,7 @@ from mmdist.results import remake
 from mmdist.results import viewer
 from mmdist.run import opening
 
-_RESOLUTION = 128  # If none is given.
+_RESOLUTION = 512  # If none is given; of the longer side, once it rests.
 
 
 def follow(workdir: str | os.PathLike) -> Callable[[], viewer.Shown]:

@@ -5,11 +5,13 @@ the end of an optimisation.
 """
 
 from collections.abc import Mapping
+import dataclasses
 import logging
 import os
 import pathlib
 
 import numpy as np
+import trimesh
 
 from mmdist.cameras import orbits
 from mmdist.config import schema
@@ -19,9 +21,13 @@ from mmdist.core import representation as representation_lib
 from mmdist.nerf import images
 from mmdist.objectives import concept
 from mmdist.results import curves
+from mmdist.results import ledger_table
+from mmdist.results import mesh_viewer
 from mmdist.results import report as report_lib
+from mmdist.results import summary
 from mmdist.results import triangle_mesh
 from mmdist.results import turntable
+from mmdist.run import sessions
 
 # What a run leaves for people: what it is called -> its file.
 FILES = {
@@ -79,11 +85,21 @@ def make_mesh(
   Raises:
     triangle_mesh.NoSurfaceError: if there is nothing solid to mesh.
   """
-  resolution = run_config.results.mesh_resolution
   path = workdir / 'mesh.glb'
+  _write_mesh(path, representation, params, run_config)
+  return {'mesh': path}
+
+
+def _write_mesh(
+  path: pathlib.Path,
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  run_config: schema.RunConfig,
+) -> trimesh.Trimesh:
+  resolution = run_config.results.mesh_resolution
   mesh = triangle_mesh.make_mesh(representation, params, resolution)
   triangle_mesh.write_glb(path, mesh)
-  return {'mesh': path}
+  return mesh
 
 
 def make_all(
@@ -92,6 +108,7 @@ def make_all(
   params: representation_lib.Params,
   run_config: schema.RunConfig,
   metrics_path: str | os.PathLike,
+  judgement: summary.Judgement | None = None,
 ) -> Mapping[str, pathlib.Path]:
   """Makes every result of a run in its folder.
 
@@ -104,6 +121,7 @@ def make_all(
     params: its parameters.
     run_config: the run's configuration.
     metrics_path: JSON lines, one per step; may be missing.
+    judgement: of the avatar, for the report.
 
   Returns:
     What was made -> where: video, animation, sheet, mesh, config, report.
@@ -116,54 +134,46 @@ def make_all(
   avatar = (workdir, representation, params, run_config)
   paths.update(make_turntable(*avatar))
   paths.update(make_sheet(*avatar))
-  facts = _facts(run_config)
+  viewed, no_mesh = None, {}
   try:
-    paths.update(make_mesh(*avatar))
+    mesh = _write_mesh(workdir / 'mesh.glb', *avatar[1:])
+    paths['mesh'] = workdir / 'mesh.glb'
+    viewed = triangle_mesh.make_viewed(representation, params, mesh)
   except triangle_mesh.NoSurfaceError as error:
     logging.warning('No mesh: %s', error)
-    facts['mesh'] = f'none: {error}'
+    no_mesh['mesh'] = f'none: {error}'
   paths['report'] = workdir / 'report.html'
-  report = _report(run_config, facts, paths, metrics_path)
+  report = _report(run_config, paths, metrics_path, viewed, judgement)
+  report = dataclasses.replace(report, facts={**report.facts, **no_mesh})
   report_lib.write_report(paths['report'], report)
   return paths
 
 
-def _facts(run_config: schema.RunConfig) -> dict[str, str]:
-  """Returns what a run was asked, in short lines."""
-  terms = concept.weighted_texts(run_config)
-  wanted = [f'{weight:g} {text}' for text, weight in terms if weight > 0]
-  unwanted = [f'{-weight:g} {text}' for text, weight in terms if weight < 0]
-  facts = {}
-  if run_config.concepts:
-    facts['asked for'] = '; '.join(wanted) or 'nothing'
-    if unwanted:
-      facts['asked to be absent'] = '; '.join(unwanted)
-    facts['composed by'] = run_config.mode
-  return facts | {
-    'steps': str(run_config.num_steps),
-    'seed': str(run_config.seed),
-  }
-
-
 def _report(
   run_config: schema.RunConfig,
-  facts: Mapping[str, str],
   paths: Mapping[str, pathlib.Path],
   metrics_path: str | os.PathLike,
+  mesh: mesh_viewer.ViewedMesh | None,
+  judgement: summary.Judgement | None,
 ) -> report_lib.Report:
   """Gathers the page from what was made."""
   metrics_path = pathlib.Path(metrics_path)
-  has_metrics = metrics_path.exists()
+  metrics = curves.read_metrics(metrics_path) if metrics_path.exists() else []
+  known = sessions.read(paths['config'].parent)
   return report_lib.Report(
     title=concept.describe(concept.weighted_texts(run_config)),
-    facts=facts,
+    facts=summary.facts(run_config, metrics, known, judgement),
     pictures={
       'Turntable: colour and world-space normals': paths['animation'],
       'Views': paths['sheet'],
     },
     downloads={k: paths[k] for k in ('video', 'mesh') if k in paths},
-    metrics=curves.read_metrics(metrics_path) if has_metrics else (),
+    metrics=metrics,
     config=serialization.to_dict(run_config),
+    concepts=summary.concepts(run_config, judgement),
+    ledger=ledger_table.make(metrics, run_config),
+    labels=ledger_table.labels(run_config),
+    mesh=mesh,
   )
 
 

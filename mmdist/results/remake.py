@@ -1,6 +1,6 @@
 """Makes a run's pictures or its mesh again, from its newest checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 import copy
 import dataclasses
 import os
@@ -13,6 +13,7 @@ from mmdist.core import options as options_lib
 from mmdist.core import representation as representation_lib
 from mmdist.nerf import field
 from mmdist.results import make
+from mmdist.results import summary
 from mmdist.run import opening
 from mmdist.run import reporting
 from mmdist.run import workdir as workdir_lib
@@ -20,21 +21,20 @@ from mmdist.run import workdir as workdir_lib
 LIVE = 'live'  # What `mmdist.results.live_server` serves.
 
 
-def _make_all(
-  workdir: pathlib.Path,
-  representation: representation_lib.Representation,
-  params: representation_lib.Params,
-  run: schema.RunConfig,
-) -> Mapping[str, pathlib.Path]:
-  metrics = workdir / reporting.METRICS_NAME
-  return make.make_all(workdir, representation, params, run, metrics)
-
-
+# What sees how far an avatar shows what its run was asked.
+Judge = Callable[
+  [
+    schema.RunConfig,
+    representation_lib.Representation,
+    representation_lib.Params,
+  ],
+  summary.Judgement | None,
+]
+ALL = 'all'  # Every maker's, and the report.
 MAKERS = {
   'turntable': make.make_turntable,
   'sheet': make.make_sheet,
   'mesh': make.make_mesh,
-  'all': _make_all,
 }
 
 
@@ -60,29 +60,34 @@ class Options:
 
 
 def check_kind(kind: str) -> None:
-  """Raises UserError unless it is a key of `MAKERS` or `LIVE`."""
-  known = (*MAKERS, LIVE)
+  """Raises UserError unless it is a key of `MAKERS`, `ALL` or `LIVE`."""
+  known = (*MAKERS, ALL, LIVE)
   if kind not in known:
     raise errors.UserError(names.unknown('result', kind, known, 'Results'))
 
 
 def remake(
-  kind: str, workdir: str | os.PathLike, options: Options = Options()
+  kind: str,
+  workdir: str | os.PathLike,
+  options: Options = Options(),
+  judge: Judge | None = None,
 ) -> dict[str, pathlib.Path]:
   """Makes one kind of result in the run's folder; returns name -> file.
 
   Args:
-    kind: a key of `MAKERS`.
+    kind: a key of `MAKERS`, or `ALL`.
     workdir: a run's folder.
     options: resolution and quality.
+    judge: whose verdict the report says; None leaves it out.
 
   Raises:
     UserError: the kind is unknown, there is no surface to mesh, or a link in
       the folder leads out of it.
     FileNotFoundError: there is no such run, or no checkpoint yet.
   """
-  if kind not in MAKERS:
-    raise errors.UserError(names.unknown('result', kind, MAKERS, 'Results'))
+  known = (*MAKERS, ALL)
+  if kind not in known:
+    raise errors.UserError(names.unknown('result', kind, known, 'Results'))
   options_lib.check(options)
   avatar = opening.open_run(workdir)
   workdir_lib.check_links(avatar.workdir)
@@ -93,5 +98,16 @@ def remake(
   representation = avatar.representation
   if options.quality:
     representation = field.conditional_nerf(field.quality(run.nerf))
-  maker = MAKERS[kind]
-  return dict(maker(avatar.workdir, representation, avatar.params, run))
+  if kind != ALL:
+    maker = MAKERS[kind]
+    return dict(maker(avatar.workdir, representation, avatar.params, run))
+  return dict(
+    make.make_all(
+      avatar.workdir,
+      representation,
+      avatar.params,
+      run,
+      avatar.workdir / reporting.METRICS_NAME,
+      judge(run, representation, avatar.params) if judge else None,
+    )
+  )

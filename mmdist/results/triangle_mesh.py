@@ -22,12 +22,15 @@ from mmdist.core import arrays
 from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import representation as representation_lib
+from mmdist.results import mesh_viewer
 
 # The surface is where the density halves light within this many world units;
 # the head's radius is about 1. The density that training leaves in empty space
 # is lower by orders of magnitude.
 SKIN_THICKNESS = 0.05
 MAX_FACES = 60_000
+# In a page: some 300 kB of text.
+VIEWED_FACES = 16_000
 # Pieces smaller than this share of the largest one's area are floaters; horns
 # and glasses are larger.
 _SMALLEST_SHARE = 0.02
@@ -210,6 +213,27 @@ def make_mesh(
     mesh, vertex_colors=np.round(srgb_to_linear(colors) * 255).astype(np.uint8)
   )
   return mesh
+
+
+def make_viewed(
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  mesh: trimesh.Trimesh,
+) -> mesh_viewer.ViewedMesh:
+  """Returns a mesh coarse enough for a page, with display colours.
+
+  Args:
+    representation: see `core.representation`.
+    params: its parameters.
+    mesh: in world units, as `make_mesh` returns it.
+  """
+  coarse = decimate(mesh, VIEWED_FACES)
+  return mesh_viewer.ViewedMesh(
+    vertices=np.asarray(coarse.vertices, np.float32),
+    normals=np.asarray(coarse.vertex_normals, np.float32),
+    colors=surface_colors(representation, params, coarse),
+    faces=np.asarray(coarse.faces),
+  )
 
 
 def srgb_to_linear(colors: np.ndarray) -> np.ndarray:

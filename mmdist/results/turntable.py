@@ -158,7 +158,8 @@ def contact_sheet(
     'RGB', (num_columns * width, num_rows * cell_height), 'white'
   )
   draw = ImageDraw.Draw(sheet)
-  font = ImageFont.load_default(12)
+  # A narrow picture has a small label: it must not reach into the next one's.
+  font = ImageFont.load_default(min(12, max(6, width // 5)))
   stacks = to_uint8(np.concatenate([rgb, normals], 1))
   for index, (stack, label) in enumerate(zip(stacks, labels)):
     row, column = divmod(index, num_columns)

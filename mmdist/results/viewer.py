@@ -4,7 +4,7 @@ Owns what is rendered when for whom. The server is viser's; where parameters
 come from is the caller's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import time
 from typing import Any
@@ -20,6 +20,7 @@ from mmdist.results import turntable
 
 CHANNELS = {'colour': 'rgb', 'normals': 'normals'}
 DRAFT_RESOLUTION = 48  # While the mouse moves.
+BAND_PIXELS = 96 * 96  # Rendered at a time.
 LOOK_FOR_PARAMS_EVERY_S = 5.0
 IDLE_S = 0.03
 
@@ -67,13 +68,42 @@ def camera_of(
   )
 
 
-def crop(image: np.ndarray, aspect: float) -> np.ndarray:
-  """Cuts the middle of a square [R, R, 3] picture to width / height."""
-  size = len(image)
+def crop(size: int, aspect: float) -> tuple[range, range]:
+  """Returns the rows and columns of a square picture that a browser shows.
+
+  They are its middle, of the shape width / height.
+  """
   height = max(1, round(size / max(aspect, 1.0)))
   width = max(1, round(size * min(aspect, 1.0)))
   top, left = (size - height) // 2, (size - width) // 2
-  return image[top : top + height, left : left + width]
+  return range(top, top + height), range(left, left + width)
+
+
+def stages(resolution: int) -> list[int]:
+  """Returns the sizes that a picture has, one after the other, once it rests.
+
+  A draft is there at once; each next one has at most 4 times the pixels along
+  an axis, so that somebody who waits sees it become sharp.
+  """
+  sizes = [min(DRAFT_RESOLUTION, resolution)]
+  while sizes[-1] < resolution:
+    sizes.append(min(4 * sizes[-1], resolution))
+  return sizes
+
+
+@dataclasses.dataclass
+class _Picture:
+  """How far one browser's picture is.
+
+  Attributes:
+    wanted: what it is to show.
+    sizes: the sizes that are still to come.
+    bands: the rows of the next one that are there, from the top.
+  """
+
+  wanted: tuple
+  sizes: list[int]
+  bands: list[np.ndarray] = dataclasses.field(default_factory=list)
 
 
 class Viewer:
@@ -92,7 +122,7 @@ class Viewer:
     self.resolution = resolution
     self._shown = load()
     self._loaded_at = time.monotonic()
-    self._done: dict[int, tuple] = {}  # Client -> what its picture shows.
+    self._pictures: dict[int, _Picture] = {}  # By client.
     server.scene.set_up_direction('+y')
     server.initial_camera.position = (0.0, 0.1, orbits.CAMERA_DISTANCE)
     server.initial_camera.look_at = orbits.HEAD_TARGET
@@ -106,40 +136,77 @@ class Viewer:
         time.sleep(IDLE_S)
 
   def tick(self, now: float) -> bool:
-    """Renders what is most wanted; returns whether there was anything.
+    """Renders a little of what is most wanted.
 
-    A browser whose camera moved gets a draft first, so that it stays quick.
+    A browser whose camera moved gets a draft first, so that it stays quick. A
+    sharp picture is made band by band: whoever moves the camera meanwhile does
+    not wait for it.
 
     Args:
       now: seconds of a clock that never goes back.
+
+    Returns:
+      Whether there was anything to do.
     """
     if now - self._loaded_at > LOOK_FOR_PARAMS_EVERY_S:
       self._shown, self._loaded_at = self.load(), now
       self._step.value = self._shown.step
     clients = self.server.get_clients()
-    self._done = {key: self._done[key] for key in clients if key in self._done}
-    for number, client in clients.items():
-      pose = (tuple(client.camera.wxyz), tuple(client.camera.position))
-      looks = (*pose, client.camera.fov, client.camera.aspect)
-      wanted = (looks, self._channel.value, self._shown.step)
-      done, was_draft = self._done.get(number, (None, False))
-      if done == wanted and not was_draft:
-        continue
-      moved = done is None or done[0] != looks
-      self._draw(client, DRAFT_RESOLUTION if moved else self.resolution)
-      self._done[number] = (wanted, moved)
-      return True
-    return False
+    self._pictures = {
+      number: self._picture_of(number, client)
+      for number, client in clients.items()
+    }
+    waiting = {n: p for n, p in self._pictures.items() if p.sizes}
+    if not waiting:
+      return False
+    # The roughest first: a draft never waits for another browser's details.
+    number = min(waiting, key=lambda n: waiting[n].sizes[0])
+    self._draw(clients[number], waiting[number])
+    return True
 
-  def _draw(self, client: Any, resolution: int) -> None:
-    camera, shown = client.camera, self._shown
-    square = images.render_images(
+  def _picture_of(self, number: int, client: Any) -> _Picture:
+    """Returns a browser's picture, begun anew if it is to show other things."""
+    camera = client.camera
+    pose = (tuple(camera.wxyz), tuple(camera.position))
+    looks = (*pose, camera.fov, camera.aspect)
+    wanted = (looks, self._channel.value, self._shown.step)
+    before = self._pictures.get(number)
+    if before is not None and before.wanted == wanted:
+      return before
+    moved = before is None or before.wanted[0] != looks
+    sizes = stages(self.resolution)
+    # Where the camera rests, a draft would only flicker.
+    return _Picture(wanted, sizes if moved else sizes[1:] or sizes)
+
+  def _draw(self, client: Any, picture: _Picture) -> None:
+    """Renders the next band, and shows the picture if it was the last one."""
+    camera, size = client.camera, picture.sizes[0]
+    rows, columns = crop(size, camera.aspect)
+    # Independent of the browser's shape, so that it is compiled once.
+    num_rows = min(max(1, BAND_PIXELS // size), size)
+    first = rows.start + num_rows * len(picture.bands)
+    band = self._render(camera, size, range(first, first + num_rows))
+    picture.bands.append(band)
+    if first + num_rows < rows.stop:
+      return
+    whole = np.concatenate(picture.bands)[: len(rows), columns.start :]
+    picture.bands, picture.sizes = [], picture.sizes[1:]
+    client.scene.set_background_image(
+      turntable.to_uint8(whole[:, : len(columns)]),
+      # A draft has to be there soon; what stays is not to be smeared.
+      format='jpeg' if picture.sizes else 'png',
+    )
+
+  def _render(self, camera: Any, size: int, rows: range) -> np.ndarray:
+    shown = self._shown
+    square = camera_of(camera.wxyz, camera.position, camera.fov, camera.aspect)
+    pictures: Mapping[str, np.ndarray] = images.render_rows(
       shown.representation,
       shown.params,
-      camera_of(camera.wxyz, camera.position, camera.fov, camera.aspect),
-      resolution,
-      np.asarray(turntable.BACKGROUND, np.float32),
+      square.take(0),
+      size,
+      rows,
+      turntable.BACKGROUND,
       with_normals=self._channel.value == 'normals',
-    )[CHANNELS[self._channel.value]][0]
-    picture = turntable.to_uint8(crop(square, camera.aspect))
-    client.scene.set_background_image(picture, format='jpeg')
+    )
+    return pictures[CHANNELS[self._channel.value]]

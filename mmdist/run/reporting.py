@@ -2,12 +2,14 @@
 
 Owns `metrics.jsonl` (one line per step), `tensorboard/` and `preview.png` in
 the run's folder. A resumed run goes on in the same files, and the steps that
-it repeats appear once. Results of a finished run are `mmdist.results`'.
+it repeats appear once. What looks wrong is said once, as a warning. Results of
+a finished run are `mmdist.results`'.
 """
 
 from collections.abc import Mapping
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import time
@@ -23,7 +25,10 @@ from mmdist.core import atomic
 from mmdist.core import progress
 from mmdist.core import representation as representation_lib
 from mmdist.nerf import images
+from mmdist.run import early_warnings
 from mmdist.run import event_file
+from mmdist.run import sessions
+from mmdist.run import wandb_log
 
 METRICS_NAME = 'metrics.jsonl'
 PREVIEW_NAME = 'preview.png'
@@ -65,6 +70,8 @@ class Reporter:
     self._run = run
     self._representation = representation
     self._channels: _Channels | None = None
+    self._wandb: wandb_log.WandbLog | None = None
+    self._monitor = early_warnings.Monitor(run)
     self._last_s = 0.0
     self._safe = 0
     self._next = 0  # The step that is expected.
@@ -74,13 +81,19 @@ class Reporter:
 
   def __exit__(self, *_: object) -> None:
     self._close()
+    if self._wandb is not None:
+      self._wandb.close()
 
   def _close(self) -> None:
     if self._channels is not None:
       self._channels.close()
+      self._channels = None
 
   def begin(self, step: int) -> None:
     """Opens the files at the first step to come; forgets those after it."""
+    sessions.record(self._workdir, step)
+    if self._run.results.wandb:
+      self._wandb = wandb_log.WandbLog(self._workdir, self._run)
     self._open(step)
 
   def _open(self, step: int) -> '_Channels':
@@ -128,6 +141,10 @@ class Reporter:
     channels.lines.write(json.dumps(row) + '\n')
     numbers = {name: row[name] for name in row if name != 'step'}
     channels.board.add_scalars(step, numbers)
+    if self._wandb is not None:
+      self._wandb.add_scalars(step, numbers)
+    for line in self._monitor.observe(step, metrics):
+      logging.warning('%s', line)
     shown = [summary(metrics)] + [f'safe {self._safe}'] * bool(self._safe)
     channels.bar.update(', '.join(filter(None, shown)))
     every = self._run.results.preview_every
@@ -139,6 +156,8 @@ class Reporter:
       )
       write_picture(self._workdir / PREVIEW_NAME, picture)
       channels.board.add_picture(step, 'preview', picture)
+      if self._wandb is not None:
+        self._wandb.add_picture(step, 'preview', picture)
 
 
 def summary(metrics: Mapping[str, float]) -> str:

@@ -16,11 +16,16 @@ from typing import Any
 from urllib import parse
 
 from mmdist.core import atomic
+from mmdist.core import tables
+from mmdist.results import charts
 from mmdist.results import curves
 
 # Sorts by a column, numbers as numbers; a second click turns it round.
 _SCRIPT = """
 document.querySelectorAll('th').forEach((head, column) => {
+  head.addEventListener('keydown', event => {
+    if (event.key === 'Enter') head.click();
+  });
   head.addEventListener('click', () => {
     const body = head.closest('table').tBodies[0];
     const down = head.dataset.sorted === 'up';
@@ -49,21 +54,33 @@ _PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto;
-  max-width: 80rem; padding: 0 1rem; color: #222; background: #fff; }}
+  max-width: 84rem; padding: 0 1.5rem; color: #222; background: #fff; }}
+h1 {{ font-size: 1.6rem; line-height: 1.25; margin: 0 0 1rem; }}
+h2 {{ font-size: 1.2rem; margin: 2rem 0 .6rem; }}
 img {{ max-width: 100%; }}
 .scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; }}
 th, td {{ padding: .2rem .7rem; text-align: left; white-space: nowrap;
   border-bottom: 1px solid #ddd; }}
-td.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
-th {{ cursor: pointer; position: sticky; top: 0; background: #fff; }}
-th[data-sorted=up]::after {{ content: ' \\2191'; }}
-th[data-sorted=down]::after {{ content: ' \\2193'; }}
+tbody tr:hover {{ background: #f4f7fa; }}
+.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
+th {{ cursor: pointer; }}
+/* The room of the arrow is there before it is: no column moves. */
+th::after {{ content: ' \\2195'; color: #bbb; }}
+th[data-sorted=up]::after {{ content: ' \\2191'; color: inherit; }}
+th[data-sorted=down]::after {{ content: ' \\2193'; color: inherit; }}
 .failed {{ color: #b00020; white-space: normal; }}
-.wall {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
-.wall figure {{ margin: 0; width: 20rem; }}
+.wall, .charts {{ display: grid; gap: 1.2rem; }}
+.wall {{ grid-template-columns:
+  repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }}
+.wall figure {{ margin: 0; }}
+.wall img {{ display: block; width: 100%; border-radius: 4px; }}
 figcaption {{ color: #555; font-size: .85rem; overflow-wrap: anywhere; }}
-.charts {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
+.charts {{ grid-template-columns:
+  repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); }}
+.chart {{ width: 100%; height: auto; }}
+details {{ margin-top: 2rem; }}
+summary {{ cursor: pointer; font-weight: 600; font-size: 1.2rem; }}
 pre {{ overflow-x: auto; background: #f4f4f4; padding: 1rem; }}
 </style>
 </head>
@@ -74,7 +91,15 @@ pre {{ overflow-x: auto; background: #f4f4f4; padding: 1rem; }}
 </body>
 </html>
 """
-_CHARTS = ('loss', 'proxy_loss', 'cotangent_norm', 'step_seconds')
+# The metrics that have charts, and what these are called. A concept's number is
+# its place in a cell's own objective, so parts of concepts are not compared.
+_CHARTS = {
+  'loss': 'loss',
+  'proxy_loss': 'loss of the proxy',
+  'cotangent_norm': 'norm of the answer, dL/d image',
+  'saturation': 'saturation of the head',
+  'step_seconds': 'seconds per step',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +163,7 @@ def _sheet(path: pathlib.Path | None) -> str:
 
 
 def _table(page: Page) -> str:
-  heads = ''.join(f'<th>{html.escape(name)}</th>' for name in page.columns)
+  heads = ''.join(_head(page, name) for name in page.columns)
   rows = []
   for row in page.rows:
     cells = ''.join(_cell(page, row, column) for column in page.columns)
@@ -149,13 +174,20 @@ def _table(page: Page) -> str:
   )
 
 
+def _head(page: Page, column: str) -> str:
+  values = [row[column] for row in page.rows if row.get(column) is not None]
+  # Above numbers, as far to the right as they are.
+  is_number = values and all(map(tables.is_number, values))
+  kind = ' class="number"' if is_number else ''
+  return f'<th{kind} tabindex="0">{html.escape(column)}</th>'
+
+
 def _cell(page: Page, row: Mapping[str, Any], column: str) -> str:
   value = row.get(column)
   if value is None or value == '':
     return '<td data-value=""></td>'
-  is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  shown = f'{value:.4g}' if isinstance(value, float) else str(value)
-  text = html.escape(shown)
+  is_number = tables.is_number(value)
+  text = html.escape(tables.format_value(value))
   if column == 'name' and value in page.reports:
     text = f'<a href="{parse.quote(page.reports[value])}">{text}</a>'
   kind = 'number' if is_number else 'failed' if column == 'error' else ''
@@ -177,16 +209,18 @@ def _turntables(animations: Mapping[str, str]) -> str:
 
 
 def _curves(metrics: Mapping[str, Sequence[Mapping]]) -> str:
-  charts: dict[str, dict[str, Any]] = {}
+  found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in _CHARTS}
   for cell, rows in metrics.items():
     for name, series in curves.group_series(rows).items():
-      if name in _CHARTS:
-        for prior, points in series.items():
-          title = f'{name} {prior}'.strip()
-          charts.setdefault(title, {})[cell] = points
-  if not charts:
+      for prior, points in series.items():
+        is_part = '/' in prior or (name == 'loss' and prior)
+        if name in _CHARTS and not is_part:
+          found[name].setdefault(prior, {})[cell] = points
+  drawn = [
+    charts.draw_chart(f'{_CHARTS[name]}{": " * bool(prior)}{prior}', series)
+    for name, by_prior in found.items()
+    for prior, series in by_prior.items()
+  ]
+  if not drawn:
     return ''
-  drawn = ''.join(
-    curves.draw_chart(title, series) for title, series in charts.items()
-  )
-  return f'<h2>Curves</h2><div class="charts">{drawn}</div>'
+  return f'<h2>Curves</h2><div class="charts">{"".join(drawn)}</div>'

@@ -51,6 +51,24 @@ def test_results_are_made_again_at_another_size(run, tmp_path):
   assert mesh.read_bytes()[:4] == b'glTF'
 
 
+def test_the_ledger_is_a_table_of_the_runs_steps(run, tmp_path):
+  ledger = run.ledger()
+  assert ledger['concept'] == ['a red ball'] and ledger['steps'] == [4]
+  norms = [row['cotangent_norm/red'] for row in run.metrics]
+  assert ledger[0]['norm'] == pytest.approx(np.mean(norms))
+  assert run.ledger(-1)['norm'] == [norms[-1]]
+  # It is alone on its channel: the update is its answer, to the last bit but
+  # one.
+  assert ledger['share'] == pytest.approx([1.0]) and ledger['conflict'] == [0]
+  assert '<table>' in ledger._repr_html_()
+  assert 'a red ball' in ledger.to_csv(tmp_path / 'ledger.csv')
+
+
+def test_colours_of_every_step_are_there(run):
+  for row in run.metrics:
+    assert 0 < row['saturation'] <= 1 and 0 <= row['color/red'] <= 1
+
+
 def test_a_notebook_shows_a_picture_and_the_step(run):
   page = run._repr_html_()
   assert 'data:image/webp;base64,' in page

@@ -151,3 +151,27 @@ def test_bounds_of_a_tangent_ray_have_finite_gradients():
     )
   )(np.float32([0.0, radius, 3.0]))
   assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize(
+  'height, z, way, expected',
+  [
+    (0.0, 3.4, -1.0, True),  # Through the middle.
+    (1.35, 3.4, -1.0, True),
+    (1.399, 3.4, -1.0, False),  # It grazes the ball, within the thin slab.
+    (2.0, 3.4, -1.0, False),
+    (0.0, 3.4, 1.0, False),  # The ball is behind.
+    (0.0, 0.5, 1.0, True),  # From inside.
+  ],
+)
+def test_only_a_ray_between_bounds_on_the_ball_is_in_it(
+  height, z, way, expected
+):
+  origins, directions = np.float32([[0.0, height, z], [0.0, 0.0, way]])
+  assert bool(camera_lib.is_in_ball(origins, directions)[0]) == expected
+  if expected:
+    near, far = ball_bounds(origins, directions)
+    samples = origins + np.linspace(near, far, 9) * directions
+    assert (
+      np.linalg.norm(samples, axis=-1).max() < camera_lib.SCENE_RADIUS + 1e-5
+    )

@@ -12,7 +12,7 @@ def asked(monkeypatch):
   """What was made or served, in place of doing it."""
   calls = []
 
-  def fake_remake(kind, workdir, options):
+  def fake_remake(kind, workdir, options, judge):
     calls.append((kind, workdir, options.quality))
     return {'sheet': pathlib.Path(workdir) / 'sheet.png'}
 

@@ -86,3 +86,23 @@ def test_a_representation_is_compiled_once_for_all_views():
     images.render_images(representation, params, VIEWS, 4, np.ones(3))
   assert len(traces) == 1
   assert isinstance(traces[0].origins, jax.core.Tracer)
+
+
+def test_rows_are_those_of_the_whole_picture():
+  whole = images.render_images(COMPASS, PARAMS, VIEWS.take([1]), 6, np.ones(3))
+  camera = VIEWS.cameras().take(1)
+  rows = images.render_rows(COMPASS, PARAMS, camera, 6, range(2, 5), np.ones(3))
+  for name, picture in whole.items():
+    np.testing.assert_allclose(rows[name], picture[0, 2:5], atol=1e-6)
+
+
+def test_a_ray_that_misses_the_ball_shows_the_background():
+  pose = VIEWS.cameras().camera_to_world[:1]
+  wide = camera_lib.Camera(pose, np.float32([2.0]))
+  grey = np.float32([0.2, 0.4, 0.6])
+  pictures = images.render_images(COMPASS, PARAMS, wide, 9, grey)
+  corner = {name: picture[0, 0, 0] for name, picture in pictures.items()}
+  np.testing.assert_allclose(corner['rgb'], grey)
+  np.testing.assert_allclose(corner['normals'], 0.5)
+  assert corner['acc'] == 0
+  np.testing.assert_allclose(pictures['rgb'][0, 4, 4], grey / 2)

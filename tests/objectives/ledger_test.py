@@ -35,6 +35,9 @@ def test_metrics_say_how_large_each_answer_was():
       'cotangent_norm/generic/1': 1.0,
       'cosine/generic/1': -0.5,
       'cosine/generic~personal': 0.8,
+      'cosine/generic': 41 / (5 * np.sqrt(73)),
+      'cosine/personal': 32 / (4 * np.sqrt(73)),
+      'cosine/normal': 1.0,
       'share/generic': 41 / 73,
       'share/personal': 32 / 73,
       'share/normal': 1.0,
@@ -64,6 +67,23 @@ def test_shares_of_dealt_views_are_of_the_whole_sum():
   assert metrics['share/a'] == pytest.approx(1 / 5)
   assert metrics['share/b'] == pytest.approx(4 / 5)
   assert not [name for name in metrics if '~' in name]
+
+
+def test_a_prior_that_works_against_the_sum_has_a_negative_cosine():
+  answers = {'a': answer('a', [3, 0, 0]), 'b': answer('b', [-1, 0, 0])}
+  metrics = ledger.step_metrics(answers)
+  assert metrics['cosine/a'] == 1.0 and metrics['cosine/b'] == -1.0
+  assert metrics['share/b'] == -0.5
+
+
+def test_each_concepts_proxy_may_report_its_loss():
+  metrics = ledger.step_metrics(
+    {'a': answer('a', [1, 0, 0])},
+    {'a': {'proxy_loss': 0.5, 'proxy_loss_0': 0.25, 'proxy_loss_1': 0.75}},
+  )
+  assert metrics['proxy_loss/a'] == 0.5
+  assert metrics['proxy_loss/a/0'] == 0.25
+  assert metrics['proxy_loss/a/1'] == 0.75
 
 
 def test_nothing_has_no_share_of_nothing():

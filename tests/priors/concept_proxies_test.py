@@ -137,3 +137,14 @@ def test_a_state_of_one_shared_proxy_is_refused(directory):
   run(shared, [0], HAPPY)
   with pytest.raises(ValueError, match='proxy state is of another proxy'):
     build(directory, proxy_per='concept').restore_proxy(shared.save_proxy())
+
+
+def test_the_loss_of_each_concepts_proxy_is_reported(directory):
+  prior, alone = (build(directory, proxy_per='concept') for _ in range(2))
+  prior.score(request(0, SAD, HAPPY))
+  both = prior.fit()
+  alone.score(request(0, HAPPY))
+  # Each proxy draws its own t and noise, so another one changes nothing.
+  assert both['proxy_loss_1'] == pytest.approx(alone.fit()['proxy_loss_0'])
+  mean = (both['proxy_loss_0'] + both['proxy_loss_1']) / 2
+  assert both['proxy_loss'] == pytest.approx(mean)

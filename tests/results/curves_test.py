@@ -1,6 +1,6 @@
 import json
 import math
-import xml.etree.ElementTree as ElementTree
+import random
 
 import pytest
 
@@ -73,41 +73,32 @@ def test_thinning_keeps_the_mean_and_the_span():
   assert thinned[0][0] < 10 and thinned[-1][0] > 1989
 
 
-def polyline_points(svg):
-  """Returns the (x, y) of every polyline of an SVG text."""
-  lines = [e for e in ElementTree.fromstring(svg) if e.tag == 'polyline']
-  return [
-    [tuple(map(float, pair.split(','))) for pair in line.get('points').split()]
-    for line in lines
-  ]
+def test_smoothing_averages_noise_away():
+  points = [(step, 7.0 + (-1) ** step) for step in range(300)]
+  middle = curves.smooth(points)[30:-30]
+  # A window of 21 steps has one step more of one sign than of the other.
+  assert max(abs(value - 7) for _, value in middle) == pytest.approx(1 / 21)
 
 
-def test_a_rising_curve_rises_inside_the_frame():
-  svg = curves.draw_chart('loss', {'': [(0, 1.0), (5, 2.0), (10, 4.0)]})
-  ((first, middle, last),) = polyline_points(svg)
-  assert 0 < first[0] < middle[0] < last[0] < 360
-  assert 170 > first[1] > middle[1] > last[1] > 0  # SVG's y points down.
+def test_smoothing_leaves_a_straight_line_as_it_is():
+  points = [(step, 3.0 - 0.5 * step) for step in range(200)]
+  for (step, value), (_, expected) in zip(curves.smooth(points), points):
+    assert value == pytest.approx(expected, abs=1e-9), step
 
 
-def test_a_chart_has_a_curve_and_a_legend_entry_per_prior():
-  svg = curves.draw_chart('seconds', {'a': [(0, 1)], 'b': [(0, 2), (1, 3)]})
-  texts = [e.text for e in ElementTree.fromstring(svg) if e.tag == 'text']
-  assert len(polyline_points(svg)) == 2
-  assert {'seconds', 'a', 'b'} <= set(texts)
+def test_a_slow_mean_is_what_smoothing_gives():
+  rng = random.Random(0)
+  points = [(step, rng.random()) for step in range(150)]
+  smoothed = curves.smooth(points)
+  for index in (0, 2, 75, 149):
+    reach = min(5, index, 149 - index)
+    window = [v for _, v in points[index - reach : index + reach + 1]]
+    assert smoothed[index] == (
+      index,
+      pytest.approx(sum(window) / len(window), abs=1e-12),
+    )
 
 
-def test_the_axis_ends_at_the_last_step_of_a_long_run():
-  svg = curves.draw_chart('loss', {'': [(i, float(i)) for i in range(1001)]})
-  assert '>step 1000</text>' in svg
-
-
-def test_a_constant_curve_is_drawn_too():
-  svg = curves.draw_chart('loss', {'': [(0, 0.0), (1, 0.0)]})
-  ((first, last),) = polyline_points(svg)
-  assert first[1] == last[1]
-
-
-def test_names_are_escaped():
-  svg = curves.draw_chart('<b>', {'<script>': [(0, 1)]})
-  assert '<script>' not in svg and '<b>' not in svg
-  ElementTree.fromstring(svg)  # Well-formed.
+def test_a_short_curve_is_not_smoothed():
+  points = [(0, 1.0), (1, 5.0), (2, 2.0)]
+  assert curves.smooth(points) == points

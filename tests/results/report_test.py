@@ -1,15 +1,20 @@
 import base64
+import dataclasses
+import hashlib
 import html.parser
 import json
 import re
 
+import numpy as np
 from PIL import Image
 import pytest
 
+from mmdist.core import tables
+from mmdist.results import mesh_viewer
 from mmdist.results import report
 
 EVIL = '<script>alert("x")</script><!--'
-TAGS_WITHOUT_END = {'img', 'meta', 'link', 'br'}
+TAGS_WITHOUT_END = {'img', 'meta', 'link', 'br', 'input'}
 
 
 class Page(html.parser.HTMLParser):
@@ -84,6 +89,50 @@ def test_a_browser_is_told_to_run_and_to_fetch_nothing(evil_report):
     'img-src data:',
     "style-src 'unsafe-inline'",
   ]
+
+
+def triangle():
+  return mesh_viewer.ViewedMesh(
+    np.eye(3), np.eye(3), np.eye(3), np.array([[0, 1, 2]])
+  )
+
+
+def test_with_a_mesh_the_viewers_script_alone_may_run(evil_report):
+  shown = dataclasses.replace(evil_report, mesh=triangle())
+  text = report.to_html(shown)
+  (script,) = re.findall(r'<script>(.*?)</script>', text, re.DOTALL)
+  digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+  assert f"'; script-src 'sha256-{digest}'\">" in text
+  assert [tag for tag, _ in Page(text).tags].count('script') == 1
+
+
+def test_tables_are_a_strangers_text_too(evil_report):
+  table = tables.Table((EVIL,), ({EVIL: EVIL},))
+  shown = dataclasses.replace(evil_report, concepts=table, ledger=table)
+  page = Page(report.to_html(shown))
+  assert 'script' not in {tag for tag, _ in page.tags}
+  assert page.text.count(EVIL) == 7 + 4
+
+
+def test_curves_of_the_ledger_are_called_by_their_concepts(evil_report):
+  rows = [
+    {'step': step, 'share/p': 1.0, 'share/p/0': 0.4, 'share/p/1': 0.6}
+    | {'cosine/p~q': 0.5, 'cosine/p': 0.25, 'norm': 1.0}
+    for step in range(3)
+  ]
+  labels = {'p/0': 'p: happy', 'p/1': 'p: sad'}
+  shown = dataclasses.replace(evil_report, metrics=rows, labels=labels)
+  page = Page(report.to_html(shown))
+  charts = ['share of the update', 'cosine with the sum']
+  charts += ['cosine between priors', 'norm']
+  assert [text for text in page.text if text in charts] == charts
+  assert {'p: happy', 'p: sad', 'p~q'} <= set(page.text)
+
+
+def test_the_configuration_is_folded_away(evil_report):
+  tags = Page(report.to_html(evil_report)).tags
+  (details,) = [attributes for tag, attributes in tags if tag == 'details']
+  assert 'open' not in details
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(evil_report):

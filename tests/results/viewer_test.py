@@ -1,9 +1,12 @@
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
+from mmdist.core import arrays
 from mmdist.nerf import field
 from mmdist.results import turntable
 from mmdist.results import viewer
@@ -47,12 +50,11 @@ def test_a_browsers_camera_is_ours(azimuth, elevation):
   'aspect, shape', [(1.0, (24, 24)), (2.0, (12, 24)), (0.5, (24, 12))]
 )
 def test_a_wide_or_high_picture_is_the_middle_of_a_square_one(aspect, shape):
-  rows, columns = np.mgrid[:FULL, :FULL]
-  image = np.stack([rows, columns, rows], -1)
-  found = viewer.crop(image, aspect)
-  assert found.shape[:2] == shape
-  np.testing.assert_allclose(found[..., 0].mean(), rows.mean())
-  np.testing.assert_allclose(found[..., 1].mean(), columns.mean())
+  rows, columns = viewer.crop(FULL, aspect)
+  assert (len(rows), len(columns)) == shape
+  middle = (FULL - 1) / 2
+  assert np.mean(rows) == pytest.approx(middle)
+  assert np.mean(columns) == pytest.approx(middle)
 
 
 def test_the_vertical_field_of_view_is_the_browsers():
@@ -72,12 +74,13 @@ class Browser:
     self.camera = types.SimpleNamespace(
       wxyz=opencv_quaternion(pose), position=pose[:, 3], fov=0.55, aspect=1.0
     )
-    self.pictures = []
+    self.pictures, self.formats = [], []
     self.scene = types.SimpleNamespace(set_background_image=self._keep)
 
   def _keep(self, picture, format):
-    assert format == 'jpeg' and picture.dtype == np.uint8
+    assert picture.dtype == np.uint8
     self.pictures.append(picture)
+    self.formats.append(format)
 
 
 class Server:
@@ -119,6 +122,7 @@ def test_a_draft_comes_first_then_the_picture_then_nothing():
   made = viewer.Viewer(Server(a=browser), shown, FULL)
   assert [made.tick(0.0) for _ in range(4)] == [True, True, False, False]
   assert [len(p) for p in browser.pictures] == [8, FULL]
+  assert browser.formats == ['jpeg', 'png']  # What stays is not smeared.
   # Red at x > 0, which the camera in front sees on the right.
   middle = browser.pictures[1][FULL // 2] / 255
   np.testing.assert_allclose(middle[FULL * 2 // 3], sphere_field.RED, atol=0.02)
@@ -167,4 +171,76 @@ def test_a_browser_that_left_is_forgotten():
   while made.tick(0.0):
     pass
   server.clients.clear()
-  assert not made.tick(0.0) and not made._done
+  assert not made.tick(0.0) and not made._pictures
+
+
+def test_a_picture_becomes_sharp_in_stages():
+  assert viewer.stages(512) == [8, 32, 128, 512]
+  assert viewer.stages(FULL) == [8, FULL]
+  assert viewer.stages(4) == [4]
+
+
+@pytest.mark.parametrize('aspect', [0.6, 1.0, 1.7])
+def test_bands_are_the_picture(monkeypatch, aspect):
+  whole, banded = Browser(), Browser()
+  for browser in (whole, banded):
+    browser.camera.aspect = aspect
+  for browser, pixels in ((whole, FULL * FULL), (banded, 5 * FULL)):
+    monkeypatch.setattr(viewer, 'BAND_PIXELS', pixels)
+    made = viewer.Viewer(Server(a=browser), shown, FULL)
+    while made.tick(0.0):
+      pass
+  one, other = whole.pictures[-1], banded.pictures[-1]
+  assert one.shape == other.shape and one.shape[0] in (FULL, 14)
+  # Another program: the last bits may differ, and round to another byte.
+  assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_whoever_moves_meanwhile_gets_a_draft_at_once(monkeypatch):
+  monkeypatch.setattr(viewer, 'BAND_PIXELS', 4 * FULL)
+  browser = Browser()
+  made = viewer.Viewer(Server(a=browser), shown, FULL)
+  assert made.tick(0.0) and made.tick(0.0)  # The draft, and a band.
+  browser.camera.position = browser.camera.position + 0.1
+  assert made.tick(0.0)
+  assert [len(p) for p in browser.pictures] == [8, 8]
+
+
+def ghostly(params, rays, key=None, *, with_normals=True):
+  """Balls without end: the field repeats itself, as an encoding does."""
+  middle = rays.origins + (rays.near + rays.far) / 2 * rays.directions
+  repeats = jnp.abs((middle + 1) % 2 - 1)
+  dense = (jnp.linalg.norm(repeats, axis=-1) < 0.7).astype(jnp.float32)
+  red = jnp.array([1.0, 0.0, 0.0])
+  rgb = jnp.where(dense[:, None] > 0, red, rays.background)
+  normals = jnp.where(dense[:, None] > 0, 0.9, 0.5) * jnp.ones(3)
+  return arrays.Renders(rgb, normals, dense, dense, dense)
+
+
+@pytest.mark.parametrize('channel', ['colour', 'normals'])
+def test_a_wide_window_shows_one_head_on_an_empty_ground(channel):
+  ghosts = field.ConditionalNerf(init=None, render=ghostly, density=None)
+  browser = Browser()
+  browser.camera.fov, browser.camera.aspect = 1.6, 2.0
+  made = viewer.Viewer(
+    Server(a=browser), lambda: viewer.Shown(ghosts, {}, 1), 96
+  )
+  made._channel.value = channel
+  while made.tick(0.0):
+    pass
+  picture = browser.pictures[-1]
+  empty = np.array(turntable.BACKGROUND if channel == 'colour' else [0.5] * 3)
+  is_empty = np.abs(picture / 255 - empty).max(-1) < 0.01
+  # Where pixels look, by hand: how near their rays come to the middle.
+  rows, columns = np.mgrid[:48, :96]
+  tan = np.tan(0.8) * 2
+  x = ((columns + 0.5) / 96 * 2 - 1) * tan
+  y = ((rows + 24.5) / 96 * 2 - 1) * tan
+  position = browser.camera.position
+  pose = orbits.turntable(1).cameras().camera_to_world[0]
+  ways = np.stack([x, -y, -np.ones_like(x)], -1) @ pose[:, :3].T
+  ways /= np.linalg.norm(ways, axis=-1, keepdims=True)
+  miss = np.linalg.norm(np.cross(ways, position), axis=-1)
+  assert is_empty[miss > camera_lib.SCENE_RADIUS].all()
+  assert not is_empty[miss < 0.6].any()
+  assert 0 < (miss < 0.6).sum() < 0.1 * miss.size

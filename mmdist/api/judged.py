@@ -1,0 +1,63 @@
+"""What the embedded judge sees in a finished head, for the report of its run.
+
+Where nobody can judge, because the sentence is about another world than the
+judge's or its files are gone, there is no verdict, and nothing fails.
+"""
+
+import numpy as np
+
+from mmdist.config import schema
+from mmdist.core import asset_paths
+from mmdist.core import errors
+from mmdist.core import representation as representation_lib
+from mmdist.nerf import images
+from mmdist.results import summary
+
+_JUDGE = 'judge'
+_RESOLUTION = 64  # The judge's.
+
+
+def judge(
+  config: schema.RunConfig,
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+) -> summary.Judgement | None:
+  """Returns how far a head shows what its run was asked; None if unknown.
+
+  Args:
+    config: of the run.
+    representation: renders the head.
+    params: its parameters.
+  """
+  # Here, because they import torch.
+  from mmdist.evaluation import agreement
+  from mmdist.evaluation import concept_agreement
+  from mmdist.evaluation import judge as judge_lib
+
+  try:
+    concepts = concept_agreement.judged_concepts(config)
+    looks = judge_lib.load(asset_paths.resolve(_JUDGE))
+    if not any(agreement.can_judge(looks, one.asked) for one in concepts):
+      return None
+    views = agreement.judging_views()
+    grey = np.full(3, agreement.BACKGROUND, np.float32)
+    shown = images.render_images(
+      representation, params, views, _RESOLUTION, grey, with_normals=False
+    )
+    verdict = concept_agreement.measure(
+      looks, shown['rgb'], views.words, concepts
+    )
+  except (errors.UserError, FileNotFoundError):
+    return None
+  agreements = {
+    one.text: seen['agreement']
+    for one, seen in zip(concepts, verdict.per_concept, strict=True)
+  }
+  return summary.Judgement(
+    verdict.overall,
+    verdict.chance,
+    {
+      text: share if isinstance(share, float) else None
+      for text, share in agreements.items()
+    },
+  )

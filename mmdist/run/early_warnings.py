@@ -1,0 +1,153 @@
+"""Says early that a run's colours go wrong, and which setting to look at.
+
+MagicMirror, A.5 and Fig. 12: where the proxies learn too slowly, or the
+guidance is too strong, textures become over-saturated, and they fluctuate while
+the geometry stands still. Both are seen in numbers that a step has anyway
+(`mmdist.learner.colors`). Nothing here changes a run.
+"""
+
+import collections
+from collections.abc import Mapping, Sequence
+import math
+from typing import Any
+
+import numpy as np
+
+from mmdist.config import schema
+from mmdist.learner import colors
+
+# Steps that are looked at together. The first so many are left out: there
+# every run changes its colours.
+WINDOW = 40
+# Mean saturation of a window. With the prompt of the demo, green skin and a red
+# hat, a good run ends at 0.84 and SDS at guidance 100 at 0.91
+# (docs/results.md).
+SATURATION = 0.9
+# The variance of the mean colour around its trend, as a multiple of what the
+# draw of the views explains. For colours that stand still it is 1, give or
+# take a third.
+FLUCTUATION = 3.0
+# Below this much, in colours, nobody sees a fluctuation.
+VISIBLE = 0.03
+_PAPER_RATIO = 2.0
+_USABLE_GUIDANCE = 25.0  # MagicMirror, A.5.
+
+
+class Monitor:
+  """Looks at the steps of one run; says each kind of thing once."""
+
+  def __init__(self, run: schema.RunConfig):
+    """Has seen nothing yet.
+
+    Args:
+      run: the run's configuration.
+    """
+    self._run = run
+    self._rows: collections.deque = collections.deque(maxlen=WINDOW)
+    self._last = -1
+    self._said: set[str] = set()
+
+  def observe(self, step: int, metrics: Mapping[str, Any]) -> list[str]:
+    """Returns what is to be said after a step, one line each.
+
+    Args:
+      step: its number, from 0. Steps that are taken again begin a new window.
+      metrics: flat name -> number; without colours the step is not counted.
+    """
+    if step <= self._last:
+      self._rows.clear()
+    self._last = step
+    if step < WINDOW or colors.NAMES[0] not in metrics:
+      return []
+    self._rows.append(metrics)
+    if len(self._rows) < WINDOW:
+      return []
+    found = {
+      'saturation': self._saturation(),
+      'fluctuation': self._fluctuation(),
+    }
+    new = {k: line for k, line in found.items() if line and k not in self._said}
+    self._said |= set(new)
+    return [f'step {step}: {line}' for line in new.values()]
+
+  def _saturation(self) -> str:
+    mean = float(np.mean([row['saturation'] for row in self._rows]))
+    if mean <= SATURATION:
+      return ''
+    return (
+      f'the colours are over-saturated (saturation {mean:.2f} over {WINDOW} '
+      f'steps, expected at most {SATURATION}); {self._advice()}'
+    )
+
+  def _fluctuation(self) -> str:
+    if not all('color_variance' in row for row in self._rows):
+      return ''  # Of one view nobody can say what is the view's.
+    explained = float(np.mean([row['color_variance'] for row in self._rows]))
+    found = variance_around_trend(
+      [[row[name] for name in colors.NAMES] for row in self._rows]
+    )
+    excess = math.sqrt(max(found - explained, 0.0))
+    if found <= FLUCTUATION * explained or excess <= VISIBLE:
+      return ''
+    return (
+      f'the colours fluctuate (by {excess:.2f} over {WINDOW} steps, expected '
+      f'at most {VISIBLE}); {self._advice()}'
+    )
+
+  def _advice(self) -> str:
+    """Returns which setting is the likeliest cause, with its value."""
+    ratio = self._run.learner.proxy_learning_rate_ratio
+    priors = {n: p for n, p in self._run.priors.items() if p.enabled}
+    sds = [name for name, prior in priors.items() if not prior.has_proxy]
+    strong = [
+      f'priors.{name}.guidance_scale={prior.guidance_scale:g}'
+      for name, prior in priors.items()
+      if prior.guidance_scale > _USABLE_GUIDANCE
+    ]
+    if len(sds) < len(priors) and ratio < _PAPER_RATIO:
+      return (
+        f'look at learner.proxy_learning_rate_ratio={ratio:g}: with less than '
+        f'{_PAPER_RATIO:g} the proxies fall behind.'
+      )
+    if strong:
+      return (
+        f'look at {", ".join(strong)}: {_USABLE_GUIDANCE:g} is the most that '
+        'the paper finds usable.'
+      )
+    if sds:
+      return f"look at priors.{sds[0]}.objective='sds': 'vsd' saturates less."
+    return 'look at guidance_scale of the priors, and learner.learning_rate.'
+
+
+def variance_around_trend(values: Sequence[Sequence[float]]) -> float:
+  """Returns how far a series is from a straight line.
+
+  Args:
+    values: [N, D], evenly spaced, N > 2.
+
+  Returns:
+    The unbiased residual variance of the best line, summed over D.
+  """
+  series = np.asarray(values, np.float64)
+  steps = np.arange(len(series)) - (len(series) - 1) / 2
+  slope = steps @ series / (steps @ steps)
+  residual = series - series.mean(0) - steps[:, None] * slope
+  return float(np.sum(residual**2) / (len(series) - 2))
+
+
+def review(
+  run: schema.RunConfig, metrics: Sequence[Mapping[str, Any]]
+) -> list[str]:
+  """Returns what was to be said in the course of a run, one line each.
+
+  Args:
+    run: its configuration.
+    metrics: one mapping per step with its `step`, as in `metrics.jsonl`.
+  """
+  monitor = Monitor(run)
+  return [
+    line
+    for row in metrics
+    if 'step' in row
+    for line in monitor.observe(int(row['step']), row)
+  ]

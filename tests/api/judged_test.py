@@ -1,0 +1,35 @@
+"""The judge's verdict in a report, where there can be one."""
+
+import pytest
+
+from mmdist.api import judged
+from mmdist.config import schema
+from mmdist.core import asset_paths
+from tests.results import sphere_field
+
+
+def judge(*concepts, prompt=''):
+  run = schema.RunConfig(
+    prompt=prompt, concepts=[schema.ConceptConfig(*one) for one in concepts]
+  )
+  field, params = sphere_field.representation(), sphere_field.params_of()
+  return judged.judge(run, field, params)
+
+
+def test_a_sentence_of_the_judges_world_is_judged():
+  verdict = judge(('a happy man', 1.0), ('a man with a red hat', -0.5))
+  assert 0 <= verdict.overall <= 1 and 0 < verdict.chance < 1
+  assert set(verdict.per_concept) == {'a happy man', 'a man with a red hat'}
+
+
+@pytest.mark.parametrize('prompt', ['a red ball', 'a portrait of my dog'])
+def test_other_sentences_have_no_verdict(prompt):
+  assert judge(prompt=prompt) is None
+
+
+def test_without_a_judge_there_is_no_verdict(monkeypatch):
+  def gone(name):
+    raise FileNotFoundError(name)
+
+  monkeypatch.setattr(asset_paths, 'resolve', gone)
+  assert judge(prompt='a happy man') is None

@@ -1,0 +1,142 @@
+"""Series that should warn, and series that should not."""
+
+import numpy as np
+import pytest
+
+from mmdist.config import schema
+from mmdist.run import early_warnings
+
+STEPS = 200
+SPREAD = 0.08  # Of the mean colour of one view, per channel.
+VIEWS = 2
+
+
+def make_run(ratio=2.0, **prior):
+  run = schema.RunConfig()
+  run.learner.proxy_learning_rate_ratio = ratio
+  run.priors = {'generic': schema.PriorConfig(**prior)}
+  return run
+
+
+def rows(color, saturation=0.5, num_views=VIEWS, seed=0):
+  """Returns a run whose head has the colour `color(step)` in every view."""
+  rng = np.random.default_rng(seed)
+  made = []
+  for step in range(STEPS):
+    views = color(step) + SPREAD * rng.standard_normal((num_views, 3))
+    mean = views.mean(0)
+    made.append(
+      {
+        'step': step,
+        'saturation': saturation,
+        **{f'color/{n}': v for n, v in zip(('red', 'green', 'blue'), mean)},
+      }
+    )
+    if num_views > 1:
+      variance = views.var(0, ddof=1).sum() / num_views
+      made[-1]['color_variance'] = variance
+  return made
+
+
+def still(step):
+  return np.full(3, 0.5)
+
+
+def fading(step):
+  """Turns green, as a run that was asked to: at once, then ever more slowly."""
+  return np.array([0.6, 0.4, 0.4]) + [-0.4, 0.3, 0.0] * np.array(
+    1 - np.exp(-step / 25)
+  )
+
+
+def flickering(step):
+  """Goes to and fro from step to step, as in MagicMirror, Fig. 12."""
+  return 0.5 + 0.2 * np.array([1, -1, 0.5]) * (-1) ** step
+
+
+def swaying(step):
+  """The same, but slowly."""
+  return 0.5 + 0.25 * np.array([1, -1, 0.5]) * np.sin(step / 4)
+
+
+@pytest.mark.parametrize('seed', range(20))
+@pytest.mark.parametrize('color', [still, fading])
+def test_a_run_that_goes_well_is_not_warned_of(color, seed):
+  assert early_warnings.review(make_run(), rows(color, 0.84, seed=seed)) == []
+
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('color', [flickering, swaying])
+def test_colours_that_fluctuate_are_said_once(color, seed):
+  (line,) = early_warnings.review(make_run(0.3), rows(color, seed=seed))
+  assert '\n' not in line
+  assert 'the colours fluctuate (by 0.' in line
+  assert 'learner.proxy_learning_rate_ratio=0.3' in line
+
+
+def test_the_warning_is_early():
+  (line,) = early_warnings.review(make_run(0.3), rows(flickering))
+  assert line.startswith(f'step {2 * early_warnings.WINDOW - 1}: ')
+
+
+def test_both_kinds_are_said_each_once():
+  lines = early_warnings.review(make_run(0.3), rows(flickering, 0.95))
+  assert ['saturated' in lines[0], 'fluctuate' in lines[1]] == [True, True]
+  assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+  'run, advice',
+  [
+    (make_run(0.3), 'look at learner.proxy_learning_rate_ratio=0.3: '),
+    (
+      make_run(guidance_scale=100.0),
+      'look at priors.generic.guidance_scale=100: 25 is the most',
+    ),
+    (make_run(objective='sds'), "priors.generic.objective='sds'"),
+    (make_run(0.3, objective='sds'), "priors.generic.objective='sds'"),
+    (make_run(), 'look at guidance_scale of the priors'),
+  ],
+)
+def test_the_likeliest_setting_is_named(run, advice):
+  (line,) = early_warnings.review(run, rows(still, 0.95))
+  assert 'over-saturated (saturation 0.95 over 40 steps' in line
+  assert advice in line
+
+
+def test_of_one_view_a_fluctuation_is_not_told():
+  assert early_warnings.review(make_run(), rows(flickering, num_views=1)) == []
+
+
+def test_what_nobody_sees_is_not_told():
+  made = [row | {'color_variance': 1e-9} for row in rows(still)]
+  calm = [
+    row
+    | {'color/red': 0.5 + 0.01 * (-1) ** row['step'], 'color/green': 0.5}
+    | {'color/blue': 0.5}
+    for row in made
+  ]
+  assert early_warnings.review(make_run(), calm) == []
+
+
+def test_steps_without_colours_are_left_out():
+  made = rows(flickering)
+  made[::3] = [{'step': row['step'], 'rejected': 1.0} for row in made[::3]]
+  assert len(early_warnings.review(make_run(0.3), made)) == 1
+
+
+def test_steps_that_are_taken_again_begin_a_new_window():
+  monitor = early_warnings.Monitor(make_run())
+  made = rows(still, 0.95)
+  for row in made[:70]:
+    assert monitor.observe(row['step'], row) == []
+  said = [monitor.observe(row['step'], row) for row in made[60:100]]
+  assert [len(lines) for lines in said] == [0] * 39 + [1]
+
+
+def test_the_variance_around_a_line_is_that_of_polyfit():
+  rng = np.random.default_rng(0)
+  series = rng.random((40, 3)) + np.arange(40)[:, None] * [0.1, 0.0, -0.2]
+  _, residuals, *_ = np.polyfit(np.arange(40), series, 1, full=True)
+  found = early_warnings.variance_around_trend(series)
+  assert found == pytest.approx(residuals.sum() / 38)
