@@ -16,6 +16,7 @@ COMMANDS = (
   'evaluate',
   'personalize',
   'sweep',
+  'trajectory',
   'evaluate_prior',
   'heads',
   'pretrain',

@@ -6,7 +6,6 @@ enum; a tuple of texts is a list with commas, or a flag that may be repeated.
 """
 
 import dataclasses
-import os
 import re
 import types
 import typing
@@ -39,16 +38,18 @@ def define(kind: type, values: flags.FlagValues) -> None:
 
 
 def read(kind: type, values: flags.FlagValues) -> Any:
-  """Returns the dataclass that the parsed flags describe."""
+  """Returns the dataclass that the parsed flags describe.
+
+  Raises:
+    UserError: in one line; see `options.checked`.
+  """
   found = {}
   for field in dataclasses.fields(kind):
     value: Any = values[field.name].value
     if isinstance(value, list):
       value = tuple(value)
-    if value and options_lib.describe(field).is_path:
-      value = os.path.expanduser(value)
     found[field.name] = value
-  return kind(**found)
+  return options_lib.checked(kind(**found))
 
 
 def _without_none(hint: Any) -> Any:

@@ -29,6 +29,7 @@ from mmdist.core.version import VERSION as __version__
 _PUBLIC = {
   'ComposedObjective': 'mmdist.objectives.concept',
   'Concept': 'mmdist.objectives.concept',
+  'Leg': 'mmdist.trajectories.legs',
   'Prior': 'mmdist.config.schema:PriorConfig',
   'RayOptions': 'mmdist.api.executors',
   'Rays': 'mmdist.core.arrays',
@@ -45,11 +46,13 @@ _PUBLIC = {
   'optimize': 'mmdist.api.optimization',
   'personalize': 'mmdist.api.personalizing',
   'sweep': 'mmdist.sweeps.sweeping',
+  'trajectory': 'mmdist.trajectories.trajectory_run',
 }
 
 __all__ = [
   'ComposedObjective',
   'Concept',
+  'Leg',
   'Prior',
   'RayOptions',
   'Rays',
@@ -67,6 +70,7 @@ __all__ = [
   'optimize',
   'personalize',
   'sweep',
+  'trajectory',
 ]
 
 if TYPE_CHECKING:
@@ -88,6 +92,8 @@ if TYPE_CHECKING:
   from mmdist.objectives.concept import avatar
   from mmdist.sweeps.cells import grid
   from mmdist.sweeps.sweeping import sweep
+  from mmdist.trajectories.legs import Leg
+  from mmdist.trajectories.trajectory_run import trajectory
 
 
 def __getattr__(name: str) -> Any:

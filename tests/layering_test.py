@@ -56,6 +56,7 @@ ALLOWED_ARROWS = {
   | {'data', 'heads', 'priors', 'prior_training', 'results', 'evaluation'}
   | {'run'},
   'sweeps': LEARNING | {'api', 'evaluation', 'results', 'run'},
+  'trajectories': LEARNING | {'api', 'results', 'run'},
 }
 
 

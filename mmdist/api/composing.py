@@ -6,6 +6,7 @@ compared with a run that was started from a command line.
 
 from collections.abc import Callable, Mapping
 import copy
+import os
 from typing import Any
 
 from mmdist.api import function_prior
@@ -23,6 +24,7 @@ PriorLike = (
   | messages.Prior
   | Callable[[messages.ScoreRequest], Any]
   | str
+  | os.PathLike
 )
 
 
@@ -88,8 +90,8 @@ def _config_of(
   """Returns a prior's settings; notes it in `objects` if it is an object."""
   if isinstance(prior, schema.PriorConfig):
     return copy.deepcopy(prior)
-  if isinstance(prior, str):
-    return schema.PriorConfig(prior)
+  if isinstance(prior, str | os.PathLike):
+    return schema.PriorConfig(os.fspath(prior))
   settings = copy.deepcopy(known.get(name)) or schema.PriorConfig(
     channel=getattr(prior, 'channel', 'rgb')
   )

@@ -14,6 +14,7 @@ import numpy as np
 from mmdist.cameras import orbits
 from mmdist.config import schema
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import names
 from mmdist.core import representation as representation_lib
 from mmdist.core import tables
@@ -69,7 +70,7 @@ class Run:
       FileNotFoundError: the folder holds no run.
       UserError: its configuration cannot be read.
     """
-    self.workdir = pathlib.Path(workdir).expanduser()
+    self.workdir = local_paths.local(workdir)
     self.config: schema.RunConfig = workdir_lib.read_config(self.workdir)
     self._given = representation
     self._avatar: opening.Avatar | None = None
@@ -223,7 +224,7 @@ class Run:
     """
     if path is None:
       return self._make(make.make_mesh, resolution=resolution)['mesh']
-    target = pathlib.Path(path).expanduser()
+    target = local_paths.local(path)
     surface = triangle_mesh.make_mesh(
       self.representation,
       self.params,

@@ -18,6 +18,7 @@ from mmdist.api import executors
 from mmdist.api import judged
 from mmdist.api import opened_run
 from mmdist.config import schema
+from mmdist.core import local_paths
 from mmdist.core import messages
 from mmdist.core import representation as representation_lib
 from mmdist.learner import start
@@ -85,7 +86,7 @@ def optimize(
     NotFinite: numbers that are not finite, more than `config.faults` allows.
   """
   given = _Given(what, config, priors, representation, params, executor)
-  task = _prepare(given, pathlib.Path(workdir).expanduser(), may_change)
+  task = _prepare(given, local_paths.local(workdir), may_change)
   workdir = task.workdir
   with workdir_lib.locked(workdir):
     finished = _run(task, executor, stopping.Stopper(grace_s), on_step)
@@ -130,7 +131,7 @@ def preflight(
     UserError, OSError, DistributionError, NotFinite: what `optimize` would.
   """
   given = _Given(what, config, priors, representation, params, executor)
-  task = _prepare(given, pathlib.Path(workdir).expanduser(), may_change)
+  task = _prepare(given, local_paths.local(workdir), may_change)
   begin = time.monotonic()
   took: list[float] = []
 
@@ -176,7 +177,7 @@ def _prepare(
   device_setup.set_up_jax(threads.learner)
   for line in binding.balance_warnings(objective):
     warnings.warn(line, stacklevel=3)
-  representation, params = _load_start(
+  representation, params = load_start(
     config, given.representation, given.params
   )
   recipes: list[messages.PriorRecipe] = []
@@ -209,12 +210,22 @@ class _Task:
   may_change: Sequence[str]
 
 
-def _load_start(
+def load_start(
   config: schema.RunConfig,
   representation: representation_lib.Representation | None,
   params: representation_lib.Params | None,
 ) -> tuple[representation_lib.Representation, representation_lib.Params]:
-  """Returns what is optimised, and where it starts."""
+  """Returns what is optimised, and where it starts.
+
+  Args:
+    config: of the run.
+    representation: see `optimize`.
+    params: see `optimize`.
+
+  Raises:
+    FileNotFoundError, UserError: the pretrained weights are not there, or are
+      of another network.
+  """
   if representation is None:
     representation = opening.representation_of(config)
     if params is None:

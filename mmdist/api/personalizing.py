@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 import os
-import pathlib
 import re
 
 from mmdist.config import schema
 from mmdist.core import errors
+from mmdist.core import local_paths
 
 # As MagicMirror's edits (A.4): more guidance than a generic prior takes, and a
 # proxy that is guided as well.
@@ -85,14 +85,14 @@ def prior_of(
   if kind == 'normal':
     opening = re.sub(r'\bof\b.*', 'of {target}', prompt, flags=re.DOTALL)
     return schema.PriorConfig(
-      str(pathlib.Path(directory)),
+      str(local_paths.local(directory)),
       channel='normal',
       prompt_template=opening if '{target}' in opening else prompt,
     )
   token = re.search(r'\[\w+\]', prompt)
   template = f'a {token[0]} portrait of {{target}}' if token else '{prompt}'
   return schema.PriorConfig(
-    str(pathlib.Path(directory)),
+    str(local_paths.local(directory)),
     prompt_template=template,
     guidance_scale=GUIDANCE_SCALE,
     proxy_guidance_scale=PROXY_GUIDANCE_SCALE,

@@ -14,6 +14,7 @@ from typing import Any
 
 from mmdist.config import schema
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import names
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
@@ -46,8 +47,9 @@ def find(name: str) -> tuple[pathlib.Path, str]:
   Raises:
     FileNotFoundError: there is no such file; names the nearest.
   """
+  local_paths.check(name)
   text, _, preset = name.partition(':')
-  path = pathlib.Path(os.path.expanduser(text))
+  path = local_paths.local(text)
   is_path = text.endswith('.py') or path.name != text
   candidates = [path] if is_path else [find_folder() / f'{text}.py']
   if path.parts[:-1] == ('experiments',):
@@ -75,7 +77,7 @@ def load(name: str, kind: type = schema.RunConfig) -> Any:
     UserError: the preset is unknown, or the file defines no such config.
   """
   path, preset = find(name)
-  get_config = runpy.run_path(str(path)).get('get_config')
+  get_config = run_file(path).get('get_config')
   if get_config is None:
     raise errors.UserError(f'{path} defines no get_config(preset).')
   config = get_config(preset) if preset else get_config()
@@ -87,10 +89,15 @@ def load(name: str, kind: type = schema.RunConfig) -> Any:
   return config
 
 
+def run_file(path: str | os.PathLike) -> dict[str, Any]:
+  """Runs a Python file of the person's own; returns the names it defines."""
+  return runpy.run_path(str(path))
+
+
 def load_module(stem: str) -> dict[str, Any]:
   """Returns the names that `STEM.py` among mmdist's experiments defines.
 
   For what belongs to experiments and is none itself, such as the studies, and
   for an experiment that reads another one's presets.
   """
-  return runpy.run_path(str(find_folder() / f'{stem}.py'))
+  return run_file(find_folder() / f'{stem}.py')

@@ -15,6 +15,7 @@ from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import composition
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import messages
 from mmdist.core import names
 
@@ -33,6 +34,9 @@ CHOICES = {
   r'priors\.\w+\.dtype': messages.DTYPES,
   r'priors\.\w+\.memory\.text_dtype': messages.DTYPES,
 }
+# Files and folders, or names that stand for some. They are kept as they were
+# written; whoever opens one expands `~`.
+PATHS = (r'nerf_assets', r'priors\.\w+\.(directory|lora)')
 # The smallest and largest values, both allowed.
 RANGES = {
   r'num_steps': (1, math.inf),
@@ -87,23 +91,31 @@ def validate(config: schema.RunConfig) -> None:
 def _check_leaf(path: str, value: Any) -> None:
   if isinstance(value, float) and not math.isfinite(value):
     raise errors.UserError(f'{path} is {value}; expected a finite number.')
-  all_choices, ranges = _rules_of(path)
+  all_choices, ranges, holds_path = _rules_of(path)
   for choices in all_choices:
     names.check_choice(path, value, choices)
   for low, high in ranges:
     if isinstance(value, int | float):
       _check_range(path, value, low, high)
+  if holds_path:
+    local_paths.check(value, path)
+
+
+def is_path(path: str) -> bool:
+  """Returns whether a field, by its path, names files or a folder."""
+  return any(re.fullmatch(pattern, path) for pattern in PATHS)
 
 
 # A sweep checks a thousand configurations of the same fields.
 @functools.lru_cache(maxsize=4096)
-def _rules_of(path: str) -> tuple[list[Sequence[str]], list[tuple]]:
-  """Returns the choices and the ranges that a path has."""
+def _rules_of(path: str) -> tuple[list[Sequence[str]], list[tuple], bool]:
+  """Returns a field's choices and ranges, and whether it is a path of files."""
   return (
     [
       kinds for pattern, kinds in CHOICES.items() if re.fullmatch(pattern, path)
     ],
     [ends for pattern, ends in RANGES.items() if re.fullmatch(pattern, path)],
+    is_path(path),
   )
 
 

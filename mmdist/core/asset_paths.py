@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+from mmdist.core import local_paths
 from mmdist.core import names
 
 EMBEDDED = ('color', 'normal', 'nerf', 'judge')
@@ -21,6 +22,7 @@ def resolve(name_or_path: str, root: str | os.PathLike = ROOT) -> str:
 
   Raises:
     FileNotFoundError: there is no such directory.
+    UserError: it is in remote storage.
   """
   if name_or_path in EMBEDDED:
     directory = pathlib.Path(root) / name_or_path
@@ -30,7 +32,7 @@ def resolve(name_or_path: str, root: str | os.PathLike = ROOT) -> str:
         'mmdist, or give the directory of another one.'
       )
     return str(directory)
-  directory = pathlib.Path(name_or_path).expanduser()
+  directory = local_paths.local(name_or_path)
   if name_or_path and directory.is_dir():
     return str(directory.resolve())
   raise FileNotFoundError(_not_found(name_or_path, directory))

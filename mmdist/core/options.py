@@ -2,18 +2,21 @@
 
 A default, its help and its bounds stand once, at the dataclass's field. What
 turns the fields into flags is `launchers/option_flags.py`; a program builds
-the dataclass itself and calls `check`.
+the dataclass itself. Whoever is handed one begins with `checked`.
 """
 
 from collections.abc import Sequence
 import dataclasses
+import typing
 from typing import Any
 
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import names
 
 REQUIRED: Any = dataclasses.MISSING  # As a default: there is none.
 _KEY = 'option'
+_Options = typing.TypeVar('_Options')  # Such a dataclass.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Description:
     help: a sentence for `--help`.
     minimum, maximum: bounds of a number, both allowed; None: no bound.
     choices: the only values of a text; empty: any text.
-    is_path: of a file or folder, so that flags expand `~`.
+    is_path: of a file or folder on this machine; may begin with `~`.
     repeated: a tuple whose flag is given once per item, since items may hold
       commas; the flag of any other tuple is one list with commas.
   """
@@ -62,6 +65,22 @@ def option(
 def describe(field: dataclasses.Field) -> Description:
   """Returns what `option` was told about a field."""
   return field.metadata[_KEY]
+
+
+def checked(options: _Options) -> _Options:
+  """Returns the options with paths of this machine; see `local_paths`.
+
+  Raises:
+    UserError: in one line; see `check`, or a path is in remote storage.
+  """
+  check(options)
+  fields: Any = options
+  paths = {
+    field.name: local_paths.expand(getattr(options, field.name), field.name)
+    for field in dataclasses.fields(fields)
+    if describe(field).is_path and getattr(options, field.name)
+  }
+  return dataclasses.replace(fields, **paths)
 
 
 def check(options: Any) -> None:

@@ -23,6 +23,7 @@ from torch.nn import functional
 import transformers
 
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import model_files
 from mmdist.evaluation import clip_images
 
@@ -92,7 +93,7 @@ def load(directory: str | os.PathLike) -> Clip:
   Raises:
     FileNotFoundError, UserError: in one line, the file that is wrong.
   """
-  folder = pathlib.Path(directory).expanduser()
+  folder = local_paths.local(directory)
   if not folder.is_dir():
     raise FileNotFoundError(
       f"'{directory}' is no directory; {_REMEDY}. Nothing is downloaded here: "

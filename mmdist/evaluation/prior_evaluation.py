@@ -78,7 +78,7 @@ def evaluate_prior(
   Raises:
     FileNotFoundError, UserError: in one line.
   """
-  options_lib.check(options)
+  options = options_lib.checked(options)
   judge = judge_lib.load(asset_paths.resolve(options.judge))
   pipeline = pipelines.open_pipeline(
     asset_paths.resolve(prior), 'float32', 'cpu'

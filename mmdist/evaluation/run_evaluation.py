@@ -78,6 +78,7 @@ def evaluate(
   Raises:
     FileNotFoundError, UserError: in one line.
   """
+  options = options_lib.checked(options)
   judge = judge_lib.load(asset_paths.resolve(options.judge))
   prompts = [
     concept_agreement.main_prompt(workdir_lib.read_config(run)) for run in runs

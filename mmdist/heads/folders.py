@@ -58,7 +58,7 @@ def write(
   Raises:
     UserError: in one line; what is asked for makes no sense.
   """
-  options_lib.check(options)
+  options = options_lib.checked(options)
   out = pathlib.Path(options.out)
   if options.photos:
     shown = write_photos(

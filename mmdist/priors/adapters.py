@@ -18,6 +18,7 @@ import peft
 import torch
 
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import model_files
 from mmdist.priors import prompt_encoder
 
@@ -30,7 +31,7 @@ def check_lora(path: str | os.PathLike) -> pathlib.Path:
   Raises:
     FileNotFoundError, UserError: in one line.
   """
-  path = pathlib.Path(path)
+  path = local_paths.local(path)
   if not path.is_file():
     raise FileNotFoundError(
       f'LoRA {path} is not a file; expected one .safetensors file.'

@@ -8,6 +8,7 @@ import hashlib
 import os
 import pathlib
 
+from mmdist.core import local_paths
 from mmdist.priors import directory as files
 from mmdist.priors import families
 from mmdist.priors import locate
@@ -33,7 +34,7 @@ def weight_digests(prior: str, lora: str = '') -> dict[str, str]:
     for path in files.weight_files(directory, component)[0]:
       digests[path.relative_to(directory).as_posix()] = sha256(path)
   if lora:
-    digests['lora'] = sha256(lora)
+    digests['lora'] = sha256(local_paths.expand(lora))
   return digests
 
 

@@ -13,6 +13,7 @@ import huggingface_hub.errors
 
 from mmdist.core import asset_paths
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import model_files
 
 _PINNED = re.compile(r'([\w.-]+/[\w.-]+)@([0-9a-f]{40})')
@@ -31,8 +32,9 @@ def locate(name: str) -> str:
 
   Raises:
     FileNotFoundError: there is no such directory, or it cannot be fetched.
-    UserError: a hub id without its commit.
+    UserError: a hub id without its commit, or a path in remote storage.
   """
+  name = local_paths.expand(name)
   pinned = _PINNED.fullmatch(name)
   if pinned and not os.path.isdir(name):
     return _fetch(name, *pinned.groups())

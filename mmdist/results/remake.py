@@ -88,7 +88,7 @@ def remake(
   known = (*MAKERS, ALL)
   if kind not in known:
     raise errors.UserError(names.unknown('result', kind, known, 'Results'))
-  options_lib.check(options)
+  options = options_lib.checked(options)
   avatar = opening.open_run(workdir)
   workdir_lib.check_links(avatar.workdir)
   run = copy.deepcopy(avatar.run)

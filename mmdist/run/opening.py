@@ -9,6 +9,7 @@ import jax
 
 from mmdist.config import schema
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import representation as representation_lib
 from mmdist.learner import start
 from mmdist.nerf import field
@@ -50,7 +51,7 @@ def open_run(
     FileNotFoundError: the folder holds no run, or no checkpoint yet.
     UserError: its configuration cannot be read.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = local_paths.local(workdir)
   run = read_run(workdir)
   representation = representation_of(run, representation)
   structure = _structure_of(representation)
@@ -102,7 +103,7 @@ def read_run(workdir: str | os.PathLike) -> schema.RunConfig:
     UserError: its configuration cannot be read.
   """
   run = workdir_lib.read_config(workdir)
-  if not (pathlib.Path(workdir) / 'checkpoints').is_dir():
+  if not (local_paths.local(workdir) / 'checkpoints').is_dir():
     raise FileNotFoundError(
       f'{workdir} has no checkpoint yet; its first comes after '
       'checkpoints.every steps.'
@@ -116,6 +117,7 @@ def digest(workdir: str | os.PathLike) -> tuple[int, str]:
   Raises:
     FileNotFoundError, UserError: see `open_run`.
   """
+  workdir = local_paths.local(workdir)
   store = checkpointing.CheckpointStore(
     workdir, read_run(workdir), read_only=True
   )
@@ -125,7 +127,8 @@ def digest(workdir: str | os.PathLike) -> tuple[int, str]:
 
 def newest_step(workdir: str | os.PathLike) -> int:
   """Returns the step of the newest checkpoint without opening it; or 0."""
-  return checkpointing.newest_step(pathlib.Path(workdir) / 'checkpoints')
+  workdir = local_paths.local(workdir)
+  return checkpointing.newest_step(workdir / 'checkpoints')
 
 
 def start_params(avatar: Avatar) -> Any:

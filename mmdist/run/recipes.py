@@ -6,12 +6,12 @@ process, and imports there what its prior needs.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import pathlib
 from typing import Any
 
 from mmdist.config import schema
 from mmdist.core import asset_paths
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import messages
 
 # Opens the directory of a prior that is an object of a person's own program.
@@ -67,8 +67,10 @@ def make_spec(
 def make_absolute(directory: str) -> str:
   """Returns a path as an actor can open it; other names as they are."""
   # A hub id or an embedded name stands for a folder of the actor's machine.
-  path = pathlib.Path(directory).expanduser()
-  if directory in asset_paths.EMBEDDED or not path.exists():
+  if directory in asset_paths.EMBEDDED:
+    return directory
+  path = local_paths.local(directory)
+  if not path.exists():
     return directory
   return str(path.absolute())
 

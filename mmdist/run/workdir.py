@@ -18,6 +18,7 @@ from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import atomic
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.run import links
 from mmdist.run import locks
 
@@ -70,10 +71,11 @@ def check(
   Raises:
     NotADirectoryError, PermissionError, FileNotFoundError: nothing can be
       written there.
-    UserError: it holds something else, links that lead out of it, or a run
-      of another configuration; or no field is called as in `may_change`.
+    UserError: it is in remote storage, holds something else, links that
+      lead out of it, or a run of another configuration; or no field is
+      called as in `may_change`.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = local_paths.local(workdir)
   _check_writable(workdir)
   check_links(workdir)
   before = _read_held_run(workdir)
@@ -145,7 +147,7 @@ def check_weights(
     UserError: in one line; files differ without permission, or the record
       cannot be read.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = local_paths.local(workdir)
   if not (workdir / WEIGHTS_NAME).is_file():
     return []
   name = config_changes.WEIGHTS
@@ -208,7 +210,7 @@ def claim(
       `check_weights`.
     PermissionError: nothing can be written there, for whatever reason.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = local_paths.local(workdir)
   changes = check(workdir, run, may_change)
   if weights is not None:
     changes += check_weights(workdir, weights, may_change)
@@ -264,7 +266,7 @@ def locked(workdir: str | os.PathLike) -> Iterator[None]:
     locks.InUse: another run has it; names its host and process.
     PermissionError: nothing can be written there, for whatever reason.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = local_paths.local(workdir)
   missing = [p for p in (workdir, *workdir.parents) if not p.exists()]
   with contextlib.ExitStack() as stack:
     stack.callback(_remove_empty, missing)
@@ -337,7 +339,7 @@ def read_config(workdir: str | os.PathLike) -> schema.RunConfig:
     FileNotFoundError: it holds none.
     UserError: its configuration cannot be read.
   """
-  path = pathlib.Path(workdir) / CONFIG_NAME
+  path = local_paths.local(workdir) / CONFIG_NAME
   if not path.is_file():
     raise FileNotFoundError(
       f'{workdir} holds no run: there is no {CONFIG_NAME} in it.'

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
-import runpy
 from typing import Any
 
 import yaml
@@ -13,6 +12,7 @@ from mmdist.config import fields
 from mmdist.config import schema
 from mmdist.config import validation
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.sweeps import cells
 
 _OPEN = {'(': ')', '[': ']', '{': '}', '"': '"', "'": "'"}
@@ -141,13 +141,13 @@ def read_cells(path: str, config: schema.RunConfig) -> tuple[cells.Cell, ...]:
   Raises:
     FileNotFoundError, UserError: in one line.
   """
-  file = pathlib.Path(path)
+  file = local_paths.local(path)
   if not file.is_file():
     raise FileNotFoundError(
       f'{path} is no file; expected the cells of a sweep, as YAML or Python.'
     )
   if file.suffix == '.py':
-    get_cells = runpy.run_path(path).get('get_cells')
+    get_cells = experiments.run_file(file).get('get_cells')
     if get_cells is None:
       raise errors.UserError(f'{path} defines no get_cells(config).')
     described = get_cells(config)

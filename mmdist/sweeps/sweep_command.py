@@ -91,7 +91,7 @@ def run(
   Raises:
     UserError, OSError: in one line.
   """
-  options_lib.check(options)
+  options = options_lib.checked(options)
   grid = _find_cells(config, options)
   chosen = [cell.name for cell in grid.cells[options.first : options.last]]
   if not chosen:

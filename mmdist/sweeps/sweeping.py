@@ -9,6 +9,7 @@ import pathlib
 from mmdist.api import executors
 from mmdist.api import optimization
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import names
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import folder
@@ -96,7 +97,7 @@ def sweep(
   names.check_choice('executor', executor, ('ray', 'inline'))
   if not isinstance(grid, cells_lib.Grid):
     grid = cells_lib.Grid((), cells_lib.check_cells(grid))
-  workdir = pathlib.Path(workdir).expanduser()
+  workdir = local_paths.local(workdir)
   num_cores = cores_per_cell or len(os.sched_getaffinity(0))
   plan = planning.make_plan(grid, workdir, num_cores)
   if only is not None:

@@ -70,6 +70,7 @@ def train(
   from mmdist.heads import questions as head_questions
   from mmdist.heads import shards as head_shards
 
+  options = options_lib.checked(options)
   questions = tuple(
     judge_lib.Question(**question) for question in head_questions.questions()
   )

@@ -108,7 +108,7 @@ def train(
   Raises:
     FileNotFoundError, UserError: in one line, what is wrong.
   """
-  options_lib.check(options)
+  options = options_lib.checked(options)
   out = pathlib.Path(options.out)
   if (out / 'README.md').is_file() and (out / 'unet').is_dir():
     report(f'{out} is finished; give another --out for another prior.')

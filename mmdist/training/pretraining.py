@@ -57,6 +57,7 @@ def pretrain(
   report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, float]:
   """Sets JAX up for this machine, then trains; see `train_and_measure`."""
+  options = options_lib.checked(options)
   device_setup.set_up_jax(len(os.sched_getaffinity(0)))
   return train_and_measure(
     config, pathlib.Path(options.out), options.data, report

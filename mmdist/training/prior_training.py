@@ -212,14 +212,15 @@ def _write_sheet(
   sheets.save_grid(path, pictures, columns=8, zoom=2)
 
 
-def _check(options: Options) -> None:
+def _checked(options: Options) -> Options:
   """Raises, before any process starts, if options or files are wrong."""
   from mmdist.heads import shards as head_shards
 
-  options_lib.check(options)
+  options = options_lib.checked(options)
   head_shards.list_shards(pathlib.Path(options.data))
   if options.init:
     asset_paths.resolve(options.init)
+  return options
 
 
 def _say_nothing(line: str) -> None:
@@ -239,7 +240,7 @@ def train_in_processes(
   Raises:
     FileNotFoundError, UserError: in one line.
   """
-  _check(options)
+  options = _checked(options)
   with tempfile.TemporaryDirectory() as folder:
     rendezvous = f'{folder}/rendezvous'
     if options.num_processes == 1:

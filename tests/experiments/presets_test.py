@@ -8,6 +8,7 @@ from experiments import mix
 from experiments import pretrain
 from experiments import sds_versus_vsd
 from experiments import smoke
+from experiments import trajectory
 from mmdist.config import changes
 from mmdist.config import validation
 from mmdist.learner import optimizer
@@ -16,6 +17,7 @@ from mmdist.nerf import field
 from mmdist.objectives import binding
 from mmdist.objectives import score_requests
 from mmdist.objectives import texts
+from mmdist.trajectories import legs
 
 EXPERIMENTS = (edit, generate, mix, sds_versus_vsd, smoke)
 
@@ -31,7 +33,19 @@ def test_a_preset_is_valid_and_balanced(experiment, preset):
   assert not binding.balance_warnings(objective)
 
 
-@pytest.mark.parametrize('experiment', EXPERIMENTS)
+@pytest.mark.parametrize('preset', trajectory.PRESETS)
+def test_every_leg_of_a_trajectory_can_be_run(preset):
+  config = trajectory.get_config(preset)
+  planned = legs.plan(legs.from_config(config), config.base)
+  assert [leg.name for leg in planned] == [
+    f'{number}-{name}'
+    for number, (name, _) in enumerate(trajectory.PRESETS[preset])
+  ]
+  for leg, (_, prompt) in zip(planned, trajectory.PRESETS[preset]):
+    assert leg.config.prompt == prompt and not leg.config.concepts
+
+
+@pytest.mark.parametrize('experiment', (*EXPERIMENTS, trajectory))
 def test_an_unknown_preset_is_named_with_those_that_exist(experiment):
   with pytest.raises(ValueError, match="unknown preset 'nothing'.*Presets: "):
     experiment.get_config('nothing')
@@ -179,7 +193,7 @@ def test_the_nerf_that_pretraining_makes_is_the_one_that_is_asked_for():
   )
 
 
-@pytest.mark.parametrize('experiment', EXPERIMENTS)
+@pytest.mark.parametrize('experiment', (*EXPERIMENTS, trajectory))
 def test_every_preset_is_described(experiment):
   described = experiment.__doc__.split('Presets:')[-1]
   for preset in experiment.PRESETS:

@@ -1,0 +1,70 @@
+"""A trajectory as a command line asks for it."""
+
+from collections.abc import Callable
+import dataclasses
+
+from mmdist.api import executors
+from mmdist.config import trajectory_schema
+from mmdist.core import options as options_lib
+from mmdist.trajectories import legs as legs_lib
+from mmdist.trajectories import trajectory_run
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Where a trajectory is made, and by what."""
+
+  workdir: str = options_lib.option(
+    options_lib.REQUIRED,
+    'Folder of the trajectory; a new one is made.',
+    is_path=True,
+  )
+  executor: str = options_lib.option(
+    'ray',
+    'Where the priors run: in this process, or in one Ray actor each.',
+    choices=('inline', 'ray'),
+  )
+  ray_address: str | None = options_lib.option(
+    None, 'A running Ray cluster; else Ray starts here.'
+  )
+  grace_s: float = options_lib.option(
+    60.0,
+    'After SIGTERM or Ctrl-C, how long the running step may take.',
+    minimum=0.1,
+  )
+
+
+def check(config: trajectory_schema.TrajectoryConfig) -> None:
+  """Raises UserError, in one line, for legs or a film that cannot be made."""
+  legs_lib.from_config(config)
+  trajectory_schema.check_film(config.film)
+
+
+def run(
+  config: trajectory_schema.TrajectoryConfig,
+  options: Options,
+  report: Callable[[str], None] = print,
+) -> trajectory_run.Trajectory:
+  """Makes the trajectory that a configuration describes.
+
+  Args:
+    config: what an experiment returned.
+    options: see `Options`.
+    report: see `trajectory_run.trajectory`.
+
+  Raises:
+    UserError, OSError: in one line.
+  """
+  options = options_lib.checked(options)
+  executor: executors.ExecutorLike = options.executor
+  if executor == 'ray':
+    executor = executors.RayOptions(options.ray_address)
+  return trajectory_run.trajectory(
+    legs_lib.from_config(config),
+    options.workdir,
+    config=config.base,
+    executor=executor,
+    film=config.film,
+    grace_s=options.grace_s,
+    report=report,
+  )

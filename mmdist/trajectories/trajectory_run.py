@@ -1,0 +1,235 @@
+"""`mmdist.trajectory`: from one concept to the next, leg after leg."""
+
+from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+import os
+import pathlib
+import shutil
+from typing import Any
+
+from mmdist.api import composing
+from mmdist.api import executors
+from mmdist.api import opened_run
+from mmdist.api import optimization
+from mmdist.config import schema
+from mmdist.config import serialization
+from mmdist.config import trajectory_schema
+from mmdist.core import errors
+from mmdist.core import local_paths
+from mmdist.core import representation as representation_lib
+from mmdist.run import callbacks
+from mmdist.run import device_setup
+from mmdist.run import workdir as workdir_lib
+from mmdist.trajectories import film as film_lib
+from mmdist.trajectories import legs as legs_lib
+from mmdist.trajectories import starts
+from mmdist.trajectories import trajectory_folder as folder
+from mmdist.trajectories import way
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectory:
+  """What a trajectory made.
+
+  Attributes:
+    workdir: its folder.
+    legs: the run of each leg that has begun, in order.
+    results: what it is called -> file: 'video', 'animation', 'sheet'; empty
+      before its end.
+  """
+
+  workdir: pathlib.Path
+  legs: tuple[opened_run.Run, ...]
+  results: Mapping[str, pathlib.Path]
+
+  @property
+  def is_finished(self) -> bool:
+    """Whether every leg has reached its end, and the film is made."""
+    return bool(self.results)
+
+
+def trajectory(
+  legs: Iterable[legs_lib.LegLike],
+  workdir: str | os.PathLike,
+  *,
+  config: schema.RunConfig | None = None,
+  priors: Mapping[str, composing.PriorLike] | None = None,
+  representation: representation_lib.Representation | None = None,
+  params: representation_lib.Params | None = None,
+  executor: executors.ExecutorLike = 'ray',
+  film: trajectory_schema.FilmConfig | None = None,
+  on_step: Callable[[callbacks.Step], None] | None = None,
+  grace_s: float = 60.0,
+  report: Callable[[str], None] = print,
+) -> Trajectory:
+  """Optimises one objective after the other, and films the whole way.
+
+  Each leg is a run in a folder of its own that starts from the last one's
+  result; its proxies and its optimiser are new. Called again with the same legs
+  it does what is missing, and there may be more legs than before. SIGTERM and
+  Ctrl-C save the leg that runs and return.
+
+  Args:
+    legs: `mmdist.Leg`s, or tuples (what, num_steps) or (what, num_steps,
+      name).
+    workdir: folder of the trajectory; `legs/0-NAME` and so on are runs.
+    config: what the legs have in common; None has the defaults.
+    priors: see `mmdist.optimize`.
+    representation: see `mmdist.optimize`.
+    params: what the first leg starts from; see `mmdist.optimize`.
+    executor: see `mmdist.optimize`; none that is running, since its proxies
+      would know the leg before.
+    film: how the film is made; None has the defaults.
+    on_step: see `mmdist.optimize`; of every leg.
+    grace_s: see `mmdist.optimize`.
+    report: is told which leg begins.
+
+  Returns:
+    What there is now, also if it was stopped.
+
+  Raises:
+    UserError, OSError: in one line; a leg, the folder or a result in it.
+    DistributionError, NotFinite: see `mmdist.optimize`.
+  """
+  composing.check_executor(executor)
+  if not executors.needs_recipes(executor):
+    raise errors.UserError(
+      'the executor is running already; expected a name, mmdist.RayOptions or '
+      'a function that makes one, since each leg has proxies of its own.'
+    )
+  film = film or trajectory_schema.FilmConfig()
+  trajectory_schema.check_film(film)
+  workdir = local_paths.local(workdir)
+  planned = legs_lib.plan(legs, config, priors, representation)
+  # Before a result is looked at, which starts JAX.
+  device_setup.set_up_jax(device_setup.share_cores(1).learner)
+  walk = _Walk(
+    workdir,
+    planned,
+    representation,
+    params,
+    {'priors': priors, 'executor': executor, 'grace_s': grace_s},
+    film,
+    on_step,
+  )
+  with folder.claimed(workdir, planned) as record:
+    made: list[opened_run.Run] = []
+    for number, leg in enumerate(planned):
+      report(f'leg {leg.name}: {folder.state_of(workdir, leg)}')
+      made.append(walk.go(number, made[-1] if made else None))
+      if not made[-1].is_finished:
+        return Trajectory(workdir, tuple(made), {})
+      record.results[leg.name] = folder.digest_of(workdir, leg)
+      folder.write(workdir, record)
+    results = _make_results(walk, made, record, report)
+  return Trajectory(workdir, tuple(made), results)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Walk:
+  """A trajectory that was checked: all that its legs are run with."""
+
+  workdir: pathlib.Path
+  legs: tuple[legs_lib.PlannedLeg, ...]
+  representation: representation_lib.Representation | None
+  params: representation_lib.Params | None
+  given: Mapping[str, Any]
+  film: trajectory_schema.FilmConfig
+  on_step: Callable[[callbacks.Step], None] | None
+
+  def go(self, number: int, before: opened_run.Run | None) -> opened_run.Run:
+    """Does what is missing of a leg; returns its run.
+
+    Args:
+      number: of the leg.
+      before: the run of the leg before, finished; None for the first.
+    """
+    leg = self.legs[number]
+    workdir = folder.leg_folder(self.workdir, leg.name)
+    kept = way.folder_of(self.workdir, leg.name)
+    state = folder.state_of(self.workdir, leg)
+    if state == 'finished' and folder.digest_of(self.workdir, leg):
+      config = self._config_of(leg, before)
+      # Where the folder of the trajectory lies may have changed since.
+      workdir_lib.check(workdir, config, ('nerf_assets',))
+      return opened_run.Run(workdir, self.representation)
+    if state == 'new' and kept.is_dir():
+      shutil.rmtree(kept)  # Of a leg that was removed.
+    config, params = self._start(leg, before)
+    if before is None:
+      way.write(kept, 0, params)
+    return optimization.optimize(
+      None,
+      workdir,
+      config=config,
+      representation=self.representation,
+      params=params,
+      on_step=way.keeper(kept, self.film.points_per_leg, self.on_step),
+      may_change=('nerf_assets',) if before is not None else (),
+      **self.given,
+    )
+
+  def _config_of(
+    self, leg: legs_lib.PlannedLeg, before: opened_run.Run | None
+  ) -> schema.RunConfig:
+    if before is None or self.representation is not None:
+      return leg.config
+    directory = starts.directory_of(self.workdir, leg.name)
+    return legs_lib.starting_from(leg, directory)
+
+  def _start(
+    self, leg: legs_lib.PlannedLeg, before: opened_run.Run | None
+  ) -> tuple[schema.RunConfig, Any]:
+    """Returns a leg's configuration and what it starts from.
+
+    A representation of one's own has no directory of pretrained weights, so
+    only the record says that the leg began from the last one's result.
+    """
+    config = self._config_of(leg, before)
+    if before is None:
+      _, params = optimization.load_start(
+        config, self.representation, self.params
+      )
+      return config, params
+    if self.representation is not None:
+      return config, before.params
+    # Written again each time: whatever happened to the files, the leg starts
+    # from a result whose sha256 is the recorded one.
+    directory = starts.directory_of(self.workdir, leg.name)
+    starts.write(directory, config.nerf, before.params)
+    return config, None
+
+
+def _make_results(
+  walk: _Walk,
+  runs: list[opened_run.Run],
+  record: folder.Record,
+  report: Callable[[str], None],
+) -> dict[str, pathlib.Path]:
+  """Makes film and sheet, unless those that are there show the same."""
+  results = walk.legs[-1].config.results
+  made_with = {
+    'film': serialization.to_dict(walk.film),
+    'resolution': results.resolution,
+    'results': dict(record.results),
+  }
+  paths = {n: walk.workdir / file for n, file in film_lib.FILES.items()}
+  if record.film == made_with and all(p.is_file() for p in paths.values()):
+    return paths
+  report('making the film')
+  ended = [
+    film_lib.Ended(
+      leg.name,
+      way.folder_of(walk.workdir, leg.name),
+      run.params,
+      leg.config.num_steps,
+    )
+    for leg, run in zip(walk.legs, runs, strict=True)
+  ]
+  # One representation for all legs, so that it is compiled once.
+  paths = film_lib.make(
+    walk.workdir, runs[0].representation, ended, walk.film, results
+  )
+  record.film = made_with
+  folder.write(walk.workdir, record)
+  return paths
