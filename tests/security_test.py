@@ -70,6 +70,7 @@ VARIABLES = (
   'RAY_USAGE_STATS_ENABLED',
   'XDG_CACHE_HOME',
   'XLA_FLAGS',
+  'XLA_PYTHON_CLIENT_PREALLOCATE',
 )
 EXCEPTIONS = {
   # An experiment is Python, and is run: SECURITY.md says so.
@@ -229,7 +230,7 @@ def test_what_may_be_is_not(text):
 def test_an_actor_is_sent_no_variable_but_of_threads_and_devices(monkeypatch):
   monkeypatch.setitem(os.environ, 'HF_TOKEN', 'not-for-anybody')
   spec = messages.PriorSpec('generic', messages.PriorOptions(), num_threads=2)
-  options = ray_executor.actor_options(spec, 0.0)
+  options = ray_executor.actor_options(spec)
   variables = options['runtime_env'].pop('env_vars')
   assert set(variables) == {
     'OMP_NUM_THREADS',
