@@ -23,7 +23,7 @@ STAMP := $(VENV)/installed
 PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help venv demo docs tutorial wheel wheel-check test test-fast chaos \
-  guards lint format clean
+  guards cluster-test lint format clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' \
@@ -80,7 +80,7 @@ test: venv ## Runs every test; fails under 90 % coverage of mmdist/.
 	  --cov-fail-under=90 --durations=10 $(PARALLEL) $(PYTEST_FLAGS)
 
 test-fast: venv ## Runs the tests that take a second or less.
-	@$(IN_VENV) -m pytest -m 'not slow and not chaos and not guards' $(PARALLEL) $(PYTEST_FLAGS)
+	@$(IN_VENV) -m pytest -m 'not slow and not chaos and not guards and not cluster' $(PARALLEL) $(PYTEST_FLAGS)
 
 chaos: venv ## Runs the whole matrix of faults; CHAOS_TABLE=FILE writes a table.
 	@$(IN_VENV) -m pytest tests -m chaos -v -p tests.chaos.table --tb=short \
@@ -88,6 +88,15 @@ chaos: venv ## Runs the whole matrix of faults; CHAOS_TABLE=FILE writes a table.
 
 guards: venv ## Takes each guard away, in a copy, and sees its test fail.
 	@$(IN_VENV) -m pytest tests/guards -m guards -v --tb=short $(PYTEST_FLAGS)
+
+# Jobs need Ray's dashboard, which nothing else does.
+$(VENV)/installed-cluster: $(STAMP)
+	@$(PIP) --constraint constraints.txt --editable '.[$(EXTRAS),cluster]'
+	@touch $@
+
+cluster-test: $(VENV)/installed-cluster ## Runs on a Ray cluster of three network namespaces (Linux, root).
+	@$(IN_VENV) -m pytest tests/cluster -m cluster -v -rs --tb=short \
+	  $(PYTEST_FLAGS)
 
 lint: venv ## Checks style and types without changing a file.
 	@$(IN_VENV) -m ruff check .

@@ -17,6 +17,7 @@ COMMANDS = (
   'personalize',
   'sweep',
   'trajectory',
+  'submit',
   'evaluate_prior',
   'heads',
   'pretrain',

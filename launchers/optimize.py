@@ -42,6 +42,11 @@ class Options:
     "Whether a Ray that starts here serves its dashboard, to this machine's "
     "browsers only; needs pip install 'ray[default]'.",
   )
+  ship_code: bool = options_lib.option(
+    True,
+    'Whether the workers of a cluster get the mmdist of this machine; else '
+    'each needs the same one, which is checked.',
+  )
   grace_s: float = options_lib.option(
     60.0,
     'After SIGTERM or Ctrl-C, how long the running step may take.',
@@ -61,7 +66,9 @@ def main(config: schema.RunConfig, options: Options) -> None:
   print(serialization.summarize(config, full=sys.stdout.isatty()))
   executor: str | executors.RayOptions = options.executor
   if executor == 'ray':
-    executor = executors.RayOptions(options.ray_address, options.ray_dashboard)
+    executor = executors.RayOptions(
+      options.ray_address, options.ray_dashboard, options.ship_code
+    )
   if options.preflight_only:
     optimization.preflight(
       None,

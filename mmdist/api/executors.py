@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import messages
+from mmdist.core import source_hash
 from mmdist.distribution import executor as executor_lib
 from mmdist.run import stopping
 
@@ -20,10 +21,13 @@ class RayOptions:
     address: of a running cluster; None starts Ray on this machine.
     dashboard: whether a Ray that starts here serves its dashboard, to this
       machine's browsers only; needs pip install 'ray[default]'.
+    ship_code: whether the workers of a cluster get the mmdist of this process;
+      else each needs the same one, which is checked.
   """
 
   address: str | None = None
   dashboard: bool = False
+  ship_code: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +37,12 @@ class SharedActors:
   Attributes:
     actors: `PriorSpec.sharing_key` -> Ray's handle.
     learner: what this learner is called there; never used before.
+    code: this learner's, which the actors compare; '' is not compared.
   """
 
   actors: Mapping[tuple, Any]
   learner: str
+  code: str = ''
 
 
 if TYPE_CHECKING:  # It imports Ray.
@@ -152,10 +158,16 @@ def _start_ray(
       "take executor='inline', which runs the priors in this process."
     ) from error
 
+  code = shared.code if shared else ''
+  # On one machine a checkout that is edited in the course of a run must not
+  # keep a lost prior from coming back.
+  if options.address:
+    code = source_hash.name_code()
   return ray_executor.RayExecutor(
     recipes,
     address=options.address,
     dashboard=options.dashboard,
+    ship_code=options.ship_code,
     reservations=reservations_of(config),
     limits=limits.Limits(
       deadline_s=config.faults.deadline_s,
@@ -167,4 +179,5 @@ def _start_ray(
     check_stop=stop.check_stop,
     shared=shared.actors if shared else None,
     learner=shared.learner if shared else '',
+    code=code,
   )

@@ -22,6 +22,7 @@ import ray
 
 from mmdist.core import errors
 from mmdist.core import messages
+from mmdist.distribution import code_shipping
 from mmdist.distribution import processes
 
 
@@ -133,13 +134,20 @@ class PriorActor:
     self._ended: set[str] = set()
 
   def build(
-    self, session: SessionId, recipe: messages.PriorRecipe
+    self, session: SessionId, recipe: messages.PriorRecipe, code: str = ''
   ) -> processes.ProcessId:
     """Builds a prior, once; returns where it lives.
 
+    Args:
+      session: the prior.
+      recipe: what it is built from.
+      code: the learner's; see `code_shipping.check_same`.
+
     Raises:
       LearnerEnded: `end_learner` was called for it.
+      OtherCode: the learner has another mmdist than this process.
     """
+    code_shipping.check_same(code)
     if session.learner in self._ended:
       raise LearnerEnded(f'{session.learner} was given up and cannot come back')
     # Asked again, the prior that is there stays: it has its fits behind it.

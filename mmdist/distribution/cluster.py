@@ -19,6 +19,7 @@ import warnings
 
 import ray
 
+from mmdist.distribution import code_shipping
 from mmdist.distribution import faults
 from mmdist.distribution import placement
 from mmdist.distribution import tokens
@@ -49,6 +50,7 @@ class Cluster:
     address: str | None,
     options: Mapping[Any, dict],
     dashboard: bool = False,
+    ship_code: bool = True,
   ):
     """Joins Ray or starts it; in a process that has joined one, neither.
 
@@ -57,6 +59,8 @@ class Cluster:
       options: actor -> Ray's options, for the room that it will need.
       dashboard: whether a Ray started here serves its dashboard, to browsers
         of this machine only; it asks for the token.
+      ship_code: whether the workers of a cluster get the mmdist of this
+        process; they then need not have one. See `code_shipping`.
 
     Raises:
       ClusterUnavailable: Ray cannot be had, or has no room for an actor.
@@ -69,7 +73,13 @@ class Cluster:
       self.directory = _private_folder()
     try:
       if self._started:
-        _start(address or '', self.directory or '', options, dashboard)
+        with tempfile.TemporaryDirectory() as folder:
+          shipped: dict[str, Any] = {}
+          if ship_code and address:
+            shipped['runtime_env'] = code_shipping.driver_env(folder)
+          _start(
+            address or '', self.directory or '', options, dashboard, shipped
+          )
       placement.check_room(options)
       self._watch = Watch(ray.get_runtime_context().gcs_address)
     except BaseException:  # After any error the private folder is removed.
@@ -142,7 +152,11 @@ def _sweep_up() -> None:
 
 
 def _start(
-  address: str, directory: str, options: Mapping[Any, dict], dashboard: bool
+  address: str,
+  directory: str,
+  options: Mapping[Any, dict],
+  dashboard: bool,
+  shipped: Mapping[str, Any],
 ) -> None:
   """Joins Ray at an address; without one, starts it in a directory."""
   settings: dict[str, Any]
@@ -150,7 +164,7 @@ def _start(
   if address:
     _check_listening(address)
     # Whether it asks for a token, and where that is, is between Ray and them.
-    settings, token = {'address': address}, contextlib.nullcontext()
+    settings, token = {'address': address, **shipped}, contextlib.nullcontext()
   else:
     # Said in full: else RAY_ADDRESS of the environment would decide.
     settings = {'address': 'local'}

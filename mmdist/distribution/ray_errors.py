@@ -10,13 +10,21 @@ import re
 import ray
 
 from mmdist.distribution import actor as actor_lib
+from mmdist.distribution import code_shipping
 from mmdist.distribution import faults
+
+_NO_MMDIST = r"No module named 'mmdist\b"
 
 
 def cause_of(error: ray.exceptions.RayError) -> BaseException:
   """Returns what a call raised in the actor, or Ray's own error."""
   if isinstance(error, ray.exceptions.RayTaskError):
     return error.cause if error.cause is not None else error
+  if _cannot_start(error) and re.search(_NO_MMDIST, str(error)):
+    return code_shipping.OtherCode(
+      'a worker has no mmdist, or a part of one; install the same there, or '
+      'leave --ship_code on.'
+    )
   return error
 
 
@@ -51,6 +59,9 @@ def fault_of(
   if isinstance(error, ray.exceptions.ObjectLostError):
     lost = f'its answer was lost on the way ({type(error).__name__})'
     return faults.ReplyLost(prior, step, lost)
+  cause = cause_of(error)
+  if isinstance(cause, code_shipping.OtherCode):
+    return faults.PriorFailed(prior, step, str(cause))
   if _cannot_start(error):
     # Mostly since its machine lacks what it imports. Another process would
     # fail like this one.

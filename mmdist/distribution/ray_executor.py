@@ -112,11 +112,13 @@ class RayExecutor:
     *,
     address: str | None = None,
     dashboard: bool = False,
+    ship_code: bool = True,
     reservations: Mapping[str, placement.Reservation] | None = None,
     limits: limits_lib.Limits | None = None,
     check_stop: Callable[[], None] = lambda: None,
     shared: Mapping[tuple, Any] | None = None,
     learner: str = '',
+    code: str = '',
   ):
     """Starts the actors; their priors load while the caller goes on.
 
@@ -126,12 +128,15 @@ class RayExecutor:
         already joined, or else starts one on this machine.
       dashboard: whether a Ray that is started here serves its dashboard, see
         `cluster.Cluster`.
+      ship_code: whether the workers of a cluster get this mmdist.
       reservations: by prior, what its actor reserves of its machine.
       limits: of the priors' silence and losses; None has the defaults.
       check_stop: called now and then while an answer is waited for; may raise.
       shared: actors that other learners have priors in, by the priors'
         `PriorSpec.sharing_key`; a prior of another key has one of its own.
       learner: what this learner is called there; '' finds a name.
+      code: this learner's, which actors compare; '' is not compared. See
+        `code_shipping.check_same`.
 
     Raises:
       ClusterUnavailable: Ray cannot be had, or has no room for a prior.
@@ -154,7 +159,7 @@ class RayExecutor:
     self._fit_metrics: dict[str, dict[str, float]] = {}
     # Empty until Ray is there: `close` must work whatever fails below.
     self.supervisors: dict[str, supervisor.PriorSupervisor] = {}
-    self._cluster = cluster_lib.Cluster(address, of_group, dashboard)
+    self._cluster = cluster_lib.Cluster(address, of_group, dashboard, ship_code)
 
     def check() -> None:
       check_stop()
@@ -181,6 +186,7 @@ class RayExecutor:
           learner,
           limits or limits_lib.Limits(),
           check,
+          code,
         )
     self.supervisors = dict(sorted(self.supervisors.items()))
 

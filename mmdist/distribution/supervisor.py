@@ -70,6 +70,7 @@ class PriorSupervisor:
     learner: a name that no other learner of the actor has.
     limits: how long it may be silent, and how often it may be lost.
     check_stop: called now and then while it waits; may raise.
+    code: the learner's, which the actor compares with its own.
   """
 
   def __init__(
@@ -79,6 +80,7 @@ class PriorSupervisor:
     learner: str,
     limits: limits_lib.Limits,
     check_stop: Callable[[], None] = lambda: None,
+    code: str = '',
   ):
     self.name = recipe.spec.name
     self.limits = limits
@@ -86,6 +88,7 @@ class PriorSupervisor:
     self._check_stop = check_stop
     self._recipe = recipe
     self._hosting = hosting
+    self._code = code
     self._session = actor_lib.SessionId(learner, self.name)
     self._budget = faults.Budget(limits.max_losses, limits.window_s)
     self._build_budget = faults.Budget(limits.max_losses, float('inf'))
@@ -103,7 +106,7 @@ class PriorSupervisor:
     return self._hosting.actor
 
   def _ask_to_build(self) -> ray.ObjectRef:
-    return self._actor.build.remote(self._session, self._recipe)
+    return self._actor.build.remote(self._session, self._recipe, self._code)
 
   def wait_until_ready(self) -> None:
     """Returns when the prior is built; a loss meanwhile is made good."""

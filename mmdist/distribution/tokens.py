@@ -12,6 +12,8 @@ import pathlib
 import secrets
 import warnings
 
+from mmdist.core import errors
+
 MODE = 'RAY_AUTH_MODE'  # Ray itself sets it to 'token', if it is not set.
 TOKEN = 'RAY_AUTH_TOKEN'
 TOKEN_PATH = 'RAY_AUTH_TOKEN_PATH'
@@ -44,6 +46,32 @@ def provided(directory: str | os.PathLike) -> Iterator[None]:
         os.environ.pop(name, None)
       else:
         os.environ[name] = value
+
+
+def find() -> str | None:
+  """Returns the person's token, to show to a Ray elsewhere; None without one.
+
+  Looked for where Ray itself looks. Whoever has switched tokens off shows none.
+
+  Raises:
+    UserError: RAY_AUTH_TOKEN_PATH names a file that cannot be read.
+  """
+  if os.environ.get(MODE, 'token').lower() != 'token':
+    return None
+  if os.environ.get(TOKEN):
+    return os.environ[TOKEN].strip()
+  named = os.environ.get(TOKEN_PATH)
+  path = pathlib.Path(named or os.path.expanduser(_DEFAULT_PATH))
+  if not named and not path.is_file():
+    return None
+  _check_private(str(path))
+  try:
+    return path.read_text(encoding='utf-8').strip() or None
+  except (OSError, UnicodeDecodeError) as error:
+    raise errors.UserError(
+      f"Ray's token cannot be read from {path} ({type(error).__name__}); name "
+      f'its file in {TOKEN_PATH}.'
+    ) from error
 
 
 def _is_wanted() -> bool:

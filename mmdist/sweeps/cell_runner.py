@@ -31,6 +31,8 @@ class Task:
     executor: where its priors run, 'ray' or 'inline'.
     actors: sharing key -> handle of an actor that other cells use too.
     learner: what this attempt is called by those actors; never used before.
+    code: the sweep's, on a cluster; see `code_shipping.check_same`.
+    folder: that paths in the configuration are relative to, where it exists.
   """
 
   name: str
@@ -40,6 +42,8 @@ class Task:
   executor: str = 'inline'
   actors: Mapping[tuple, Any] = dataclasses.field(default_factory=dict)
   learner: str = ''
+  code: str = ''
+  folder: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +90,7 @@ class CellRunner:
     start = time.monotonic()
     self._progress = Progress(task.name)
     try:
-      with _logging_to(task.log):
+      with _logging_to(task.log), _inside(task.folder):
         outcome = self._run(task)
     finally:
       self._progress = Progress()
@@ -99,7 +103,7 @@ class CellRunner:
 
     executor: executors.ExecutorLike = task.executor
     if task.executor == 'ray':
-      executor = executors.SharedActors(task.actors, task.learner)
+      executor = executors.SharedActors(task.actors, task.learner, task.code)
     try:
       run = optimization.optimize(
         None,
@@ -139,6 +143,14 @@ class CellRunner:
 
 def _one_line(error: BaseException) -> str:
   return faults.one_line(str(error)) or type(error).__name__
+
+
+def _inside(folder: str) -> contextlib.AbstractContextManager[None]:
+  """Has relative paths mean what they mean where the sweep was started."""
+  # A process of Ray's is in a folder of Ray's.
+  if folder and pathlib.Path(folder).is_dir():
+    return contextlib.chdir(folder)
+  return contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ from typing import Any
 
 import ray
 
+from mmdist.distribution import code_shipping
+from mmdist.distribution import ray_errors
 from mmdist.distribution import ray_executor
 from mmdist.sweeps import cell_runner
 from mmdist.sweeps import scheduling
@@ -39,8 +41,13 @@ class Runner(cell_runner.CellRunner):
     super().__init__()
     self._cores = sorted(os.sched_getaffinity(0))
 
-  def where(self) -> str:
-    """Returns Ray's id of the machine, once the process is there."""
+  def where(self, code: str = '') -> str:
+    """Returns Ray's id of the machine, once the process is there.
+
+    Args:
+      code: the sweep's; see `code_shipping.check_same`.
+    """
+    code_shipping.check_same(code)
     return ray.get_runtime_context().get_node_id()
 
   def run_on(
@@ -94,6 +101,7 @@ class RaySlots:
     make_task: returns what a job runs; called as it starts.
     on_lost: called with the job of a slot that died.
     runner: what a slot's process is.
+    code: the sweep's, which the slots compare with theirs; '' is not compared.
   """
 
   def __init__(
@@ -103,12 +111,14 @@ class RaySlots:
     make_task: Callable[[scheduling.Job], cell_runner.Task],
     on_lost: Callable[[scheduling.Job], None] = lambda job: None,
     runner: type[Runner] = Runner,
+    code: str = '',
   ):
     self._size = size
     self._most = most
     self._make_task = make_task
     self._on_lost = on_lost
     self._runner = runner
+    self._code = code
     self._slots: list[_Slot] = []
     self._looked = 0.0
     self._ask_for_slots()
@@ -138,7 +148,7 @@ class RaySlots:
       )
       .remote()
     )
-    return _Slot(actor, actor.where.remote())
+    return _Slot(actor, actor.where.remote(self._code))
 
   @property
   def num_slots(self) -> int:
@@ -177,6 +187,9 @@ class RaySlots:
     try:
       value = ray.get(reference)
     except ray.exceptions.RayError as error:
+      cause = ray_errors.cause_of(error)
+      if isinstance(cause, code_shipping.OtherCode):
+        raise cause from error  # Another slot there would say the same.
       self._slots.remove(slot)
       self._ask_for_slots()
       if job is None:

@@ -48,6 +48,11 @@ class Options:
   ray_address: str | None = options_lib.option(
     None, 'A running Ray cluster; else Ray starts here.'
   )
+  ship_code: bool = options_lib.option(
+    True,
+    'Whether the workers of a cluster get the mmdist of this machine; else '
+    'each needs the same one, which is checked.',
+  )
   cores_per_cell: int = options_lib.option(
     0,
     'Cores of a cell, which decide its last bits; 0: all of a machine.',
@@ -104,6 +109,7 @@ def run(
     options.workdir,
     executor=options.executor,
     address=options.ray_address,
+    ship_code=options.ship_code,
     cores_per_cell=options.cores_per_cell,
     gpus_per_cell=options.gpus_per_cell,
     max_running=options.max_running,

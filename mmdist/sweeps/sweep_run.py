@@ -13,6 +13,7 @@ import uuid
 
 from mmdist.api import executors
 from mmdist.core import progress as progress_lib
+from mmdist.core import source_hash
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import ray_executor
 from mmdist.run import stopping
@@ -40,6 +41,7 @@ class Settings:
     most: cells at a time, at most.
     max_attempts: of one cell.
     grace_s: how long cells may take to save after a signal.
+    ship_code: whether the workers of a cluster get this mmdist.
   """
 
   executor: str
@@ -49,6 +51,7 @@ class Settings:
   num_gpus: float = 0.0
   max_attempts: int = 3
   grace_s: float = 60.0
+  ship_code: bool = True
 
 
 def run(
@@ -63,7 +66,9 @@ def run(
   """
   cells = {cell.name: cell for cell in plan.to_run}
   options = _reservations(plan, settings)
-  cluster = cluster_lib.Cluster(settings.address, options)
+  cluster = cluster_lib.Cluster(
+    settings.address, options, ship_code=settings.ship_code
+  )
   pool = shared_actors.ActorPool()
   running = _Running(cells, plan, workdir, settings, pool)
   slots = ray_slots.RaySlots(
@@ -71,6 +76,7 @@ def run(
     min(settings.most, len(cells)),
     running.make_task,
     running.lose,
+    code=code_of(settings),
   )
   said = _Progress(cells.values(), slots, report)
   stop = stopping.Stopper(settings.grace_s)
@@ -112,6 +118,14 @@ def run(
     slots.close()
     pool.close()
     cluster.close()
+
+
+def code_of(settings: Settings) -> str:
+  """Returns what processes of a sweep compare their code with; '' for nothing.
+
+  On one machine nothing is compared: a checkout may be edited meanwhile.
+  """
+  return source_hash.name_code() if settings.address else ''
 
 
 def _reservations(
@@ -166,6 +180,8 @@ class _Running:
       self._settings.executor,
       actors,
       learner,
+      code_of(self._settings),
+      os.getcwd(),
     )
 
   def lose(self, job: scheduling.Job) -> None:

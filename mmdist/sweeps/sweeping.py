@@ -49,6 +49,7 @@ def sweep(
   *,
   executor: str = 'ray',
   address: str | None = None,
+  ship_code: bool = True,
   cores_per_cell: int = 0,
   gpus_per_cell: float = 0.0,
   max_running: int = 0,
@@ -71,6 +72,8 @@ def sweep(
     executor: 'ray' has one actor for each frozen model, which the learners of
       all cells use; 'inline' has the priors of each cell in its own process.
     address: of a running Ray cluster; None starts Ray on this machine.
+    ship_code: whether its workers get the mmdist of this process; else each
+      needs the same one, which is checked.
     cores_per_cell: cores of each cell, which decide its last bits; 0 takes as
       many as this machine has.
     gpus_per_cell: of each cell's learner, a number or a share of one; 0 shares
@@ -122,6 +125,7 @@ def sweep(
     num_gpus=gpus_per_cell,
     max_attempts=max_attempts,
     grace_s=grace_s,
+    ship_code=ship_code,
   )
   with folder.claimed(workdir, grid):
     ended: Mapping[str, scheduling.Ended] = {}

@@ -80,6 +80,21 @@ def test_an_address_where_somebody_listens_is_left_to_ray(monkeypatch, cluster):
   assert asked['address'] == address
 
 
+@pytest.mark.parametrize('ships', [False, True])
+def test_a_cluster_is_sent_the_code_unless_it_is_not_to_be(
+  monkeypatch, cluster, ships
+):
+  settings = {}
+  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
+  monkeypatch.setattr(ray, 'init', lambda **given: settings.update(given))
+  monkeypatch.setattr(cluster_lib, '_check_room', lambda options: None)
+  cluster_lib.Cluster('auto', {}, ship_code=ships).close()
+  assert ('runtime_env' in settings) is ships
+  settings.clear()
+  cluster_lib.Cluster(None, ROOM, ship_code=ships).close()
+  assert 'runtime_env' not in settings  # This machine has it.
+
+
 @pytest.mark.parametrize('asked', [False, True])
 def test_a_dashboard_is_off_unless_asked_and_then_this_machines(
   monkeypatch, cluster, asked

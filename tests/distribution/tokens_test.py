@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 
+from mmdist.core import errors
 from mmdist.distribution import tokens
 
 
@@ -112,3 +113,27 @@ def test_tokens_switched_off_stay_off_and_that_is_told(tmp_path, monkeypatch):
   with warnings.catch_warnings():
     warnings.simplefilter('error')
     assert provide(tmp_path / 'first')
+
+
+def test_a_persons_token_is_found_where_ray_looks(tmp_path, home, monkeypatch):
+  assert tokens.find() is None
+  default = home / '.ray' / 'auth_token'
+  default.write_text('ab' * 32 + '\n')
+  default.chmod(0o600)
+  assert tokens.find() == 'ab' * 32
+  named = tmp_path / 'named'
+  named.write_text('cd' * 32)
+  named.chmod(0o600)
+  monkeypatch.setenv(tokens.TOKEN_PATH, str(named))
+  assert tokens.find() == 'cd' * 32
+  monkeypatch.setenv(tokens.TOKEN, 'ef' * 32)
+  assert tokens.find() == 'ef' * 32
+  monkeypatch.setenv(tokens.MODE, 'disabled')
+  assert tokens.find() is None
+
+
+def test_a_named_token_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+  monkeypatch.setenv(tokens.TOKEN_PATH, str(tmp_path / 'nowhere'))
+  with pytest.raises(errors.UserError, match='nowhere') as error:
+    tokens.find()
+  assert '\n' not in str(error.value)

@@ -8,17 +8,33 @@ import sys
 from typing import NamedTuple
 import warnings
 
+import jax
+import numpy as np
 import pytest
 
 from launchers import optimize
 from mmdist.config import schema
+from mmdist.nerf import field
+from mmdist.nerf import pretrained
 from tests import conftest
+from tests.priors import tiny
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPT = 'a portrait of a happy man with green skin'
 NERF = schema.NerfConfig(
   code_size=4, nerf_depth=2, nerf_width=16, num_nerf_samples=8
 )
+
+
+def write_trained(folder: pathlib.Path) -> pathlib.Path:
+  """Writes a random NeRF and two random priors; returns their folder."""
+  init = jax.jit(field.conditional_nerf(NERF).init)
+  params = init(jax.random.key(0))
+  codes = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+  pretrained.save(folder / 'nerf', NERF, params, codes)
+  tiny.write_pipeline(folder / 'color', seed=1)
+  tiny.write_pipeline(folder / 'normal', seed=2)
+  return folder
 
 
 class Done(NamedTuple):

@@ -1,0 +1,43 @@
+import pytest
+
+from launchers import command_line
+from launchers import submit
+from mmdist.core import errors
+from mmdist.distribution import job_submission
+
+
+def test_the_words_of_the_job_stand_after_two_dashes():
+  options, words = command_line.parse(
+    ['submit', '--ray_address=http://head:8265', '--job=green', '--num_gpus=1']
+    + ['--', 'optimize', '--config.prompt=a b', '--workdir=w', '--job=x'],
+    job_submission.Options,
+    None,
+    submit.COMMAND.words,
+  )
+  assert options.job == 'green' and options.num_gpus == 1.0
+  assert words == ['optimize', '--config.prompt=a b', '--workdir=w', '--job=x']
+
+
+def test_a_file_of_flags_is_read_here_since_the_job_may_not_see_it(tmp_path):
+  path = tmp_path / 'flags'
+  path.write_text("# ours\n--config.prompt=it's a man\n--config.seed=3\n")
+  words = submit.read_files(['optimize', f'--flagfile={path}', '--workdir=w'])
+  assert words == [
+    'optimize',
+    "--config.prompt=it's a man",
+    '--config.seed=3',
+    '--workdir=w',
+  ]
+  with pytest.raises(errors.UserError, match='nowhere') as error:
+    submit.read_files(['optimize', '--flagfile=nowhere'])
+  assert '\n' not in str(error.value)
+
+
+def test_a_mistake_is_one_line_before_any_server_is_asked(capsys):
+  with pytest.raises(SystemExit) as exit_:
+    submit.COMMAND.run(
+      ['submit', '--ray_address=head:8265', '--job=a', '--', 'view']
+    )
+  said = capsys.readouterr()
+  assert exit_.value.code == 1 and said.err.count('\n') == 1
+  assert 'Expected one of: optimize, sweep' in said.err
