@@ -6,7 +6,17 @@ import mmdist
 happy = mmdist.avatar('a portrait of a happy man')
 sad = mmdist.avatar('a portrait of a sad man')
 run = mmdist.optimize(0.6 * happy + 0.4 * sad, workdir='runs/both')
+run.mesh('head.glb')
+picture = run.render('front')
+run = mmdist.open_run('runs/both')  # The same, later.
 ```
+
+A prior of one's own is a diffusers directory, `priors={'generic':
+mmdist.Prior('DIR')}`; every setting is a field of `mmdist.RunConfig`; many runs
+at once are `mmdist.sweep`. The same from a command line is `mmdist optimize`;
+`mmdist --help` lists the commands. A run of 300 steps with the embedded priors
+takes minutes on a laptop, and leaves a turntable, a mesh and a report in its
+folder.
 
 Read `mmdist.loop` first: the one loop where renders, scores and updates meet;
 then `mmdist.core.messages`, all that crosses between the learner and a prior,

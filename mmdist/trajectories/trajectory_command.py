@@ -21,7 +21,7 @@ class Options:
   )
   executor: str = options_lib.option(
     'ray',
-    'Where the priors run: in this process, or in one Ray actor each.',
+    'Where the priors run: in this process, or in Ray actors.',
     choices=('inline', 'ray'),
   )
   ray_address: str | None = options_lib.option(
