@@ -52,6 +52,7 @@ CONFIG_PATHS = (
   'nerf_assets',
   'priors.generic.directory',
   'priors.generic.lora',
+  'results.judge',
 )
 
 
@@ -216,7 +217,8 @@ def test_from_python_remote_storage_is_refused_and_nothing_written(
 def test_a_field_in_remote_storage_is_refused(field, home):
   config = small()
   *above, name = field.split('.')
-  owner = config.priors['generic'] if above else config
+  owners = {'priors': config.priors['generic'], 'results': config.results}
+  owner = owners[above[0]] if above else config
   setattr(owner, name, REMOTE)
   with pytest.raises(
     mmdist.errors.UserError, match=f"{field} '{REMOTE}' is in remote storage"
@@ -230,7 +232,7 @@ def test_the_fields_that_are_paths_are_known():
     path
     for path in serialization.flatten(small())
     for words in [path.rpartition('.')[2]]
-    if words in ('directory', 'lora', 'nerf_assets')
+    if words in ('directory', 'lora', 'nerf_assets', 'judge')
   }
   checked = {p for p in told if validation.is_path(p)}
   assert checked == told

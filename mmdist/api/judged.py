@@ -13,7 +13,6 @@ from mmdist.core import representation as representation_lib
 from mmdist.nerf import images
 from mmdist.results import summary
 
-_JUDGE = 'judge'
 _RESOLUTION = 64  # The judge's.
 
 
@@ -29,6 +28,8 @@ def judge(
     representation: renders the head.
     params: its parameters.
   """
+  if not config.results.judge:
+    return None
   # Here, because they import torch.
   from mmdist.evaluation import agreement
   from mmdist.evaluation import concept_agreement
@@ -36,7 +37,7 @@ def judge(
 
   try:
     concepts = concept_agreement.judged_concepts(config)
-    looks = judge_lib.load(asset_paths.resolve(_JUDGE))
+    looks = judge_lib.load(asset_paths.resolve(config.results.judge))
     if not any(agreement.can_judge(looks, one.asked) for one in concepts):
       return None
     views = agreement.judging_views()

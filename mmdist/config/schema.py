@@ -169,6 +169,7 @@ class ResultsConfig:
   turntable_views: int = 40
   resolution: int = 160
   mesh_resolution: int = 128
+  judge: str = 'judge'  # Who says how far it shows what was asked; '': nobody.
   # A project of Weights & Biases that numbers and previews go to as well; ''
   # needs no such package.
   wandb: str = ''

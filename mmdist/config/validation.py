@@ -36,7 +36,11 @@ CHOICES = {
 }
 # Files and folders, or names that stand for some. They are kept as they were
 # written; whoever opens one expands `~`.
-PATHS = (r'nerf_assets', r'priors\.\w+\.(directory|lora)')
+PATHS = (
+  r'nerf_assets',
+  r'priors\.\w+\.(directory|lora)',
+  r'results\.judge',
+)
 # The smallest and largest values, both allowed.
 RANGES = {
   r'num_steps': (1, math.inf),

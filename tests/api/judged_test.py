@@ -33,3 +33,11 @@ def test_without_a_judge_there_is_no_verdict(monkeypatch):
 
   monkeypatch.setattr(asset_paths, 'resolve', gone)
   assert judge(prompt='a happy man') is None
+
+
+def test_where_nobody_is_asked_nobody_judges(monkeypatch):
+  run = schema.RunConfig(prompt='a happy man')
+  run.results.judge = ''
+  monkeypatch.setattr(asset_paths, 'resolve', lambda name: 1 / 0)
+  field, params = sphere_field.representation(), sphere_field.params_of()
+  assert judged.judge(run, field, params) is None

@@ -15,6 +15,7 @@ def small_config(trained) -> mmdist.RunConfig:
   config.nerf.code_size, config.nerf.nerf_depth = 4, 2
   config.nerf.nerf_width, config.nerf.num_nerf_samples = 16, 8
   config.views.use_view_words = False
+  config.results.judge = ''
   for name, assets in (('generic', 'color'), ('normal', 'normal')):
     config.priors[name].directory = str(trained / assets)
   config.priors['normal'].prompt_template = 'a [w] photo of {target}'

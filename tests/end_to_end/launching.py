@@ -73,6 +73,7 @@ def words(
     '--config.nerf.nerf_width=16',
     '--config.nerf.num_nerf_samples=8',
     '--config.views.use_view_words=False',
+    '--config.results.judge=',
     *(f'--config.priors.{p}.directory={directories[p]}' for p in priors),
     *(
       f'--config.priors.{p}.prompt_template=a [w] photo of {{target}}'
