@@ -22,7 +22,7 @@ IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/installed
 PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help venv demo docs tutorial wheel wheel-check test test-fast chaos \
+.PHONY: help venv demo docs tutorial wheel wheel-check test test-fast test-long chaos \
   guards cluster-test lint format clean
 
 help: ## Lists the targets.
@@ -80,7 +80,10 @@ test: venv ## Runs every test; fails under 90 % coverage of mmdist/.
 	  --cov-fail-under=90 --durations=10 $(PARALLEL) $(PYTEST_FLAGS)
 
 test-fast: venv ## Runs the tests that take a second or less.
-	@$(IN_VENV) -m pytest -m 'not slow and not chaos and not guards and not cluster' $(PARALLEL) $(PYTEST_FLAGS)
+	@$(IN_VENV) -m pytest -m 'not slow and not chaos and not guards and not cluster and not long' $(PARALLEL) $(PYTEST_FLAGS)
+
+test-long: venv ## Runs commands of minutes from flags to results; not in `test`.
+	@$(IN_VENV) -m pytest tests/end_to_end -m long -v --tb=short $(PYTEST_FLAGS)
 
 chaos: venv ## Runs the whole matrix of faults; CHAOS_TABLE=FILE writes a table.
 	@$(IN_VENV) -m pytest tests -m chaos -v -p tests.chaos.table --tb=short \

@@ -38,8 +38,10 @@ NO_PATHS = {
   'dtype',
   'executor',
   'host',
+  'job',
   'kind',
   'prompt',
+  'python',  # Of another machine.
   'ray_address',
   'shards',
   'siblings',

@@ -12,7 +12,7 @@ from mmdist.core import errors
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import faults
-from mmdist.distribution import limits
+from mmdist.distribution import limits as limits_lib
 from mmdist.distribution import ray_executor
 from mmdist.distribution import supervisor
 from tests.chaos import injection
@@ -74,7 +74,7 @@ def run_loop(run, workdir, executor):
     executor.wait_until_ready()
     for one in getattr(executor, 'supervisors', {}).values():
       # Not before: a process takes longer to start than to answer.
-      one.limits = limits.Limits(deadline_s=3.0)
+      one.limits = limits_lib.Limits(deadline_s=3.0)
     state = loop.optimize(
       run, workdir, executor, tiny_field.tiny_field(), params
     )
@@ -93,7 +93,7 @@ def on_ray(plan, marks, **limits):
     injection.with_faults(fake_prior.recipe(name), plan, marks)
     for name in victim.NAMES
   ]
-  return ray_executor.RayExecutor(recipes, limits=limits.Limits(**limits))
+  return ray_executor.RayExecutor(recipes, limits=limits_lib.Limits(**limits))
 
 
 @pytest.fixture(scope='module')

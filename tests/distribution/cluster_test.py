@@ -87,7 +87,7 @@ def test_a_cluster_is_sent_the_code_unless_it_is_not_to_be(
   settings = {}
   monkeypatch.setattr(ray, 'is_initialized', lambda: False)
   monkeypatch.setattr(ray, 'init', lambda **given: settings.update(given))
-  monkeypatch.setattr(cluster_lib, '_check_room', lambda options: None)
+  monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda o: None)
   cluster_lib.Cluster('auto', {}, ship_code=ships).close()
   assert ('runtime_env' in settings) is ships
   settings.clear()

@@ -13,7 +13,7 @@ from mmdist.core import messages
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import faults
-from mmdist.distribution import limits
+from mmdist.distribution import limits as limits_lib
 from mmdist.distribution import ray_executor
 from mmdist.distribution import supervisor
 from mmdist.run import stopping
@@ -70,7 +70,7 @@ def faulty(plan, folder, check_stop=None, **limits) -> ray_executor.RayExecutor:
   ]
   options = {'check_stop': check_stop} if check_stop else {}
   return ray_executor.RayExecutor(
-    recipes, limits=limits.Limits(**limits), **options
+    recipes, limits=limits_lib.Limits(**limits), **options
   )
 
 
@@ -147,7 +147,7 @@ def test_a_prior_that_hangs_is_found_by_the_deadline(
   with faulty(plan, tmp_path) as running:
     running.wait_until_ready()
     for one in running.supervisors.values():
-      one.limits = limits.Limits(deadline_s=2.0)
+      one.limits = limits_lib.Limits(deadline_s=2.0)
     stopped = running.supervisors['normal']._process.pid
     assert_same(run_steps(running), expected)
     assert running.supervisors['normal']._process.pid != stopped

@@ -44,7 +44,7 @@ def run(capfd, monkeypatch, *words) -> launching.Done:
   return launching.Done(exit_.value.code or 0, said.out, said.err)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_way_through_three_heads(experiment, tmp_path, capfd, monkeypatch):
   workdir = tmp_path / 'way'
   words = (

@@ -97,7 +97,7 @@ def test_a_sheet_shows_colour_above_normals_under_a_label(tmp_path):
   assert (sheet[label : label + 16] == (255, 0, 0)).all()
   assert (sheet[label + 16 : label + 32] == (0, 0, 255)).all()
   assert (sheet[-16:, 16:] == 255).all()  # The table's empty fourth cell.
-  assert (sheet[:label] == 0).any()  # The labels' letters.
+  assert (sheet[:label] < 128).any()  # The labels' letters.
 
 
 def test_a_sheet_with_too_few_labels_is_refused():

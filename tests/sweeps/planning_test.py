@@ -101,20 +101,23 @@ def test_priors_of_the_same_files_are_one_model(config, tmp_path):
   assert len(other.models) == 3
 
 
-def test_a_thousand_cells_are_planned_in_seconds(config, tmp_path):
-  planning.make_plan(cells.grid(config, {'seed': [0]}), tmp_path, 1)
-  start = time.process_time()  # Whatever else the machine does meanwhile.
-  grid = cells.grid(
-    config,
-    {
-      'happy': [i / 10 for i in range(1, 11)],
-      'sad': [i / 10 for i in range(10)],
-      'seed': range(10),
-    },
+def test_planning_does_not_grow_with_what_cells_have_in_common(
+  config, tmp_path, monkeypatch
+):
+  looked = []
+  check_files = planning.preflight.check_files
+  monkeypatch.setattr(
+    planning.preflight,
+    'check_files',
+    lambda *files: looked.append(files[0]) or check_files(*files),
   )
+  axes = {'happy': [i / 10 for i in range(1, 11)], 'seed': range(10)}
+  grid = cells.grid(config, axes)
+  start = time.process_time()  # Whatever else the machine does meanwhile.
   plan = planning.make_plan(grid, tmp_path, 1)
   planning.format_plan(plan, 4, '')
   planning.format_cells(plan)
-  assert len(plan.to_run) == 1000
-  # Four seconds of an EPYC's core; here with room for another machine.
-  assert time.process_time() - start < 12
+  assert len(plan.to_run) == 100
+  assert sorted(looked) == ['color', 'normal']
+  # A thousand take four seconds of an EPYC's core; with room for coverage.
+  assert time.process_time() - start < 6
