@@ -128,7 +128,10 @@ class Proxy:
 
   def remove(self) -> None:
     """Takes the adapters out of the UNet; the proxy is of no use afterwards."""
-    self._unet.delete_adapters(self.adapter)
+    with warnings.catch_warnings():
+      # PEFT says which adapter is active then; that is set before each use.
+      warnings.filterwarnings('ignore', 'Adapter .* was active which is now')
+      self._unet.delete_adapters(self.adapter)
     self.parameters = {}
 
   def _new_adam(self) -> torch.optim.Adam:

@@ -1,11 +1,10 @@
-"""The command of the README, with priors of every family, in Ray actors."""
+"""The command of the README, with priors of every family."""
 
 import json
 import textwrap
 
 import pytest
 
-from tests.end_to_end import launching
 from tests.priors import tiny_families
 
 
@@ -32,16 +31,27 @@ def write_experiment(path, directories) -> None:
   )
 
 
-@pytest.mark.slow
-def test_every_family_moves_a_head_through_ray(trained, tmp_path):
+@pytest.mark.parametrize(
+  'executor',
+  [
+    pytest.param('inline', marks=pytest.mark.slow),
+    # Six processes, each with torch and diffusers of its own.
+    pytest.param('ray', marks=pytest.mark.long),
+  ],
+)
+def test_every_family_moves_a_head(executor, trained, tmp_path, here):
   directories = {
     family: str(tiny_families.write(family, tmp_path / family))
     for family in tiny_families.FAMILIES
   }
   experiment, workdir = tmp_path / 'families.py', tmp_path / 'run'
   write_experiment(experiment, directories)
-  done = launching.call(
-    trained, workdir, '--executor=ray', experiment=experiment, priors={}
+  done = here(
+    trained,
+    workdir,
+    f'--executor={executor}',
+    experiment=experiment,
+    priors={},
   )
   assert done.returncode == 0, done.stderr
   rows = [json.loads(line) for line in (workdir / 'metrics.jsonl').open()]

@@ -6,7 +6,9 @@ from tests.end_to_end import launching
 
 
 @pytest.mark.slow
-def test_a_sentence_becomes_a_folder_of_results_and_resumes(trained, tmp_path):
+def test_a_sentence_becomes_a_folder_of_results_and_resumes(
+  trained, tmp_path, here
+):
   workdir = tmp_path / 'run'
   done = launching.call(trained, workdir)
   assert done.returncode == 0, done.stderr
@@ -15,7 +17,7 @@ def test_a_sentence_becomes_a_folder_of_results_and_resumes(trained, tmp_path):
     assert (workdir / name).stat().st_size > 0
     if name != 'preview.png':
       assert str(workdir / name) in done.stdout
-  again = launching.call(trained, workdir)
+  again = here(trained, workdir)
   assert again.returncode == 0, again.stderr
   assert 'is finished: 2 of 2 steps' in again.stdout
   assert launching.read_steps(workdir) == [0, 1]
