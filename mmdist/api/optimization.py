@@ -66,9 +66,9 @@ def optimize(
     representation: a `mmdist.Representation` in place of the conditional NeRF.
     params: what a new run starts from; None starts from the pretrained NeRF,
       or from `representation.init`.
-    executor: 'ray' gives each prior an actor of its own, 'inline' runs them
-      in this process; or a `RayOptions`, an executor of one's own, or a
-      function that makes one from recipes.
+    executor: 'ray' runs priors in actors, those of the same files in one,
+      'inline' in this process; or a `RayOptions`, an executor of one's own, or
+      a function that makes one from recipes.
     on_step: called with a `Step` after every step; may stop the run. If it
       raises, the run is saved and the error goes on to the caller.
     may_change: names of fields that may differ from those that the run began

@@ -48,7 +48,7 @@ def make_turntable(
   """Writes `turntable.mp4` and `turntable.webp`: colour left, normals right."""
   settings = run_config.results
   views = orbits.turntable(settings.turntable_views)
-  pictures = _render(representation, params, views, settings.resolution)
+  pictures = render(representation, params, views, settings.resolution)
   frames = turntable.side_by_side(pictures['rgb'], pictures['normals'])
   paths = {
     'video': workdir / 'turntable.mp4',
@@ -68,7 +68,7 @@ def make_sheet(
   """Writes `sheet.png`: named views, colour above normals."""
   views = turntable.sheet_views()
   resolution = run_config.results.resolution
-  pictures = _render(representation, params, views, resolution)
+  pictures = render(representation, params, views, resolution)
   path = workdir / 'sheet.png'
   turntable.write_sheet(path, pictures['rgb'], pictures['normals'], views.words)
   return {'sheet': path}
@@ -177,12 +177,13 @@ def _report(
   )
 
 
-def _render(
+def render(
   representation: representation_lib.Representation,
   params: representation_lib.Params,
   views: orbits.Views,
   resolution: int,
 ) -> dict[str, np.ndarray]:
+  """Renders views over the grey of all results; see `images.render_images`."""
   return images.render_images(
     representation, params, views, resolution, np.array(turntable.BACKGROUND)
   )

@@ -11,12 +11,12 @@ import os
 import pathlib
 from typing import Any
 
-from mmdist.config import changes as config_changes
 from mmdist.config import serialization
 from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import version
 from mmdist.run import locks
+from mmdist.run import many_runs
 from mmdist.run import workdir as workdir_lib
 from mmdist.sweeps import cells as cells_lib
 
@@ -64,13 +64,10 @@ def check(workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]) -> None:
       or something else.
   """
   workdir = pathlib.Path(workdir)
-  if workdir.is_file():
-    raise NotADirectoryError(
-      f'{workdir} is a file; give --workdir a folder, or one to be made.'
-    )
+  many_runs.check_folder(workdir)
   path = workdir / SWEEP_NAME
   if not path.is_file():
-    _check_empty(workdir)
+    many_runs.check_empty(workdir, 'sweep', CELLS_NAME)
     return
   before = _read(path)
   now = _describe(cells)
@@ -81,31 +78,7 @@ def check(workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]) -> None:
         f'{len(now)} of this one; give --workdir a new folder, or the axes '
         'that it has, to which more values may be added.'
       )
-    changes = [
-      change
-      for change in config_changes.find_changes(config, now[name])
-      if not config_changes.is_below(change.field, config_changes.FREE)
-    ]
-    if changes:
-      raise errors.UserError(
-        f"{workdir} holds another sweep: in its cell '{name}' {changes[0]}; "
-        'give the old values to go on, or --workdir a new folder.'
-      )
-
-
-def _check_empty(workdir: pathlib.Path) -> None:
-  found = workdir.iterdir() if workdir.exists() else ()
-  for path in found:
-    # What a sweep leaves that was killed before it had written what it is.
-    if path.name.startswith('.'):
-      continue
-    if path.name == CELLS_NAME and path.is_dir() and not any(path.iterdir()):
-      continue
-    is_run = path.name == workdir_lib.CONFIG_NAME
-    raise errors.UserError(
-      f'{workdir} holds {"a run" if is_run else "something else"} '
-      f'({path.name}) and no sweep; give --workdir a new folder.'
-    )
+    many_runs.check_same(workdir, 'sweep', f"cell '{name}'", config, now[name])
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:

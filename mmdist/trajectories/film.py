@@ -14,7 +14,7 @@ from mmdist.cameras import orbits
 from mmdist.config import schema
 from mmdist.config import trajectory_schema
 from mmdist.core import representation as representation_lib
-from mmdist.nerf import images
+from mmdist.results import make as make_lib
 from mmdist.results import turntable
 from mmdist.trajectories import way
 
@@ -127,7 +127,7 @@ def draw(
   views = _views(azimuths(len(all_points), film))
   frames = []
   for number, point in enumerate(all_points):
-    pictures = _render(
+    pictures = make_lib.render(
       representation, point.params, views.take(np.array([number])), resolution
     )
     (frame,) = turntable.side_by_side(pictures['rgb'], pictures['normals'])
@@ -148,17 +148,6 @@ def _views(azimuth: np.ndarray) -> orbits.Views:
     orbits.CAMERA_DISTANCE,
     orbits.HEAD_TARGET,
     orbits.HEAD_HALF_HEIGHT,
-  )
-
-
-def _render(
-  representation: representation_lib.Representation,
-  params: representation_lib.Params,
-  views: orbits.Views,
-  resolution: int,
-) -> dict[str, np.ndarray]:
-  return images.render_images(
-    representation, params, views, resolution, np.array(turntable.BACKGROUND)
   )
 
 
@@ -183,7 +172,7 @@ def _write_sheet(
     shown = {'start': way.read(first.way, 0, first.params)} | shown
   views = _views(np.array(list(_SHEET_AZIMUTHS.values())))
   pictures = [
-    _render(representation, params, views, resolution)
+    make_lib.render(representation, params, views, resolution)
     for params in shown.values()
   ]
   # Of K avatars and two views; a view is a row.

@@ -13,7 +13,6 @@ import os
 import pathlib
 from typing import Any
 
-from mmdist.config import changes as config_changes
 from mmdist.config import serialization
 from mmdist.core import atomic
 from mmdist.core import errors
@@ -21,6 +20,7 @@ from mmdist.core import local_paths
 from mmdist.core import version
 from mmdist.run import links
 from mmdist.run import locks
+from mmdist.run import many_runs
 from mmdist.run import opening
 from mmdist.run import workdir as workdir_lib
 from mmdist.trajectories import legs as legs_lib
@@ -84,35 +84,17 @@ def check(workdir: pathlib.Path, legs: Sequence[legs_lib.PlannedLeg]) -> Record:
       trajectory or something else.
   """
   workdir = local_paths.local(workdir)
-  if workdir.is_file():
-    raise NotADirectoryError(
-      f'{workdir} is a file; give --workdir a folder, or one to be made.'
-    )
+  many_runs.check_folder(workdir)
   links.check_inside(workdir, OUTPUTS)
   path = workdir / RECORD_NAME
   now = {leg.name: _describe(leg) for leg in legs}
   if not path.is_file():
-    _check_empty(workdir)
+    many_runs.check_empty(workdir, 'trajectory', LEGS_NAME)
     return Record(now)
   record = _read(path)
   _check_same(workdir, record.legs, now)
   record.legs = now
   return record
-
-
-def _check_empty(workdir: pathlib.Path) -> None:
-  found = workdir.iterdir() if workdir.exists() else ()
-  for path in found:
-    # What is left if it was killed before it had written what it is.
-    if path.name.startswith('.'):
-      continue
-    if path.name == LEGS_NAME and path.is_dir() and not any(path.iterdir()):
-      continue
-    is_run = path.name == workdir_lib.CONFIG_NAME
-    raise errors.UserError(
-      f'{workdir} holds {"a run" if is_run else "something else"} '
-      f'({path.name}) and no trajectory; give --workdir a new folder.'
-    )
 
 
 def _check_same(
@@ -128,17 +110,9 @@ def _check_same(
         f'which this one has not; give --workdir a new folder, or the legs '
         'that it has, after which there may be more.'
       )
-    changes = [
-      change
-      for change in config_changes.find_changes(config, now[name])
-      if not config_changes.is_below(change.field, config_changes.FREE)
-    ]
-    if changes:
-      raise errors.UserError(
-        f"{workdir} holds another trajectory: in its leg '{name}' "
-        f'{changes[0]}; give the old values to go on, or --workdir a new '
-        'folder.'
-      )
+    many_runs.check_same(
+      workdir, 'trajectory', f"leg '{name}'", config, now[name]
+    )
 
 
 def check_results(
