@@ -201,6 +201,9 @@ def _local_settings(
       os.cpu_count() or 1, sum(o['num_cpus'] for o in options.values())
     ),
     '_temp_dir': f'{directory}/ray',
+    # Processes started in advance would not have the actors' environment, and
+    # would only take the cores while the run begins.
+    '_system_config': {'prestart_worker_first_driver': False},
   }
 
 

@@ -1,7 +1,7 @@
 """A small run in a process of its own, that ends itself where it is told to.
 
   python -m tests.chaos.victim WORKDIR [--executor=inline] [--die=POINT:STEP]
-      [--steps=8] [--every=3]
+      [--address=HOST:PORT] [--steps=8] [--every=3] [--pace=SECONDS]
   python -m tests.chaos.victim --die=POINT:STEP -- FLAGS OF launchers.optimize
 
 The loop, the checkpoints and the executors are those of every run; the learner
@@ -16,6 +16,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 import jax
 from orbax.checkpoint._src.path import atomicity
@@ -145,9 +146,11 @@ def main() -> None:
   parser = argparse.ArgumentParser()
   parser.add_argument('workdir', type=pathlib.Path, nargs='?')
   parser.add_argument('--executor', default='inline')
+  parser.add_argument('--address', help='of a Ray that runs.')
   parser.add_argument('--die', default='')
   parser.add_argument('--steps', type=int, default=8)
   parser.add_argument('--every', type=int, default=3)
+  parser.add_argument('--pace', type=float, default=0.0)
   parser.add_argument('--hang', default='', help='FOLDER of the mark.')
   options = parser.parse_args(own)
   logging.basicConfig()
@@ -168,14 +171,25 @@ def main() -> None:
     ]
   stop = stopping.Stopper(grace_s=3.0)
   if options.executor == 'ray':
-    running = ray_executor.RayExecutor(recipes, check_stop=stop.check_stop)
+    running = ray_executor.RayExecutor(
+      recipes,
+      address=options.address,
+      ship_code=False,
+      check_stop=stop.check_stop,
+    )
   else:
     running = executor_lib.InlineExecutor(recipes)
   with running, stop:
     params = tiny_field.init(jax.random.key(0))
     field = tiny_field.tiny_field()
     state = loop.optimize(
-      run, options.workdir, running, field, params, stop=stop
+      run,
+      options.workdir,
+      running,
+      field,
+      params,
+      stop=stop,
+      on_step=lambda _: time.sleep(options.pace),
     )
   with checkpointing.CheckpointStore(options.workdir, run) as store:
     print(int(state.step), *store.digest())

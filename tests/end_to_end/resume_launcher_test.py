@@ -37,8 +37,7 @@ def test_a_run_goes_on_with_changes_that_are_named(trained, tmp_path, here):
   after = {p: p.read_bytes() for p in workdir.rglob('*') if p.is_file()}
   assert after == before
 
-  # In another process than the run began in.
-  done = launching.call(
+  done = here(
     trained, workdir, *more, '--resume_with_changes=num_steps,weights'
   )
   assert done.returncode == 0, done.stderr

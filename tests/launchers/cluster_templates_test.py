@@ -134,7 +134,8 @@ def test_a_slurm_job_has_a_head_workers_a_token_and_a_learner(tmp_path):
   tokens = {note for note in notes if note.startswith('token')}
   assert tokens == {'token 600 token 64'}
   address = '--ray_address=10.1.2.3:6379'
-  assert notes[-1] == f'mmdist optimize --workdir=a b {address}'
+  # The workers start beside it, so its note may stand before theirs.
+  assert f'mmdist optimize --workdir=a b {address}' in notes
   assert not list(tmp_path.glob('.ray-token*'))
 
 
