@@ -19,7 +19,8 @@ from mmdist.core import errors
 
 # A ball around the world's origin that holds head, hat and shoulders.
 SCENE_RADIUS = 1.4
-_SQUARED_SLAB = 1e-2  # Of half of what a ray is given that misses the ball.
+# A ray that misses the ball gets a slab; the square of half its thickness.
+_SQUARED_SLAB = 1e-2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -238,11 +238,14 @@ def draw(
 def cumulative_odds(
   words: Sequence[str], emphasis: Mapping[str, float]
 ) -> np.ndarray:
-  """Returns where each of N views ends on a line of length 1.
+  """Returns the cumulative probabilities of N views, to draw from.
 
   Args:
     words: N view words.
     emphasis: view word -> how much likelier than a view that is not named.
+
+  Returns:
+    [N] that never fall, the last one 1.
 
   Raises:
     UserError: a word of `emphasis` names no view, or nothing can be drawn.

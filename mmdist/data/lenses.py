@@ -13,7 +13,7 @@ import numpy as np
 
 from mmdist.core import errors
 
-# Newton's steps; every real lens is exact to rounding after five.
+# Of Newton's method; with any real lens five are exact up to rounding.
 _NUM_STEPS = 12
 _MAX_ERROR_PIXELS = 1e-3
 _NUM_TICKS = 33  # Points along each axis at which a lens is tried.
@@ -46,7 +46,11 @@ class Lenses:
 
 
 def ideal(shape: tuple[int, ...], width: int, height: int) -> Lenses:
-  """Returns lenses [*shape] behind the middle, of half a field of view of 1."""
+  """Returns ideal lenses [*shape] for pictures of one size, in pixels.
+
+  They are behind the middle, and half of their horizontal field of view has a
+  tangent of 1.
+  """
   middle = np.array([width, height]) / 2
   return Lenses(
     np.full((*shape, 2), width / 2),

@@ -17,6 +17,7 @@ from PIL import Image
 from PIL import ImageOps
 
 from mmdist.core import errors
+from mmdist.core import model_files
 from mmdist.data import picture_files
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
@@ -156,7 +157,7 @@ def _open(path: pathlib.Path) -> Image.Image:
     Image.DecompressionBombError,
   ) as error:
     raise errors.UserError(
-      f'{path} cannot be read as a picture ({str(error).splitlines()[0]}); '
+      f'{path} cannot be read as a picture ({model_files.first_line(error)}); '
       'remove it, or save it again.'
     ) from error
   if picture.mode.startswith(('I', 'F')) or picture_files.is_deep(path):

@@ -96,7 +96,10 @@ def _open(path: pathlib.Path) -> Image.Image:
 
 
 def is_deep(path: pathlib.Path) -> bool:
-  """Tells a PNG of 16 bits, which Pillow reads as if it were of 8."""
+  """Returns whether a file is a PNG of 16 bits a channel.
+
+  Pillow reads such a file as if it were of 8 bits.
+  """
   with open(path, 'rb') as file:
     start = file.read(_PNG_DEPTH_AT + 1)
   return start.startswith(_PNG_START) and start[_PNG_DEPTH_AT] == 16

@@ -10,7 +10,15 @@ from mmdist.core import atomic
 
 
 def grid(pictures: np.ndarray, columns: int = 8) -> np.ndarray:
-  """Lays [N, H, W, 3] pictures out in rows; missing cells are white."""
+  """Lays pictures out in rows; missing cells are white.
+
+  Args:
+    pictures: [N, H, W, 3] in [0, 1].
+    columns: pictures per row.
+
+  Returns:
+    [rows * H, columns * W, 3].
+  """
   pictures = np.asarray(pictures)
   count, height, width, channels = pictures.shape
   rows = math.ceil(count / columns)

@@ -35,8 +35,8 @@ class Agreement:
 def judging_views() -> orbits.Views:
   """Returns the fixed views from which every head is judged.
 
-  Five of the whole head from the front and the sides, one from the back, and
-  two of the mouth and of the eyes.
+  Five of the whole head from the front and the sides, one from the back, two
+  of the mouth and two of the eyes.
   """
   kinds = {kind.word: kind for kind in orbits.ORBIT_KINDS if kind.word}
   rows = [

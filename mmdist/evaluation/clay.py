@@ -11,7 +11,7 @@ LIGHT = head_rendering.LIGHT.astype(np.float32)
 
 
 def light(normals: np.ndarray) -> np.ndarray:
-  """Turns coloured normals into pictures of clay, lit from the upper left.
+  """Turns coloured normals into pictures of clay, lit from above, +x and +z.
 
   Args:
     normals: [N, H, W, 3] in [0, 1]; mid-grey is background.

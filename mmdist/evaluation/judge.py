@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from mmdist.core import atomic
 from mmdist.core import errors
+from mmdist.core import model_files
 from mmdist.core import shapes
 
 IMAGE_SIZE = 64
@@ -173,9 +174,8 @@ def load(directory: str | os.PathLike) -> Judge:
     RuntimeError,
     safetensors.SafetensorError,
   ) as error:
-    line = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise errors.UserError(
-      f'the judge in {directory} is corrupt ({line}); train it again with '
-      '`mmdist train_judge`.'
+      f'the judge in {directory} is corrupt ({model_files.first_line(error)}); '
+      'train it again with `mmdist train_judge`.'
     ) from error
   return judge

@@ -86,7 +86,7 @@ def true_agreement(
   resolution: int,
   as_clay: bool = False,
 ) -> float:
-  """Returns what true renders score: the most that a result can be asked for.
+  """Returns what true renders score: no more can be expected of a result.
 
   Args:
     judge: who looks.

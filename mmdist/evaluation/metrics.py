@@ -116,7 +116,7 @@ def view_consistency(
       f'consistency compares views; got {num_views} of them.'
     )
   views = [
-    _View(rgb[i], depth[i], acc[i], _take(cameras, i)) for i in range(num_views)
+    _View(rgb[i], depth[i], acc[i], cameras.take(i)) for i in range(num_views)
   ]
   pairs = zip(views, views[1:] + views[:1])
   differences = np.concatenate([_reprojected(*pair) for pair in pairs])
@@ -251,12 +251,6 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 @functools.partial(jax.jit, static_argnums=1)
 def _rays(camera: camera_lib.Camera, resolution: int) -> arrays.Rays:
   return camera_lib.camera_rays(camera, resolution, np.zeros(3, np.float32))
-
-
-def _take(cameras: camera_lib.Camera, index: int) -> camera_lib.Camera:
-  return camera_lib.Camera(
-    cameras.camera_to_world[index], cameras.tan_half_fov[index]
-  )
 
 
 def _sample(

@@ -27,7 +27,7 @@ from mmdist.objectives import concept
 from mmdist.run import opening
 from mmdist.run import workdir as workdir_lib
 
-RESOLUTION = 64  # The judge's; other metrics are of the same pictures.
+RESOLUTION = judge_lib.IMAGE_SIZE  # Other metrics are of the same pictures.
 
 
 @dataclasses.dataclass(frozen=True)

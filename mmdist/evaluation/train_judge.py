@@ -168,7 +168,7 @@ def disturb(
   """Puts [N, H, W, 4] uint8 over greys, shifts, blurs, tints, adds noise.
 
   Returns:
-    [N, 3, H, W] float32 around [-1, 1].
+    [N, 3, H, W] float32 in [-1, 1].
   """
   count = len(rgba)
   colors = torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255
@@ -199,7 +199,7 @@ def disturb(
 def accuracy(
   judge: judge_lib.Judge, pictures: LabelledPictures, batch_size: int = 256
 ) -> dict[str, float]:
-  """Returns the share of right answers per question, over mid-grey."""
+  """Returns the share of right answers per question, over a grey of 0.6."""
   right = np.zeros(len(judge.questions))
   asked = np.zeros(len(judge.questions))
   for first in range(0, len(pictures), batch_size):

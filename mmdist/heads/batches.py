@@ -44,6 +44,20 @@ class HeadBatches:
     num_ranks: int = 1,
     prefix: str | None = None,
   ):
+    """Reads the shards that are there.
+
+    Args:
+      folder: of the shards.
+      channel: see the class, as `batch_size` and `prefix`.
+      batch_size: B.
+      seed: decides every draw.
+      rank: which of the processes that train together, from 0.
+      num_ranks: how many there are; each reads a part of the shards.
+      prefix: how captions start.
+
+    Raises:
+      FileNotFoundError: there is no shard.
+    """
     self.channel = channel
     self.batch_size = batch_size
     self.prefix = prefix
@@ -73,7 +87,8 @@ class HeadBatches:
 
     Returns:
       images [B, H, W, 3] float32 in [0, 1], B captions, and B numbers:
-      pictures of one number are of one family, and want the same noise.
+      pictures with the same number are of one family, and are to be trained
+      with the same noise.
     """
     if step % REFRESH_EVERY == 0:
       self._refresh()

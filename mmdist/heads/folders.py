@@ -105,7 +105,17 @@ def write_shards(
   held_out: bool,
   families: Sequence[str] = (),
 ) -> None:
-  """Fills a folder with training shards on one thread."""
+  """Fills a folder with training shards on one thread.
+
+  Args:
+    out: the folder; shards that are there are left as they are.
+    numbers: of the shards of single heads.
+    siblings: numbers of the shards of siblings.
+    seed: family of the heads.
+    held_out: also draw combinations that priors never train on; of single
+      heads only.
+    families: what siblings differ in, see `siblings.sample_family`.
+  """
   os.environ['XLA_FLAGS'] = (
     '--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1'
   )
@@ -175,6 +185,13 @@ def write_photos(
   out: pathlib.Path, num: int, seed: int, index: int, resolution: int
 ) -> str:
   """Writes `photo-00.png` and so on, mostly of the face, over plain greys.
+
+  Args:
+    out: the folder; made if need be.
+    num: how many.
+    seed: family of the head.
+    index: which head of the family.
+    resolution: H = W, a multiple of 4.
 
   Returns:
     A description of the head.

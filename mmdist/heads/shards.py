@@ -32,7 +32,18 @@ def write_shard(
   resolution: int = 64,
   allow_held_out: bool = False,
 ) -> pathlib.Path:
-  """Renders one shard, unless it is there; whole or not at all."""
+  """Renders one shard, unless it is there; whole or not at all.
+
+  Args:
+    folder: where it is written; made if need be.
+    seed: family of the heads.
+    number: of the shard.
+    resolution: H = W, a multiple of 4.
+    allow_held_out: also draw combinations that priors never train on.
+
+  Returns:
+    The shard's `.npz` file.
+  """
   path = folder / f'shard_{number:05d}.npz'
   rng = seeds.generator(seed, number, 'views of a shard')
   views = orbits.sample(SHARD_SIZE, rng)
@@ -53,7 +64,15 @@ def write_siblings(
 ) -> pathlib.Path:
   """Renders one shard of siblings, unless it is there; whole or not at all.
 
-  `kinds` is what families may differ in; see `siblings.sample_family`.
+  Args:
+    folder: where it is written; made if need be.
+    seed: decides the families.
+    number: of the shard.
+    resolution: H = W, a multiple of 4.
+    kinds: what families may differ in; see `siblings.sample_family`.
+
+  Returns:
+    The shard's `.npz` file.
   """
   path = folder / f'siblings_{number:05d}.npz'
   if path.exists():

@@ -12,7 +12,6 @@ import os
 
 import numpy as np
 
-from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.core import errors
 from mmdist.core import seeds
@@ -133,12 +132,9 @@ def render_heads(
   cameras = views.cameras()
 
   def picture(i: int) -> tuple[np.ndarray, np.ndarray]:
-    camera = camera_lib.Camera(
-      cameras.camera_to_world[i], cameras.tan_half_fov[i]
-    )
     rgb, normals, mask = head_rendering.render(
       heads[i].parameters,
-      camera,
+      cameras.take(i),
       np.zeros(3, np.float32),
       resolution,
       supersampling,

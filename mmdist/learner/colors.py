@@ -26,11 +26,11 @@ def measure(
 
   Returns:
     `saturation`, the mean HSV saturation of the head's pixels in [0, 1].
-    `color/red`, `color/green` and `color/blue`, the mean over views of their
-    mean colour. `color_variance`, the variance that this mean has because the
-    views are drawn: the sum over channels of the unbiased variance between
-    views, divided by their number; it is there from two views on. Views that
-    do not show the head do not count; nothing is returned if none does.
+    `color/red`, `color/green` and `color/blue`, the mean over views of the mean
+    colour of these pixels. `color_variance`, the variance that this mean has
+    because the views are drawn at random: the sum over channels of the unbiased
+    variance between views, divided by the number of views; only with two views
+    or more. Views that do not show the head do not count; {} if none does.
   """
   rgb, acc = np.asarray(rgb), np.asarray(acc)
   means, saturations, num_pixels = [], [], []

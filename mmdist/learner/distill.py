@@ -4,7 +4,7 @@
 a `TrainState`. Rays go through in chunks, dealt out over the devices, and
 nothing is kept between the halves: the second renders again, with the same
 jitter, and takes the summed cotangent back through the render (docs/method.md,
-section 2, 'Composition').
+section 1).
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +39,8 @@ class TrainState:
     step: [] int32 updates behind it.
     params: the representation's parameters.
     opt_state: the optimiser's.
-    rejected: [] int32 of those steps, how many changed nothing.
+    rejected: [] int32 how many of those steps were left out and changed
+      nothing.
   """
 
   step: jax.Array
@@ -238,7 +239,7 @@ def _statistics(
   norms, parts = jax.device_get((norms, parts))
   for path, norm in jax.tree_util.tree_leaves_with_path(norms):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
-    _check_finite(step, f'gradient of {name}', norm)
+    _check_finite(step, f'norm of the gradient of {name}', norm)
   config = run.learner
   rate = optimizer_lib.moving_rate_at(config, run.num_steps, step)
   opacity = config.opacity_weight * float(parts['opacity'])

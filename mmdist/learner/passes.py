@@ -36,10 +36,11 @@ def _cast(
   chunk_size: int,
   num_devices: int,
 ) -> chunks_lib.Chunks:
-  """Casts the rays of a pass; they are rounded before anything reads them.
+  """Casts the rays of a pass; XLA computes them before anything reads them.
 
-  Without the barrier, XLA fuses the rays with the render where there is one
-  device, and does not where there are several: pictures would differ by 1e-5.
+  Without the barrier, XLA fuses the computation of the rays with the render if
+  there is one device, but not if there are several. Pictures would then differ
+  by 1e-5.
   """
   chunks = chunks_lib.cast(
     cameras, backgrounds, resolution, chunk_size, num_devices

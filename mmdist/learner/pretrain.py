@@ -123,13 +123,13 @@ def fit_codes(
   num_subjects: int,
   batches: Iterator[photographs.PixelBatch],
 ) -> jax.Array:
-  """Fits codes of unseen subjects, the networks standing still.
+  """Fits codes of unseen subjects; the networks stay as they are.
 
   Args:
     representation: the conditional NeRF.
     config: its `num_code_steps` and `code_learning_rate` count here.
-    params: pretrained; the mean of its 'codes' is where every fit starts.
-    num_subjects: M'.
+    params: pretrained; every code starts as the mean of its 'codes'.
+    num_subjects: M', how many are fitted.
     batches: iterator of PixelBatches with subjects in [0, M').
 
   Returns:

@@ -13,8 +13,8 @@ from mmdist.core import seeds
 from mmdist.nerf import field
 from mmdist.nerf import pretrained
 
-# Prefixes of the fields that may differ from those of the pretrained network:
-# how it is sampled. All others are its shape.
+# Prefixes of the fields of `NerfConfig` that may differ from those of the
+# pretrained network: they say how it is sampled. All others are its shape.
 _SAMPLING_FIELDS = ('num_',)
 
 

@@ -175,8 +175,11 @@ class _Networks:
     return rgb
 
   def activate(self, raw: jax.Array) -> jax.Array:
-    """Maps raw outputs to densities: near 3 at the start, hard surfaces at 10
-    times a raw output in the tens."""
+    """Maps raw outputs to densities per world unit.
+
+    Raw outputs near 0, which untrained networks have, become about 3; a hard
+    surface has raw outputs in the tens.
+    """
     return self.config.density_scale * jax.nn.softplus(raw - 1.0)
 
   def _encode(self, means: jax.Array, gaussians: volume.Gaussians) -> jax.Array:
@@ -206,7 +209,7 @@ def _propose(
   rays: arrays.Rays,
   keys: Sequence[jax.Array | None] | jax.Array,
 ) -> tuple[list[tuple[jax.Array, jax.Array]], jax.Array]:
-  """Runs the proposal passes; returns their histograms and the last posts."""
+  """Runs the proposal passes; returns their histograms and the last sdist."""
   config = networks.config
   num_rays = rays.origins.shape[0]
   sdist = stepfun.uniform_sdist(num_rays, config.num_proposal_samples, keys[0])

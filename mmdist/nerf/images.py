@@ -30,8 +30,8 @@ def render_images(
 
   Outside of the scene's ball there is nothing: a ray that misses it shows the
   background. A field is not trained there, and its periodic encoding would
-  show the head again and again. (The learner's own render does without: its
-  cameras look at the head.)
+  show the head again and again. (The learner's own render has no such rule,
+  since its cameras look at the head.)
 
   Args:
     representation: see `core.representation`; compiled once per resolution.
@@ -78,8 +78,8 @@ def render_rows(
     params: its parameters.
     camera: one camera.
     resolution: H = W of the whole picture.
-    rows: which of them, without a gap; those beyond the picture are what a
-      taller one would show.
+    rows: which of its rows, without a gap; rows beyond the picture show what a
+      taller picture would.
     background: [3] colour in [0, 1].
     with_normals: otherwise the normals are mid-grey.
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from mmdist.core import arrays
 from mmdist.nerf import stepfun
 
-# Weights below it hardly count: proposals need not cover them.
+# Weights far below it hardly count, so that proposals need not cover them.
 _EPSILON = 1e-3
 
 

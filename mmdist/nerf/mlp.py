@@ -20,9 +20,9 @@ def squareplus(x: jax.Array) -> jax.Array:
   """A smooth ReLU, (x + sqrt(x^2 + 1/4)) / 2.
 
   Normals are gradients of the density, so with ReLUs they jump wherever a unit
-  switches, and what the jumps contribute is lost to their derivative: the
-  gradient of a normal prior would be wrong by factors. (The paper, after
-  mip-NeRF 360, has ReLUs.)
+  switches. Their derivative does not see these jumps, so that the gradient of a
+  normal prior would be wrong by factors. (The paper, after mip-NeRF 360, has
+  ReLUs.)
 
   Source: Barron 2021, 'Squareplus: A Softplus-Like Algebraic Rectifier'.
   """

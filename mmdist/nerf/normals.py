@@ -28,8 +28,8 @@ def density_normals(
 
   Returns:
     [N, S] raw densities, the auxiliary, and [N, S, 3] normals: minus the
-    gradient, of unit length, shrinking smoothly to zero with a gradient that
-    vanishes. Differentiable once more, with finite derivatives everywhere.
+    gradient, of unit length. Where the gradient vanishes they shrink smoothly
+    to zero. Differentiable once more, with finite derivatives everywhere.
   """
   raw, pull_back, auxiliary = jax.vjp(raw_density_fn, means, has_aux=True)
   (gradient,) = pull_back(jnp.ones_like(raw))

@@ -1,8 +1,8 @@
 """Step functions along a ray: histograms between fence posts.
 
-Owns resampling and measures of histograms. Sums over all bins take the place
-of searches: with a few dozen bins they vectorise and need neither sort,
-gather nor, in the backward pass, scatter.
+Owns resampling and measures of histograms. It sums over all bins instead of
+searching for one. With a few dozen bins that is faster, because such sums
+vectorise and need no sort, no gather and, in the backward pass, no scatter.
 """
 
 import jax

@@ -15,8 +15,8 @@ _WIDTH, _PLOT_HEIGHT = 440, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 30, 38
 _FONT, _LETTER = 12, 6.4  # Pixels: of the font, and of a letter of it, about.
 _LINE = 18  # Of the legend.
-_SAMPLE = 22  # What a legend shows of a line.
-_MOST_LETTERS = 60
+_SAMPLE = 22  # From the sample of a line in the legend to its name.
+_MOST_LETTERS = 56  # Of a name in the legend: as many as a line has room for.
 # More curves than these are drawn in grey and only counted.
 _MAX_NAMED = 12
 # Okabe and Ito 2008: told apart by colour-blind readers too.
@@ -24,7 +24,8 @@ _COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
 _GREY = '#bbb'
 # Curves that are called by a colour have it.
 _NAMED_COLORS = {'red': '#c0392b', 'green': '#2e8b57', 'blue': '#2a5db0'}
-# The share of the raw points at either end that the axis may leave out.
+# The share of the raw points, of the highest and of the lowest, that the axis
+# may leave out.
 _OUTLIERS = 0.02
 
 
@@ -43,7 +44,7 @@ class _Axes:
   y_ticks: Sequence[float]
 
   def place(self, x: float, y: float) -> tuple[float, float]:
-    """Returns pixels; what is above or below the axis stays at its end."""
+    """Returns x and y in pixels; y beyond the axis is put at its end."""
     across = (x - self.x[0]) / (self.x[1] - self.x[0])
     up = min(max((y - self.y[0]) / (self.y[1] - self.y[0]), 0.0), 1.0)
     return (
@@ -153,7 +154,7 @@ def ticks(
   Args:
     low: the lower end.
     high: the upper end, above the lower one.
-    most: so many at most.
+    most: how many there may be.
     whole: only whole numbers, which steps are.
   """
   power = 10.0 ** math.floor(math.log10((high - low) / most))

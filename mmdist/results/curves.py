@@ -1,8 +1,8 @@
 """Metrics of a run, read and sorted into charts.
 
 Owns which numbers share a chart and how they are smoothed; `charts.py` draws
-them. A metric is named `number` or `number/prior`; the numbers of one name
-share a chart, one curve for each prior.
+them. A metric is named `number`, `number/prior` or `number/prior/concept`. What
+stands before the first slash is the chart, the rest is the curve.
 """
 
 from collections.abc import Mapping, Sequence

@@ -50,15 +50,16 @@ def make(
   Args:
     metrics: one mapping per step, as in `metrics.jsonl`.
     config: of the run.
-    first: the window begins with this step; a negative number counts from the
-      end of what is there, as in a slice.
-    last: the window ends before this step; None takes all that is there.
+    first: the window begins with this step, counted from 0; a negative number
+      counts from the end of what is there, as in a slice.
+    last: the window ends before this step; negative as `first`. None takes all
+      that is there.
 
   Returns:
     Means over the steps of the window in which the number is there; None where
     it never is. `conflict` is the share of steps with a negative cosine.
   """
-  rows = metrics[first:last]
+  rows = _window(metrics, first, last)
   objective = binding.bind_config(config)
   lines = [
     _line(rows, term, index, len(objective.of_prior(prior)))
@@ -66,6 +67,19 @@ def make(
     for index, term in enumerate(objective.of_prior(prior))
   ]
   return tables.Table(COLUMNS, tuple(lines))
+
+
+def _window(
+  metrics: Sequence[Mapping[str, Any]], first: int, last: int | None
+) -> list[Mapping[str, Any]]:
+  """Returns the rows of a window of steps; see `make`.
+
+  By the numbers of the steps and not by lines: a file of metrics that was moved
+  away in the course of a run begins with a later step.
+  """
+  end = int(metrics[-1]['step']) + 1 if metrics else 0
+  start, stop, _ = slice(first, last).indices(end)
+  return [row for row in metrics if start <= row['step'] < stop]
 
 
 def _line(

@@ -5,14 +5,16 @@ viser's, which is an extra and is imported only here.
 """
 
 from collections.abc import Callable
+import errno
 import os
+import socket
 
 from mmdist.core import errors
 from mmdist.results import remake
 from mmdist.results import viewer
 from mmdist.run import opening
 
-_RESOLUTION = 512  # If none is given; of the longer side, once it rests.
+_RESOLUTION = 512  # Of the longer side, once the mouse rests; if none is given.
 
 
 def follow(workdir: str | os.PathLike) -> Callable[[], viewer.Shown]:
@@ -40,11 +42,12 @@ def serve(
 
   Args:
     workdir: a run's folder.
-    options: host, port and resolution.
+    options: host, port and resolution. If the port is taken, viser takes the
+      next one that is free.
     report: is told the address.
 
   Raises:
-    UserError: viser is not installed, or nobody may listen there.
+    UserError: viser is not installed, or this process may not listen there.
     FileNotFoundError: there is no such run, or no checkpoint yet.
   """
   try:
@@ -56,6 +59,7 @@ def serve(
       'behind the path of its wheel or checkout.'
     ) from error
 
+  _check_address(options.host, options.port)
   load = follow(workdir)
   server = viser.ViserServer(
     options.host, options.port, label='mmdist', verbose=False
@@ -67,3 +71,23 @@ def serve(
     viewer.Viewer(server, load, resolution).run_forever()
   finally:
     server.stop()
+
+
+def _check_address(host: str, port: int) -> None:
+  """Raises UserError unless this process may listen there.
+
+  viser itself tries the ports one after the other, whatever the error is, and
+  then serves nobody without a word. A port that is taken is left to it.
+  """
+  try:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    family, kind, _, _, place = found[0]
+    with socket.socket(family, kind) as probe:
+      probe.bind(place)
+  except OSError as error:
+    if error.errno != errno.EADDRINUSE:
+      raise errors.UserError(
+        f'--host={host} --port={port}: nobody can listen there '
+        f'({error.strerror or error}); expected 127.0.0.1, 0.0.0.0 or an '
+        'address of this machine, and a port above 1023.'
+      ) from error

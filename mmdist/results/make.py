@@ -28,6 +28,7 @@ from mmdist.results import summary
 from mmdist.results import triangle_mesh
 from mmdist.results import turntable
 from mmdist.run import sessions
+from mmdist.run import workdir as workdir_lib
 
 # What a run leaves for people: what it is called -> its file.
 FILES = {
@@ -50,10 +51,7 @@ def make_turntable(
   views = orbits.turntable(settings.turntable_views)
   pictures = render(representation, params, views, settings.resolution)
   frames = turntable.side_by_side(pictures['rgb'], pictures['normals'])
-  paths = {
-    'video': workdir / 'turntable.mp4',
-    'animation': workdir / 'turntable.webp',
-  }
+  paths = {name: workdir / FILES[name] for name in ('video', 'animation')}
   turntable.write_mp4(paths['video'], frames)
   turntable.write_webp(paths['animation'], frames)
   return paths
@@ -69,7 +67,7 @@ def make_sheet(
   views = turntable.sheet_views()
   resolution = run_config.results.resolution
   pictures = render(representation, params, views, resolution)
-  path = workdir / 'sheet.png'
+  path = workdir / FILES['sheet']
   turntable.write_sheet(path, pictures['rgb'], pictures['normals'], views.words)
   return {'sheet': path}
 
@@ -85,7 +83,7 @@ def make_mesh(
   Raises:
     triangle_mesh.NoSurfaceError: if there is nothing solid to mesh.
   """
-  path = workdir / 'mesh.glb'
+  path = workdir / FILES['mesh']
   _write_mesh(path, representation, params, run_config)
   return {'mesh': path}
 
@@ -119,7 +117,8 @@ def make_all(
     workdir: the run's folder; made if it is not there.
     representation: see `core.representation`.
     params: its parameters.
-    run_config: the run's configuration.
+    run_config: the run's configuration; its `results` say how large things
+      are. It is written to `config.json` only if there is none.
     metrics_path: JSON lines, one per step; may be missing.
     judgement: of the avatar, for the report.
 
@@ -128,21 +127,23 @@ def make_all(
   """
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  paths = {'config': workdir / 'config.json'}
-  # As `mmdist.run.workdir` writes it at the start of a run.
-  atomic.write_text(paths['config'], serialization.to_json(run_config))
+  paths = {'config': workdir / workdir_lib.CONFIG_NAME}
+  # A run has written its own when it began. `mmdist view --resolution` comes
+  # here with other `results`, which are not to become the run's.
+  if not paths['config'].exists():
+    atomic.write_text(paths['config'], serialization.to_json(run_config))
   avatar = (workdir, representation, params, run_config)
   paths.update(make_turntable(*avatar))
   paths.update(make_sheet(*avatar))
   viewed, no_mesh = None, {}
   try:
-    mesh = _write_mesh(workdir / 'mesh.glb', *avatar[1:])
-    paths['mesh'] = workdir / 'mesh.glb'
+    mesh = _write_mesh(workdir / FILES['mesh'], *avatar[1:])
+    paths['mesh'] = workdir / FILES['mesh']
     viewed = triangle_mesh.make_viewed(representation, params, mesh)
   except triangle_mesh.NoSurfaceError as error:
     logging.warning('No mesh: %s', error)
     no_mesh['mesh'] = f'none: {error}'
-  paths['report'] = workdir / 'report.html'
+  paths['report'] = workdir / FILES['report']
   report = _report(run_config, paths, metrics_path, viewed, judgement)
   report = dataclasses.replace(report, facts={**report.facts, **no_mesh})
   report_lib.write_report(paths['report'], report)

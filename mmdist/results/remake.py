@@ -19,8 +19,6 @@ from mmdist.run import reporting
 from mmdist.run import workdir as workdir_lib
 
 LIVE = 'live'  # What `mmdist.results.live_server` serves.
-
-
 # What sees how far an avatar shows what its run was asked.
 Judge = Callable[
   [
@@ -77,7 +75,8 @@ def remake(
   Args:
     kind: a key of `MAKERS`, or `ALL`.
     workdir: a run's folder.
-    options: resolution and quality.
+    options: resolution and quality; they are for what is made here, and the
+      run's settings stay as they are.
     judge: whose verdict the report says; None leaves it out.
 
   Raises:

@@ -19,7 +19,7 @@ class Judgement:
 
   Attributes:
     overall: agreement in [0, 1].
-    chance: what guessing would get.
+    chance: what guessing would get, in [0, 1].
     per_concept: text -> agreement; None where the judge cannot tell.
   """
 
@@ -67,7 +67,9 @@ def _duration(metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
   # The first step waits for what is compiled, so the mean would mislead.
   median = sorted(seconds)[len(seconds) // 2]
   total = progress.format_seconds(sum(seconds))
-  return {'duration': f'{total}, half of the steps within {median:.2g} s'}
+  # Two digits of 123 s would be 1.2e+02.
+  half = progress.format_seconds(median) if median >= 10 else f'{median:.2g} s'
+  return {'duration': f'{total}, half of the steps within {half}'}
 
 
 def _session_facts(sessions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -83,7 +85,8 @@ def _session_facts(sessions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     str(first.get('began', '')).replace('T', ' ').replace('+00:00', ' UTC')
   )
   if len(sessions) > 1:
-    began += f', and went on {len(sessions) - 1} times'
+    times = len(sessions) - 1
+    began += f', and went on {"once" if times == 1 else f"{times} times"}'
   lines = {
     'began': began,
     'machine': ', '.join(filter(None, machine)),

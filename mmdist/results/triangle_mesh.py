@@ -1,9 +1,8 @@
 """A triangle mesh of an avatar: density to surface to GLB with colours.
 
 The surface is where a layer of this density, `SKIN_THICKNESS` thick, would
-absorb half the light.
-Colours are what a camera straight above each vertex would see there, so that
-nothing but the representation's `density` and `render` is asked for.
+absorb half the light. The colour of a vertex is what a camera straight above it
+would see, so only the representation's `density` and `render` are needed.
 """
 
 from collections.abc import Callable
@@ -28,15 +27,17 @@ from mmdist.results import mesh_viewer
 # the head's radius is about 1. The density that training leaves in empty space
 # is lower by orders of magnitude.
 SKIN_THICKNESS = 0.05
-MAX_FACES = 60_000
-# In a page: some 300 kB of text.
+MAX_FACES = 60_000  # Triangles of `mesh.glb`.
+# Triangles of the mesh in a page: some 300 kB of text.
 VIEWED_FACES = 16_000
 # Pieces smaller than this share of the largest one's area are floaters; horns
 # and glasses are larger.
 _SMALLEST_SHARE = 0.02
 _COLOR_DISTANCE = 3.0
 _COLOR_REACH = 0.08  # Half the length of a colour ray, around its vertex.
-_PIXEL_RADIUS = 0.002  # As a camera of about 256 pixels, see `camera_rays`.
+# Of a ray's cone, per unit of distance: about that of a picture of the whole
+# head with 160 pixels along a side, see `camera.pixel_rays`.
+_PIXEL_RADIUS = 0.002
 _CHUNK = 4096
 
 
@@ -58,8 +59,12 @@ def density_grid(
 
   Returns:
     [R, R, R] float32 per world unit, indexed x, y, z, from -SCENE_RADIUS to
-    SCENE_RADIUS. Zero outside the ball, which no ray enters, and on the
+    SCENE_RADIUS. Zero outside the ball, where no ray is sampled, and on the
     cube's faces, so that every surface is closed.
+
+  Raises:
+    NoSurfaceError: the representation has no `density`.
+    UserError: the resolution is below 8.
   """
   if not hasattr(representation, 'density'):
     raise NoSurfaceError(
@@ -150,6 +155,11 @@ def surface_colors(
   mesh: trimesh.Trimesh,
 ) -> np.ndarray:
   """Looks straight at each vertex from outside.
+
+  Args:
+    representation: see `core.representation`.
+    params: its parameters.
+    mesh: in world units, with normals outward.
 
   Returns:
     [num_vertices, 3] colours in [0, 1].

@@ -119,6 +119,14 @@ def test_corrupt_and_tiny_pictures_are_named(folder):
   assert '2.png is 40 x 20 pixels; expected 32 or more' in error_of(folder)
 
 
+def test_an_error_without_words_is_told_by_its_kind(folder, monkeypatch):
+  def fail(*args, **kwargs):
+    raise OSError
+
+  monkeypatch.setattr(Image, 'open', fail)
+  assert 'cannot be read as a picture (OSError)' in error_of(folder)
+
+
 @pytest.mark.parametrize('mode', ['I;16', 'rgb'])
 def test_sixteen_bits_are_named(folder, mode):
   path = folder / '3.png'

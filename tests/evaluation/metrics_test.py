@@ -147,12 +147,12 @@ def test_a_hidden_point_is_not_compared():
 
 
 def first_camera(views):
-  return metrics._take(views.cameras(), 0)
+  return views.cameras().take(0)
 
 
 def test_depth_of_the_ball_is_the_distance_to_its_surface():
   pictures, cameras = render_ball(1)
-  camera = metrics._take(cameras, 0)
+  camera = cameras.take(0)
   depth = metrics.surface_depth(
     camera, pictures['depth'][0], pictures['acc'][0]
   )

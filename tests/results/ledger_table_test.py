@@ -43,6 +43,13 @@ def test_a_window_is_a_slice_of_the_steps():
   assert ledger_table.make([], run)['steps'] == [0]
 
 
+def test_a_window_is_of_steps_also_where_the_first_lines_are_gone():
+  run = make_run()
+  assert ledger_table.make(ROWS[2:], run, 2, 3)['norm'] == [3.0]
+  assert ledger_table.make(ROWS[2:], run, -1)['norm'] == [5.0]
+  assert ledger_table.make(ROWS[2:], run, 0, 2)['norm'] == [None]
+
+
 def test_there_is_a_row_for_each_prior_and_concept_it_is_asked_for():
   run = make_run(
     ('a portrait of a happy man', 1.0),

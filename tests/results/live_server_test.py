@@ -1,8 +1,11 @@
 import dataclasses
+import socket
 import sys
+import types
 
 import pytest
 
+from mmdist.core import errors
 from mmdist.results import live_server
 from mmdist.results import remake
 from mmdist.run import opening
@@ -33,6 +36,21 @@ def test_a_followed_run_shows_its_newest_checkpoint(workdir, monkeypatch):
   )
   assert load().step == 2
   assert load().representation is not None  # Compiled once, for all steps.
+
+
+def test_an_address_of_another_machine_is_refused_in_a_line(
+  workdir, monkeypatch
+):
+  monkeypatch.setitem(sys.modules, 'viser', types.ModuleType('viser'))
+  # An address of documentation (RFC 5737), which no machine has.
+  options = remake.Options(host='203.0.113.1')
+  with pytest.raises(errors.UserError, match='--host=203.0.113.1 .*0.0.0.0'):
+    live_server.serve(workdir, options)
+
+
+def test_a_port_that_is_taken_is_left_to_viser():
+  with socket.create_server(('127.0.0.1', 0)) as taken:
+    live_server._check_address('127.0.0.1', taken.getsockname()[1])
 
 
 def test_live_pictures_without_viser_are_a_line(workdir, monkeypatch):

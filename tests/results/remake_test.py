@@ -56,6 +56,13 @@ def test_a_mesh_is_made_again_at_another_resolution(workdir, monkeypatch):
   assert trimesh.load_mesh(path).is_watertight
 
 
+def test_another_resolution_does_not_become_the_runs(workdir):
+  before = (workdir / 'config.json').read_bytes()
+  made = remake.remake('all', workdir, remake.Options(resolution=8))
+  assert made['report'].is_file()
+  assert (workdir / 'config.json').read_bytes() == before
+
+
 def test_nothing_is_written_outside_of_the_folder(workdir, tmp_path):
   outside = tmp_path / 'precious.png'
   outside.write_text('precious')

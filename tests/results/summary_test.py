@@ -48,7 +48,15 @@ def test_what_is_not_known_is_left_out():
 def test_a_run_that_was_stopped_and_went_on_says_so():
   facts = summary.facts(schema.RunConfig(), rows(120), [SESSION, SESSION])
   assert facts['steps'] == '120 of 300'
-  assert facts['began'].endswith('UTC, and went on 1 times')
+  assert facts['began'].endswith('UTC, and went on once')
+  facts = summary.facts(schema.RunConfig(), rows(120), [SESSION] * 3)
+  assert facts['began'].endswith('UTC, and went on 2 times')
+
+
+def test_steps_of_minutes_are_told_in_minutes():
+  slow = [{'step': s, 'step_seconds': 123.0} for s in range(3)]
+  facts = summary.facts(schema.RunConfig(num_steps=3), slow, [])
+  assert facts['duration'] == '6 min 09 s, half of the steps within 2 min 03 s'
 
 
 def test_what_was_warned_of_is_in_the_report():
