@@ -52,7 +52,8 @@ def get_config(preset: str = 'default') -> schema.RunConfig:
   )
   generic.enabled = preset == 'blend'
   generic.weight = 0.5
-  # It has never seen the subject: at 1 some are lost (docs/results.md, 5:9).
+  # The normal prior has never seen the subject: with a weight of 1 the likeness
+  # of some is lost (docs/results.md, 5:9).
   normal.weight = 0.25
   if preset == 'normal':
     normal.directory = 'runs/personal_normal'
@@ -70,7 +71,7 @@ def _use_paper(run: schema.RunConfig, *, geometry: bool) -> None:
     proxy_guidance_scale=2.0,
   )
   if geometry:
-    # Decay gives the finer detail, by the rate for texture at the end.
+    # It decays to the rate for texture, which gives the finer detail.
     run.learner.final_learning_rate_ratio = (
       paper.TEXTURE_RATE / paper.GEOMETRY_RATE
     )

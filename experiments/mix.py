@@ -16,7 +16,6 @@ Other weights, here or for concepts of your own:
 """
 
 from mmdist.config import schema
-from mmdist.core import errors
 from mmdist.core import names
 
 # Weights on a channel must add up to more than 0, or the objective has no fixed
@@ -36,7 +35,7 @@ PRESETS = {
 
 def get_config(preset: str = 'happy_sad') -> schema.RunConfig:
   if preset not in PRESETS:
-    raise errors.UserError(names.unknown('preset', preset, PRESETS, 'Presets'))
+    raise names.unknown_preset(preset, PRESETS)
   run = schema.RunConfig()
   run.concepts = [
     schema.ConceptConfig(text, weight, name=name)

@@ -17,7 +17,6 @@ Presets:
 """
 
 from mmdist.config import schema
-from mmdist.core import errors
 from mmdist.core import names
 
 # Preset -> objective and guidance scale; None keeps the prior's own.
@@ -30,7 +29,7 @@ PRESETS = {
 
 def get_config(preset: str = 'vsd') -> schema.RunConfig:
   if preset not in PRESETS:
-    raise errors.UserError(names.unknown('preset', preset, PRESETS, 'Presets'))
+    raise names.unknown_preset(preset, PRESETS)
   objective, guidance_scale = PRESETS[preset]
   run = schema.RunConfig()
   for prior in run.priors.values():

@@ -7,7 +7,6 @@ Nothing is learned in two steps; expect the mean head in every result.
 """
 
 from mmdist.config import schema
-from mmdist.core import errors
 from mmdist.core import names
 
 PRESETS = ('default',)
@@ -15,7 +14,7 @@ PRESETS = ('default',)
 
 def get_config(preset: str = 'default') -> schema.RunConfig:
   if preset not in PRESETS:
-    raise errors.UserError(names.unknown('preset', preset, PRESETS, 'Presets'))
+    raise names.unknown_preset(preset, PRESETS)
   run = schema.RunConfig(num_steps=2)
   run.views.num_views = 1
   run.views.resolution = 16

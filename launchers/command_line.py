@@ -1,8 +1,8 @@
 """From the words of a command line to plain values.
 
-Flags may come in any order, and from files that `--flagfile=FILE` names. Words
-that are no flags are refused by commands that take none: most often they are
-the rest of a value whose quotes were forgotten.
+Flags may come in any order, and from files that `--flagfile=FILE` names. Most
+commands take flags only and refuse all other words: these are mostly the rest
+of a value whose quotes were forgotten.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from . import option_flags
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
-  """Returns whether --help, --helpfull or the like is among the words."""
+  """Returns whether -h, --help, --helpfull or the like is among the words."""
   words, _ = _split_at_dashes(argv[1:])
-  return any(re.fullmatch(r'--?(help\w*|\?)', word) for word in words)
+  return any(re.fullmatch(r'--?(h|help\w*|\?)', word) for word in words)
 
 
 def format_help(

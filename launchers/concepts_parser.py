@@ -15,8 +15,9 @@ from mmdist.core import errors
 class ConceptsParser(flags.ArgumentParser):
   """Parses `--config.concepts="[('a joker', 1), ('green hair', -0.5)]"`.
 
-  A third item of a concept may be the tuple of the priors that it asks. A
-  concept may also be a dict of fields: {'text': 'a joker', 'name': 'joker'}.
+  A third item of a concept may name the priors that it asks, one or a tuple of
+  them. A concept may also be a dict of fields: {'text': 'a joker', 'name':
+  'joker'}.
   """
 
   def parse(self, argument: Any) -> list[schema.ConceptConfig]:
@@ -24,6 +25,8 @@ class ConceptsParser(flags.ArgumentParser):
       return argument
     try:
       return [_concept(item) for item in ast.literal_eval(argument)]
+    except errors.UserError:  # It names the field of a concept that is wrong.
+      raise
     except (SyntaxError, TypeError, ValueError) as error:
       raise errors.UserError(
         f"concepts are {argument!r}; expected [('text', weight), ...] or "
@@ -37,10 +40,12 @@ class ConceptsParser(flags.ArgumentParser):
 def _concept(item: Any) -> schema.ConceptConfig:
   if isinstance(item, dict):
     return serialization.from_dict(item, schema.ConceptConfig, 'a concept')
-  text, weight, *priors = item
-  if not isinstance(text, str) or len(priors) > 1:
-    raise errors.UserError(item)
-  return schema.ConceptConfig(text, float(weight), tuple(*priors))
+  text, weight, *rest = item
+  if not isinstance(text, str) or len(rest) > 1:
+    raise ValueError(item)
+  asked = rest[0] if rest else ()
+  priors = (asked,) if isinstance(asked, str) else tuple(asked)
+  return schema.ConceptConfig(text, float(weight), priors)
 
 
 def register() -> None:

@@ -32,7 +32,7 @@ class Config:
   Attributes:
     default: the experiment that is run if none is given.
     kind: dataclass that the experiments return.
-    check: raises ValueError for a configuration that cannot be run.
+    check: raises UserError for a configuration that cannot be run.
   """
 
   default: str = 'generate'
@@ -84,7 +84,7 @@ def _split(words: Sequence[str], default: str) -> tuple[str, list[str]]:
       if not equals:
         experiment = next(remaining, '')
       if not experiment:
-        raise errors.UserError('--config is empty; expected the name of one.')
+        raise errors.UserError('--config is empty; expected an experiment.')
     else:
       rest.append(word)
   return experiment, rest

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     line = names.unknown('command', words[0], COMMANDS, 'Commands')
     print(f'error: {line}', file=sys.stderr)
     sys.exit(1)
-  # One command imports what it needs, and none of the others.
+  # Only this command is imported, and what it needs.
   module = importlib.import_module(f'{__package__}.{name}')
   module.COMMAND.run([f'{program} {name}', *rest])
 

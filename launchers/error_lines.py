@@ -30,7 +30,10 @@ def explain(error: Exception) -> str | None:
 
 
 def _explains_itself(error: Exception) -> bool:
-  """Returns whether a full disk was put into words, as by checkpointing."""
+  """Returns whether the error's own text says that the disk is full.
+
+  That of `mmdist.run.checkpointing` does, for example.
+  """
   if not isinstance(error, OSError):
     return False
   # The operating system itself always gives a number, and its own words.
@@ -40,22 +43,24 @@ def _explains_itself(error: Exception) -> bool:
 
 
 def _is_for_a_person(error: BaseException) -> bool:
+  if isinstance(error, errors.NotFinite):
+    return True
   cause = error.__cause__
   if isinstance(error, faults.PriorFailed) and cause is not None:
     # The prior raised. What it raised decides whether a person can mend it.
     return _is_for_a_person(cause) or _is_out_of_memory(cause)
-  return isinstance(error, (errors.UserError, errors.NotFinite, OSError))
+  return isinstance(error, (errors.UserError, OSError))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-  # By its name, since only torch itself has the class of its own error.
-  return isinstance(error, MemoryError | FloatingPointError) or (
+  # Torch's own error is told by its name, so that torch is not imported here.
+  return isinstance(error, MemoryError) or (
     'OutOfMemory' in type(error).__name__
   )
 
 
 def one_line(error: BaseException) -> str:
-  """Returns the error as a line; an OSError says which file, too."""
+  """Returns the error as a line; that of an OSError names the file, too."""
   return 'error: ' + (' '.join(str(error).split()) or type(error).__name__)
 
 
@@ -78,10 +83,10 @@ def explain_left_over(left_over: Sequence[str], given: Sequence[str]) -> str:
 
 
 def nobody_reads() -> bool:
-  """Returns whether stdout is a pipe whose reader is gone, as of `| head`.
+  """Returns whether stdout is a pipe whose reader is gone, as with `| head`.
 
-  What is left unprinted then goes nowhere, so that Python does not complain of
-  it at its exit.
+  If so, stdout is replaced by /dev/null: else Python would try again at its
+  exit to write what is left, and complain.
   """
   stdout = select.poll()
   stdout.register(sys.stdout.fileno(), 0)

@@ -6,9 +6,9 @@
 Every number is measured on the newest checkpoint, from the fixed views of
 `mmdist.evaluation.agreement`. A mix is judged by all its concepts, and each
 has a line of its own below the table. `--start` measures the head that a run
-began from instead: what the prompt's score is worth is what it gains over
-that. `--out` writes the list that `--json` prints. `--digest` judges nothing:
-it prints one sha256 over all arrays of the newest checkpoint (learner,
+began from instead; what a run is worth is the difference between its score and
+that one. `--out` writes the list that `--json` prints. `--digest` judges
+nothing: it prints one sha256 over all arrays of the newest checkpoint (learner,
 optimiser, step, every proxy with its optimiser and count of fits), so that two
 runs can be compared by anyone. The configuration is not in it.
 

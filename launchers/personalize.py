@@ -12,10 +12,11 @@ a few pictures of one subject under an identifier token. `photos` are a folder
 of five or more; `avatar` are 60 colour renders and `normal` 60 world-normal
 renders of a run's avatar, or of procedural head FAMILY:INDEX.
 
-The paper has no class-prior loss. A small prior without one soon draws its
-subject whatever the text is, the empty one too; guidance is the difference
-between the two, so nothing is left in it that knows the subject, and an edit
-loses them. `--class_prompt` says which texts go on to mean what they meant.
+The paper has no class-prior loss. Without one, a small prior soon draws its
+subject for every text, the empty one too. Guidance is the difference between
+what a text and the empty text give, so it then holds nothing of the subject,
+and an edit loses the likeness. `--class_prompt` names texts whose meaning the
+prior keeps.
 
 `--out` appears whole at the end, and holds the prior, samples from before and
 after (`report.html`) and a model card. Until then the work lies in

@@ -22,7 +22,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE.
 
 
 def say(line: str) -> None:
-  """Prints what the library reports; can be sent to another process."""
+  """Prints a line that the library reports; can be pickled."""
   print(line, flush=True)
 
 
@@ -46,15 +46,15 @@ class Command:
   def run(self, argv: list[str] | None = None) -> None:
     """Parses the flags, calls `main` and exits.
 
-    Exit codes: 0, 1 for an error (one line on stderr, or with --debug the
-    traceback), 130 after Ctrl-C.
+    Exit codes: 0; 1 for an error, of which stderr has one line and, with
+    --debug, the traceback; 130 after Ctrl-C; 141 if nobody reads stdout.
 
     Args:
       argv: sys.argv if None.
     """
     argv = sys.argv if argv is None else argv
     _set_up_logging()
-    with contextlib.suppress(io.UnsupportedOperation):  # Of a notebook.
+    with contextlib.suppress(io.UnsupportedOperation):  # In a notebook.
       faulthandler.enable()
     warnings.showwarning = _show_warning
     sys.exit(call(lambda: self._run(argv), argv))
@@ -68,10 +68,10 @@ class Command:
 
 
 def _set_up_logging() -> None:
-  # Orbax tells a dozen lines per checkpoint, across the progress bar.
+  # Orbax logs a dozen lines per checkpoint, which would break the progress bar.
   logging.set_verbosity(logging.WARNING)
   logging.use_absl_handler()
-  # Else the first line of a log is one about absl's own flags.
+  # Without this, absl's first line is a complaint about its own flags.
   flags.FLAGS.mark_as_parsed()
 
 
@@ -83,7 +83,7 @@ def _show_warning(
   file: TextIO | None = None,
   line: str | None = None,
 ) -> None:
-  """Prints a warning as a line for the person, not as one about our code."""
+  """Prints a warning as one line, without the place in the code."""
   del category, filename, lineno, file, line
   print(f'warning: {" ".join(str(message).split())}', file=sys.stderr)
 

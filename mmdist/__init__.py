@@ -12,11 +12,11 @@ run = mmdist.open_run('runs/both')  # The same, later.
 ```
 
 A prior of one's own is a diffusers directory, `priors={'generic':
-mmdist.Prior('DIR')}`; every setting is a field of `mmdist.RunConfig`; many runs
-at once are `mmdist.sweep`. The same from a command line is `mmdist optimize`;
-`mmdist --help` lists the commands. A run of 300 steps with the embedded priors
-takes minutes on a laptop, and leaves a turntable, a mesh and a report in its
-folder.
+mmdist.Prior('DIR')}`. Every setting is a field of `mmdist.RunConfig`.
+`mmdist.sweep` makes many runs at once. On a command line, `mmdist optimize`
+does the same as `mmdist.optimize`; `mmdist --help` lists the commands. A run of
+300 steps with the embedded priors takes minutes on a laptop, and leaves a
+turntable, a mesh and a report in its folder.
 
 Read `mmdist.loop` first: the one loop where renders, scores and updates meet;
 then `mmdist.core.messages`, all that crosses between the learner and a prior,
@@ -25,9 +25,8 @@ then `mmdist.core.messages`, all that crosses between the learner and a prior,
 comes from, is in `docs/method.md`; what lives where is in
 `docs/architecture.md`.
 
-The names below are loaded when they are first used: a process that runs a
-prior never imports JAX, and the learner's process never imports torch for an
-import of this package.
+The names below are loaded when they are first used. So a process that runs a
+prior never imports JAX, and `import mmdist` alone loads neither JAX nor torch.
 """
 
 import importlib

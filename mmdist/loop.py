@@ -47,14 +47,14 @@ def optimize(
   weights: Mapping | None = None,
   on_step: Callable[[callbacks.Step], None] | None = None,
 ) -> distill.TrainState:
-  """Optimises a 3D representation, from its last checkpoint if it has one.
+  """Optimises a 3D representation, from the run's last checkpoint if any.
 
   Args:
     config: the checked configuration; every random choice follows from its
       seed.
     workdir: the run's folder, claimed by `workdir.claim`.
     executor: runs the priors that `config` asks.
-    representation: `init` and `render`, see `mmdist.nerf.field`.
+    representation: what is optimised; see `mmdist.core.representation`.
     params: where a new run starts.
     stop: hears signals; None hears none.
     weights: sha256 of the priors' weights, for the checkpoints.
@@ -65,8 +65,8 @@ def optimize(
     asked to stop, the one that was saved.
 
   Raises:
-    errors.NotFinite: numbers that are not finite, by step and place, more
-      than `config.faults` tolerates.
+    errors.NotFinite: more numbers were not finite than `config.faults`
+      tolerates; names step and place.
     faults.DistributionError: a prior failed, or was lost too often; what was
       done before is saved.
   """
@@ -85,7 +85,7 @@ def optimize(
     checkpointing.CheckpointStore(workdir, config, weights) as checkpoints,
     reporting.Reporter(workdir, config, representation) as report,
   ):
-    # Compiles while the priors load, where they have processes of their own.
+    # Priors that have processes of their own load while this compiles.
     learner.warm_up(params)
     state = checkpoints.restore_or_init(learner.init(params), executor)
     recovery = recovery_lib.Recovery(
@@ -144,7 +144,16 @@ def requests_for(
   proxy_step: int,
   views: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, messages.ScoreRequest]:
-  """Returns what each prior is asked about one batch of renders."""
+  """Returns what each prior is asked about one batch of renders.
+
+  Args:
+    objective: which prior is asked for which text.
+    config: of the run.
+    batch: the V views of the step.
+    renders: of these views, rgb and normals [V, H, W, 3].
+    proxy_step: fits that each proxy has behind it.
+    views: prior -> numbers of the views that it is shown; None shows all.
+  """
   words = (
     batch.views.words
     if config.views.use_view_words

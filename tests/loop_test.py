@@ -298,6 +298,29 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(tmp_path):
   assert_same(run_loop(run, parts, fakes()), whole)
 
 
+def test_a_stopped_run_returns_the_state_that_was_saved(tmp_path):
+  class Unsaved(fake_prior.FakePrior):
+    def save_proxy(self):
+      if self._num_fits == 3:
+        raise ValueError('no copy of fit 3')
+      return super().save_proxy()
+
+  run = make_run(6, normal=True)
+  run.checkpoints.every, run.checkpoints.snapshot_every = 0, 2
+  recipes = [fakes()[0], dataclasses.replace(fakes()[1], build=Unsaved)]
+  with executor_lib.InlineExecutor(recipes) as executor:
+    state = loop.optimize(
+      run,
+      tmp_path,
+      executor,
+      tiny_field.tiny_field(),
+      tiny_field.init(jax.random.key(0)),
+      stop=StopsAfter(3),
+    )
+  assert int(state.step) == 2
+  assert (tmp_path / 'checkpoints' / '2').is_dir()
+
+
 def test_a_step_that_never_ends_costs_no_more_than_a_snapshot(tmp_path):
   run = make_run(6, normal=True)
   run.checkpoints.every, run.checkpoints.snapshot_every = 0, 2

@@ -35,7 +35,8 @@ head=${nodes[0]}
 ip=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address)
 ip=${ip%% *}
 
-# Whoever has the token may run code: it is this job's alone, and goes with it.
+# Whoever has the token may run code here. It is made for this job alone, and
+# deleted at its end.
 umask 077
 token=$(mktemp "${SLURM_SUBMIT_DIR:-$PWD}/.ray-token-XXXXXX")
 trap 'rm -f "$token"; kill $(jobs -p) 2>/dev/null || true' EXIT
@@ -55,7 +56,9 @@ done
 # Workers may join later: priors wait for them. But the learner must not begin
 # before there is room at all, or it is refused.
 for _ in $(seq 60); do
-  if "$ray" status --address="$ip:$port" 2>/dev/null | grep -q "CPU"; then
+  # Not grep -q: it would end at the first match, and ray by a broken pipe.
+  if "$ray" status --address="$ip:$port" 2>/dev/null | grep "CPU" >/dev/null
+  then
     break
   fi
   sleep 2
@@ -67,7 +70,7 @@ learner=$!
 trap 'kill -TERM "$learner" 2>/dev/null || true' TERM
 code=0
 wait "$learner" || code=$?
-# A wait that the signal has ended says nothing of the learner yet.
+# A signal ends the wait early; the learner may still be saving then.
 while kill -0 "$learner" 2>/dev/null; do
   code=0
   wait "$learner" || code=$?

@@ -37,15 +37,16 @@ def compose(
   """Returns a checked configuration, and the priors that are objects.
 
   Args:
-    what: a sentence, an objective, or None where `config` says it.
+    what: a sentence, an objective, or None where `config` says what is asked.
     config: of the run; None has the defaults. It is not changed.
-    priors: by name; they take the place of all of the configuration's. An
-      object of one's own has the settings of the configuration's prior of
-      that name, if there is one.
+    priors: by name; they replace all priors of the configuration. An object or
+      a function takes over the settings of the configuration's prior of the
+      same name, if there is one.
     representation: one's own, in place of the conditional NeRF.
 
   Raises:
-    UserError: in one line.
+    UserError: in one line; an argument is of a wrong kind, or a setting has a
+      value that cannot be run.
   """
   run = copy.deepcopy(config) if config is not None else schema.RunConfig()
   if not isinstance(run, schema.RunConfig):

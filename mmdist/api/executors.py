@@ -36,8 +36,10 @@ class SharedActors:
 
   Attributes:
     actors: `PriorSpec.sharing_key` -> Ray's handle.
-    learner: what this learner is called there; never used before.
-    code: this learner's, which the actors compare; '' is not compared.
+    learner: what the actors call this learner; a name that was never used
+      before.
+    code: name of this learner's code, which the actors compare with theirs; ''
+      compares nothing.
   """
 
   actors: Mapping[tuple, Any]
@@ -45,35 +47,33 @@ class SharedActors:
   code: str = ''
 
 
-if TYPE_CHECKING:  # It imports Ray.
+if TYPE_CHECKING:  # Not at run time, because it imports Ray.
   from mmdist.distribution.placement import Reservation
 
 Factory = Callable[[Sequence[messages.PriorRecipe]], executor_lib.Executor]
 ExecutorLike = str | RayOptions | SharedActors | executor_lib.Executor | Factory
 
 
-# Where actors and learner are on one machine, whose memory they share.
+# What `describe` returns where priors and learner share one machine's memory.
+IN_PROCESS = 'in this process'
 HERE = 'on this machine'
 
 
 def describe(executor: ExecutorLike) -> str:
   """Returns where priors will run, for a person."""
   if executor == 'inline':
-    return 'in this process'
-  if executor == 'ray' or executor == RayOptions(None, True):
+    return IN_PROCESS
+  if isinstance(executor, RayOptions) and executor.address:
+    return f'in the Ray cluster at {executor.address}'
+  if executor == 'ray' or isinstance(executor, RayOptions):
     return HERE
-  if isinstance(executor, RayOptions):
-    return (
-      f'in the Ray cluster at {executor.address}' * bool(executor.address)
-      or HERE
-    )
   if isinstance(executor, SharedActors):
     return 'in actors that other cells use, too'
   return 'where the given executor has them'
 
 
 def needs_recipes(executor: ExecutorLike) -> bool:
-  """Returns whether the priors are built here, not by an executor's owner."""
+  """Returns whether the executor is yet to be made, from recipes of priors."""
   return not _is_running(executor)
 
 
@@ -90,7 +90,7 @@ def start(
   stop: stopping.Stopper,
   stack: contextlib.ExitStack,
 ) -> executor_lib.Executor:
-  """Returns a running executor; with actors, their priors load meanwhile.
+  """Returns a running executor. Actors may still be loading their priors.
 
   Args:
     executor: see `mmdist.optimize`.
@@ -99,6 +99,11 @@ def start(
     stop: heard while an answer is waited for.
     stack: closes what is started here. An executor that was running before is
       left to its owner.
+
+  Raises:
+    UserError: Ray is not installed.
+    DistributionError: Ray cannot be had, or a prior cannot be built.
+    TypeError: `executor` is none of `ExecutorLike`.
   """
   if _is_running(executor):
     return executor
@@ -115,8 +120,8 @@ def start(
     running = executor(recipes)
   else:
     raise TypeError(
-      f"executor is {executor!r}; expected 'inline', 'ray', RayOptions, an"
-      ' executor, or a function that takes recipes and returns one.'
+      f"executor is {executor!r}; expected 'inline', 'ray', RayOptions, an "
+      'executor, or a function that takes recipes and returns one.'
     )
   stack.callback(running.close)
   return running

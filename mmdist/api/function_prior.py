@@ -34,7 +34,7 @@ class FunctionPrior:
     self._step = 0
 
   def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
-    """Returns what the function says.
+    """Returns the function's answer.
 
     Raises:
       UserError: its answer is not of the shape of the images.

@@ -1,7 +1,7 @@
 """What the embedded judge sees in a finished head, for the report of its run.
 
-Where nobody can judge, because the sentence is about another world than the
-judge's or its files are gone, there is no verdict, and nothing fails.
+The judge knows the embedded world only. Where a sentence is about something
+else, or where the judge's files are gone, there is no verdict, and no error.
 """
 
 import numpy as np
@@ -12,8 +12,6 @@ from mmdist.core import errors
 from mmdist.core import representation as representation_lib
 from mmdist.nerf import images
 from mmdist.results import summary
-
-_RESOLUTION = 64  # The judge's.
 
 
 def judge(
@@ -43,7 +41,12 @@ def judge(
     views = agreement.judging_views()
     grey = np.full(3, agreement.BACKGROUND, np.float32)
     shown = images.render_images(
-      representation, params, views, _RESOLUTION, grey, with_normals=False
+      representation,
+      params,
+      views,
+      judge_lib.IMAGE_SIZE,
+      grey,
+      with_normals=False,
     )
     verdict = concept_agreement.measure(
       looks, shown['rgb'], views.words, concepts

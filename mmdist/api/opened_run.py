@@ -25,7 +25,6 @@ from mmdist.results import ledger_table
 from mmdist.results import make
 from mmdist.results import triangle_mesh
 from mmdist.results import turntable
-from mmdist.run import checkpointing
 from mmdist.run import opening
 from mmdist.run import reporting
 from mmdist.run import workdir as workdir_lib
@@ -40,15 +39,19 @@ NAMED_VIEWS: Mapping[str, tuple[float, float]] = {
   'three-quarter': (35.0, 5.0),
 }
 _CHANNELS = ('rgb', 'normals', 'acc', 'depth')
-# What a notebook shows, the first that is there.
-_PICTURES = ('turntable.webp', 'sheet.png', reporting.PREVIEW_NAME)
+# A notebook shows the first of these files that is there.
+_PICTURES = (
+  make.FILES['animation'],
+  make.FILES['sheet'],
+  reporting.PREVIEW_NAME,
+)
 
 
 class Run:
   """One run, finished or still going.
 
-  Nothing is read before it is asked for, and what is shown is always of the
-  newest sound checkpoint.
+  Only the configuration is read at once. Everything else is read when it is
+  asked for, from the newest sound checkpoint.
 
   Attributes:
     workdir: the run's folder.
@@ -82,8 +85,8 @@ class Run:
 
   @property
   def step(self) -> int:
-    """Steps behind the newest checkpoint; 0 before the first."""
-    return checkpointing.newest_step(self.workdir / 'checkpoints')
+    """Steps taken at the newest checkpoint; 0 before the first one."""
+    return opening.newest_step(self.workdir)
 
   @property
   def is_finished(self) -> bool:
@@ -114,7 +117,7 @@ class Run:
     path = self.workdir / reporting.METRICS_NAME
     if not path.is_file():
       return []
-    # The last line may be torn if the run is going on.
+    # The last line may be half written if the run is going on.
     return [
       json.loads(line)
       for line in path.read_text(encoding='utf-8').splitlines()
@@ -216,7 +219,7 @@ class Run:
     """Makes a triangle mesh with vertex colours; returns its path.
 
     Args:
-      path: a .glb file to be; None stands for `mesh.glb` in the run's folder.
+      path: the .glb file to write; None is `mesh.glb` in the run's folder.
       resolution: grid points per axis; 0 takes `results.mesh_resolution`.
 
     Raises:
@@ -238,6 +241,13 @@ class Run:
 
     Args:
       judge: an embedded name or the directory of another one.
+
+    Returns:
+      A row of what `mmdist evaluate --json` prints.
+
+    Raises:
+      FileNotFoundError: there is no such judge, or no checkpoint yet.
+      UserError: the judge or the run cannot be read.
     """
     # Here, because it imports torch.
     from mmdist.core import asset_paths
@@ -245,7 +255,9 @@ class Run:
     from mmdist.evaluation import run_evaluation
 
     opened = judge_lib.load(asset_paths.resolve(judge))
-    return run_evaluation.evaluate_run(str(self.workdir), opened)
+    return run_evaluation.evaluate_run(
+      str(self.workdir), opened, representation=self._given
+    )
 
   def _representation(self, quality: bool) -> representation_lib.Representation:
     if not quality:
@@ -306,7 +318,7 @@ def _angles(view: str | tuple[float, float]) -> tuple[float, float]:
     return float(azimuth), float(elevation)
   except (TypeError, ValueError) as error:
     raise errors.UserError(
-      f'view is {view!r}; expected a name such as {"front"!r}, or (azimuth, '
+      f"view is {view!r}; expected a name such as 'front', or (azimuth, "
       'elevation) in degrees.'
     ) from error
 

@@ -66,15 +66,17 @@ def optimize(
     representation: a `mmdist.Representation` in place of the conditional NeRF.
     params: what a new run starts from; None starts from the pretrained NeRF,
       or from `representation.init`.
-    executor: 'ray' runs priors in actors, those of the same files in one,
-      'inline' in this process; or a `RayOptions`, an executor of one's own, or
-      a function that makes one from recipes.
-    on_step: called with a `Step` after every step; may stop the run. If it
-      raises, the run is saved and the error goes on to the caller.
+    executor: 'ray' runs priors in actors, where priors of the same files share
+      one; 'inline' runs them in this process. Or a `RayOptions`, an executor of
+      one's own, or a function that makes one from recipes.
+    on_step: called with a `mmdist.run.callbacks.Step` after every step; may
+      stop the run. If it raises, the run is saved and the error goes on to the
+      caller.
     may_change: names of fields that may differ from those that the run began
       with, and 'weights' for the files of the priors.
-    grace_s: how long a step may still take after a signal. Only actors can be
-      left in the middle of one; a step with inline priors is waited for.
+    grace_s: seconds that a step may still take after a signal. Then the step
+      is given up, if the priors run in actors; with inline priors it is always
+      waited for.
 
   Returns:
     The run, with its results made if it reached its last step.
@@ -113,10 +115,10 @@ def preflight(
   executor: executors.ExecutorLike = 'ray',
   may_change: Sequence[str] = (),
 ) -> float:
-  """Says what a run would do, and takes one real step of it elsewhere.
+  """Prints what a run would do, and takes one real step of it elsewhere.
 
-  Every prior is loaded and asked, its answer is taken back through the render,
-  and nothing of it is kept.
+  Every prior is loaded and asked, and its answer is taken back through the
+  render. The step is taken in a temporary folder, of which nothing is kept.
 
   Args:
     what, workdir, config, priors, representation, params, executor,
@@ -140,14 +142,24 @@ def preflight(
     step.stop()
 
   with tempfile.TemporaryDirectory(prefix='mmdist-preflight-') as folder:
-    elsewhere = dataclasses.replace(task, workdir=pathlib.Path(folder, 'run'))
+    elsewhere = dataclasses.replace(
+      task,
+      workdir=pathlib.Path(folder, 'run'),
+      config=_without_wandb(task.config),  # A server keeps all.
+      may_change=(),  # A new folder holds nothing that may change.
+    )
     with workdir_lib.locked(elsewhere.workdir):
       _run(elsewhere, executor, stopping.Stopper(), stop_here, quiet=True)
-  if not took:  # By a signal.
+  if not took:  # A signal ended it.
     print('preflight was stopped before it had taken its step')
     return float('nan')
   print(f'preflight passed: loaded, and one step taken, in {took[-1]:.1f} s')
   return took[-1]
+
+
+def _without_wandb(config: schema.RunConfig) -> schema.RunConfig:
+  results = dataclasses.replace(config.results, wandb='')
+  return dataclasses.replace(config, results=results)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +177,7 @@ class _Given:
 def _prepare(
   given: _Given, workdir: pathlib.Path, may_change: Sequence[str]
 ) -> '_Task':
-  """Checks everything that can be checked, says what will be done."""
+  """Checks everything that can be checked, and prints what will be done."""
   composing.check_executor(given.executor)
   config, objects = composing.compose(
     given.what, given.config, given.priors, given.representation
@@ -173,6 +185,7 @@ def _prepare(
   workdir_lib.check(workdir, config, may_change)
   wandb_log.check(config)
   objective = binding.bind_config(config)
+  preflight_lib.check_views(objective, config)
   threads = device_setup.share_cores(len(objective.priors))
   device_setup.set_up_jax(threads.learner)
   for line in binding.balance_warnings(objective):
@@ -191,7 +204,7 @@ def _prepare(
     objective, config, recipes, threads.learner, where
   ):
     print(line)
-  if recipes and where == executors.HERE:
+  if recipes and where in (executors.IN_PROCESS, executors.HERE):
     preflight_lib.check_memory(recipes, config.views.num_views)
   return _Task(
     config, workdir, recipes, representation, params, tuple(may_change)
@@ -200,7 +213,7 @@ def _prepare(
 
 @dataclasses.dataclass(frozen=True)
 class _Task:
-  """A run that was checked: all that decides its numbers, and its folder."""
+  """A run that was checked: its folder, and everything that it is made of."""
 
   config: schema.RunConfig
   workdir: pathlib.Path
@@ -287,7 +300,10 @@ def _run(
           on_step=on_step,
         )
     except stopping.Overdue:  # While the priors were loading.
-      print('stopped while the priors were loading; the same command goes on.')
+      if not quiet:
+        print(
+          'stopped while the priors were loading; the same command goes on.'
+        )
       return None
   if int(state.step) < config.num_steps:
     if not quiet:

@@ -8,7 +8,7 @@ from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import local_paths
 
-# As MagicMirror's edits (A.4): more guidance than a generic prior takes, and a
+# As in MagicMirror's edits (A.4): more guidance than for a generic prior, and a
 # proxy that is guided as well.
 GUIDANCE_SCALE = 10.0
 PROXY_GUIDANCE_SCALE = 2.0
@@ -38,14 +38,14 @@ def personalize(
     kind: 'photos', 'avatar' (colour renders) or 'normal' (world normals); None
       takes what fits.
     prior: to start from: a directory or an embedded name.
-    class_prompt: texts that go on to mean what they mean, e.g. ['a portrait of
-      a woman']. Without any, a small prior forgets what other texts mean.
-    num_steps: 0 for what suits the kind of prior.
+    class_prompt: texts whose meaning the prior keeps, e.g. ['a portrait of a
+      woman']. Without any, a small prior forgets what other texts mean.
+    num_steps: of the training; 0 for what suits the kind of prior.
     seed: decides noise and the order of the pictures.
 
   Returns:
-    The new prior, to be passed to `mmdist.optimize(priors=...)`; whatever text
-    it is asked for, its identifier token is said as well.
+    The new prior, to be passed to `mmdist.optimize(priors=...)`. Its template
+    adds the identifier token to every text that it is asked for.
 
   Raises:
     UserError, OSError: in one line; pictures or texts that cannot be used.

@@ -25,8 +25,10 @@ FREE = (
   'faults.max_losses',
   'faults.window_s',
 )
+# Where an actor is. Its `num_cpus` are its threads too, which decide bits.
+_FREE_OF_A_PRIOR = r'priors\.\w+\.(num_gpus|resources|node_labels|colocate)\b.*'
 _ONE_SET_OF_PRIORS = 'all checkpoints of a run hold the same proxies'
-# What a checkpoint could not be restored into, and why.
+# Fields that can never change, since no checkpoint could be restored -> why.
 _FIXED = {
   r'nerf\..*': 'it decides what the arrays of a checkpoint mean',
   r'priors\.\w+\.(rank|objective|proxy_per)': (
@@ -34,7 +36,9 @@ _FIXED = {
   ),
   r'priors\.\w+\.enabled': _ONE_SET_OF_PRIORS,
 }
-_A_PRIOR = r'priors\.\w+\..*'
+# Every field of a prior but the entries of its mappings, which may come and go
+# while the prior stays.
+_A_PRIOR = r'priors\.\w+\.(?!resources\b|node_labels\b).*'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +87,13 @@ def is_below(field: str, names: Iterable[str]) -> bool:
   return any(name in _prefixes(field) for name in names)
 
 
+def is_free(field: str) -> bool:
+  """Returns whether a field may change without being named."""
+  return is_below(field, FREE) or bool(re.fullmatch(_FREE_OF_A_PRIOR, field))
+
+
 def check_names(names: Iterable[str], *configs: schema.RunConfig) -> None:
-  """Checks that each name is a field of a configuration, or above one.
+  """Checks that each name is a field, or a part that holds fields.
 
   Raises:
     UserError: in one line, with the nearest name.

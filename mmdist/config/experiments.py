@@ -1,9 +1,10 @@
 """Finds experiments by name or by path, and loads them.
 
-An experiment is a Python file with `get_config(preset)`, and it is run. In a
-checkout the files lie in `experiments/`, in an installed package in a folder
-of that name inside of it. They are called 'generate', 'generate:no_normal',
-'experiments/generate.py:no_normal' or 'my/own.py:preset'.
+An experiment is a Python file that defines `get_config(preset)`; loading it
+runs the file. Those of mmdist lie in `experiments/` of a checkout, or in a
+folder of that name inside the installed package. An experiment is named as
+'generate', 'generate:no_normal', 'experiments/generate.py:no_normal' or
+'my/own.py:preset'.
 """
 
 import ast
@@ -41,8 +42,8 @@ def find(name: str) -> tuple[pathlib.Path, str]:
   """Returns the file and the preset that a name stands for.
 
   Args:
-    name: as the module's docstring lists them. A path that is not there is
-      looked for among the experiments of mmdist, if it is one of theirs.
+    name: as the module's docstring lists them. 'experiments/NAME.py' is found
+      from every folder.
 
   Raises:
     FileNotFoundError: there is no such file; names the nearest.
@@ -97,7 +98,7 @@ def run_file(path: str | os.PathLike) -> dict[str, Any]:
 def load_module(stem: str) -> dict[str, Any]:
   """Returns the names that `STEM.py` among mmdist's experiments defines.
 
-  For what belongs to experiments and is none itself, such as the studies, and
-  for an experiment that reads another one's presets.
+  For files beside the experiments that are none, such as the studies, and for
+  an experiment that reads another one's presets.
   """
   return run_file(find_folder() / f'{stem}.py')

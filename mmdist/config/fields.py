@@ -39,7 +39,7 @@ def resolve(config: schema.RunConfig, name: str) -> str:
     )
   known = [*filter(None, concepts), *leaves]
   line = serialization.unknown_field(name, name, known)
-  # Hundreds of fields would bury the concepts, which are meant mostly.
+  # Concepts only: they are meant mostly, and there are hundreds of fields.
   hint = line.partition(' Fields there: ')[0]
   named = ', '.join(filter(None, concepts))
   raise errors.UserError(
@@ -92,7 +92,7 @@ def parse(config: schema.RunConfig, name: str, text: str) -> Any:
   text = text.strip()
   try:
     return _read(text, before)
-  except (ValueError, SyntaxError, KeyError) as error:
+  except (ValueError, SyntaxError, KeyError, TypeError) as error:
     kind = 'number' if type(before) in (int, float) else type(before).__name__
     raise errors.UserError(
       f"{name} is '{text}'; expected a {kind}, such as {before!r}."

@@ -13,6 +13,8 @@ from mmdist.config import schema
 # have left a NeRF of the paper's size.
 NERF_ASSETS = 'runs/preface'
 PROMPT_PREFIX = 'A DSLR photo of'
+# Learning rates: to generate, to edit texture or geometry, to move the code
+# alone.
 GENERATING_RATE = 1e-4
 TEXTURE_RATE = 2e-4
 GEOMETRY_RATE = 2e-3

@@ -46,8 +46,8 @@ class ViewsConfig:
   num_views: int = 2  # V per step.
   resolution: int = 64  # H = W.
   background: tuple[float, float] = (0.35, 1.0)  # Grey drawn per view.
-  # How much likelier than others: expressions are carved at the mouth, and
-  # the back is seen least.
+  # How much likelier than others a kind of view is. Expressions are made at the
+  # mouth, and the back of the head is seen least.
   emphasis: dict[str, float] = dataclasses.field(
     default_factory=lambda: {'mouth': 4.0, 'eyes': 1.0, 'back': 1.5}
   )
@@ -55,8 +55,8 @@ class ViewsConfig:
   # Priors of one channel share out the views of a step instead of each looking
   # at all of them: the same sum on average, for a part of the passes.
   deal: bool = False
-  # Of all priors that look at colours and have none of their own. The paper's
-  # is "A DSLR photo of" (MagicMirror, A.3).
+  # Opens what every prior of colours reads that has no prefix of its own. The
+  # paper's is "A DSLR photo of" (MagicMirror, A.3).
   prompt_prefix: str = ''
 
 
@@ -74,10 +74,10 @@ class PriorConfig(messages.PriorOptions):
   # Opens what this prior reads. '': views.prompt_prefix for a prior that looks
   # at colours, none for one that looks at normals.
   prompt_prefix: str = ''
-  # What its actor reserves of a machine of the cluster. CPUs are also its
-  # threads; 0 takes its share of the learner's cores.
+  # What its actor reserves on a machine of the cluster. It has as many threads
+  # as CPUs; 0 takes its share of the learner's cores.
   num_cpus: int = 0
-  num_gpus: float = 0.0  # Or a share of one; 0 shares those that are there.
+  num_gpus: float = 0.0  # May be a fraction; 0 shares those that are there.
   resources: dict[str, float] = dataclasses.field(default_factory=dict)
   node_labels: dict[str, str] = dataclasses.field(default_factory=dict)
   colocate: str = ''  # 'learner': on the learner's machine.
@@ -86,7 +86,7 @@ class PriorConfig(messages.PriorOptions):
 
 @dataclasses.dataclass
 class ConceptConfig:
-  """One signed term of the composed objective (Eq 5)."""
+  """One signed term of the composed objective (MagicMirror, Eq. 5)."""
 
   text: str = ''
   weight: float = 1.0  # alpha > 0, or -beta < 0.
@@ -139,9 +139,9 @@ class LearnerConfig:
 class CheckpointConfig:
   """What survives a run, and what a lost prior is made again from."""
 
-  every: int = 50
-  keep: int = 3
-  keep_every: int = 0  # Steps that are kept for good; 0: only the last ones.
+  every: int = 50  # Steps between checkpoints; 0: only after the last step.
+  keep: int = 3  # Newest checkpoints that are kept.
+  keep_every: int = 0  # Multiples that are kept for good; 0: none.
   snapshot_every: int = 10  # In memory: what a lost prior replays, at most.
 
 
@@ -151,9 +151,9 @@ class FaultsConfig:
 
   on_nonfinite: str = 'stop'  # Or 'reject': leave the step out.
   max_rejected: int = 5  # In a row.
-  # For any answer, at most; only a deadline finds a prior that hangs. Once it
-  # is known how long an answer takes it is this many times the median, and not
-  # less than the floor.
+  # Seconds to wait for an answer at most: only a deadline finds a prior that
+  # hangs. Once some answers have come, the deadline is deadline_factor times
+  # their median, but at least deadline_floor_s.
   deadline_s: float = 1800.0
   deadline_factor: float = 20.0
   deadline_floor_s: float = 120.0
@@ -165,10 +165,10 @@ class FaultsConfig:
 class ResultsConfig:
   """What is made of the avatar at the end, and shown meanwhile."""
 
-  preview_every: int = 25
+  preview_every: int = 25  # Steps; 0: no preview.
   turntable_views: int = 40
-  resolution: int = 160
-  mesh_resolution: int = 128
+  resolution: int = 160  # H = W of turntable and sheet.
+  mesh_resolution: int = 128  # Grid points per axis.
   judge: str = 'judge'  # Who says how far it shows what was asked; '': nobody.
   # A project of Weights & Biases that numbers and previews go to as well; ''
   # needs no such package.

@@ -90,7 +90,7 @@ def _dataclass_from_dict(data: Any, kind: Any, path: str) -> Any:
 def _scalar(data: Any, kind: Any, path: str) -> Any:
   if kind is float and isinstance(data, int) and not isinstance(data, bool):
     return float(data)
-  # JSON has true and 1 apart, Python has not.
+  # JSON tells true from 1; in Python, True is an int.
   if type(data) is not kind:
     raise errors.UserError(f'{path} is {data!r}; expected {kind.__name__}.')
   return data
@@ -155,8 +155,10 @@ def summarize(config: Any, full: bool) -> str:
   """
   if full:
     return format_config(config)
-  changed = differences(type(config)(), config)
-  count = len(flatten(config)) - len(changed)
+  default = type(config)()
+  changed = differences(default, config)
+  before, after = flatten(default), flatten(config)
+  count = sum(_same(before, after, path) for path in after)
   return '\n'.join([*changed, f'{count} settings have their defaults'])
 
 

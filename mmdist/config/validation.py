@@ -1,7 +1,7 @@
 """What the values of a run's configuration may be; the door of every run.
 
-Every complaint is one line: the field by its path, its value, what was
-expected. Texts are checked by `mmdist.objectives`, directories by the priors.
+Every error is one line: the field by its path, its value, what was expected.
+Texts are checked by `mmdist.objectives`, directories by `mmdist.priors`.
 """
 
 from collections.abc import Sequence

@@ -135,6 +135,7 @@ def evaluate_run(
   judge: judge_lib.Judge,
   start: bool = False,
   asked: asked_scores.Asked = asked_scores.NOTHING,
+  representation: representation_lib.Representation | None = None,
 ) -> dict[str, object]:
   """Returns the row of one run.
 
@@ -143,11 +144,12 @@ def evaluate_run(
     judge: who says what its pictures show.
     start: measure the head that it began from.
     asked: what to measure besides.
+    representation: the one that the run was given, if it was given one.
 
   Raises:
     FileNotFoundError, UserError: in one line.
   """
-  avatar = opening.open_run(workdir)
+  avatar = opening.open_run(workdir, representation)
   params = opening.start_params(avatar) if start else avatar.params
   concepts = concept_agreement.judged_concepts(avatar.run)
   attributes = concept_agreement.merged_attributes(concepts)

@@ -17,9 +17,10 @@ class Step:
   """One finished step of a run.
 
   Attributes:
-    number: steps behind the run, this one included; it can be lower than
-      before, where steps are taken again because one was rejected.
-    metrics: flat name -> number, as in the run's `metrics.jsonl`.
+    number: steps taken so far, this one included. It can be lower than that of
+      the call before: after a rejected step, earlier steps are taken again.
+    metrics: flat name -> number, as in the run's `metrics.jsonl`, but without
+      `step` and `step_seconds`.
     config: the run's configuration.
     params: the representation's parameters after the step; on the devices.
   """

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import orbax.checkpoint as ocp
 
-# What Orbax, its array store and JSON raise of files that are missing, cut
-# short or changed. Brackets nested too deeply are a RecursionError, which is a
+# What Orbax, its array store and JSON raise where files are missing, cut short
+# or changed. Brackets nested too deeply are a RecursionError, which is a
 # RuntimeError.
 DAMAGE = (OSError, ValueError, KeyError, RuntimeError, MemoryError, EOFError)
 
@@ -74,8 +74,7 @@ class CheckpointReader:
   ) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
     """Reads the arrays, by name, and the identity of the run.
 
-    They are what the files hold; whether that is what was written, the seal
-    says.
+    Whether the files still hold what was written is checked with the seal.
 
     Raises:
       Damaged: a file's bytes are not what was written.

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: all of a step, or all of an older one.
+"""Checkpoints of a run: each holds one step, complete and checked by a hash.
 
 One checkpoint is the learner's state, every proxy with its optimiser, and the
 run's identity. Orbax writes a step completely or not at all, but it does not
@@ -42,7 +42,7 @@ class CheckpointStore:
     workdir: the run's folder, claimed.
     run: its configuration.
     weights: the sha256 of the priors' weights, kept in the run's identity.
-    read_only: of a run that may be going on elsewhere: changes nothing.
+    read_only: the run may be going on elsewhere, so nothing is changed.
   """
 
   def __init__(
@@ -64,7 +64,7 @@ class CheckpointStore:
     self._reader = checkpoint_files.CheckpointReader()
 
   def _open_manager(self) -> ocp.CheckpointManager:
-    """Opens Orbax, which refuses a folder with one damaged file of its own."""
+    """Opens Orbax, which refuses a folder if a file of its own is damaged."""
     try:
       return self._make_manager()
     except checkpoint_files.DAMAGE as error:
@@ -126,7 +126,7 @@ class CheckpointStore:
   def restore_or_init(
     self, state: _State, executor: executor_lib.Executor
   ) -> _State:
-    """Returns the newest sound checkpoint's state, or `state` if none is.
+    """Returns the newest sound checkpoint's state, or `state` if there is none.
 
     The executor's proxies are set to the same step. Damaged checkpoints that
     are newer are moved to `workdir/checkpoints.damaged/`.
@@ -172,8 +172,8 @@ class CheckpointStore:
     """Returns the newest sound step and a sha256 over all its arrays.
 
     That is: learner parameters, optimiser, step, and every proxy with its
-    optimiser and count of fits, but not the configuration. Two runs that made
-    the same have the same.
+    optimiser and count of fits, but not the configuration. Runs with the same
+    arrays have the same digest.
 
     Raises:
       FileNotFoundError: there is no sound checkpoint.
@@ -186,7 +186,7 @@ class CheckpointStore:
     return newest_step(self._directory)
 
   def is_due(self, step: int) -> bool:
-    """Returns whether a step is to be saved: every so often, and the last."""
+    """Returns whether to save a step: one in `every`, and the last one."""
     every = self._run.checkpoints.every
     return step == self._run.num_steps or bool(every and step % every == 0)
 
@@ -291,7 +291,7 @@ class CheckpointStore:
 def _policy(
   config: schema.CheckpointConfig,
 ) -> checkpoint_managers.PreservationPolicy:
-  """Keeps the last ones, and every so many for good."""
+  """Keeps the last `keep` steps, and each multiple of `keep_every`."""
   policies = [checkpoint_managers.LatestN(config.keep)]
   if config.keep_every:
     policies.append(checkpoint_managers.EveryNSteps(config.keep_every))

@@ -37,7 +37,7 @@ def share_cores(num_priors: int, num_cores: int | None = None) -> Threads:
 
   Args:
     num_priors: priors of the run.
-    num_cores: those this process may use, if None.
+    num_cores: to be shared; None takes those that this process may use.
   """
   num_cores = num_cores or len(os.sched_getaffinity(0))
   return Threads(num_cores, max(num_cores // max(num_priors, 1), 1))

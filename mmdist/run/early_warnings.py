@@ -1,4 +1,4 @@
-"""Says early that a run's colours go wrong, and which setting to look at.
+"""Warns early when a run's colours go wrong, and names the likeliest setting.
 
 MagicMirror, A.5 and Fig. 12: where the proxies learn too slowly, or the
 guidance is too strong, textures become over-saturated, and they fluctuate while
@@ -16,8 +16,8 @@ import numpy as np
 from mmdist.config import schema
 from mmdist.learner import colors
 
-# Steps that are looked at together. The first so many are left out: there
-# every run changes its colours.
+# Number of steps that are looked at together. The first so many steps of a run
+# are left out, since every run changes its colours there.
 WINDOW = 40
 # Mean saturation of a window. With the prompt of the demo, green skin and a red
 # hat, a good run ends at 0.84 and SDS at guidance 100 at 0.91
@@ -27,14 +27,14 @@ SATURATION = 0.9
 # draw of the views explains. For colours that stand still it is 1, give or
 # take a third.
 FLUCTUATION = 3.0
-# Below this much, in colours, nobody sees a fluctuation.
+# A smaller fluctuation, in units of colour, cannot be seen.
 VISIBLE = 0.03
 _PAPER_RATIO = 2.0
 _USABLE_GUIDANCE = 25.0  # MagicMirror, A.5.
 
 
 class Monitor:
-  """Looks at the steps of one run; says each kind of thing once."""
+  """Looks at the steps of one run; gives each kind of warning once."""
 
   def __init__(self, run: schema.RunConfig):
     """Has seen nothing yet.
@@ -48,7 +48,7 @@ class Monitor:
     self._said: set[str] = set()
 
   def observe(self, step: int, metrics: Mapping[str, Any]) -> list[str]:
-    """Returns what is to be said after a step, one line each.
+    """Returns the new warnings after a step, one line each.
 
     Args:
       step: its number, from 0. Steps that are taken again begin a new window.
@@ -81,7 +81,7 @@ class Monitor:
 
   def _fluctuation(self) -> str:
     if not all('color_variance' in row for row in self._rows):
-      return ''  # Of one view nobody can say what is the view's.
+      return ''  # With one view a step, its part in the colours is not known.
     explained = float(np.mean([row['color_variance'] for row in self._rows]))
     found = variance_around_trend(
       [[row[name] for name in colors.NAMES] for row in self._rows]
@@ -138,7 +138,7 @@ def variance_around_trend(values: Sequence[Sequence[float]]) -> float:
 def review(
   run: schema.RunConfig, metrics: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-  """Returns what was to be said in the course of a run, one line each.
+  """Returns all warnings about the steps of a run, one line each.
 
   Args:
     run: its configuration.

@@ -108,5 +108,5 @@ class EventFile:
 
 
 def open_file(path: pathlib.Path) -> BinaryIO:
-  """Opens a new file for writing; apart, so that tests can fill its disk."""
+  """Opens a new file for writing; tests replace this by a full disk."""
   return open(path, 'xb')

@@ -1,8 +1,8 @@
 """A lock file that one process at a time can hold.
 
 The lock is the system's (`flock`). The system releases it when the process
-ends, even by SIGKILL, so a file that was left behind blocks nobody. What is
-written in it only says who to ask.
+ends, even by SIGKILL, so a file that was left behind blocks nobody. The text in
+the file only names the process that holds the lock.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def holding(path: str | os.PathLike) -> Iterator[None]:
   """Holds the lock `path` inside the block; the file is gone afterwards.
 
   A file system without locks causes a warning, not an error: on some clusters
-  no large disk has locks, and who starts a run there cannot change that.
+  no large disk has locks, and the person who starts a run cannot change that.
 
   Args:
     path: the file; its folder must exist.

@@ -1,7 +1,7 @@
 """Folders that hold several runs: a sweep's cells, a trajectory's legs.
 
 What both ask before they write anything: whether the folder is new or theirs,
-and whether each run in it is what it was.
+whether each run in it is what it was, and how far it is.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,23 @@ from typing import Any
 from mmdist.config import changes as config_changes
 from mmdist.core import errors
 from mmdist.run import workdir as workdir_lib
+
+LAST_RESULT = 'report.html'  # Of a run: it is written last.
+
+
+def state_of(workdir: pathlib.Path, num_steps: int) -> str:
+  """Returns 'finished', 'begun' or 'new', of a run; opens no checkpoint.
+
+  Args:
+    workdir: the run's folder, there or not.
+    num_steps: that the run is to take.
+  """
+  if not (workdir / workdir_lib.CONFIG_NAME).is_file():
+    return 'new'
+  last = workdir / 'checkpoints' / str(num_steps)
+  if last.is_dir() and (workdir / LAST_RESULT).is_file():
+    return 'finished'
+  return 'begun'
 
 
 def check_folder(workdir: pathlib.Path) -> None:
@@ -34,7 +51,7 @@ def check_empty(workdir: pathlib.Path, what: str, runs_name: str) -> None:
   """
   found = workdir.iterdir() if workdir.exists() else ()
   for path in found:
-    # What is left if it was killed before it had written what it is.
+    # A process that was killed before it wrote its record leaves these.
     if path.name.startswith('.'):
       continue
     if path.name == runs_name and path.is_dir() and not any(path.iterdir()):
@@ -53,7 +70,7 @@ def check_same(
   before: Mapping[str, Any],
   now: Mapping[str, Any],
 ) -> None:
-  """Checks that a run is what it was, but for what decides nothing about it.
+  """Checks that no setting of a run changed that decides its result.
 
   Args:
     workdir: the folder.
@@ -65,7 +82,7 @@ def check_same(
     UserError: in one line, by the first field that differs.
   """
   for change in config_changes.find_changes(before, now):
-    if not config_changes.is_below(change.field, config_changes.FREE):
+    if not config_changes.is_free(change.field):
       raise errors.UserError(
         f'{workdir} holds another {what}: in its {part} {change}; give the old '
         'values to go on, or --workdir a new folder.'

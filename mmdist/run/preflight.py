@@ -1,13 +1,16 @@
 """What is checked of a run, and said about it, before anything is loaded."""
 
 from collections.abc import Sequence
+import dataclasses
 import pathlib
 import re
 
+from mmdist.cameras import orbits
 from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.objectives import binding
+from mmdist.objectives import score_requests
 from mmdist.objectives import texts
 from mmdist.run import recipes as recipes_lib
 
@@ -28,6 +31,20 @@ def check_priors(
       check_files(prior.directory, sorted(sent), prior.lora)
 
 
+def check_views(
+  objective: binding.BoundObjective, config: schema.RunConfig
+) -> None:
+  """Checks that views can be drawn, and dealt to the priors if they are to be.
+
+  Raises:
+    UserError: in one line; `views.emphasis` names no view or leaves none, or
+      there are fewer views than priors that share them.
+  """
+  orbits.cumulative_odds(orbits.VIEW_WORDS, config.views.emphasis)
+  if config.views.deal:
+    score_requests.deal_views(objective, config.views.num_views, step=0)
+
+
 def check_files(directory: str, sent: Sequence[str], lora: str = '') -> None:
   """Checks one prior's files, and that it knows the words it will read.
 
@@ -39,7 +56,7 @@ def check_files(directory: str, sent: Sequence[str], lora: str = '') -> None:
   Raises:
     FileNotFoundError, UserError: in one line.
   """
-  # Here, because it imports torch: mistakes that need no file are said first.
+  # Here, because it imports torch: other mistakes are told before that.
   from mmdist.priors import checks
   from mmdist.priors import locate
 
@@ -58,9 +75,9 @@ def describe(
   Args:
     objective: what is asked.
     config: of the run.
-    recipes: of the priors; none if somebody else has built them.
+    recipes: of the priors; none if the executor was running before.
     num_cores: that the learner computes on, where it has no GPU.
-    where: the priors are.
+    where: in words, where the priors run.
   """
   views = config.views
   lines = [
@@ -94,7 +111,7 @@ def describe(
 def _left_open(
   objective: binding.BoundObjective, config: schema.RunConfig
 ) -> str:
-  """Returns what the paper does not say and this run has (docs/method.md)."""
+  """Returns this run's choices where the paper is silent (docs/method.md)."""
   priors = [config.priors[name] for name in objective.priors]
 
   def each(field: str) -> str:
@@ -116,7 +133,7 @@ def check_memory(
 ) -> None:
   """Checks that the priors fit into the memory of this machine's CPU.
 
-  Those of a GPU are left to it: what is free there, only the device can say.
+  Priors on a GPU are not checked: only the device knows what is free there.
 
   Raises:
     UserError: in one line.
@@ -128,9 +145,14 @@ def check_memory(
     for recipe in recipes
     if recipes_lib.has_files(recipe) and footprint.is_on_cpu(recipe.spec)
   ]
-  needed = sum(
-    footprint.estimate(recipe.spec, num_views).total for recipe in on_cpu
-  )
+  needed = 0
+  models: set[tuple | None] = set()
+  for recipe in on_cpu:
+    size, model = footprint.estimate(recipe.spec, num_views), _model_of(recipe)
+    # Priors of the same files share their frozen weights.
+    is_shared = model in models
+    needed += size.proxy + size.activations if is_shared else size.total
+    models.add(model)
   there = available_memory()
   if there is not None and needed > there:
     raise errors.UserError(
@@ -141,8 +163,18 @@ def check_memory(
     )
 
 
+def _model_of(recipe: messages.PriorRecipe) -> tuple | None:
+  """Returns what priors agree in that will share a frozen model.
+
+  The files are told by their paths here: reading them takes too long.
+  """
+  options = recipe.spec.options
+  files = f'{options.directory} {options.lora}'
+  return dataclasses.replace(recipe.spec, files=files).sharing_key
+
+
 def available_memory() -> int | None:
-  """Returns the bytes that programs can still have; None if nobody says."""
+  """Returns the bytes that programs can still have; None if not known."""
   try:
     text = pathlib.Path('/proc/meminfo').read_text(encoding='ascii')
   except OSError:  # Another system.
@@ -154,7 +186,7 @@ def available_memory() -> int | None:
 def memory_lines(
   recipes: Sequence[messages.PriorRecipe], num_views: int
 ) -> list[str]:
-  """Returns what each prior will need in memory, nothing of it loaded yet."""
+  """Returns lines about the memory that each prior will need; loads none."""
   from mmdist.priors import footprint
 
   estimates = {

@@ -29,12 +29,13 @@ TakeStep = Callable[[distill.TrainState], tuple[distill.TrainState, Metrics]]
 class Recovery:
   """Takes snapshots, rejects steps and saves, around the loop of one run.
 
-  A context manager. Leaving the block saves what has to be saved: the current
-  step if the run was asked to stop or if it raised, and the newest snapshot
-  where the current step cannot be had, as after the loss of a prior.
+  A context manager. If the run was asked to stop, or if it raised, leaving the
+  block saves the current step. Where that is impossible, as after the loss of a
+  prior, it saves the newest snapshot.
 
   Attributes:
-    state: the learner's state that the run has reached.
+    state: the learner's state that the run has reached; once the block is left
+      because the run was asked to stop, the state that was saved.
   """
 
   def __init__(
@@ -132,7 +133,9 @@ class Recovery:
   def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> bool:
     if error is None:
       if self._stop.asked:
-        self._checkpoints.save(self._current() or self._safe)
+        snapshot = self._current() or self._safe
+        self.state = snapshot.state
+        self._checkpoints.save(snapshot)
       return False
     if isinstance(error, stopping.Overdue):
       # The running step took too long after a signal: it is given up.
@@ -164,6 +167,9 @@ class Recovery:
       snapshot = snapshots.Snapshot(self.state, self._executor.save_proxies())
       snapshots.check_complete(snapshot)
     except Exception as error:  # noqa: BLE001 - whatever it is, there is none.
-      logging.warning('the last snapshot is used instead: %s', error)
+      logging.warning(
+        'the current step cannot be saved, so the last snapshot is: %s',
+        faults.describe(error),
+      )
       return None
     return snapshot

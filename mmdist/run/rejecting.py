@@ -26,6 +26,7 @@ class Rejections:
     self._steps: set[int] = set()
 
   def has(self, step: int) -> bool:
+    """Returns whether a step is left out."""
     return step in self._steps
 
   def reject(self, error: Exception, step: int) -> None:
@@ -33,7 +34,8 @@ class Rejections:
 
     Args:
       error: one of `NOT_FINITE`.
-      step: in which it was met; a fit fails in the step after its own.
+      step: in which the error appeared. That of a fit appears one step late;
+        its own step is then read from the error.
     """
     if isinstance(error, faults.PriorFault) and error.step is not None:
       step = error.step

@@ -90,7 +90,11 @@ class Reporter:
       self._channels = None
 
   def begin(self, step: int) -> None:
-    """Opens the files at the first step to come; forgets those after it."""
+    """Opens the files; drops what they hold of `step` and of later steps.
+
+    Args:
+      step: the first step to come, from 0.
+    """
     sessions.record(self._workdir, step)
     if self._run.results.wandb:
       self._wandb = wandb_log.WandbLog(self._workdir, self._run)
@@ -151,7 +155,7 @@ class Reporter:
     if every and ((step + 1) % every == 0 or step + 1 == self._run.num_steps):
       picture = preview_picture(
         self._representation,
-        # From one device: on all of them each would render it.
+        # From one device: else every device would render the same picture.
         jax.device_get(params),
       )
       write_picture(self._workdir / PREVIEW_NAME, picture)
@@ -163,7 +167,7 @@ class Reporter:
 def summary(metrics: Mapping[str, float]) -> str:
   """Returns e.g. 'loss 0.0123, cotangent generic 0.0041'.
 
-  Of the priors' answers as a whole; the parts of their concepts are left out.
+  Of each prior, only its whole answer is shown, and not the concepts' parts.
   """
   shown = {}
   for name, value in metrics.items():
@@ -216,6 +220,6 @@ def preview_picture(
 
 
 def write_picture(path: pathlib.Path, picture: np.ndarray) -> None:
-  """Writes a PNG, all of it or nothing: someone may be looking at it."""
+  """Writes a PNG, all of it or nothing, since someone may have it open."""
   with atomic.replacing(path) as temporary:
     Image.fromarray(picture).save(temporary)

@@ -1,7 +1,7 @@
 """When, where and by which command a run was worked on, one line each time.
 
 Owns `sessions.jsonl` in the run's folder. A run that is resumed has a line for
-each time that it went on. Nothing is read back but for the report.
+each time that it went on. Only the report reads them.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from mmdist.core import atomic
 from mmdist.run import snapshots
 
 SESSIONS_NAME = 'sessions.jsonl'
-# The script of Ray's own processes. Its flags are Ray's secrets, and say
-# nothing about the run.
+# The script of Ray's own processes. Its flags hold Ray's secrets and nothing
+# about the run, so they are not written down.
 _RAY_WORKER = 'default_worker.py'
 
 

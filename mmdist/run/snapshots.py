@@ -82,7 +82,17 @@ def _name(path: Any, prefix: str) -> str:
 def restore_tree(
   arrays: Mapping[str, np.ndarray], tree: Any, prefix: str, step: int
 ) -> Any:
-  """Puts restored arrays in the structure and on the devices of `tree`."""
+  """Puts restored arrays in the structure and on the devices of `tree`.
+
+  Args:
+    arrays: name -> array, as `flatten_tree` names them.
+    tree: says structure, shapes, dtypes and placement.
+    prefix: that the names begin with.
+    step: of the checkpoint, for the error.
+
+  Raises:
+    UserError: an array is missing, or of another shape or dtype.
+  """
 
   def place(path: Any, leaf: jax.Array) -> jax.Array:
     name = _name(path, prefix)

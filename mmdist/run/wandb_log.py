@@ -35,8 +35,8 @@ def check(run: schema.RunConfig) -> None:
 class WandbLog:
   """One run of a project of Weights & Biases.
 
-  A resumed run is another one of the same group, since theirs cannot go back
-  to an earlier step.
+  A run that is resumed becomes a new one there, in the same group, since a run
+  of theirs cannot go back to an earlier step.
 
   Args:
     workdir: the run's folder, whose name is the group; files go to `wandb` in
@@ -59,7 +59,8 @@ class WandbLog:
       dir=str(folder),
       config=serialization.to_dict(run),
     )
-    # Steps that are taken again would be dropped, if they were wandb's own.
+    # A metric of ours, since wandb's own step never goes back: it would drop
+    # what is logged of steps that are taken again.
     self._run.define_metric('*', step_metric='step')
 
   def add_scalars(self, step: int, values: Mapping[str, float]) -> None:

@@ -71,9 +71,9 @@ def check(
   Raises:
     NotADirectoryError, PermissionError, FileNotFoundError: nothing can be
       written there.
-    UserError: it is in remote storage, holds something else, links that
-      lead out of it, or a run of another configuration; or no field is
-      called as in `may_change`.
+    UserError: the folder is in remote storage, or holds something else, links
+      that lead out of it, or a run of another configuration; or `may_change`
+      names a field that does not exist.
   """
   workdir = local_paths.local(workdir)
   _check_writable(workdir)
@@ -86,7 +86,7 @@ def check(
   changes = [
     change
     for change in config_changes.find_changes(before, run)
-    if not config_changes.is_below(change.field, config_changes.FREE)
+    if not config_changes.is_free(change.field)
   ]
   refused = [
     change
@@ -152,7 +152,11 @@ def check_weights(
     return []
   name = config_changes.WEIGHTS
   before = _read_weights(workdir / WEIGHTS_NAME)
-  changes = config_changes.find_changes({name: before}, {name: weights})
+  changes = [
+    change
+    for change in config_changes.find_changes({name: before}, {name: weights})
+    if change.field != name  # Where one side has no files at all.
+  ]
   for change in changes:
     if not config_changes.is_below(change.field, may_change):
       _, prior, file = change.field.split('.', 2)
@@ -197,7 +201,8 @@ def claim(
 ) -> pathlib.Path:
   """Checks a folder, makes it, and writes the run's configuration into it.
 
-  What changed with permission is written down before it replaces the old.
+  Changes that were permitted are added to `changes.jsonl` before the new
+  configuration replaces the old one.
 
   Args:
     workdir: the folder.

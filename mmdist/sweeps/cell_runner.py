@@ -1,8 +1,8 @@
-"""What runs cells: a process of its own, one cell after the other.
+"""What runs cells, one after the other, in a process of its own.
 
-It stays for many cells, because what a learner has compiled for one serves the
-next. Nothing here decides which cell is run, or what becomes of one that fails;
-`scheduling.py` does.
+The process stays for many cells, because what JAX has compiled for one cell is
+used for the next. Which cell is run, and what becomes of one that fails, is
+decided by `scheduling.py`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ class Task:
     actors: sharing key -> handle of an actor that other cells use too.
     learner: what this attempt is called by those actors; never used before.
     code: the sweep's, on a cluster; see `code_shipping.check_same`.
-    folder: that paths in the configuration are relative to, where it exists.
+    folder: paths in the configuration are relative to it, if it exists.
   """
 
   name: str
@@ -70,16 +70,17 @@ class Progress:
   Attributes:
     cell: name of the one that runs; '' for none.
     step: steps behind it.
-    step_seconds: of its last step.
   """
 
   cell: str = ''
   step: int = 0
-  step_seconds: float = 0.0
 
 
 class CellRunner:
-  """Runs cells in this process. `progress` and `stop` may come meanwhile."""
+  """Runs cells in this process.
+
+  `progress` and `stop` may be called from another thread while `run` runs.
+  """
 
   def __init__(self) -> None:
     self._is_stopping = False
@@ -114,8 +115,9 @@ class CellRunner:
       )
     except (errors.UserError, OSError) as error:
       traceback.print_exc()
-      # A prior that was lost may be there the next time; wrong words may not.
-      # So may another process in the folder, which is thought to be dead.
+      # Another attempt may pass where a prior was lost, or where the folder is
+      # in use by a process that is about to end. It would fail again where a
+      # setting is wrong.
       lost = isinstance(error, faults.DistributionError | OSError | locks.InUse)
       return Outcome('failed', _one_line(error), may_pass=lost)
     except Exception as error:  # noqa: BLE001 - the other cells go on.
@@ -124,11 +126,7 @@ class CellRunner:
     return Outcome('finished' if run.is_finished else 'stopped')
 
   def _on_step(self, step: Any) -> None:
-    self._progress = Progress(
-      self._progress.cell,
-      step.number,
-      float(step.metrics.get('step_seconds', 0.0)),
-    )
+    self._progress = Progress(self._progress.cell, step.number)
     if self._is_stopping:
       step.stop()
 
@@ -137,7 +135,7 @@ class CellRunner:
     return self._progress
 
   def stop(self) -> None:
-    """Ends the cell that runs after its step, saved, and any to come."""
+    """Saves and ends the running cell after its step, and so any later one."""
     self._is_stopping = True
 
 
@@ -146,8 +144,8 @@ def _one_line(error: BaseException) -> str:
 
 
 def _inside(folder: str) -> contextlib.AbstractContextManager[None]:
-  """Has relative paths mean what they mean where the sweep was started."""
-  # A process of Ray's is in a folder of Ray's.
+  """Makes relative paths mean what they mean where the sweep was started."""
+  # A process of Ray starts in a folder of Ray's own.
   if folder and pathlib.Path(folder).is_dir():
     return contextlib.chdir(folder)
   return contextlib.nullcontext()

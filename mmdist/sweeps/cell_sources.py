@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
+import re
 from typing import Any
 
 import yaml
@@ -15,7 +16,10 @@ from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.sweeps import cells
 
-_OPEN = {'(': ')', '[': ']', '{': '}', '"': '"', "'": "'"}
+_CLOSING = {'(': ')', '[': ']', '{': '}', '"': '"', "'": "'"}
+_QUOTES = '\'"'
+# A number that YAML 1.1 takes for a text, such as 1e-3.
+_EXPONENT = re.compile(r'[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+')
 
 
 def find_cells(
@@ -107,13 +111,16 @@ def parse_axis(config: schema.RunConfig, text: str) -> cells.Axis:
 
 
 def split(text: str) -> list[str]:
-  """Splits at commas outside of quotes and brackets; takes quotes off."""
+  """Splits at commas outside of quotes and brackets; takes quotes off.
+
+  A quote opens a value only at its beginning: "a man's hat" has an apostrophe.
+  """
   parts, part, closing = [], '', ''
   for letter in text:
     if closing:
       closing = '' if letter == closing else closing
-    elif letter in _OPEN:
-      closing = _OPEN[letter]
+    elif letter in _CLOSING and not (letter in _QUOTES and part.strip()):
+      closing = _CLOSING[letter]
     elif letter == ',':
       parts.append(part)
       part = ''
@@ -123,7 +130,7 @@ def split(text: str) -> list[str]:
 
 
 def _unquote(text: str) -> str:
-  quoted = len(text) > 1 and text[0] == text[-1] and text[0] in '\'"'
+  quoted = len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES
   return text[1:-1] if quoted else text
 
 
@@ -185,10 +192,7 @@ def _check_list(path: str, described: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def _number(value: Any) -> Any:
-  """Returns YAML's 1e-3, which is a text to it, as the number it means."""
-  if isinstance(value, str):
-    try:
-      return float(value)
-    except ValueError:
-      pass
+  """Returns the number that a text such as 1e-3 means; else the value."""
+  if isinstance(value, str) and _EXPONENT.fullmatch(value):
+    return float(value)
   return value

@@ -58,7 +58,7 @@ class Cell:
 
   @property
   def asks_nothing(self) -> bool:
-    """Whether all of its weights are zero: it stays where it starts."""
+    """Whether all of its weights are zero, so that it stays the start."""
     concepts = self.config.concepts
     return bool(concepts) and not any(concept.weight for concept in concepts)
 
@@ -105,7 +105,7 @@ def grid(
 def listed(
   config: schema.RunConfig, described: Iterable[Mapping[str, Any]]
 ) -> tuple[Cell, ...]:
-  """Returns cells, each given by what it has other than a configuration.
+  """Returns cells, each given by the fields in which it differs.
 
   Args:
     config: what they have in common.
@@ -151,10 +151,10 @@ def check_cells(cells: Iterable[Cell]) -> tuple[Cell, ...]:
 
 
 def name_of(values: Mapping[str, Any]) -> str:
-  """Returns a file name for what tells a cell from the others.
+  """Returns a file name made of what tells a cell from the others.
 
-  Short values are readable in it, such as 'happy_0.5-sad_1'; what is long is
-  cut, and told apart by a few digits of its hash.
+  Short values are readable in it, such as 'happy_0.5-sad_1'. A long name is cut
+  and ends in a few digits of a hash, so that it differs from others.
   """
   parts = []
   for field, value in values.items():

@@ -1,7 +1,7 @@
 """The pictures of a grid in the grid's own layout.
 
-The first axis runs down, the second across; each combination of the others is
-a block of its own below. (MagicMirror, Fig. 7a, is such a sheet.)
+The first axis runs down, the second across. Each combination of the other axes
+is a block of its own below. (MagicMirror, Fig. 7a, is such a sheet.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from mmdist.sweeps import cells as cells_lib
 
 _MARGIN = 6
 _FONT = 13
-_LISTED_COLUMNS = 6  # Of cells that are no grid.
+_LISTED_COLUMNS = 6  # Columns of cells that were listed, not a grid.
 _MOST_LETTERS = 40
 
 
@@ -54,8 +54,8 @@ def layout(grid: cells_lib.Grid) -> list[Block]:
   down, across, *others = (*grid.axes, cells_lib.Axis('', ('',)))[:2] + (
     grid.axes[2:]
   )
-  # The last axis of a grid is the fastest, so blocks are what its first two
-  # leave over.
+  # The last axis of a grid varies fastest, so a place in the first two axes
+  # holds `size` cells in a row, one for each block.
   size = math.prod(len(axis.values) for axis in others)
   num_columns = len(across.values)
   blocks = []

@@ -17,13 +17,11 @@ from mmdist.core import errors
 from mmdist.core import version
 from mmdist.run import locks
 from mmdist.run import many_runs
-from mmdist.run import workdir as workdir_lib
 from mmdist.sweeps import cells as cells_lib
 
 SWEEP_NAME = 'sweep.json'
 CELLS_NAME = 'cells'
 LOCK_NAME = '.sweep.lock'
-LAST_RESULT = 'report.html'  # Of a run: written last.
 
 
 def cell_folder(
@@ -41,23 +39,17 @@ def log_path(workdir: str | os.PathLike, cell: cells_lib.Cell) -> pathlib.Path:
 def state_of(workdir: str | os.PathLike, cell: cells_lib.Cell) -> str:
   """Returns 'finished', 'begun' or 'new', of a cell.
 
-  What is finished is sound only if its run can be opened, which is seen when
-  it is judged: here a thousand cells are looked at in a moment.
+  No checkpoint is opened, so that a thousand cells take a moment. Whether the
+  last one of a finished cell is sound is seen when the cell is judged.
   """
-  folder = cell_folder(workdir, cell)
-  if not (folder / workdir_lib.CONFIG_NAME).is_file():
-    return 'new'
-  last = folder / 'checkpoints' / str(cell.config.num_steps)
-  if last.is_dir() and (folder / LAST_RESULT).is_file():
-    return 'finished'
-  return 'begun'
+  return many_runs.state_of(cell_folder(workdir, cell), cell.config.num_steps)
 
 
 def check(workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]) -> None:
   """Checks, writing nothing, that a sweep may begin or go on in a folder.
 
-  A sweep may have more cells than before, and fewer that are run at a time,
-  but each that is there has to be what it was.
+  A sweep may have more cells than before. The cells that it had before must all
+  be there, and their settings must be the same.
 
   Raises:
     NotADirectoryError, UserError: in one line; the folder holds another sweep,

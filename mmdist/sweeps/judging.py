@@ -1,10 +1,12 @@
 """What a cell became: its picture, and what the judge sees in it.
 
 Owns `cells/NAME.json` and `cells/NAME.png`, which are made once for each
-checkpoint.
+checkpoint and judge.
 """
 
 from collections.abc import Mapping, Sequence
+import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -29,8 +31,8 @@ from mmdist.run import opening
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import folder
 
-RESOLUTION = 64  # The judge's.
 PICTURE = 160  # Pixels of a side of the contact sheet's pictures.
+_KEYS = {'step', 'judge', 'asked', 'picture', 'sees', 'saturation', 'detail'}
 
 
 def concepts_of(
@@ -38,8 +40,8 @@ def concepts_of(
 ) -> dict[str, dict[str, object]]:
   """Returns label -> attributes, of every concept that any cell asks for.
 
-  What all of them ask for tells nothing about any, so it is left out. A text
-  that says nothing of the embedded heads is left out as well.
+  Attributes that all concepts share tell no concept from another, so they are
+  left out. A text that says nothing of the embedded heads is left out as well.
   """
   asked: dict[str, dict[str, object]] = {}
   for cell in cells:
@@ -71,7 +73,7 @@ def look_at(
   judge: judge_lib.Judge,
   concepts: Mapping[str, Mapping[str, object]],
 ) -> dict[str, Any]:
-  """Returns what is seen of a cell, from memory if it was looked at before.
+  """Returns what is seen of a cell; reads it if it was looked at before.
 
   Args:
     workdir: of the sweep.
@@ -80,8 +82,9 @@ def look_at(
     concepts: see `concepts_of`.
 
   Returns:
-    `step`, `picture` (a file), `sees` (concept -> probability), `saturation`
-    and `detail`.
+    `picture` (the name of a file), `sees` (concept -> probability),
+    `saturation` and `detail`; and what these follow from: `step`, `judge` (a
+    sha256) and `asked` (see `concepts`).
 
   Raises:
     FileNotFoundError, UserError: the run cannot be opened.
@@ -90,20 +93,22 @@ def look_at(
   step = step_of(workdir, cell)
   known = _read(path)
   asked = {label: dict(one) for label, one in concepts.items()}
-  if known and known['step'] == step and known['asked'] == _plain(asked):
+  # What the numbers below follow from.
+  made_of = {'step': step, 'judge': _name(judge), 'asked': _plain(asked)}
+  if known and all(known[key] == value for key, value in made_of.items()):
     return known
   representation, params = _open(workdir, cell)
   views = agreement.judging_views()
   grey = np.full(3, agreement.BACKGROUND, np.float32)
-  shown = images.render_images(representation, params, views, RESOLUTION, grey)
+  size = judge_lib.IMAGE_SIZE
+  shown = images.render_images(representation, params, views, size, grey)
   around = images.render_images(
-    representation, params, orbits.turntable(16), RESOLUTION, grey
+    representation, params, orbits.turntable(16), size, grey
   )
   picture = path.with_suffix('.png')
   _write_picture(picture, representation, params)
   row = {
-    'step': step,
-    'asked': _plain(asked),
+    **made_of,
     'picture': picture.name,
     'sees': {
       label: agreement.mean_probability(judge, shown['rgb'], views.words, one)
@@ -116,18 +121,29 @@ def look_at(
   return row
 
 
+@functools.lru_cache(maxsize=1)
+def _name(judge: judge_lib.Judge) -> str:
+  """Returns a sha256 over a judge's weights, which tells it from others."""
+  digest = hashlib.sha256()
+  for name, weight in judge.net.state_dict().items():
+    digest.update(name.encode() + weight.numpy().tobytes())
+  return digest.hexdigest()
+
+
 def _plain(asked: Mapping[str, Mapping[str, object]]) -> Any:
   """Returns what JSON would give back."""
   return json.loads(json.dumps(asked, default=str))
 
 
 def _read(path: pathlib.Path) -> dict[str, Any] | None:
+  """Returns what was seen of a cell; None if it cannot be used as it is."""
   try:
     row = json.loads(path.read_text(encoding='utf-8'))
   except (OSError, ValueError):
     return None
-  complete = isinstance(row, dict) and {'step', 'asked', 'sees'} <= row.keys()
-  return row if complete else None
+  complete = isinstance(row, dict) and _KEYS <= row.keys()
+  has_picture = path.with_suffix('.png').is_file()
+  return row if complete and has_picture else None
 
 
 def step_of(workdir: str | os.PathLike, cell: cells_lib.Cell) -> int:

@@ -65,7 +65,7 @@ th, td {{ padding: .2rem .7rem; text-align: left; white-space: nowrap;
 tbody tr:hover {{ background: #f4f7fa; }}
 .number {{ text-align: right; font-variant-numeric: tabular-nums; }}
 th {{ cursor: pointer; }}
-/* The room of the arrow is there before it is: no column moves. */
+/* Every head has an arrow, so that no column moves when it is sorted. */
 th::after {{ content: ' \\2195'; color: #bbb; }}
 th[data-sorted=up]::after {{ content: ' \\2191'; color: inherit; }}
 th[data-sorted=down]::after {{ content: ' \\2193'; color: inherit; }}
@@ -91,8 +91,9 @@ pre {{ overflow-x: auto; background: #f4f4f4; padding: 1rem; }}
 </body>
 </html>
 """
-# The metrics that have charts, and what these are called. A concept's number is
-# its place in a cell's own objective, so parts of concepts are not compared.
+# Metrics that have charts -> titles of the charts. Metrics of single concepts
+# have none: their number is a place in a cell's own objective, where another
+# cell may have another concept.
 _CHARTS = {
   'loss': 'loss',
   'proxy_loss': 'loss of the proxy',
@@ -112,8 +113,8 @@ class Page:
     columns: of the table.
     rows: per cell, column -> value; 'name' is the cell's, 'error' what failed.
     sheet: the contact sheet's file.
-    animations: cell -> file beside the page, as the page links it.
-    reports: cell -> file beside the page, as the page links it.
+    animations: cell -> path of its turntable, relative to the page.
+    reports: cell -> path of its report, relative to the page.
     metrics: cell -> rows of numbers with their `step`.
     common: the settings that all cells have.
   """

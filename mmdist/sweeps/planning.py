@@ -1,7 +1,7 @@
-"""What a sweep will do, checked and said before anything is loaded.
+"""What a sweep will do: checked, and told, before anything is loaded.
 
-A thousand cells are planned in seconds: what they have in common, such as the
-files of their priors, is looked at once.
+A thousand cells are planned in seconds, since what they have in common, such as
+the files of their priors, is read once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,13 +18,14 @@ from mmdist.core import names as names_lib
 from mmdist.core import progress
 from mmdist.objectives import binding
 from mmdist.objectives import texts
+from mmdist.run import device_setup
 from mmdist.run import preflight
 from mmdist.run import recipes as recipes_lib
+from mmdist.run import reporting
 from mmdist.run import resuming
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import folder
 
-METRICS_NAME = 'metrics.jsonl'
 _MEASURED_STEPS = 20  # The last ones of a cell: the first ones compile.
 _MEASURED_CELLS = 50
 
@@ -38,7 +39,7 @@ class Plan:
     states: by cell, see `folder.state_of`; 'start' for one that asks nothing,
       'later' for one that is not to be run now.
     recipes: by cell, of the priors that it asks; none for one that is not run.
-    warnings: what is said of the balance of weights -> cells it is true of.
+    warnings: a line about the balance of weights -> cells that it is about.
     step_seconds: of the cells that have run here; None if none has.
   """
 
@@ -101,8 +102,9 @@ def make_plan(
     num_cores: that each cell has; they decide its threads.
 
   Raises:
-    UserError, FileNotFoundError: in one line, with the cell if it is one
-      cell's fault; or the folder holds another sweep.
+    UserError: in one line; a cell cannot be run, which is named, or the folder
+      holds another sweep.
+    FileNotFoundError: files of a prior are not there.
   """
   folder.check(workdir, grid.cells)
   make_recipes = _RecipeMaker(num_cores)
@@ -116,6 +118,7 @@ def make_plan(
     states[cell.name] = folder.state_of(workdir, cell)
     try:
       objective = binding.bind_config(cell.config)
+      preflight.check_views(objective, cell.config)
       recipes[cell.name] = make_recipes(cell.config, objective)
     except errors.UserError as error:
       raise errors.UserError(f"cell '{cell.name}': {error}") from error
@@ -137,9 +140,6 @@ class _RecipeMaker:
   def __call__(
     self, config: schema.RunConfig, objective: binding.BoundObjective
   ) -> list[messages.PriorRecipe]:
-    # Here, because it imports JAX.
-    from mmdist.run import device_setup
-
     threads = device_setup.share_cores(len(objective.priors), self._num_cores)
     recipes = recipes_lib.make_recipes(
       config.priors, objective.priors, threads.prior
@@ -172,7 +172,7 @@ def _step_seconds(
   """Returns the median of the last steps of cells that ran here."""
   found: list[float] = []
   for cell in cells:
-    path = folder.cell_folder(workdir, cell) / METRICS_NAME
+    path = folder.cell_folder(workdir, cell) / reporting.METRICS_NAME
     if len(found) < _MEASURED_CELLS and path.is_file():
       found += _last_seconds(path)
   return statistics.median(found) if found else None
@@ -211,7 +211,7 @@ def format_plan(plan: Plan, num_slots: int, where: str) -> list[str]:
 
 
 def format_cells(plan: Plan) -> list[str]:
-  """Returns a line for each cell: its name, its state, its folder."""
+  """Returns a line for each cell: its name and its state."""
   width = max(len(cell.name) for cell in plan.grid.cells)
   return [
     f'{cell.name:{width}}  {plan.states[cell.name]}' for cell in plan.grid.cells

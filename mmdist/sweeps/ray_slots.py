@@ -1,7 +1,7 @@
 """Slots that are Ray actors: one process per slot, on any machine of a cluster.
 
-Ray decides where a slot is. One for which there is no room waits, and comes
-when another job ends or a machine joins; one that dies comes back the same way.
+Ray decides where a slot is. A slot for which there is no room waits, and comes
+when another job ends or a machine joins. A slot that dies is asked for again.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from mmdist.distribution import code_shipping
+from mmdist.distribution import faults
 from mmdist.distribution import ray_errors
 from mmdist.distribution import ray_executor
 from mmdist.sweeps import cell_runner
@@ -60,7 +61,7 @@ class Runner(cell_runner.CellRunner):
       num_cores: of each slot.
       task: see `run`.
     """
-    # Of this thread; JAX, which starts in it, has as many devices as cores.
+    # The affinity is this thread's. JAX starts in it, with a device per core.
     cores, first = self._cores, index * num_cores
     os.sched_setaffinity(
       0, {cores[(first + k) % len(cores)] for k in range(num_cores)}
@@ -68,7 +69,7 @@ class Runner(cell_runner.CellRunner):
     return self.run(task)
 
 
-# eq=False: a slot is itself, whatever it does.
+# eq=False: two slots are never equal, so that one can be found in a list.
 @dataclasses.dataclass(eq=False)
 class _Slot:
   """One actor. It is there once it has a node, and then free without a job.
@@ -121,6 +122,7 @@ class RaySlots:
     self._code = code
     self._slots: list[_Slot] = []
     self._looked = 0.0
+    self._num_failed_starts = 0  # Since the last slot that came.
     self._ask_for_slots()
 
   def _ask_for_slots(self) -> None:
@@ -174,7 +176,7 @@ class RaySlots:
     if not slots:
       time.sleep(seconds)
       return []
-    # First until something is there, then whatever else is there already.
+    # The first call waits for one answer, the second takes all that are there.
     ray.wait(list(slots), timeout=seconds)
     done, _ = ray.wait(list(slots), num_returns=len(slots), timeout=0)
     ended = [self._receive(slots[reference], reference) for reference in done]
@@ -190,28 +192,54 @@ class RaySlots:
       cause = ray_errors.cause_of(error)
       if isinstance(cause, code_shipping.OtherCode):
         raise cause from error  # Another slot there would say the same.
+      if job is None:
+        self._check_starts(error)
       self._slots.remove(slot)
       self._ask_for_slots()
       if job is None:
         return None
       self._on_lost(job)
       lost = f'its process was lost ({type(error).__name__})'
+      if isinstance(error, ray.exceptions.RayTaskError):
+        lost = faults.describe(cause)  # It raised; nothing was lost.
       return job, cell_runner.Outcome('failed', lost, may_pass=True)
     slot.pending = None
-    if job is None:  # It has said where it is.
+    if job is None:  # It answers `where`.
       self._settle(slot, value)
       return None
     slot.job = None
     return job, value
 
+  def _check_starts(self, error: ray.exceptions.RayError) -> None:
+    """Raises ClusterUnavailable if no process for cells can start.
+
+    Where, for example, a package is missing on every machine, processes would
+    be started for ever. One bad machine among good ones is tolerated.
+    """
+    kinds = ray.exceptions
+    if isinstance(error, kinds.RayActorError):
+      cannot_start = error.actor_init_failed
+    else:
+      cannot_start = isinstance(error, kinds.RuntimeEnvSetupError)
+    self._num_failed_starts += cannot_start
+    # On average each slot was started twice by now.
+    if self.num_slots or self._num_failed_starts < 2 * len(self._slots):
+      return
+    raise faults.ClusterUnavailable(
+      f'{self._num_failed_starts} processes for cells could not start, the '
+      f'last with: {ray_errors.last_line(error)}; install on the workers what '
+      'is missing there, and give the same command again.'
+    ) from error
+
   def _settle(self, slot: _Slot, node: str) -> None:
     """Gives a slot its share of its machine's cores."""
     taken = {other.index for other in self._slots if other.node == node}
     index = min(set(range(len(taken) + 1)) - taken)
+    self._num_failed_starts = 0
     slot.node, slot.index = node, index
 
   def progress(self) -> dict[str, cell_runner.Progress]:
-    """Returns where each cell that runs is, as far as one hears."""
+    """Returns the progress of each cell whose slot answers within a second."""
     asked = [s.actor.progress.remote() for s in self._slots if s.job]
     if not asked:
       return {}
@@ -220,7 +248,7 @@ class RaySlots:
     for reference in heard:
       try:
         progress = ray.get(reference)
-      except ray.exceptions.RayError:  # `wait` will see it, too.
+      except ray.exceptions.RayError:  # `wait` deals with it.
         continue
       found[progress.cell] = progress
     return found

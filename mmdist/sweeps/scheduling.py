@@ -1,7 +1,7 @@
 """Which cell runs next, on which slot, and what becomes of one that fails.
 
 A slot runs one cell at a time, wherever it is. What a slot is made of is not
-known here: `ray_slots.py` makes them of Ray actors, tests of something smaller.
+known here: in `ray_slots.py` slots are Ray actors, in tests something smaller.
 """
 
 import collections
@@ -29,15 +29,15 @@ class Slots(Protocol):
   """Places to run cells, which come and go with their machines."""
 
   def free(self) -> int:
-    """Returns how many could start a cell now."""
+    """Returns how many slots could start a cell now."""
 
   def start(self, job: Job) -> None:
-    """Starts a cell on one of those that are free."""
+    """Starts a cell on one of the slots that are free."""
 
   def wait(self, seconds: float) -> Sequence[tuple[Job, cell_runner.Outcome]]:
-    """Waits until a cell has ended or a slot is there; returns what ended.
+    """Waits until a cell has ended or a slot has come; returns what ended.
 
-    A slot that was lost ends its cell as failed, and another attempt may pass.
+    Where a slot was lost, its cell has failed, and another attempt may pass.
     """
 
 
@@ -46,7 +46,7 @@ class Ended:
   """What became of a cell in the end.
 
   Attributes:
-    kind: 'finished', 'stopped' or 'failed', or 'left' if it never ran.
+    kind: 'finished', 'stopped' or 'failed', or 'left' if it was never begun.
     error: of its last attempt.
     attempts: how many there were.
   """

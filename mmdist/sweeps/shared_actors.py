@@ -15,7 +15,9 @@ from mmdist.distribution import hosting
 from mmdist.distribution import placement
 from mmdist.distribution import ray_executor
 
-_HEAR_S = 2.0  # One that says nothing is busy, or being brought back.
+# How long to wait for an actor's sign of life. One that gives none in this time
+# is busy, or is being brought back.
+_HEAR_S = 2.0
 
 
 class ActorPool:
@@ -49,14 +51,14 @@ class ActorPool:
     return found
 
   def end_learner(self, learner: str) -> None:
-    """Lets the proxies of a learner go that has died, everywhere."""
+    """Has every actor drop the proxies of a learner that has died."""
     for owned in self._actors.values():
       owned.actor.end_learner.remote(learner)
 
   def replace_dead(self) -> None:
-    """Starts actors anew that Ray has given up for good.
+    """Starts those actors anew that Ray has given up for good.
 
-    Ray brings back by itself what merely died; see `ray_executor`.
+    An actor that only died is brought back by Ray; see `ray_executor`.
     """
     asked = {
       owned.actor.sessions.remote(): owned for owned in self._actors.values()

@@ -35,9 +35,11 @@ class Options:
   set: tuple[str, ...] = options_lib.option(
     (), 'FIELD=VALUE in every cell; may be repeated.', repeated=True
   )
-  first: int = options_lib.option(0, 'The first cell to make.', minimum=0)
+  first: int = options_lib.option(
+    0, 'Number of the first cell to make.', minimum=0
+  )
   last: int | None = options_lib.option(
-    None, 'The cell to stop before.', minimum=1
+    None, 'Number of the cell to stop before.', minimum=1
   )
   executor: str = options_lib.option(
     'ray',

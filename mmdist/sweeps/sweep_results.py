@@ -1,4 +1,4 @@
-"""What a sweep leaves for people and programs, made from what is there.
+"""What a sweep leaves for people and programs, made from the cells so far.
 
 Owns `sheet.png`, `table.csv`, `table.json` and `index.html` in its folder.
 """
@@ -17,6 +17,8 @@ from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.evaluation import judge as judge_lib
 from mmdist.results import curves
+from mmdist.results import make as make_lib
+from mmdist.run import reporting
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import contact_sheet
 from mmdist.sweeps import folder
@@ -119,7 +121,7 @@ def _seconds(workdir: pathlib.Path, cell: cells_lib.Cell) -> tuple[float, int]:
 
 
 def _metrics(workdir: pathlib.Path, cell: cells_lib.Cell) -> list[dict]:
-  path = folder.cell_folder(workdir, cell) / 'metrics.jsonl'
+  path = folder.cell_folder(workdir, cell) / reporting.METRICS_NAME
   return curves.read_metrics(path) if path.is_file() else []
 
 
@@ -161,8 +163,8 @@ def _page(
     columns=columns,
     rows=rows,
     sheet=sheet,
-    animations=links('turntable.webp'),
-    reports=links(folder.LAST_RESULT),
+    animations=links(make_lib.FILES['animation']),
+    reports=links(make_lib.FILES['report']),
     metrics={
       cell.name: metrics
       for cell in grid.cells

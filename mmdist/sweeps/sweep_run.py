@@ -80,8 +80,9 @@ def run(
   )
   said = _Progress(cells.values(), slots, report)
   stop = stopping.Stopper(settings.grace_s)
-  stop.has_begun = True  # Whatever cells are at, they are given their time.
+  stop.has_begun = True  # So that cells are given their time to save.
   is_told = False
+  ended: dict[str, scheduling.Ended] = {}
 
   def tell(
     job: scheduling.Job, outcome: cell_runner.Outcome, again: bool
@@ -90,6 +91,9 @@ def run(
       pool.replace_dead()
     else:
       said.ended(job.name)
+      ended[job.name] = scheduling.Ended(
+        outcome.kind, outcome.error, job.attempt
+      )
     log = folder.log_path(workdir, cells[job.name])
     report(describe(job, outcome, again, log))
 
@@ -113,7 +117,7 @@ def run(
       )
   except stopping.Overdue:
     report('the cells took too long to save; each goes on from its checkpoint')
-    return {name: scheduling.Ended('stopped') for name in cells}
+    return {n: ended.get(n, scheduling.Ended('stopped')) for n in cells}
   finally:
     slots.close()
     pool.close()
@@ -146,7 +150,7 @@ def _reservations(
 
 
 class _Running:
-  """What tasks are made of, and which learner each cell has now."""
+  """Makes the tasks of cells; knows which learner each cell has now."""
 
   def __init__(
     self,
@@ -185,7 +189,7 @@ class _Running:
     )
 
   def lose(self, job: scheduling.Job) -> None:
-    """Takes the proxies of a learner that died out of the shared actors."""
+    """Has the shared actors drop the proxies of a learner that died."""
     self._pool.end_learner(self._learners[job.name])
 
 
@@ -204,7 +208,7 @@ def describe(
 
 
 class _Progress:
-  """Says now and then how far all cells are, and how long it will take.
+  """Reports now and then how far all cells are, and how long it will take.
 
   Args:
     cells: that are run.
@@ -231,7 +235,7 @@ class _Progress:
     self._left[name] = 0
 
   def say(self) -> None:
-    """Reports, if it was not long ago that it did."""
+    """Reports, unless it did so less than `SAY_EVERY_S` ago."""
     now = time.monotonic()
     if now - self._said < SAY_EVERY_S:
       return

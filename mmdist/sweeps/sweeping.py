@@ -8,6 +8,7 @@ import pathlib
 
 from mmdist.api import executors
 from mmdist.api import optimization
+from mmdist.core import asset_paths
 from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import names
@@ -27,7 +28,7 @@ class Sweep:
     workdir: its folder.
     grid: its cells.
     rows: of its table, one for each cell, in the order of the grid.
-    results: what it is called -> file: 'sheet', 'csv', 'json', 'page'.
+    results: name -> file, with the names 'sheet', 'csv', 'json' and 'page'.
     failed: names of the cells that failed for good, with one line each.
   """
 
@@ -63,8 +64,8 @@ def sweep(
 ) -> Sweep | None:
   """Makes the runs of a grid that are not made yet, and then its results.
 
-  Called again with the same grid it does what is missing; a grid may have
-  grown meanwhile. A cell that fails never stops the others.
+  Called again with the same grid it does what is missing. The grid may have
+  more cells than before. A cell that fails never stops the others.
 
   Args:
     grid: what `mmdist.grid` returns, or cells.
@@ -86,21 +87,22 @@ def sweep(
     preflight_only: besides, take one real step of the first cell to run, and
       keep nothing of it.
     only: names of cells; the others wait for another time.
-    report: is told of the plan, of progress and of each cell's end.
+    report: called with each line about the plan, progress and ended cells.
 
   Returns:
     What there is now, also if it was stopped; None after a dry run or a
     preflight.
 
   Raises:
-    UserError, OSError: the grid or the folder is wrong, in one line; nothing
-      has been begun.
+    UserError, OSError: the grid, the judge or the folder is wrong, in one line;
+      nothing was begun.
     ClusterUnavailable: Ray cannot be had.
   """
   names.check_choice('executor', executor, ('ray', 'inline'))
   if not isinstance(grid, cells_lib.Grid):
     grid = cells_lib.Grid((), cells_lib.check_cells(grid))
   workdir = local_paths.local(workdir)
+  asset_paths.resolve(judge)  # It is opened after hours: a mistake is said now.
   num_cores = cores_per_cell or len(os.sched_getaffinity(0))
   plan = planning.make_plan(grid, workdir, num_cores)
   if only is not None:
@@ -115,7 +117,7 @@ def sweep(
       report(line)
     return None
   if preflight_only:
-    _take_one_step(plan, workdir, executor, address)
+    _take_one_step(plan, workdir, executor, address, ship_code)
     return None
   settings = sweep_run.Settings(
     executor,
@@ -143,6 +145,7 @@ def _take_one_step(
   workdir: pathlib.Path,
   executor: str,
   address: str | None,
+  ship_code: bool,
 ) -> None:
   if plan.to_run:
     first = plan.to_run[0]
@@ -152,7 +155,7 @@ def _take_one_step(
       config=first.config,
       executor='inline'
       if executor == 'inline'
-      else executors.RayOptions(address),
+      else executors.RayOptions(address, ship_code=ship_code),
     )
 
 

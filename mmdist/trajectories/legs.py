@@ -1,7 +1,7 @@
 """The legs of a trajectory: what each asks, and the run that it is.
 
-A leg is a run like any other, with proxies and an optimiser of its own. Only
-where it starts is the last one's result. (MagicMirror, section 3.3: once there
+A leg is a run like any other, with proxies and an optimiser of its own. It
+starts from the result of the leg before. (MagicMirror, section 3.3: once there
 is a result of one concept, the objective of another is applied to it.)
 """
 
@@ -49,7 +49,7 @@ class PlannedLeg:
 
   Attributes:
     name: of its folders, with its number in front.
-    config: of its run; but where it starts is known only when it begins.
+    config: of its run, without where it starts; see `starting_from`.
   """
 
   name: str
@@ -72,7 +72,8 @@ def plan(
     representation: see `mmdist.optimize`.
 
   Raises:
-    UserError, FileNotFoundError: in one line, with the leg that it is of.
+    UserError: in one line, with the number of the leg that is wrong.
+    FileNotFoundError: files of a prior are not there.
   """
   if isinstance(legs, str | Leg | concept_lib.ComposedObjective):
     raise errors.UserError(
@@ -115,7 +116,8 @@ def from_config(config: trajectory_schema.TrajectoryConfig) -> Sequence[Leg]:
   """Returns the legs that a configuration describes.
 
   Raises:
-    UserError: in one line; what is asked stands in `base`, or nowhere.
+    UserError: in one line; what is asked stands in `base`, or a leg asks
+      nothing.
   """
   if config.base.concepts or config.base.prompt != schema.RunConfig().prompt:
     raise errors.UserError(
@@ -155,6 +157,7 @@ def _plan(
     base.num_steps = leg.num_steps
   run, _ = composing.compose(leg.what, base, priors, representation)
   objective = binding.bind_config(run)
+  preflight.check_views(objective, run)
   preflight.check_priors(objective, run)
   name = f'{number}-{leg.name or _words_of(run.prompt)}'
   names.check_file_name('a leg', name)
@@ -175,5 +178,5 @@ def starting_from(leg: PlannedLeg, directory: pathlib.Path) -> schema.RunConfig:
   """
   run = copy.deepcopy(leg.config)
   run.nerf_assets = str(directory)
-  run.learner.start_code = 'mean'  # Of one code.
+  run.learner.start_code = 'mean'  # There is one code: it is the mean.
   return run

@@ -1,8 +1,9 @@
 """Where a leg starts, as a directory of pretrained weights with one code.
 
-So the leg's `config.json` says where it began, as that of any run does. The leg
-resumes before its first checkpoint too, `mmdist.optimize` makes the same of it
-alone, and `mmdist evaluate --start` measures the right head.
+The directory is the `nerf_assets` of the leg's configuration, as for any run.
+So a leg that was stopped before its first checkpoint starts there again,
+`mmdist.optimize` with that configuration makes the same run, and `mmdist
+evaluate --start` measures the right head.
 """
 
 import os
@@ -18,7 +19,7 @@ FOLDER = 'starts'
 
 
 def directory_of(workdir: pathlib.Path, name: str) -> pathlib.Path:
-  """Returns the directory of a leg's start, absolute: a run is not moved."""
+  """Returns the directory of a leg's start, as an absolute path."""
   return pathlib.Path(os.path.abspath(workdir)) / FOLDER / name
 
 
@@ -29,7 +30,7 @@ def write(
 ) -> None:
   """Writes parameters of the conditional NeRF as a leg's start.
 
-  Float32 stays what it is to the last bit, and the mean of the one code is that
+  Arrays of float32 are stored bit for bit, and the mean over one code is that
   code, so the leg starts from exactly these parameters.
   """
   code = np.asarray(params['code'], np.float32)

@@ -1,8 +1,8 @@
 """The folder of a trajectory: which one it is, and what is done of it.
 
 Owns `trajectory.json`: every leg's settings, and the sha256 of each result that
-is there. `legs/NAME` is the folder of a run like any other, `starts/NAME` where
-it starts, and `way/NAME` what the film shows of it.
+is there. `legs/NAME` is the folder of a run like any other, `starts/NAME` holds
+what it starts from, and `way/NAME` holds what the film shows of it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,19 +22,19 @@ from mmdist.run import links
 from mmdist.run import locks
 from mmdist.run import many_runs
 from mmdist.run import opening
-from mmdist.run import workdir as workdir_lib
 from mmdist.trajectories import legs as legs_lib
+from mmdist.trajectories import starts
+from mmdist.trajectories import way
 
 RECORD_NAME = 'trajectory.json'
 LEGS_NAME = 'legs'
 LOCK_NAME = '.trajectory.lock'
-LAST_RESULT = 'report.html'  # Of a leg's run: written last.
 OUTPUTS = (
   '.*',
   'trajectory.*',
   LEGS_NAME,
-  'starts',
-  'way',
+  starts.FOLDER,
+  way.FOLDER,
   'sheet.png',
 )
 
@@ -62,19 +62,14 @@ def leg_folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
 def state_of(workdir: pathlib.Path, leg: legs_lib.PlannedLeg) -> str:
   """Returns 'finished', 'begun' or 'new', of a leg; opens nothing."""
   folder = leg_folder(workdir, leg.name)
-  if not (folder / workdir_lib.CONFIG_NAME).is_file():
-    return 'new'
-  last = folder / 'checkpoints' / str(leg.config.num_steps)
-  if last.is_dir() and (folder / LAST_RESULT).is_file():
-    return 'finished'
-  return 'begun'
+  return many_runs.state_of(folder, leg.config.num_steps)
 
 
 def check(workdir: pathlib.Path, legs: Sequence[legs_lib.PlannedLeg]) -> Record:
   """Checks, writing nothing, that a trajectory may begin or go on in a folder.
 
-  There may be more legs than before; those that are there have to be what they
-  were. No result is opened; see `check_results`.
+  There may be more legs than before. The legs that were there before must come
+  first and have the same settings. No result is opened; see `check_results`.
 
   Returns:
     The record to go on with.
@@ -118,7 +113,7 @@ def _check_same(
 def check_results(
   workdir: pathlib.Path, record: Record, legs: Sequence[legs_lib.PlannedLeg]
 ) -> None:
-  """Checks that results are what they were: the next leg started from them.
+  """Checks that no result changed that a later leg started from.
 
   Args:
     workdir: of the trajectory.
@@ -155,7 +150,7 @@ def _listed(workdir: pathlib.Path, names: Sequence[str]) -> str:
 
 
 def digest_of(workdir: pathlib.Path, leg: legs_lib.PlannedLeg) -> str:
-  """Returns the sha256 of a leg's result; '' if none of its end is sound."""
+  """Returns the sha256 of a leg's result; '' if it has no sound one."""
   try:
     step, digest = opening.digest(leg_folder(workdir, leg.name))
   except FileNotFoundError:

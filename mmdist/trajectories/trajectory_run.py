@@ -77,8 +77,8 @@ def trajectory(
     priors: see `mmdist.optimize`.
     representation: see `mmdist.optimize`.
     params: what the first leg starts from; see `mmdist.optimize`.
-    executor: see `mmdist.optimize`; none that is running, since its proxies
-      would know the leg before.
+    executor: see `mmdist.optimize`. Not one that is running already, since its
+      proxies would be those of the leg before.
     film: how the film is made; None has the defaults.
     on_step: see `mmdist.optimize`; of every leg.
     grace_s: see `mmdist.optimize`.
@@ -127,7 +127,7 @@ def trajectory(
 
 @dataclasses.dataclass(frozen=True)
 class _Walk:
-  """A trajectory that was checked: all that its legs are run with."""
+  """A trajectory that was checked: its legs, and what they are run with."""
 
   workdir: pathlib.Path
   legs: tuple[legs_lib.PlannedLeg, ...]
@@ -150,7 +150,7 @@ class _Walk:
     state = folder.state_of(self.workdir, leg)
     if state == 'finished' and folder.digest_of(self.workdir, leg):
       config = self._config_of(leg, before)
-      # Where the folder of the trajectory lies may have changed since.
+      # The folder of the trajectory may have been moved since.
       workdir_lib.check(workdir, config, ('nerf_assets',))
       return opened_run.Run(workdir, self.representation)
     if state == 'new' and kept.is_dir():
@@ -182,8 +182,8 @@ class _Walk:
   ) -> tuple[schema.RunConfig, Any]:
     """Returns a leg's configuration and what it starts from.
 
-    A representation of one's own has no directory of pretrained weights, so
-    only the record says that the leg began from the last one's result.
+    A representation of one's own cannot be written as pretrained weights. Then
+    only `trajectory.json` says that the leg began from the last one's result.
     """
     config = self._config_of(leg, before)
     if before is None:
@@ -193,8 +193,8 @@ class _Walk:
       return config, params
     if self.representation is not None:
       return config, before.params
-    # Written again each time: whatever happened to the files, the leg starts
-    # from a result whose sha256 is the recorded one.
+    # Written again each time, so that the leg starts from the result with the
+    # recorded sha256, whatever happened to these files meanwhile.
     directory = starts.directory_of(self.workdir, leg.name)
     starts.write(directory, config.nerf, before.params)
     return config, None

@@ -1,10 +1,10 @@
 """The way of each leg: its parameters every few steps, for the film.
 
-They are written in `on_step`, before the step can be in a checkpoint. So a run
-that is killed and resumed takes again whatever step has no file, and a step
-that is taken again replaces its file: there are no gaps and none is of another
-way. Checkpoints are not used, since they hold the optimiser and every proxy as
-well.
+They are written in `on_step`, before a checkpoint of the same step. So a run
+that is killed and resumed repeats each step whose file is missing, and a step
+that is repeated replaces its file. No file is missing in the end, and none is
+left over from steps that do not count. Checkpoints are not used for the film,
+since they hold the optimiser and every proxy as well.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def folder_of(workdir: pathlib.Path, name: str) -> pathlib.Path:
 def is_kept(step: int, num_steps: int, num_points: int) -> bool:
   """Returns whether the parameters after a step are kept.
 
-  The last step's are not: the leg's result has them.
+  Those after the last step are not: the leg's result has them.
 
   Args:
     step: steps behind the leg.

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 import mmdist
+from mmdist.api import composing
+from mmdist.api import optimization
 from mmdist.core import messages
+from mmdist.run import wandb_log
+from mmdist.run import workdir as workdir_lib
 from tests.learner import tiny_field
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -124,6 +128,30 @@ def test_a_finished_run_is_opened_and_takes_no_step(tmp_path, capsys):
   again = make(tmp_path / 'run')
   assert 'is finished: 4 of 4 steps' in capsys.readouterr().out
   assert again.digest() == digest
+
+
+def test_a_preflight_may_change_what_only_the_old_run_has(
+  tmp_path, monkeypatch
+):
+  before, _ = composing.compose('a red ball', small(), {'red': paint}, BALL)
+  workdir_lib.claim(tmp_path / 'run', before)
+  config = small()
+  config.views.emphasis = {}
+  # And nothing of it is kept, so nothing is sent to where it would be.
+  config.results.wandb = 'a project'
+  monkeypatch.setattr(wandb_log, 'check', lambda run: None)
+  monkeypatch.delattr(wandb_log, 'WandbLog')
+  changed = [f'views.emphasis.{word}' for word in before.views.emphasis]
+  seconds = optimization.preflight(
+    'a red ball',
+    tmp_path / 'run',
+    config=config,
+    priors={'red': paint},
+    representation=BALL,
+    executor='inline',
+    may_change=['views.emphasis', *changed],
+  )
+  assert seconds > 0
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):

@@ -45,6 +45,24 @@ def test_a_name_stands_for_all_below_it(field, names, is_below):
   assert config_changes.is_below(field, names) == is_below
 
 
+@pytest.mark.parametrize(
+  'field, is_free',
+  [
+    ('results.judge', True),
+    ('faults.window_s', True),
+    ('faults.on_nonfinite', False),
+    ('priors.generic.num_gpus', True),
+    ('priors.generic.colocate', True),
+    ('priors.generic.resources.fast', True),
+    ('priors.generic.node_labels', True),
+    ('priors.generic.num_cpus', False),
+    ('priors.generic.weight', False),
+  ],
+)
+def test_what_decides_nothing_about_a_head_may_change(field, is_free):
+  assert config_changes.is_free(field) == is_free
+
+
 def test_known_names_are_accepted():
   run = schema.RunConfig(concepts=[schema.ConceptConfig('a joker')])
   names = ['learner', 'priors.generic.weight', 'concepts[0].text', 'concepts']
@@ -96,8 +114,18 @@ def test_what_checkpoints_do_not_hold_has_none(field):
   assert not config_changes.Change(field, 1, 2).obstacle
 
 
+def test_what_an_actor_reserves_may_come_and_go():
+  priors = schema.RunConfig().priors
+  priors['generic'].resources = {'TPU': 4.0}
+  priors['generic'].node_labels = {'zone': 'a'}
+  changes = changes_of(priors=priors)
+  assert len(changes) == 4  # Each mapping was empty and has an entry.
+  assert not any(c.obstacle for c in changes)
+
+
 def test_a_prior_that_comes_or_goes_is_an_obstacle():
   priors = schema.RunConfig().priors
   fewer = changes_of(priors={'generic': priors['generic']})
   more = changes_of(priors=priors | {'third': schema.PriorConfig()})
-  assert all(c.obstacle for c in fewer + more)
+  mappings = ('.resources', '.node_labels')
+  assert all(c.obstacle for c in fewer + more if not c.field.endswith(mappings))

@@ -102,6 +102,17 @@ def test_a_configuration_does_not_differ_from_itself():
   assert serialization.differences(example(), example()) == []
 
 
+def test_a_summary_counts_the_settings_that_have_their_defaults():
+  config = schema.RunConfig(seed=3)
+  total = len(serialization.flatten(config))
+  text = serialization.summarize(config, full=False)
+  assert text.endswith(f'\n{total - 1} settings have their defaults')
+  # A prior that is gone has fields no more, and so none with a default.
+  normal = len(serialization.flatten(config.priors.pop('normal')))
+  text = serialization.summarize(config, full=False)
+  assert text.endswith(f'\n{total - 1 - normal} settings have their defaults')
+
+
 def test_print_has_a_line_for_every_value():
   text = serialization.format_config(example())
   assert text.count('\n') + 1 == len(serialization.flatten(example()))

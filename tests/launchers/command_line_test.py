@@ -60,6 +60,7 @@ def test_words_for_another_command_come_after_dashes():
 
 def test_help_asked_of_another_command_is_not_ours():
   assert command_line.asks_for_help(['x', '--help'])
+  assert command_line.asks_for_help(['x', '-h'])
   assert not command_line.asks_for_help(['x', '--', '--help'])
 
 

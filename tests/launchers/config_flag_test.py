@@ -89,11 +89,13 @@ def test_flags_come_in_any_order(experiment):
 def test_concepts_can_be_written_on_the_command_line(experiment):
   config, _ = parse(
     experiment,
-    "--config.concepts=[('a joker', 1), ('green', -0.5, ('generic',))]",
+    "--config.concepts=[('a joker', 1), ('green', -0.5, ('generic',)),"
+    " ('blue', 0.1, 'normal')]",
   )
   assert config.concepts == [
     schema.ConceptConfig('a joker', 1.0),
     schema.ConceptConfig('green', -0.5, ('generic',)),
+    schema.ConceptConfig('blue', 0.1, ('normal',)),
   ]
 
 
@@ -109,7 +111,8 @@ def test_concepts_can_be_written_on_the_command_line(experiment):
     ('--config.num_steps=five', 'flag --config.num_steps=five'),
     ('--config.num_steps=-5', 'num_steps is -5; expected at least 1.'),
     ('--config.concepts=[3]', r"concepts are '\[3\]'; expected"),
-    ('--config.concepts=[(3, 4)]', 'expected'),
+    ('--config.concepts=[(3, 4)]', r"concepts are '\[\(3, 4\)\]'; expected"),
+    ("--config.concepts=[{'txt': 'a man'}]", "did you mean 'text'"),
     ('--wokdir=a', 'Did you mean: workdir'),
     ('--config=', '--config is empty'),
   ],

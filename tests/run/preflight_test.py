@@ -1,9 +1,13 @@
 """What is said of a run before anything is loaded."""
 
+import dataclasses
+
 import pytest
 
 from experiments import mix
+from mmdist.config import schema
 from mmdist.objectives import binding
+from mmdist.priors import footprint
 from mmdist.run import preflight
 from mmdist.run import recipes as recipes_lib
 
@@ -51,6 +55,20 @@ def test_view_words_are_counted(config):
   assert lines[2].endswith("' and with each of 11 view words")
 
 
+def test_views_that_cannot_be_drawn_or_dealt_are_refused(config):
+  objective = binding.bind_config(config)
+  preflight.check_views(objective, config)
+  config.views.emphasis = {'mouht': 2.0}
+  with pytest.raises(ValueError, match="'mouht'; did you mean 'mouth'"):
+    preflight.check_views(objective, config)
+  config.views.emphasis = {}
+  config.views.deal, config.views.num_views = True, 1
+  preflight.check_views(objective, config)  # One prior on each channel.
+  config.priors['other'] = schema.PriorConfig()
+  with pytest.raises(ValueError, match='shares 1 views among 2 priors'):
+    preflight.check_views(binding.bind_config(config), config)
+
+
 def test_priors_that_cannot_fit_are_refused_before_they_load(
   config, monkeypatch
 ):
@@ -68,6 +86,21 @@ def test_priors_that_cannot_fit_are_refused_before_they_load(
   preflight.check_memory(recipes, 2)
   monkeypatch.setattr(preflight, 'available_memory', lambda: None)
   preflight.check_memory(recipes, 2)
+
+
+def test_frozen_weights_that_priors_share_are_counted_once(config, monkeypatch):
+  recipe = make_recipes(config)[0]
+  recipe.spec.options.device = 'cpu'
+  one = footprint.estimate(recipe.spec, 2).total
+  monkeypatch.setattr(preflight, 'available_memory', lambda: 2 * one - 1)
+
+  def with_twin(**changes):
+    spec = dataclasses.replace(recipe.spec, name='twin', **changes)
+    return [recipe, dataclasses.replace(recipe, spec=spec)]
+
+  preflight.check_memory(with_twin(), 2)
+  with pytest.raises(ValueError, match='the priors generic, twin need about'):
+    preflight.check_memory(with_twin(num_threads=7), 2)
 
 
 def test_the_memory_of_this_machine_is_read():

@@ -212,6 +212,17 @@ def test_a_damaged_record_of_weights_is_no_permission(tmp_path, text):
   assert (tmp_path / 'priors.json').read_text() == text
 
 
+def test_files_where_there_were_none_are_refused_by_prior_and_file(tmp_path):
+  workdir_lib.claim(tmp_path, make_run(), weights={})
+  with pytest.raises(ValueError, match="prior 'generic' .* is new; put"):
+    workdir_lib.check_weights(tmp_path, WEIGHTS)
+  workdir_lib.claim(tmp_path, make_run(), ['weights'], weights=WEIGHTS)
+  assert {row['field'] for row in read_changes(tmp_path)} == {
+    'weights.generic.unet/a.safetensors',
+    'weights.generic.lora',
+  }
+
+
 def test_a_run_without_a_record_of_weights_is_warned_of(tmp_path):
   workdir_lib.claim(tmp_path, make_run())
   (tmp_path / 'checkpoints').mkdir()

@@ -54,6 +54,7 @@ def test_an_axis_may_be_any_field(config):
     ("'a, b',c", ['a, b', 'c']),
     ('(0.1, 0.5),(0.2,1)', ['(0.1, 0.5)', '(0.2,1)']),
     ('a man', ['a man']),
+    ("a man's hat, a woman's hat", ["a man's hat", "a woman's hat"]),
     ('1,,2', ['1', '', '2']),
   ],
 )
@@ -165,6 +166,12 @@ def test_a_wrong_file_is_one_line(name, text, line, config, tmp_path):
   with pytest.raises(ValueError, match=line) as error:
     cell_sources.read_cells(str(tmp_path / name), config)
   assert '\n' not in str(error.value)
+
+
+def test_a_text_of_digits_in_a_file_stays_a_text(config, tmp_path):
+  (tmp_path / 'c.yaml').write_text("- {name: '007', learner.start_code: '5'}\n")
+  (cell,) = cell_sources.read_cells(str(tmp_path / 'c.yaml'), config)
+  assert (cell.name, cell.config.learner.start_code) == ('007', '5')
 
 
 def test_a_file_that_is_not_there_is_one_line(config, tmp_path):

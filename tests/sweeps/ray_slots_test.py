@@ -8,6 +8,7 @@ import ray
 
 from mmdist.config import schema
 from mmdist.distribution import cluster as cluster_lib
+from mmdist.distribution import faults
 from mmdist.sweeps import cell_runner
 from mmdist.sweeps import ray_slots
 from mmdist.sweeps import scheduling
@@ -94,6 +95,21 @@ def test_running_cells_are_heard_and_stopped(slots):
   assert {name for name, _ in heard} <= {'hang-0', 'hang-1'}
   kinds = [e.kind for e in ended.values()]
   assert 'stopped' in kinds and kinds[-1] == 'left'
+
+
+def test_processes_that_cannot_start_are_not_started_for_ever():
+  class Broken(ray_slots.Runner):
+    def __init__(self):
+      raise ImportError('no yaml here')
+
+  slots = ray_slots.RaySlots(
+    ray_slots.Size(1), 1, lambda job: None, runner=Broken
+  )
+  with pytest.raises(
+    faults.ClusterUnavailable, match='2 processes .* could not.*no yaml here'
+  ):
+    scheduling.run_all(['sleep-0'], slots)
+  slots.close()
 
 
 def test_a_slot_too_large_for_the_machine_is_waited_for(tmp_path):

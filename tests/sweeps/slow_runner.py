@@ -15,7 +15,7 @@ class SlowRunner(ray_slots.Runner):
   """
 
   def run(self, task: cell_runner.Task) -> cell_runner.Outcome:
-    self._progress = cell_runner.Progress(task.name, 1, 0.1)
+    self._progress = cell_runner.Progress(task.name, 1)
     word = task.name.partition('-')[0]
     folder = pathlib.Path(task.workdir)
     first = not folder.exists()

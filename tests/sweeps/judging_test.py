@@ -1,0 +1,72 @@
+import json
+
+import pytest
+
+from experiments import mix
+from mmdist.evaluation import judge as judge_lib
+from mmdist.sweeps import cells
+from mmdist.sweeps import folder
+from mmdist.sweeps import judging
+
+
+class LookedAnew(Exception):
+  """The cell's run is opened."""
+
+
+def make_judge() -> judge_lib.Judge:
+  return judge_lib.Judge((judge_lib.Question('hat', ('no', 'yes'), ('',)),))
+
+
+@pytest.fixture
+def look_at(tmp_path, monkeypatch):
+  """Looks at a cell that was looked at before, by `make_judge`'s first."""
+
+  def open_cell(workdir, cell):
+    raise LookedAnew
+
+  monkeypatch.setattr(judging, '_open', open_cell)
+  (cell,) = cells.listed(mix.get_config(), [{'name': 'a', 'seed': 1}])
+  stem = folder.cell_folder(tmp_path, cell)
+  (stem / 'checkpoints' / '7').mkdir(parents=True)
+  judge = make_judge()
+  row = {
+    'step': 7,
+    'judge': judging._name(judge),
+    'asked': {},
+    'picture': 'a.png',
+    'sees': {},
+    'saturation': 0.5,
+    'detail': 0.5,
+  }
+  stem.with_suffix('.json').write_text(json.dumps(row))
+  stem.with_suffix('.png').touch()
+
+  def look_at(by=judge, concepts=()):
+    return judging.look_at(tmp_path, cell, by, dict(concepts))
+
+  look_at.stem = stem
+  return look_at
+
+
+def test_a_cell_is_looked_at_once(look_at):
+  assert look_at()['saturation'] == 0.5
+
+
+def test_another_judge_looks_for_itself(look_at):
+  with pytest.raises(LookedAnew):
+    look_at(make_judge())
+
+
+def test_another_question_or_step_is_looked_at_anew(look_at):
+  with pytest.raises(LookedAnew):
+    look_at(concepts={'hat': {'hat': 'yes'}})
+  (look_at.stem / 'checkpoints' / '8').mkdir()
+  with pytest.raises(LookedAnew):
+    look_at()
+
+
+@pytest.mark.parametrize('suffix', ['.json', '.png'])
+def test_what_was_removed_is_made_anew(suffix, look_at):
+  look_at.stem.with_suffix(suffix).unlink()
+  with pytest.raises(LookedAnew):
+    look_at()

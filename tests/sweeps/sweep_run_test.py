@@ -1,0 +1,67 @@
+"""What a sweep returns; the cluster and its slots are stand-ins."""
+
+import types
+
+from experiments import mix
+from mmdist.distribution import cluster
+from mmdist.run import stopping
+from mmdist.sweeps import cell_runner
+from mmdist.sweeps import cells
+from mmdist.sweeps import planning
+from mmdist.sweeps import ray_slots
+from mmdist.sweeps import sweep_run
+
+
+class Slots:
+  """Two slots: the cell 'wrong' fails at once, any other never ends."""
+
+  def __init__(self, *args, **options):
+    self._jobs = []
+
+  def free(self):
+    return 2 - len(self._jobs)
+
+  def start(self, job):
+    self._jobs.append(job)
+
+  def wait(self, seconds):
+    outcome = cell_runner.Outcome('failed', 'no such word')
+    return [(job, outcome) for job in self._jobs if job.name == 'wrong']
+
+  def close(self):
+    pass
+
+
+class Impatient(stopping.Stopper):
+  """Its time is over when it is first asked."""
+
+  def check_stop(self):
+    raise stopping.Overdue
+
+
+def test_a_cell_that_failed_stays_failed_when_the_others_take_too_long(
+  monkeypatch, tmp_path
+):
+  monkeypatch.setattr(ray_slots, 'RaySlots', Slots)
+  monkeypatch.setattr(stopping, 'Stopper', Impatient)
+  closed = []
+  monkeypatch.setattr(
+    cluster,
+    'Cluster',
+    lambda *args, **options: types.SimpleNamespace(
+      close=lambda: closed.append(True)
+    ),
+  )
+  made = cells.listed(
+    mix.get_config(), [{'name': 'wrong'}, {'name': 'slow', 'seed': 1}]
+  )
+  states = {cell.name: 'new' for cell in made}
+  plan = planning.Plan(cells.Grid((), made), states, {}, {}, None)
+  settings = sweep_run.Settings('inline', None, cores=1, most=2)
+  ended = sweep_run.run(plan, tmp_path, settings, lambda line: None)
+  assert (ended['wrong'].kind, ended['wrong'].error) == (
+    'failed',
+    'no such word',
+  )
+  assert ended['slow'].kind == 'stopped'
+  assert closed
