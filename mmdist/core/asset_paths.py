@@ -22,7 +22,7 @@ def resolve(name_or_path: str, root: str | os.PathLike = ROOT) -> str:
 
   Raises:
     FileNotFoundError: there is no such directory.
-    UserError: it is in remote storage.
+    UserError: the path is in remote storage.
   """
   if name_or_path in EMBEDDED:
     directory = pathlib.Path(root) / name_or_path

@@ -34,7 +34,7 @@ def compose(
     mode: one of `MODES`.
 
   Returns:
-    [V, ...] of the residuals' type. Summed in the order of the concepts.
+    [V, ...] of the residuals' type; `add` says in which order it is summed.
 
   Raises:
     UserError: the mode is unknown, or weights and residuals differ in number.
@@ -80,8 +80,16 @@ def add(
 ) -> Array:
   """Sums what `transform` returned, with the concepts' weights.
 
-  In the order of the concepts; in `perp` the positives come first, whose sum
-  the others are kept clear of.
+  They are added in the order of the concepts. In `perp` the positive ones come
+  first, so that their sum has the same bits as the one in `transform`.
+
+  Args:
+    parts: M residuals [V, ...], as `transform` returned them.
+    weights: M signed weights.
+    mode: one of `MODES`.
+
+  Returns:
+    [V, ...] of the residuals' type.
   """
   pairs = list(zip(parts, weights, strict=True))
   if mode == 'perp':

@@ -14,15 +14,15 @@ import re
 
 from mmdist.core import errors
 
-# `pathlib` makes one slash of two, so one is enough. Two letters at least:
-# with one it is no scheme that anybody uses.
+# One slash is enough, since `pathlib` makes one of two. A scheme has at least
+# two letters here, so that 'C:/' is none.
 _REMOTE = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+):/+(.*)', re.DOTALL)
 
 
 def expand(path: str | os.PathLike, what: str = '') -> str:
   """Returns a path with the home folder in place of `~`.
 
-  What is no path, such as an embedded name or a hub's, stays as it is.
+  A name that is not a path, such as an embedded one or a hub's, stays as it is.
 
   Args:
     path: as somebody wrote it; '' stays ''.

@@ -81,7 +81,8 @@ class ScoreGradient:
       and channels, so it does not grow with the resolution.
     proxy_step: fits the proxy had behind it when it answered.
     metrics: scalars; per term i `norm_i`, `cosine_i` (with the sum) and
-      `share_i` (of the sum), and `seconds`. What a fit reports is `fit`'s.
+      `share_i` (of the sum), and `seconds`. A fit's numbers are returned by
+      `Prior.fit`.
   """
 
   step: int
@@ -140,7 +141,7 @@ class PriorOptions:
       a hub.
     lora: a LoRA of the user's own (safetensors), part of the frozen model; ''
       for none.
-    lora_scale: how much of it.
+    lora_scale: factor on that LoRA; 0 changes nothing.
     channel: which renders it looks at, one of `CHANNELS`.
     dtype: the frozen network's, one of `DTYPES`.
     rank: LoRA rank of the proxy.
@@ -187,8 +188,8 @@ class PriorSpec:
     options: see `PriorOptions`; a copy, so that it stays as it is.
     num_threads: torch threads of the process; 0 leaves them alone.
     files: sha256 over all files that the prior is built from. Priors with the
-      same `sharing_key` may have their frozen weights in common; '' has them
-      alone.
+      same `sharing_key` may have their frozen weights in common; with '' a
+      prior shares its weights with none.
   """
 
   name: str
@@ -198,7 +199,7 @@ class PriorSpec:
 
   @property
   def sharing_key(self) -> tuple | None:
-    """What priors agree in that can have one frozen model; None: with none."""
+    """Equal for priors that can share a frozen model; None shares with none."""
     if not self.files:
       return None
     options = self.options
@@ -232,11 +233,14 @@ class Prior(Protocol):
   Calls come one at a time: a score, its fit, the next score. A copy may be
   asked for or put back between two steps. A prior counts its fits: the
   `proxy_step` of its answers and the `step` of its states are how many it has
-  behind it. One without anything to learn counts the calls.
+  behind it. A prior without anything to learn counts the calls of `fit`.
+
+  A prior may also have a method `close()`. It is called where a prior leaves an
+  actor in which others stay, and should release what the prior holds.
   """
 
   def score(self, request: ScoreRequest) -> ScoreGradient:
-    """Answers; the proxy's fit on the same renders comes after."""
+    """Answers a request; the proxy's fit on the same renders follows."""
 
   def fit(self) -> Mapping[str, float]:
     """Fits the proxy once, unsigned, on the last request's renders.

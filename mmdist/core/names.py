@@ -52,5 +52,5 @@ def check_file_name(what: str, name: str) -> None:
 
 
 def unknown_preset(preset: str, known: Iterable[str]) -> errors.UserError:
-  """Returns what `get_config(preset)` raises for a preset it has not got."""
+  """Returns what `get_config(preset)` raises for a preset it does not know."""
   return errors.UserError(unknown('preset', preset, known, 'Presets'))

@@ -2,7 +2,7 @@
 
 A default, its help and its bounds stand once, at the dataclass's field. What
 turns the fields into flags is `launchers/option_flags.py`; a program builds
-the dataclass itself. Whoever is handed one begins with `checked`.
+the dataclass itself. A function that takes such options calls `checked` first.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """How far a long loop is: a bar where somebody watches, lines in a log.
 
-A bar redraws itself with carriage returns, of which a log would keep every one,
-and would run into the warnings between them.
+A bar redraws itself after a carriage return. In a log, every version of it
+would stay, and warnings would be printed into the middle of its line.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import TextIO
 
 import tqdm
 
-LOG_EVERY_S = 15.0  # Between two lines in a log.
+LOG_EVERY_S = 15.0  # Seconds between two lines in a log.
 
 
 class Progress:

@@ -87,7 +87,7 @@ class Table:
 
 def _head(name: str, values: Sequence[Any]) -> str:
   there = [value for value in values if value is not None]
-  # Above numbers, as far to the right as they are.
+  # Numbers are aligned to the right, and so is the head of their column.
   kind = ' class="number"' if there and all(map(is_number, there)) else ''
   return f'<th{kind}>{html.escape(name)}</th>'
 

@@ -29,13 +29,13 @@ from mmdist.distribution import processes
 class OutOfStep(RuntimeError):
   """This process cannot answer: its proxy is not the one asked for.
 
-  Mostly because Ray has restarted the process: the one that comes back has
-  never built a prior. The learner's side then brings the prior back.
+  The usual reason is that Ray has restarted the process: the new one has never
+  built a prior. The learner's side then brings the prior back.
   """
 
 
 class LearnerEnded(RuntimeError):
-  """The learner was given up for dead; its priors are gone, for good."""
+  """The learner was taken for dead, so its priors were let go for good."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,11 @@ class Session:
     self._last_fit: Mapping[str, float] = {}
 
   def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
-    """Answers a request; one that was answered already, from memory."""
+    """Answers a request; the one answered last is answered from memory.
+
+    Raises:
+      OutOfStep: the proxy has another number of fits behind it.
+    """
     reply = self._reply
     if reply and (reply.step, reply.proxy_step) == _key(request):
       return reply
@@ -75,12 +79,20 @@ class Session:
     return self._reply
 
   def fit(self, request_step: int, proxy_step: int) -> Mapping[str, float]:
-    """Fits the proxy on the renders of one request; a second call does not.
+    """Fits the proxy on the renders of one request, once.
+
+    A second call for the same request returns the same report and fits nothing.
 
     Args:
       request_step: step of the request.
       proxy_step: fits that the request found behind the proxy.
+
+    Raises:
+      OutOfStep: this request was not the last one scored, or the proxy has
+        another number of fits behind it.
     """
+    # The prior keeps the renders of its last score only, so no other request
+    # can be fitted.
     reply = self._reply
     if reply is None or (reply.step, reply.proxy_step) != (
       request_step,
@@ -97,16 +109,19 @@ class Session:
     return self._last_fit
 
   def save_proxy(self) -> messages.ProxyState:
+    """Returns a copy of everything that fits have changed."""
     return self._prior.save_proxy()
 
   def restore_proxy(self, state: messages.ProxyState) -> None:
+    """Goes back to a copy; the count of fits goes back with it."""
     self._prior.restore_proxy(state)
     self._proxy_step = state.step
     # Remembered answers belong to the proxy before, so they are dropped.
     self._reply, self._last_fit = None, {}
 
   def close(self) -> None:
-    """Gives up what the prior holds beside the weights that others share."""
+    """Has the prior release what it holds besides weights that others share."""
+    # Not in the protocol: a prior of a person's own need not have it.
     close = getattr(self._prior, 'close', None)
     if close is not None:
       close()
@@ -122,11 +137,12 @@ class Session:
 class PriorActor:
   """Hosts priors in a process of its own.
 
-  Mostly one. Priors of the same weights may share a process, those of one run
-  or of the runs of many learners: each is a session with a proxy of its own,
-  and the frozen weights are there once (`priors/prior.py`). Ray carries the
-  calls out one at a time, in the order in which they arrive. A learner has no
-  more than one step under way, so no learner waits for another's second step.
+  Usually it is one prior. Priors of the same weights may share a process, be
+  they of one run or of many learners. Each is then a session with a proxy of
+  its own, and the frozen weights are in memory once (`priors/prior.py`). Ray
+  carries the calls out one at a time, in the order in which they arrive. A
+  learner has one step under way at most, so it delays another learner by one
+  step at most.
   """
 
   def __init__(self) -> None:
@@ -150,9 +166,10 @@ class PriorActor:
     code_shipping.check_same(code)
     if session.learner in self._ended:
       raise LearnerEnded(f'{session.learner} was given up and cannot come back')
-    # Asked again, the prior that is there stays: it has its fits behind it.
+    # When it is asked again, the prior that is there stays, with its fits.
     if session not in self._sessions:
       self._sessions[session] = _build(recipe)
+    # The learner has to know the process, to end it if it does not answer.
     return processes.ProcessId(
       os.getpid(), ray.get_runtime_context().get_node_id()
     )
@@ -170,11 +187,13 @@ class PriorActor:
     return self._built(session).fit(request_step, proxy_step)
 
   def save_proxy(self, session: SessionId) -> messages.ProxyState:
+    """Returns a copy of a proxy; see `Session.save_proxy`."""
     return self._built(session).save_proxy()
 
   def restore_proxy(
     self, session: SessionId, state: messages.ProxyState
   ) -> None:
+    """Puts a copy of a proxy back; see `Session.restore_proxy`."""
     self._built(session).restore_proxy(state)
 
   def end_session(self, session: SessionId) -> None:
@@ -186,10 +205,11 @@ class PriorActor:
   def end_learner(self, learner: str) -> None:
     """Lets all priors of a learner go, for good.
 
-    It may be taken for dead and still be running somewhere, so what it asks
-    afterwards is refused.
+    A learner that was taken for dead may still run somewhere, so whatever it
+    asks afterwards is refused.
     """
     self._ended.add(learner)
+    # A list of its own, since `end_session` changes the dictionary.
     for session in [s for s in self._sessions if s.learner == learner]:
       self.end_session(session)
 
@@ -198,17 +218,19 @@ class PriorActor:
     return list(self._sessions)
 
   def _built(self, session: SessionId) -> Session:
+    # Ray has run the constructor again, and nothing has been built since.
     if session not in self._sessions:
       raise OutOfStep('its process was restarted and has lost its proxy')
     return self._sessions[session]
 
 
 def _build(recipe: messages.PriorRecipe) -> Session:
-  """Builds a prior; says of a file that is not there where it is not."""
+  """Builds a prior; if a file cannot be read, the error names the machine."""
   try:
     return Session(recipe)
   except OSError as error:
-    # Of another type, since not every OSError can be made of a message alone.
+    # A UserError, since not every OSError can be made from a message alone, and
+    # the person at the learner has to know on which machine to look.
     raise errors.UserError(
       f'on machine {socket.gethostname()}: {type(error).__name__}: {error}'
     ) from error

@@ -1,8 +1,8 @@
 """The Ray that the priors run in: joined, or started here for one run.
 
-Owns everything of Ray that is not an actor: its folder, its settings, whether
-it has room, and what is said when it cannot be had. SECURITY.md says what its
-defaults keep out, and what they do not.
+Owns everything of Ray that is not an actor: its folder, its settings, and the
+errors for a Ray that cannot be started or reached. SECURITY.md says what its
+defaults protect from, and what they do not.
 """
 
 from collections.abc import Mapping
@@ -29,17 +29,17 @@ CONNECT_WITHIN_S = 10.0
 _LOOK_EVERY_S = 2.0
 _LOST_AFTER_S = 6.0
 _PREFIX = 'mmdist-'
-# Ray's sockets lie 66 letters below its folder, and the system's limit for
-# their paths is 107.
+# The system's limit for the path of a socket is 107 letters. Ray's sockets take
+# 66 of them, so 41 are left for Ray's folder.
 _MOST_LETTERS = 41
-# Where the folder is put if that of temporary files has a longer name, as
-# Slurm's and every Mac's.
+# Where the folder is put if that of temporary files has a longer name, as it
+# has under Slurm and on every Mac.
 _SHORT_FOLDERS = ('/tmp', '/var/tmp', '/dev/shm')
 _OWNER = 'owner'  # File of a private folder: whose it is.
 
 
 class Cluster:
-  """Ray, joined or started here; stops on close only what it started.
+  """Ray, joined or started here; `close` stops only what it started.
 
   Attributes:
     directory: the private folder of a Ray started here; else None.
@@ -52,13 +52,13 @@ class Cluster:
     dashboard: bool = False,
     ship_code: bool = True,
   ):
-    """Joins Ray or starts it; in a process that has joined one, neither.
+    """Joins Ray or starts it; uses the one that this process has joined.
 
     Args:
       address: of a running cluster; None starts one on this machine.
-      options: actor -> Ray's options, for the room that it will need.
+      options: actor -> Ray's options; what they reserve has to exist.
       dashboard: whether a Ray started here serves its dashboard, to browsers
-        of this machine only; it asks for the token.
+        of this machine only; it asks them for the token.
       ship_code: whether the workers of a cluster get the mmdist of this
         process; they then need not have one. See `code_shipping`.
 
@@ -68,7 +68,8 @@ class Cluster:
     self._started = not ray.is_initialized()
     self.directory: str | None = None
     if self._started and not address:
-      # Private, and Ray one level down: it opens its own folder to everyone.
+      # This folder is private. Ray's own lies inside it, since Ray lets
+      # everybody read that one.
       _sweep_up()
       self.directory = _private_folder()
     try:
@@ -91,6 +92,7 @@ class Cluster:
     self._watch.check()
 
   def close(self) -> None:
+    """Stops Ray if it was started here; closing twice is harmless."""
     if self._started and ray.is_initialized():
       ray.shutdown()
     if self.directory is not None:
@@ -142,7 +144,7 @@ def _sweep_up() -> None:
     with contextlib.suppress(OSError, ValueError):
       owner = (folder / _OWNER).read_text()
       pid = int(owner.split()[-1])
-      # A machine that shares the folder of temporary files knows its own.
+      # Machines may share this folder, and only this one knows its processes.
       if owner != _owner(pid) or folder.stat().st_uid != os.getuid():
         continue
       try:
@@ -163,21 +165,22 @@ def _start(
   token: contextlib.AbstractContextManager[None]
   if address:
     _check_listening(address)
-    # Whether it asks for a token, and where that is, is between Ray and them.
+    # Ray itself finds the token, if that cluster asks for one.
     settings, token = {'address': address, **shipped}, contextlib.nullcontext()
   else:
-    # Said in full: else RAY_ADDRESS of the environment would decide.
+    # Without 'local', the variable RAY_ADDRESS would decide.
     settings = {'address': 'local'}
     settings |= _local_settings(directory, options, dashboard)
     token = tokens.provided(directory)
   # No usage statistics are sent, for privacy and because there may be no
   # network.
   os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
-  # Answers that nobody waits for any more, of a prior that was brought back.
+  # Else Ray would log the errors of calls that nobody waits for any more, after
+  # a prior was brought back.
   os.environ.setdefault('RAY_IGNORE_UNHANDLED_ERRORS', '1')
   try:
     with token, warnings.catch_warnings():
-      # JAX warns of Ray's forks, which do nothing but start other programs.
+      # JAX warns of forks. Ray's are harmless: they start other programs only.
       warnings.filterwarnings('ignore', r'os\.fork\(\) was called')
       ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
   except Exception as error:
@@ -196,7 +199,8 @@ def _local_settings(
   return {
     'include_dashboard': dashboard,
     'dashboard_host': '127.0.0.1',
-    # On one machine threads may outnumber cores; waiting for room would hang.
+    # Ray is told of as many CPUs as the actors reserve, even if the machine has
+    # fewer: else they would wait for room for ever.
     'num_cpus': max(
       os.cpu_count() or 1, sum(o['num_cpus'] for o in options.values())
     ),
@@ -210,7 +214,8 @@ def _local_settings(
 def _check_listening(address: str) -> None:
   """Raises ClusterUnavailable if nobody listens at 'HOST:PORT'.
 
-  Ray itself would retry for minutes. 'auto' and the like have no port.
+  Ray itself would retry for minutes. An address without a port, such as 'auto',
+  is not checked.
   """
   host, _, port = address.removeprefix('ray://').rpartition(':')
   if not port.isdecimal():
@@ -228,7 +233,7 @@ def _check_listening(address: str) -> None:
 class Watch:
   """Notices that the head of a cluster is gone.
 
-  Ray itself says nothing of it for a minute, and then ends the process.
+  Ray itself says nothing for a minute, and then ends the whole process.
 
   Args:
     address: of the head, 'HOST:PORT'.

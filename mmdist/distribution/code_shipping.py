@@ -1,8 +1,8 @@
 """The code of mmdist on its way to other machines of a cluster.
 
-A worker then needs the packages that mmdist needs, and not mmdist itself; and
-it runs the learner's code, whatever is installed there. Ray keeps what it was
-sent by a hash, so the same code travels once.
+A worker then needs the packages that mmdist needs, but not mmdist itself, and
+it runs the learner's code, whatever is installed there. Ray stores what it was
+sent under a hash, so the same code travels once.
 """
 
 import os
@@ -15,7 +15,6 @@ from typing import Any
 from mmdist.core import errors
 from mmdist.core import source_hash
 
-_BESIDE = ('launchers', 'experiments')
 _EXCLUDED = ('__pycache__', '*.pyc', '.git', 'runs')
 
 
@@ -27,13 +26,15 @@ def driver_env(folder: str | os.PathLike) -> dict[str, Any]:
   """Returns Ray's runtime environment for the workers of this process.
 
   Args:
-    folder: empty; what is sent is put into it, until Ray has read it.
+    folder: an empty one, for what is sent; it has to stay until Ray has read
+      it.
   """
   stage(folder)
-  # A working directory, and not `py_modules`: without one Ray has workers look
-  # first in the folder that this process is in. If a worker has an old checkout
-  # at the same place, its code would win over the code that was sent. So the
-  # folders of the person's own modules are named here, behind it.
+  # The code is sent as a working directory, not as `py_modules`. Without a
+  # working directory, workers would look for modules first in the folder that
+  # this process is in; an old checkout at the same place on a worker would win
+  # over the code that was sent. So that the person's own modules are still
+  # found, their folders are named here, after the code that was sent.
   own = os.pathsep.join(dict.fromkeys([os.getcwd(), *_script_folder()]))
   return {'working_dir': str(folder), 'env_vars': {'PYTHONPATH': own}}
 
@@ -56,7 +57,7 @@ def job_env(folder: str | os.PathLike, working_dir: str = '') -> dict[str, Any]:
 
 
 def _script_folder() -> list[str]:
-  """Returns the folder of the program that runs, if it imports from there."""
+  """Returns the folder of the running program, if modules are found there."""
   folder = os.path.dirname(os.path.realpath(sys.argv[0]))
   return [folder] if folder in sys.path else []
 
@@ -74,7 +75,7 @@ def stage(folder: str | os.PathLike) -> pathlib.Path:
   staged = pathlib.Path(folder) / package.name
   ignored = shutil.ignore_patterns(*_EXCLUDED)
   shutil.copytree(package, staged, ignore=ignored)
-  for name in _BESIDE:
+  for name in source_hash.BESIDE:
     beside = package.parent / name
     if not (staged / name).exists() and beside.is_dir():
       shutil.copytree(beside, staged / name, ignore=ignored)

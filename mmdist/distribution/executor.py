@@ -1,10 +1,10 @@
 """How priors are asked, wherever they run: the protocol, and the inline one.
 
-Executors are handed recipes and never import the priors. An answer comes
-before the fit that follows it: `Pending.result()` does not wait for that fit.
-The learner needs the answer at once and the fit only by the next step, so a
-prior in a process of its own fits while the learner works. A prior handles its
-calls in the order of submission, so inline and Ray agree bit for bit.
+Executors are handed recipes and never import the priors. `Pending.result()`
+returns an answer without waiting for the fit that follows it: the learner needs
+the answer at once and the fit only by the next step, so a prior in a process of
+its own fits while the learner works. A prior handles its calls in the order of
+submission, so inline and Ray agree bit for bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +26,9 @@ class Pending(Protocol):
 
     Raises:
       PriorFailed: a prior raised, now or in the fit before; PriorNotFinite
-        if that was about NaN or infinity.
-      PriorLost: a prior's process is gone or silent, once too often.
+        if the error is about NaN or infinity.
+      PriorLost: a prior's process was gone or silent more often than is
+        allowed.
     """
 
 
@@ -35,20 +36,25 @@ class Executor(Protocol):
   """Runs one prior per recipe.
 
   Callers do not depend on the process that a prior runs in. After PriorFailed,
-  `restore_proxies` makes it whole again; after PriorLost there is only
-  `close()`.
+  `restore_proxies` brings all proxies back to one step; after PriorLost nothing
+  but `close()` may be called.
   """
 
   def wait_until_ready(self) -> None:
-    """Returns when every prior is built; PriorFailed if one cannot be."""
+    """Returns when every prior is built.
+
+    Raises:
+      PriorFailed: one cannot be built.
+      PriorLost: one was lost more often than is allowed.
+    """
 
   def submit(self, requests: Mapping[str, messages.ScoreRequest]) -> Pending:
     """Sends every request, by prior, before any answer is waited for."""
 
   def fit_metrics(self) -> dict[str, dict[str, float]]:
-    """Returns, by prior, what its last fit known to have finished reported.
+    """Returns, by prior, the report of its last fit that is known to be over.
 
-    After `submit(n).result()` these are the fits of the submission before.
+    After `submit(...).result()` it is the fit of the submission before.
     """
 
   def save_proxies(self) -> dict[str, messages.ProxyState]:
@@ -58,7 +64,7 @@ class Executor(Protocol):
     """Puts back every proxy, as if nothing had been submitted since.
 
     Raises:
-      UserError: not all are given.
+      UserError: a state is missing, or is of a prior that does not run.
     """
 
   def close(self) -> None:
@@ -104,7 +110,18 @@ def call(
   function: Callable[..., _T],
   *arguments: Any,
 ) -> _T:
-  """Returns function(*arguments); PriorFailed in place of what it raises."""
+  """Returns function(*arguments).
+
+  Args:
+    prior: its name, for the error.
+    step: of the request, for the error; None outside of any step.
+    function: a method of the prior.
+    *arguments: of the function.
+
+  Raises:
+    PriorFailed: the function raised; what it raised is the cause.
+      PriorNotFinite if that was a FloatingPointError.
+  """
   try:
     return function(*arguments)
   except FloatingPointError as error:
@@ -114,7 +131,7 @@ def call(
 
 
 class _Answered:
-  """A Pending whose answers, or whose fault, are there already."""
+  """A Pending whose answers, or whose fault, are known already."""
 
   def __init__(
     self,
@@ -133,8 +150,9 @@ class _Answered:
 class InlineExecutor:
   """Runs every prior in this process, one after the other.
 
-  Scores are computed on submission; their fits wait for the next call, as if
-  they ran while the learner was busy. See `Executor`.
+  Scores are computed on submission. Their fits are done at the beginning of the
+  next call, so what a caller sees is the same as with actors, which fit while
+  the learner is busy. See `Executor`.
   """
 
   def __init__(self, recipes: Sequence[messages.PriorRecipe]):
@@ -153,7 +171,7 @@ class InlineExecutor:
     check_running(requests, self._priors)
     answers = {}
     try:
-      # The fits of the submission before, as in an actor: before its scores.
+      # First the fits of the submission before, in the order of an actor.
       self._fit()
       for name in sorted(requests):
         request = requests[name]
@@ -161,14 +179,14 @@ class InlineExecutor:
         answers[name] = call(name, request.step, score, request)
         self._unfitted[name] = request.step
     except faults.PriorFault as fault:
-      # Raised by result(), where Ray's would be.
+      # `result` raises it, since with Ray it would be known there, not here.
       return _Answered({}, fault)
     return _Answered(answers, None)
 
   def _fit(self) -> None:
     """Runs the fits that the last submission left."""
     for name in list(self._unfitted):
-      # Taken off the list first: a fit that raises is not tried again.
+      # Taken off first, so that a fit that raises is not tried again.
       step = self._unfitted.pop(name)
       metrics = call(name, step, self._priors[name].fit)
       self._fit_metrics[name] = dict(metrics)

@@ -6,13 +6,14 @@ since it may be raised in one process and read in another.
 
 import collections
 from collections.abc import Callable
+import math
 import time
 
 from mmdist.core import errors
 
 
 class DistributionError(errors.UserError, RuntimeError):
-  """The question could not be put to every prior, or not every one answered."""
+  """A prior could not be asked, or did not answer."""
 
 
 class ClusterUnavailable(DistributionError):
@@ -20,7 +21,7 @@ class ClusterUnavailable(DistributionError):
 
 
 class ClusterLost(DistributionError):
-  """The cluster's head is gone, and with it all ways to the priors."""
+  """The cluster's head is gone, so no prior can be reached any more."""
 
 
 class PriorFault(DistributionError):
@@ -47,7 +48,7 @@ class PriorFault(DistributionError):
 
 
 class PriorFailed(PriorFault):
-  """A prior raised; its process lives, its state may be half a step ahead."""
+  """A prior raised. Its process lives; its proxy may be half a step ahead."""
 
   verb = 'failed'
 
@@ -66,15 +67,15 @@ class PriorLost(PriorFault):
 
 
 class ReplyLost(PriorLost):
-  """An answer was lost on its way; its process may be well."""
+  """An answer was lost on its way; the process that gave it may be well."""
 
 
 class Budget:
   """Counts the losses of one prior, and raises when there were too many.
 
   Args:
-    max_losses: within the window; one more is one too many.
-    window_s: seconds.
+    max_losses: that are allowed within the window.
+    window_s: seconds; math.inf counts all losses, however old.
     clock: tells the time, in seconds.
   """
 
@@ -96,16 +97,19 @@ class Budget:
       self._losses.popleft()
     self._losses.append(now)
     if len(self._losses) > self._max_losses:
+      within = (
+        f' within {self._window_s:g} s' if math.isfinite(self._window_s) else ''
+      )
       raise PriorLost(
         fault.prior,
         fault.step,
-        f'{fault.cause}; that is loss number {len(self._losses)} within '
-        f'{self._window_s:g} s, and {self._max_losses} are allowed',
+        f'{fault.cause}; that is loss number {len(self._losses)}{within}, and '
+        f'{self._max_losses} are allowed',
       ) from fault
 
 
 def one_line(cause: str) -> str:
-  """Returns the text with single spaces, so that it fits in a log line."""
+  """Returns the text in one line, with single spaces."""
   return ' '.join(cause.split())
 
 

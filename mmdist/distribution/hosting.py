@@ -47,10 +47,10 @@ class Owned:
   """An actor of one run; it ends with the run."""
 
   def __init__(self, options: Mapping[str, Any]):
-    """Starts it.
+    """Starts the actor.
 
     Args:
-      options: Ray's.
+      options: Ray's, for the actor.
     """
     self._options = dict(options)
     self.actor = self._start()
@@ -67,7 +67,7 @@ class Owned:
     self, session: actor_lib.SessionId, process: processes.ProcessId | None
   ) -> None:
     """Ends the process, also one that does not listen any more."""
-    del session  # They all end at once.
+    del session  # All priors of the actor end with it.
     ray.kill(self.actor)
     if process is not None:
       processes.end_process(process)
@@ -77,13 +77,13 @@ class Shared:
   """An actor of a sweep, in which other runs have priors too."""
 
   def __init__(self, actor: Any):
-    """Takes the handle of one that runs."""
+    """Takes Ray's handle of an actor that runs."""
     self.actor = actor
 
   def replace(self, lost: Any) -> None:
-    """Does nothing: the sweep, which started it, will start another.
+    """Does nothing: the sweep, which started the actor, starts another.
 
-    The run that needs it fails meanwhile, and is tried again by the sweep.
+    The run that needs it fails, and the sweep tries that run again.
     """
 
   def leave(

@@ -1,7 +1,7 @@
 """The jobs of a cluster, as its head tells of them over HTTP.
 
-Whatever is wrong with the way to it is said in one line, and soon: Ray itself
-would wait for ever for a server that is silent.
+If the head cannot be reached, the error is one line and comes within seconds:
+Ray itself would wait for ever for a server that is silent.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -22,6 +22,7 @@ from mmdist.distribution import faults
 from mmdist.distribution import tokens
 
 ANSWER_WITHIN_S = 10.0
+# What installs Ray's dashboard here.
 _EXTRA = "pip install 'mmdist[cluster]', or 'ray[default]' of the same version"
 _TALKATIVE = (
   'ray.dashboard.modules.dashboard_sdk',
@@ -67,8 +68,8 @@ class JobServer:
       address: 'http://HEAD:8265', which the head serves its dashboard at.
 
     Raises:
-      UserError: the address is none, Ray's dashboard is not installed here, or
-        the token is missing or wrong.
+      UserError: the address cannot be one, Ray's dashboard is not installed
+        here, or the token is missing or wrong.
       ClusterUnavailable: nobody answers there.
     """
     self.address = check_address(address)
@@ -90,7 +91,7 @@ class JobServer:
     return [found[number] for number in sorted(found)]
 
   def get(self, id: str) -> Job:
-    """Returns a job as it is now."""
+    """Returns a job as it is now; ClusterUnavailable if that cannot be told."""
     return _job(self._call('get_job_info', id))
 
   def submit(self, id: str, entrypoint: str, **options: Any) -> None:
@@ -116,9 +117,9 @@ class JobServer:
   def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
     try:
       return getattr(self._client, method)(*arguments, **options)
-    except (RuntimeError, ConnectionError, OSError) as error:
+    except (RuntimeError, OSError) as error:
       raise faults.ClusterUnavailable(
-        f'the job server at {self.address} refused {method}: '
+        f'the job server at {self.address} did not carry out {method}: '
         f'{faults.describe(error)[:300]}'
       ) from error
 
@@ -183,13 +184,13 @@ def _check_answers(address: str, headers: Mapping[str, str]) -> None:
 def _connect(address: str, headers: Mapping[str, str]) -> Any:
   from ray import job_submission
 
-  # They tell of each package that is sent, and of each log that ends.
+  # These tell of each package that is sent, and of each log that ends.
   for name in _TALKATIVE:
     logging.getLogger(name).setLevel(logging.ERROR)
   with _preferred(address):
     try:
       return job_submission.JobSubmissionClient(address, headers=dict(headers))
-    except (RuntimeError, ConnectionError, OSError) as error:
+    except (RuntimeError, OSError) as error:
       raise faults.ClusterUnavailable(
         f'{address} cannot be used: {faults.describe(error)[:300]}'
       ) from error
@@ -197,7 +198,7 @@ def _connect(address: str, headers: Mapping[str, str]) -> Any:
 
 @contextlib.contextmanager
 def _preferred(address: str) -> Iterator[None]:
-  """Has Ray take this address, whatever its variables of addresses say."""
+  """Makes Ray use this address, whatever its environment variables say."""
   before = os.environ.get('RAY_API_SERVER_ADDRESS')
   os.environ['RAY_API_SERVER_ADDRESS'] = address
   try:

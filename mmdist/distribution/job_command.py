@@ -24,7 +24,7 @@ class JobCommand:
 
   Attributes:
     words: of the command, its name first.
-    workdir: absolute; every machine of the cluster has to see it.
+    workdir: absolute path; every machine of the cluster has to see it.
   """
 
   words: tuple[str, ...]
@@ -42,7 +42,7 @@ class JobCommand:
       python: how the machine of the job calls Python.
     """
     words = [python, '-m', _MODULE, self.log_of(job), *self.words]
-    # Without a shell in between, signals reach the program.
+    # `exec` replaces the shell, so that signals reach the program.
     return f'exec {shlex.join(words)}'
 
 
@@ -54,13 +54,14 @@ def prepare(
   """Checks a command and makes it one that runs elsewhere.
 
   Args:
-    words: the command and its flags, files of flags read already.
-    folder: that paths are relative to; None: the working directory.
-    is_sent: whether a folder is sent along, in which the job starts. Then only
-      the work folder is made absolute.
+    words: the command and its flags; --flagfile has been read already.
+    folder: the one that paths are relative to; None: the working directory.
+    is_sent: whether a folder is sent along, in which the job starts. Then other
+      paths are relative to that folder, and only --workdir is made absolute.
 
   Raises:
-    UserError: it is no command of a cluster, or says no --workdir.
+    UserError: it is not one of `COMMANDS`, has no --workdir, or has a
+      --ray_address.
   """
   if not words:
     raise errors.UserError(
@@ -83,25 +84,27 @@ def prepare(
   folder = folder or os.getcwd()
   flags = [_made_absolute(word, folder, is_sent) for word in flags]
   workdir = dict(map(_split, flags))['workdir'].rstrip('/')
-  # The job has brought its code along, and Ray refuses to be told that twice.
+  # The job brings its code along, and Ray refuses a second set of it.
   added = ('--ray_address=auto', '--noship_code')
   return JobCommand((command, *flags, *added), workdir)
 
 
 def _split(word: str) -> tuple[str, str]:
-  """Returns the name and the value of a flag; a word that is none has no name.
+  """Returns the name and the value of a flag; of another word, '' as the name.
 
-  '--workdir DIR', in two words, is not known as one flag.
+  A flag whose value is a word of its own, as in '--workdir DIR', has no value
+  here.
   """
   name, _, value = word.partition('=')
   return name.lstrip('-') if name.startswith('-') else '', value
 
 
 def _made_absolute(word: str, folder: str, is_sent: bool) -> str:
-  """Returns a flag whose value is no longer relative to a folder of here.
+  """Returns a flag with an absolute path, if its value is a path.
 
-  The work folder is made; any other value has to be a path that is there. An
-  experiment is found by its name, on the other machine.
+  The work folder need not exist yet. Any other value is taken for a path if it
+  holds a '/' and exists on this machine. --config stays as it is: the other
+  machine finds an experiment by its name.
   """
   name, value = _split(word)
   path = os.path.join(folder, os.path.expanduser(value))

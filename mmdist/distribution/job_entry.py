@@ -2,7 +2,7 @@
 
   python -m mmdist.distribution.job_entry LOG COMMAND [FLAG ...]
 
-Ray keeps a job's log on the head's own disk, where it ends with the head. So
+Ray keeps a job's log on the head's own disk, and it is lost with the head. So
 whatever the command prints is written to LOG as well, which lies beside the
 work folder. Only Python's own library is imported here.
 """
@@ -26,7 +26,7 @@ def main(words: Sequence[str]) -> int:
   """Runs a command to its end; returns its exit code, as a shell has it.
 
   Args:
-    words: the log's path, then the command's.
+    words: the log's path, then the words of the command.
   """
   log, *command = words
   # Ray sends the signal to the command as well. This process stays until the
@@ -39,11 +39,19 @@ def main(words: Sequence[str]) -> int:
 
 
 def run(command: Sequence[str], kept: BinaryIO) -> int:
-  """Runs a program; what it prints goes to stdout and to a file."""
+  """Runs a program; what it prints goes to stdout and to a file.
+
+  Args:
+    command: the program and its arguments.
+    kept: an unbuffered file that is written to.
+
+  Returns:
+    Its exit code; after a signal 128 plus the signal's number, as in a shell.
+  """
   process = subprocess.Popen(
     command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
   )
-  # Read as it comes, and not by lines: progress bars end theirs with a return.
+  # Read as it comes and not by lines, since progress bars write no line ends.
   while chunk := os.read(_descriptor(process), 65536):
     kept.write(chunk)
     sys.stdout.buffer.write(chunk)

@@ -1,12 +1,14 @@
 """`mmdist submit`: a command that runs on a cluster, begun and followed here.
 
-Whoever follows a job may leave and come back: the job does not notice. A name
-stands for its newest attempt, since Ray takes no id twice.
+A job goes on if nobody follows it, and can be followed again later. Ray takes
+no id twice, so each submission of a job is an attempt with a number, and the
+name of the job stands for its newest attempt.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 import dataclasses
+import math
 import sys
 import tempfile
 import time
@@ -21,10 +23,13 @@ from mmdist.distribution import faults
 from mmdist.distribution import job_client
 from mmdist.distribution import job_command
 
-# How long a job may take to save before Ray kills it; Ray's own 3 s are short.
+# How long a job may take to save before Ray kills it; Ray's default of 3 s is
+# too short.
 STOP_WITHIN_S = 90
 _POLL_S = 1.0
-_HEAD_GONE_S = 60.0  # A head that restarts answers again before that.
+# A head that restarts answers again within this time.
+_HEAD_GONE_S = 60.0
+# What a job carries as metadata: the path of its log, and its code's name.
 _LOG = 'mmdist_log'
 _CODE = 'mmdist_code'
 
@@ -84,13 +89,15 @@ def run(
   Args:
     options: see `Options`.
     words: the command and its flags, for a job that is to be submitted.
-    report: is told what was done, by lines.
-    write: is given the job's log.
+    report: called with each line about what was done.
+    write: called with each part of the job's log.
 
   Raises:
-    UserError: in one line; also that the job has failed.
+    UserError: in one line; a mistake in the options or the words, or the job
+      has failed.
+    ClusterUnavailable: the job server cannot be reached.
   """
-  options_lib.check(options)
+  options = options_lib.checked(options)
   names.check_file_name('the job', options.job)
   asked = [n for n in ('reconnect', 'status', 'cancel') if getattr(options, n)]
   if len(asked) > 1 or (asked and words):
@@ -120,7 +127,17 @@ def submit(
   command: job_command.JobCommand,
   resources: dict[str, float],
 ) -> str:
-  """Begins the next attempt of a job; returns its id."""
+  """Begins the next attempt of a job; returns its id.
+
+  Args:
+    server: the cluster's.
+    options: see `Options`.
+    command: what the job runs.
+    resources: of the cluster's own names -> amount that the learner reserves.
+
+  Raises:
+    UserError: the attempt before has not ended.
+  """
   attempts = server.attempts(options.job)
   if attempts and not attempts[-1].has_ended:
     running = attempts[-1]
@@ -162,14 +179,17 @@ def _parse_resources(words: Sequence[str]) -> dict[str, float]:
   return found
 
 
-def _newest(server: job_client.JobServer, options: Options) -> job_client.Job:
+def _attempts(
+  server: job_client.JobServer, options: Options
+) -> list[job_client.Job]:
+  """Returns all attempts of a job, at least one; the newest is the last."""
   attempts = server.attempts(options.job)
   if not attempts:
     raise errors.UserError(
       f"{server.address} knows no job '{options.job}'; expected the --job that "
       'one was submitted with.'
     )
-  return attempts[-1]
+  return attempts
 
 
 def _reconnect(
@@ -178,7 +198,7 @@ def _reconnect(
   report: Callable[[str], None],
   write: Callable[[str], Any],
 ) -> None:
-  _follow(server, _newest(server, options), options, report, write)
+  _follow(server, _attempts(server, options)[-1], options, report, write)
 
 
 def _status(
@@ -188,10 +208,10 @@ def _status(
   write: Callable[[str], Any],
 ) -> None:
   del write
-  _newest(server, options)
-  for job in server.attempts(options.job):
+  attempts = _attempts(server, options)
+  for job in attempts:
     report(f'{job.id}  {job.status}  {job.metadata.get(_LOG, "")}')
-  report(job.message)
+  report(attempts[-1].message)
 
 
 def _cancel(
@@ -201,7 +221,7 @@ def _cancel(
   write: Callable[[str], Any],
 ) -> None:
   del write
-  job = _newest(server, options)
+  job = _attempts(server, options)[-1]
   if job.has_ended:
     raise errors.UserError(f'{job.id} has ended already: {job.status.lower()}.')
   server.stop(job.id)
@@ -250,16 +270,23 @@ def _how_to_reconnect(options: Options) -> str:
 def _tail_to_end(
   server: job_client.JobServer, id: str, write: Callable[[str], Any]
 ) -> job_client.Job:
-  writer, heard = _Writer(write), time.monotonic()
+  """Writes a job's log until it ends, also past a head that restarts."""
+  writer = _Writer(write)
+  # Since when every attempt to reach the head has failed.
+  gone_since: float | None = None
   while True:
     try:
       asyncio.run(_tail(server, id, writer))
       job = server.get(id)
     except faults.ClusterUnavailable:
-      if time.monotonic() - heard > _HEAD_GONE_S:
+      now = time.monotonic()
+      # If some of the log came meanwhile, the head was there, and is gone anew.
+      if gone_since is None or writer.heard > gone_since:
+        gone_since = now
+      elif now - gone_since > _HEAD_GONE_S:
         raise
     else:
-      heard = time.monotonic()
+      gone_since = None
       if job.has_ended:
         return job
     time.sleep(_POLL_S)
@@ -274,19 +301,25 @@ async def _tail(
 
 
 class _Writer:
-  """Writes a log once, though it begins anew each time that it is asked for."""
+  """Writes each part of a log once, though every tail begins with its start.
+
+  Attributes:
+    heard: when the last part came, in seconds of `time.monotonic`.
+  """
 
   def __init__(self, write: Callable[[str], Any]):
+    self.heard = -math.inf
     self._write = write
-    self._shown = 0
-    self._place = 0
+    self._shown = 0  # Letters that were written.
+    self._place = 0  # Letters that came since the log began anew.
 
   def begin(self) -> None:
-    """Is told that the log begins anew."""
+    """Is to be called when the log begins anew."""
     self._place = 0
 
   def add(self, text: str) -> None:
-    """Writes of the next part of the log what is new."""
+    """Writes what is new in the next part of the log."""
+    self.heard = time.monotonic()
     new = text[max(self._shown - self._place, 0) :]
     self._place += len(text)
     self._shown = max(self._shown, self._place)

@@ -1,9 +1,9 @@
-"""What a lost proxy is made again from: a snapshot, and all asked since.
+"""What a lost proxy is made from again: a snapshot, and all requests since.
 
 The learner's side keeps it, so it outlives the prior's process. Replaying the
 same requests on the same snapshot gives the same proxy, bit for bit, because a
-request carries every random choice. What was answered before is kept as a
-hash, so that a replay which goes another way is noticed.
+request carries every random choice. A hash of each earlier answer is kept, so
+that a replay which answers otherwise is noticed.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ class Entry:
 
   Attributes:
     request: what was asked.
-    digest: of the answer, once one has arrived.
-    reply: an answer that nobody has collected yet, got by a replay.
+    digest: of the answer, once one has arrived; else ''.
+    reply: an answer that a replay brought and that no caller has taken yet.
     fit: what the fit after it reported, once known.
   """
 
@@ -51,7 +51,7 @@ class Journal:
     return entry
 
   def reset(self, state: messages.ProxyState) -> None:
-    """Begins anew from a snapshot that has all entries behind it."""
+    """Begins anew from a snapshot that holds the fits of all entries."""
     self.state = state
     self.entries = []
 

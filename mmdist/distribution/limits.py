@@ -4,9 +4,10 @@ import collections
 import dataclasses
 import statistics
 
-# Answers that decide how long the next one may take, and how many it takes to
-# know. The first ones are slow, since they compile and allocate.
+# How many of the last answers decide how long the next one may take.
 _REMEMBERED = 50
+# With fewer answers than this the longest deadline holds: the first ones are
+# slow, since they compile and allocate.
 _KNOWN = 10
 
 
@@ -15,16 +16,18 @@ class Limits:
   """How long a prior may be silent, and how often it may be lost.
 
   Only a deadline finds a process that is stopped rather than dead. Once it is
-  known how long a prior takes, it follows from that: what takes a second is
-  missed within minutes, and what takes minutes is given its time.
+  known how long a prior takes, the deadline follows from that: a prior that
+  answers in a second is given up after two minutes, and one that answers in
+  minutes is given more time.
 
   Attributes:
-    deadline_s: for an answer, a fit or a copy of a proxy, at most.
-    deadline_factor: times the median of the last answers; a shorter limit.
-    deadline_floor_s: but never less than this.
-    build_deadline_s: for a process to start and its weights to load.
-    max_losses: of one prior within the window; one more ends the run. Before
-      a prior was there for the first time there is no window.
+    deadline_s: seconds for an answer, a fit or a copy of a proxy, at most.
+    deadline_factor: this many times the median of the last answers is the
+      deadline, where that is shorter than `deadline_s`.
+    deadline_floor_s: seconds; the shortest deadline.
+    build_deadline_s: seconds for a process to start and its weights to load.
+    max_losses: of one prior within the window, or of any age while one call is
+      answered; one more ends the run.
     window_s: seconds.
   """
 

@@ -1,8 +1,8 @@
 """Where the actors of a run go: what each reserves, all of it at once.
 
-On a cluster that others use too, actors that find room one by one may wait for
-each other's for ever. So a run reserves room for all of its actors first, and
-loads nothing before it has it.
+On a cluster that others use too, two runs that each hold room for some of their
+actors may wait for each other for ever. So a run reserves room for all of its
+actors at once, and loads nothing before it has that room.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,10 +28,11 @@ class Reservation:
   """What the actor of a prior reserves of its machine.
 
   Attributes:
-    num_cpus: 0 takes one for each of its threads.
-    num_gpus: a number, or a share of one; 0 shares those of its machine.
-    resources: of the cluster's own names -> amount.
-    node_labels: of the machine it has to be on.
+    num_cpus: CPUs; 0 reserves one for each of its threads.
+    num_gpus: GPUs, or a share of one; 0 reserves none and uses those of its
+      machine together with others.
+    resources: names that the cluster has for its own resources -> amount.
+    node_labels: names -> labels that its machine has to have.
     colocate: 'learner' puts it on the learner's machine; '' anywhere.
   """
 
@@ -42,9 +43,14 @@ class Reservation:
   colocate: str = ''
 
   def options(self, num_threads: int) -> dict[str, Any]:
-    """Returns Ray's options for an actor with this reservation."""
+    """Returns Ray's options for an actor with this reservation.
+
+    Args:
+      num_threads: torch threads of its prior.
+    """
     resources = dict(self.resources)
     if self.colocate == 'learner':
+      # A machine has 1 of its own name, which many actors can share.
       resources[_this_machine()] = 0.001
     options: dict[str, Any] = {
       'num_cpus': self.num_cpus or max(num_threads, 1),
@@ -68,8 +74,8 @@ def _this_machine() -> str:
 def check_room(options: Mapping[Any, Mapping[str, Any]]) -> None:
   """Raises ClusterUnavailable for actors that would wait for ever.
 
-  Each has to fit on some machine, and all of them on all machines. What other
-  jobs have taken now does not count: they will end.
+  Each has to fit on some machine, and all machines together need room for all
+  of them. What other jobs use now is ignored, since they will end.
 
   Args:
     options: actor -> Ray's options.
@@ -160,11 +166,11 @@ class Room:
     check_stop: Callable[[], None] = lambda: None,
     tell: Callable[[str], None] = print,
   ) -> None:
-    """Returns when there is room; says now and then what is waited for.
+    """Returns when there is room; tells now and then what it waits for.
 
     Args:
       check_stop: called now and then; may raise.
-      tell: is given a line.
+      tell: called with a line for a person.
     """
     start = time.monotonic()
     say_at = start + _SAY_AFTER_S
@@ -188,11 +194,16 @@ class Room:
     )
 
   def place(self, name: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options of an actor with its place in the reservation."""
+    """Returns the options of an actor with its place in the reservation.
+
+    Args:
+      name: which of the actors.
+      options: Ray's, that were given for it.
+    """
     strategy = scheduling_strategies.PlacementGroupSchedulingStrategy(
       self._group, placement_group_bundle_index=self._index[name]
     )
-    # The bundle has been chosen by its labels already.
+    # The reservation was made by these labels, and Ray takes them once only.
     placed = {k: v for k, v in options.items() if k != 'label_selector'}
     return placed | {'scheduling_strategy': strategy}
 

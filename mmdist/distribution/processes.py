@@ -28,7 +28,7 @@ class ProcessId:
 def end_process(process: ProcessId) -> None:
   """Kills the process of an actor, wherever it is; harmless if it is gone.
 
-  Ray asks a process to end itself, which a stopped one does not hear.
+  Ray itself asks a process to end, and a stopped one does not hear that.
   """
   if process.node == ray.get_runtime_context().get_node_id():
     _kill(process.pid)
@@ -56,5 +56,6 @@ def _kill(pid: int) -> None:
     command = pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()
     if command.startswith(b'ray::'):
       os.kill(pid, signal.SIGKILL)
-  except (FileNotFoundError, ProcessLookupError):
+  # It is gone; or its number belongs to somebody else's process of Ray now.
+  except (FileNotFoundError, ProcessLookupError, PermissionError):
     pass

@@ -1,8 +1,8 @@
 """What Ray's errors mean for a prior.
 
 Which fault it is decides what is done about it: PriorFailed is the prior's own
-error and would come again, PriorLost is made good by bringing the prior back,
-ReplyLost by asking once more.
+error, which would come again; after PriorLost the prior is brought back; after
+ReplyLost it is asked once more (`supervisor.py`).
 """
 
 import re
@@ -40,7 +40,7 @@ def fault_of(
     error: of `ray.get`.
     prior: its name.
     step: of the request; None outside of any step.
-    deadline_s: for how long the answer was waited.
+    deadline_s: for how long the answer was waited for, in seconds.
   """
   kind: type[faults.PriorFault]
   if isinstance(error, ray.exceptions.RayTaskError):
@@ -63,13 +63,13 @@ def fault_of(
   if isinstance(cause, code_shipping.OtherCode):
     return faults.PriorFailed(prior, step, str(cause))
   if _cannot_start(error):
-    # Mostly since its machine lacks what it imports. Another process would
-    # fail like this one.
+    # The usual reason is that its machine lacks a package. Another process
+    # would fail like this one, so it is not started again.
     return faults.PriorFailed(
       prior, step, f'its process cannot start: {last_line(error)}'
     )
-  # Of Ray's many errors the rest mean that the process is gone, or cannot be
-  # reached, which comes to the same.
+  # All other errors of Ray mean that the process is gone or cannot be reached,
+  # and the remedy is the same.
   died = f'its process died ({type(error).__name__})'
   return faults.PriorLost(prior, step, died)
 
@@ -81,7 +81,10 @@ def _cannot_start(error: ray.exceptions.RayError) -> bool:
 
 
 def last_line(error: BaseException) -> str:
-  """Returns the error that a traceback in an error's text ends with."""
+  """Returns the last error that is named in an error's text.
+
+  The text may hold a traceback of another process, which ends with it.
+  """
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   named = [
     line for line in lines if re.match(r'[\w.]*(Error|Exception)\b', line)

@@ -16,9 +16,11 @@ import logging
 from typing import Any
 import uuid
 
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
+from mmdist.distribution import faults
 from mmdist.distribution import hosting
 from mmdist.distribution import limits as limits_lib
 from mmdist.distribution import placement
@@ -33,9 +35,10 @@ _THREAD_VARIABLES = (
 # An actor that reserves no GPU still sees those there are: small priors share
 # the learner's device.
 SHARE_GPUS = {'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}
-# Requests hold their renders, so the journal must end somewhere: 64 steps of
-# four views at 128 x 128 are 50 MB for each prior. It is also how many scores
-# and fits a prior that is brought back has to repeat, at most.
+# Steps between two snapshots of the proxies, at most. Requests hold their
+# renders, so the journal has to end somewhere: 64 steps of four views at
+# 128 x 128 are 50 MB for each prior. A prior that is brought back has to repeat
+# as many scores and fits.
 MAX_JOURNAL = 64
 
 
@@ -67,13 +70,32 @@ def group_by_files(
 
 
 def _most(options: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-  """Returns the options of an actor in which several priors have room."""
+  """Returns the options of an actor in which several priors have room.
+
+  Its priors work one at a time, so it reserves the most that one of them does.
+
+  Raises:
+    UserError: two of them ask for machines with different labels.
+  """
   all_options = list(options)
-  return {
+  most = {
     **all_options[0],
     'num_cpus': max(o['num_cpus'] for o in all_options),
     'num_gpus': max(o['num_gpus'] for o in all_options),
   }
+  resources: dict[str, float] = {}
+  labels: dict[str, str] = {}
+  for one in all_options:
+    for name, amount in one.get('resources', {}).items():
+      resources[name] = max(amount, resources.get(name, 0.0))
+    for name, label in one.get('label_selector', {}).items():
+      if labels.setdefault(name, label) != label:
+        raise errors.UserError(
+          f"node_labels has {name} '{labels[name]}' and '{label}' for priors "
+          'of the same files, which share an actor; give them the same labels.'
+        )
+  most |= {'resources': resources} if resources else {}
+  return most | ({'label_selector': labels} if labels else {})
 
 
 class _Sent:
@@ -82,8 +104,8 @@ class _Sent:
   def __init__(self, owner: 'RayExecutor', asked: dict[str, supervisor.Asked]):
     self._owner = owner
     self._asked = asked
-    # Fits that were under way: done before these scores can be, and their
-    # faults explain those of the scores.
+    # Fits that were under way. An actor does them before these scores, and if
+    # one of them fails, that explains why the scores fail.
     self._earlier_fits = owner.take_fits()
     self._answers: dict[str, messages.ScoreGradient] = {}
 
@@ -140,6 +162,8 @@ class RayExecutor:
 
     Raises:
       ClusterUnavailable: Ray cannot be had, or has no room for a prior.
+      UserError: two recipes have one name, or priors that share an actor ask
+        for machines with different labels.
     """
     by_name = executor.recipes_by_name(recipes)
     options = {
@@ -157,7 +181,7 @@ class RayExecutor:
     self._room: placement.Room | None = None
     self._fits: dict[str, supervisor.Asked] = {}
     self._fit_metrics: dict[str, dict[str, float]] = {}
-    # Empty until Ray is there: `close` must work whatever fails below.
+    # Empty until Ray is there: `close` has to work whatever fails below.
     self.supervisors: dict[str, supervisor.PriorSupervisor] = {}
     self._cluster = cluster_lib.Cluster(address, of_group, dashboard, ship_code)
 
@@ -165,29 +189,37 @@ class RayExecutor:
       check_stop()
       self._cluster.check_alive()
 
-    if address and of_group:
-      # Others may use the cluster, too. One that starts here has room.
-      self._room = placement.Room(of_group)
-      self._room.wait(check, logging.warning)
-      of_group = {
-        group: self._room.place(group, one) for group, one in of_group.items()
-      }
-    learner = learner or uuid.uuid4().hex
-    for group, names in groups.items():
-      host: hosting.Hosting = (
-        hosting.Owned(of_group[group])
-        if group in of_group
-        else hosting.Shared((shared or {})[group])
-      )
-      for name in names:
-        self.supervisors[name] = supervisor.PriorSupervisor(
-          by_name[name],
-          host,
-          learner,
-          limits or limits_lib.Limits(),
-          check,
-          code,
+    try:
+      if address and of_group:
+        # Others may use the cluster, too. One that starts here has room.
+        self._room = placement.Room(of_group)
+        self._room.wait(check, logging.warning)
+        of_group = {
+          group: self._room.place(group, one) for group, one in of_group.items()
+        }
+      learner = learner or uuid.uuid4().hex
+      for group, names in groups.items():
+        host: hosting.Hosting = (
+          hosting.Owned(of_group[group])
+          if group in of_group
+          else hosting.Shared((shared or {})[group])
         )
+        for name in names:
+          self.supervisors[name] = supervisor.PriorSupervisor(
+            by_name[name],
+            host,
+            learner,
+            limits or limits_lib.Limits(),
+            check,
+            code,
+          )
+    except BaseException as error:
+      # Nobody has this executor yet, so nobody else can close it: a reservation
+      # would keep its room as long as this process lives. Without a head there
+      # is nothing to give back, and Ray would wait for it.
+      if not isinstance(error, faults.ClusterLost):
+        self.close()
+      raise
     self.supervisors = dict(sorted(self.supervisors.items()))
 
   def wait_until_ready(self) -> None:

@@ -1,7 +1,8 @@
 """One prior's actor, seen from the learner's side: made again when it is lost.
 
-Owns what is done about a process that died, hangs or lost an answer: it is
-ended for certain, built anew, restored, and asked everything since once more.
+Owns what is done about a process that died, hangs or lost an answer. It is
+ended for certain; the prior is built anew, its proxy restored, and everything
+that was asked since is asked once more.
 
 Whoever calls a `PriorSupervisor` gets the answer that an actor without faults
 would have given, bit for bit, or an exception; never an approximation. Three
@@ -13,6 +14,7 @@ snapshot of the proxy, and the actor carries out each call once (`actor.py`).
 from collections.abc import Callable, Mapping
 import dataclasses
 import logging
+import math
 import time
 from typing import Any, TypeVar
 
@@ -35,10 +37,15 @@ _SLICE_S = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-  """A request on its way without its fit; `sent` is when, on a clock.
+  """A request on its way, whose fit has not been sent yet.
 
   Where priors share an actor, all are scored before any is fitted, since the
   learner waits for the scores.
+
+  Attributes:
+    entry: its entry in the journal.
+    score: Ray's reference to the answer.
+    sent: when it was sent, in seconds of `time.monotonic`.
   """
 
   entry: journal_lib.Entry
@@ -48,12 +55,17 @@ class Scoring:
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-  """A request on its way: its entry, and references to answer and fit."""
+  """A request on its way, and the fit that follows it.
+
+  Attributes:
+    entry, score, sent: as of `Scoring`.
+    fit: Ray's reference to what the fit reports.
+  """
 
   entry: journal_lib.Entry
   score: ray.ObjectRef
   fit: ray.ObjectRef
-  sent: float = 0.0
+  sent: float
 
 
 class PriorSupervisor:
@@ -62,7 +74,7 @@ class PriorSupervisor:
   Attributes:
     name: the prior's.
     limits: how long it may be silent, and how often it may be lost.
-    journal: what a lost proxy is made again from.
+    journal: what a lost proxy is made from again.
 
   Args:
     recipe: what the actor builds.
@@ -70,7 +82,8 @@ class PriorSupervisor:
     learner: a name that no other learner of the actor has.
     limits: how long it may be silent, and how often it may be lost.
     check_stop: called now and then while it waits; may raise.
-    code: the learner's, which the actor compares with its own.
+    code: names the learner's code, which the actor compares with its own; ''
+      is not compared.
   """
 
   def __init__(
@@ -91,14 +104,14 @@ class PriorSupervisor:
     self._code = code
     self._session = actor_lib.SessionId(learner, self.name)
     self._budget = faults.Budget(limits.max_losses, limits.window_s)
-    self._build_budget = faults.Budget(limits.max_losses, float('inf'))
     self._deadline = limits_lib.Deadline()
     # Which process answers, once it has said so. Needed to kill one that hangs.
     self._process: processes.ProcessId | None = None
     # The prior is built by a call, not by the actor's constructor. When Ray
     # restarts a process it runs the constructor again by itself; an actor that
     # came back with a fresh proxy could not be told from the one that was lost.
-    # Like this it comes back empty, and says so when it is asked.
+    # With a call of its own, the actor comes back without a prior, and says so
+    # when it is asked.
     self._build = self._ask_to_build()
 
   @property
@@ -109,7 +122,10 @@ class PriorSupervisor:
     return self._actor.build.remote(self._session, self._recipe, self._code)
 
   def wait_until_ready(self) -> None:
-    """Returns when the prior is built; a loss meanwhile is made good."""
+    """Returns when the prior is built; if its process dies, waits for another.
+
+    Raises PriorFailed if it cannot be built, PriorLost after too many losses.
+    """
     if self._process is None:
       self._insist(None, self._await_build, self._build_again, lambda: None)
 
@@ -147,7 +163,12 @@ class PriorSupervisor:
     return self.ask_fit(self._send_score(entry))
 
   def answer(self, asked: Asked) -> messages.ScoreGradient:
-    """Returns the answer; if it was lost, recovers it first."""
+    """Returns the answer; if it was lost, recovers it first.
+
+    Raises:
+      PriorFailed: it raised, or the answer was lost after its proxy was saved.
+      PriorLost: it was lost more often than `limits` allow.
+    """
     entry = asked.entry
 
     def get() -> messages.ScoreGradient:
@@ -172,7 +193,7 @@ class PriorSupervisor:
         )
       return reply
 
-    if entry.reply is not None:  # A replay for someone else brought it.
+    if entry.reply is not None:  # A replay for another call brought it.
       return replayed()
     return self._insist(entry.request.step, get, again, replayed)
 
@@ -193,14 +214,14 @@ class PriorSupervisor:
       entry.fit = dict(self.receive(entry.request.step, reference))
       return entry.fit
 
-    if entry.fit is not None:  # A replay for someone else has done it.
+    if entry.fit is not None:  # A replay for another call has done it.
       return entry.fit
     return self._insist(
       entry.request.step,
       lambda: get(asked.fit),
       # Sends the score as well, which the actor answers from memory.
       lambda: get(self._send(entry).fit),
-      # Without a report if the proxy was saved since: the fit itself is in it.
+      # If the proxy was saved since, the fit is in it; the report is lost.
       lambda: entry.fit or {},
     )
 
@@ -236,13 +257,13 @@ class PriorSupervisor:
     """Returns what a reference stands for, or raises the prior's fault.
 
     Which fault decides what is done about it: PriorFailed is the prior's own
-    error and would come again, PriorLost is made good by bringing the prior
-    back, ReplyLost by asking once more.
+    error, which would come again; after PriorLost the prior is brought back;
+    after ReplyLost it is asked once more.
 
     Args:
       step: of the request, for the message; None outside of any step.
       reference: to the result of a call on the actor.
-      deadline_s: how long to wait; 0 has the limit of an answer.
+      deadline_s: how long to wait; 0 stands for the deadline of an answer.
     """
     deadline_s = deadline_s or self._deadline.seconds(self.limits)
     try:
@@ -253,7 +274,7 @@ class PriorSupervisor:
       ) from ray_errors.cause_of(error)
 
   def _get(self, reference: ray.ObjectRef, deadline_s: float) -> Any:
-    """As ray.get, but in slices: while it waits, Python hears no signal."""
+    """Does what ray.get does, in slices: inside it Python hears no signal."""
     until = time.monotonic() + deadline_s
     while True:
       self._check_stop()
@@ -261,7 +282,7 @@ class PriorSupervisor:
       try:
         return ray.get(reference, timeout=min(max(left, 0), _SLICE_S))
       except ray.exceptions.GetTimeoutError:
-        # Less than a whole slice was left, and it has passed.
+        # This slice was the last one, and it has passed.
         if left <= _SLICE_S:
           raise
 
@@ -277,12 +298,12 @@ class PriorSupervisor:
     Args:
       step: for messages.
       attempt: waits for what is under way.
-      again: asks a process once more that may be well; it answers from memory
-        what it has answered.
-      afterwards: gives the same once the prior was made again.
+      again: for an answer that was lost while its process may be well: asks
+        that process once more. It remembers what it has answered.
+      afterwards: gives the same once the prior was brought back.
 
     Raises:
-      PriorLost: the budget of losses is spent.
+      PriorLost: it was lost more often than `limits` allow.
       PriorFailed: the prior itself raised; asking again would not help.
     """
     try:
@@ -290,11 +311,16 @@ class PriorSupervisor:
     except faults.PriorLost as fault:
       loss = fault
     # Recovering may fail with another loss, which is then handled in the next
-    # round. The budget ends this: a prior that is lost over and over has
-    # another problem.
+    # round. Two budgets end this, since a prior that is lost over and over has
+    # another problem. The run's forgets losses older than its window. This
+    # call's forgets none: where each attempt takes half an hour, since no
+    # machine has room, few attempts fall in one window.
+    in_a_row = faults.Budget(self.limits.max_losses, math.inf)
     while True:
-      known = self._process is not None
-      (self._budget if known else self._build_budget).spend(loss)
+      # Before the first build there is no proxy to lose.
+      if self._process is not None:
+        self._budget.spend(loss)
+      in_a_row.spend(loss)
       try:
         if isinstance(loss, faults.ReplyLost):
           logging.warning('%s; asking again', loss)
@@ -308,13 +334,18 @@ class PriorSupervisor:
   def _bring_back(self, step: int | None, loss: faults.PriorLost) -> None:
     """Makes the prior what it was: built, restored, replayed."""
     before = self._process
-    # Also a process that seems to be dead is killed. One that only hangs could
-    # wake up later, and would hold its GPU's memory until then. But one that
-    # says itself that it has no such prior is well, and may have others.
+    # A process that seems to be dead is killed, too. One that only hangs could
+    # wake up later, and would hold its GPU's memory until then. But a process
+    # that answers that it lacks this proxy is well, and may have others.
     answers = isinstance(loss.__cause__, actor_lib.OutOfStep)
     if before is not None and not answers:
       processes.end_process(before)
+    if self.journal.state is None:
+      # A process that is well may still have the prior, with fits behind it,
+      # and there is no snapshot to put back. So it is built from nothing.
+      self._actor.end_session.remote(self._session)
     self._rebuild(step)
+    # Ray may have started another one by itself; two never hold one GPU.
     if before is not None and before != self._process:
       processes.end_process(before)
     # Without a snapshot the proxy as it was built is the one to begin from.
@@ -339,6 +370,8 @@ class PriorSupervisor:
           raise
         if isinstance(fault.__cause__, ray.exceptions.ActorDiedError):
           self._hosting.replace(actor)  # Ray has given it up for good.
+          if self._hosting.actor is actor:
+            raise  # Nobody here starts another, so waiting would not help.
       time.sleep(_POLL_S)
 
   def _replay(self, entry: journal_lib.Entry) -> None:
@@ -357,11 +390,11 @@ class PriorSupervisor:
         'brought back, it answers otherwise than before: its machine differs '
         'from the one that it was lost on; resume from the last checkpoint',
       )
-    # Nobody has had this answer yet: it is kept for whoever asks for it.
+    # No caller has had this answer yet: it is kept for the one that asks.
     if not entry.digest:
       entry.digest, entry.reply = digest, reply
     entry.fit = dict(self.receive(step, asked.fit))
 
   def close(self) -> None:
-    """Lets the prior go, also one that does not answer any more."""
+    """Lets the prior go, even if it does not answer any more."""
     self._hosting.leave(self._session, self._process)

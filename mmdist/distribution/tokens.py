@@ -1,8 +1,9 @@
 """The token that a Ray started here asks for, kept from other people.
 
 Ray would make one itself, in a file that everybody may read. So it is made
-here, unless the person has one: theirs is used and never replaced. Whoever has
-switched tokens off is told what that means, and not overruled.
+here. If the person has a token, that one is used and never replaced. If the
+person has switched tokens off, a warning says what that means, and they stay
+off.
 """
 
 from collections.abc import Iterator
@@ -20,17 +21,19 @@ TOKEN_PATH = 'RAY_AUTH_TOKEN_PATH'
 _DEFAULT_PATH = '~/.ray/auth_token'  # Where Ray looks last.
 _FILE_NAME = 'token'
 
-# At most one. Ray keeps the first that it reads for as long as the process
-# lives, so a second Ray of this process must ask for the same.
+# The token that was made here; at most one. Ray keeps the first token that it
+# reads for as long as the process lives, so a second Ray of this process has to
+# ask for the same one.
 _made: list[str] = []
 
 
 @contextlib.contextmanager
 def provided(directory: str | os.PathLike) -> Iterator[None]:
-  """Has a token in the environment, for a Ray that is started inside.
+  """Puts a token into the environment, for a Ray that is started inside.
 
-  Ray's processes keep what they were started with. Afterwards the variables
-  are as before: a later Ray or child would look for a file that is gone.
+  Ray's processes keep the environment that they were started with. Afterwards
+  the variables are as before, since the token's file goes with its directory
+  and a later Ray or child process would look for it.
 
   Args:
     directory: private; the token's file is made in it if the person has none.
@@ -51,7 +54,8 @@ def provided(directory: str | os.PathLike) -> Iterator[None]:
 def find() -> str | None:
   """Returns the person's token, to show to a Ray elsewhere; None without one.
 
-  Looked for where Ray itself looks. Whoever has switched tokens off shows none.
+  It is looked for where Ray itself looks. If tokens are switched off, there is
+  none.
 
   Raises:
     UserError: RAY_AUTH_TOKEN_PATH names a file that cannot be read.
@@ -87,7 +91,7 @@ def _is_wanted() -> bool:
 
 
 def _has_token() -> bool:
-  """Returns whether the person has a token; what they name goes first."""
+  """Returns whether the person has a token; looks where Ray does."""
   if os.environ.get(TOKEN):
     return True
   if os.environ.get(TOKEN_PATH):
@@ -96,7 +100,7 @@ def _has_token() -> bool:
   path = os.path.expanduser(_DEFAULT_PATH)
   if _made or not os.path.isfile(path) or not os.path.getsize(path):
     return False
-  # Nobody chose that others may read it: Ray wrote it so.
+  # If others may read it, nobody chose that: Ray writes it so.
   with contextlib.suppress(OSError):
     os.chmod(path, 0o600)
   _check_private(path)

@@ -29,9 +29,10 @@ class PriorConcept:
     channel: the renders that this prior looks at.
     text: what a person typed.
     weight: the concept's weight times the prior's, kept exactly.
-    guidance_scale: classifier-free guidance of the frozen model.
-    prompt_template: how this prior wants the text put; see `prompts`.
-    prompt_prefix: opens what this prior reads.
+    guidance_scale: classifier-free guidance of the frozen model; 1 is none.
+    prompt_template: the sentence that this prior reads, with a placeholder for
+      the text; see `prompts.fill_template`.
+    prompt_prefix: opens what this prior reads; '' for none.
     schedule: a factor on the weight, see `schedules`; '' is constant.
   """
 
@@ -64,7 +65,7 @@ class PriorConcept:
 
   @property
   def key(self) -> tuple:
-    """What makes two terms the same question; also the order of terms."""
+    """Equal for terms that ask the same; terms are sorted by it."""
     return dataclasses.astuple(dataclasses.replace(self, weight=0))
 
 
@@ -207,7 +208,8 @@ def balance_warnings(objective: BoundObjective) -> list[str]:
   """Returns one line per channel whose signed weights have no fixed point.
 
   With S <= 0 the terms of the proxies cancel or repel, so that nothing holds
-  the avatar where it is (docs/method.md, section 2).
+  the avatar where it is (docs/method.md, section 2, 'Balance'). Scheduled
+  weights are looked at over the whole run, and S is told where it is lowest.
   """
   lowest: dict[messages.Channel, tuple[float, float]] = {}
   for moment in _moments(objective):
@@ -220,8 +222,8 @@ def balance_warnings(objective: BoundObjective) -> list[str]:
     f"the weights on channel '{channel}' add up to S = {total:g}"
     f'{f" at {moment:.0%} of the run" * is_scheduled}; expected '
     'S > 0, else the proxies cancel or repel and nothing holds the avatar: '
-    f'raise a positive weight, or lower a negative one, by more than '
-    f'{-total:g}.'
+    'raise a positive weight, or weaken a negative one, by more than '
+    f'{abs(total):g}.'
     for channel, (total, moment) in lowest.items()
     if total <= 0
   ]

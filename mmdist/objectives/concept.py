@@ -2,8 +2,8 @@
 
 Owns the signed sum that a person writes: texts and weights, and nothing of the
 priors that will read them; `binding` brings the two together. Weights are kept
-as the exact decimals that a person typed, so that sums do not depend on the
-order of writing and opposite concepts cancel exactly.
+as the exact decimals that a person typed, so that a sum does not depend on the
+order of its terms, and opposite concepts cancel exactly.
 """
 
 from collections.abc import Iterable, Sequence
@@ -63,7 +63,7 @@ class Concept:
 
   @property
   def key(self) -> tuple[str, tuple[str, ...], str]:
-    """What makes two concepts one term of a sum; also the order of terms."""
+    """Equal for concepts that are one term of a sum; terms are sorted by it."""
     return self.text, self.priors, self.schedule
 
 
@@ -71,8 +71,8 @@ class Concept:
 class ComposedObjective:
   """A signed sum of concepts, always in the same order.
 
-  Supports +, - and multiplication by a number. Concepts of one text, the same
-  priors and the same schedule are one term; one whose weights cancel is gone.
+  Supports +, - and multiplication by a number. Concepts with the same text,
+  priors and schedule become one term; a term whose weights cancel is left out.
 
   Attributes:
     concepts: with distinct keys and weights other than zero, sorted.
@@ -121,20 +121,24 @@ def weighted_texts(
 ) -> list[tuple[str, float]]:
   """Returns the texts that a run is about, and how much: its concepts.
 
-  A run without concepts is about its prompt. Positive weights come first, the
-  largest of them first; a weight of 0 asks nothing and is left out.
+  A run without concepts is about its prompt. The largest weight comes first; a
+  weight of 0 asks nothing and is left out.
 
   Args:
     run: a configuration.
     progress: at which share of the run scheduled weights are taken; 1 is what
       the result was asked to be.
+
+  Returns:
+    Texts with weights; none if every concept has a weight of 0 then.
   """
+  if not run.concepts:
+    return [(run.prompt, 1.0)]
   terms = []
   for concept in run.concepts:
     factor = schedules.parse(concept.schedule).factor(progress)
     if concept.weight * factor:
       terms.append((concept.text, concept.weight * factor))
-  terms = terms or [(run.prompt, 1.0)]
   return sorted(terms, key=lambda term: -term[1])
 
 

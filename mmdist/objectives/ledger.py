@@ -29,12 +29,13 @@ def step_metrics(
   the prior's answer with the sum on its channel, `cosine/generic~personal` the
   one between two priors on the same channel.
 
-  `share/generic` is a prior's share of the update of its channel, the
-  component of its answer along the sum of all, and `share/generic/0` that of
-  one of its concepts. On each channel the shares of priors add up to 1; what
-  works against the sum has a negative share and a negative cosine. Whatever
-  else a prior reports becomes `proxy_loss/generic` and so on; where each
-  concept has a proxy of its own, `proxy_loss/generic/0` too.
+  `share/generic` is a prior's share of the update of its channel: the
+  component of its answer along the sum of all answers, divided by the length
+  of that sum. `share/generic/0` is the share of one of its concepts. On each
+  channel the shares of the priors add up to 1; what works against the sum has a
+  negative share and a negative cosine. Whatever else a prior reports gets its
+  name, as in `proxy_loss/generic`; where each concept has a proxy of its own,
+  there is `proxy_loss/generic/0` too.
 
   Args:
     answers: by prior.
@@ -58,7 +59,7 @@ def step_metrics(
   for prior, fit in (fit_metrics or {}).items():
     for name, value in fit.items():
       metrics[_flat_name(prior, name)] = float(value)
-  if views is None:  # Else no two of them have looked at the same.
+  if views is None:  # Else no two priors have looked at the same views.
     metrics.update(_cosines(answers))
   return dict(sorted(metrics.items()))
 
@@ -74,7 +75,7 @@ def _sums(
   answers: Mapping[str, messages.ScoreGradient],
   views: Mapping[str, np.ndarray] | None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-  """Returns by prior the sum on its channel, and of it what the prior saw."""
+  """Returns, by prior, the sum on its channel, and its part that it saw."""
   totals = score_requests.sum_cotangents(answers, views)
   sums = {}
   for prior, answer in answers.items():

@@ -1,7 +1,7 @@
 """From the sentence a person types to the sentence a prior reads.
 
-Owns templates, prefixes and view words; which tokens a prior knows is the
-prior's affair.
+Owns templates, prefixes and view words. Which words a prior knows is checked by
+the prior (`mmdist/priors/prompt_encoder.py`).
 """
 
 import re
@@ -67,21 +67,21 @@ def target_of(text: str) -> str:
 
 
 def _without_tokens(text: str) -> str:
-  """Returns "an old man" for "a [v] old man"."""
+  """Leaves identifier tokens out: "an old man" for "a [v] old man"."""
 
   def leave_out(match: re.Match) -> str:
     article = match[1]
     following = match.string[match.end() : match.end() + 1].lower()
     if not article or not following.isalpha():
       return ''
-    # Not before u: "a unicorn".
+    # u is left out, since many words with it take "a", such as "a unicorn".
     return f'{article[0]}n ' if following in 'aeio' else f'{article[0]} '
 
   return _TOKENS.sub(leave_out, text).strip()
 
 
 def fill_template(template: str, text: str) -> str:
-  """Returns the text as a prior wants it put.
+  """Returns the sentence that a prior's template makes of a text.
 
   Args:
     template: '{prompt}' stands for the whole text, '{target}' for whom it is

@@ -30,8 +30,8 @@ class Schedule:
 
   Attributes:
     kind: one of `KINDS`.
-    points: (share of the run, factor), shares increasing; the first two kinds
-      after 'constant' have one at 0 and one at 1, 'constant' has none.
+    points: (share of the run, factor), shares increasing. 'constant' has none;
+      'linear' and 'cosine' have one at 0 and one at 1.
   """
 
   kind: str = 'constant'
@@ -65,8 +65,8 @@ def parse(text: str) -> Schedule:
   """Reads a schedule as the module's docstring writes it; '' is constant.
 
   Raises:
-    UserError: in one line; the form is unknown, a number is none or not
-      finite, or the shares do not increase within [0, 1].
+    UserError: in one line; the form is unknown, a word is not a finite number,
+      or the shares do not increase within [0, 1].
   """
   form = re.fullmatch(r'\s*(\w+)\s*(?:\((.*)\))?\s*', text)
   if not text.strip() or form and form.groups() == ('constant', None):
@@ -76,7 +76,7 @@ def parse(text: str) -> Schedule:
   parts = [part.split(':') for part in form[2].split(',')]
   is_piecewise = form[1] == 'piecewise'
   if not is_piecewise:
-    # Those two end where the run does.
+    # 'linear' and 'cosine' give two factors only, at the run's shares 0 and 1.
     parts = [[str(i), *part] for i, part in enumerate(parts)]
   if any(len(part) != 2 for part in parts) or not (
     is_piecewise or len(parts) == 2
@@ -131,10 +131,13 @@ def _show(number: float) -> str:
 
 
 def moments(texts: Sequence[str]) -> list[float]:
-  """Returns where a sum of weights with these schedules may be extreme.
+  """Returns shares of the run at which a sum of weights may be extreme.
 
-  Sums of straight lines are extreme at the points. Cosines bend in between, so
-  a hundred even shares are looked at as well.
+  Sums of straight lines are extreme at their points. Cosines bend in between,
+  so where anything is scheduled 101 evenly spaced shares are returned as well.
+
+  Args:
+    texts: schedules of the weights.
   """
   found = {i / 100 for i in range(101)} if any(texts) else {0.0}
   for text in texts:

@@ -1,8 +1,8 @@
 """From an objective to requests, and from answers to one cotangent.
 
 Owns every random choice of the scores (noise levels and seeds), so that a
-request asked again is answered again alike. What the renders are and what is
-done with the cotangent is the learner's.
+request that is asked again has the same answer. What is rendered, and what the
+cotangent moves, is the learner's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,16 @@ def noise_range(
 ) -> tuple[float, float]:
   """Returns the range that t is drawn from at one step.
 
-  `fixed` keeps the maximum, `linear` and `sqrt` anneal it to `final_maximum`
-  at the last step, `refine` has `final_maximum` from the start.
+  `fixed` keeps the maximum, `linear` and `sqrt` move it to `final_maximum`
+  until the last step, `refine` has `final_maximum` from the start.
+
+  Args:
+    noise: range and schedule of t.
+    step: from 0.
+    num_steps: of the run.
+
+  Raises:
+    UserError: the schedule is unknown.
   """
   progress = schedules.progress_at(step, num_steps)
   shares = {
@@ -83,8 +91,8 @@ def requests_for(
     proxy_learning_rate: of the fit that follows.
     noise: range and schedule of t.
     mode: how a prior composes its concepts.
-    views: which views each prior looks at, as `deal_views` says; None lets
-      all look at all.
+    views: which views each prior looks at, as `deal_views` returns it; None
+      shows every prior all of them.
 
   Raises:
     UserError: a prior looks at a channel that was not rendered, or the
@@ -108,8 +116,8 @@ def requests_for(
       images=_images_for(prior, concepts, images)[shown],
       terms=tuple(_term_for(concept, words, progress) for concept in concepts),
       noise_levels=levels[shown],
-      # Each prior has its own noise: with shared noise their errors would
-      # point the same way and add up.
+      # Each prior has noise of its own: with the same noise the errors of their
+      # scores would point the same way and add up.
       seed=seeds.derive_seed(seed, step, f'score/{prior}'),
       proxy_step=proxy_step,
       proxy_learning_rate=proxy_learning_rate,
@@ -184,7 +192,11 @@ def _images_for(
 
 
 def check_finite(answers: Mapping[str, messages.ScoreGradient]) -> None:
-  """Raises NotFinite naming step, prior and concept."""
+  """Raises NotFinite, with step, prior and concept, if an answer is not finite.
+
+  Args:
+    answers: by prior.
+  """
   for prior in sorted(answers):
     answer = answers[prior]
     bad = int(np.sum(~np.isfinite(answer.cotangent)))

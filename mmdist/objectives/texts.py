@@ -1,8 +1,8 @@
 """Which texts a run sends to which prior.
 
-How one text is put together is `prompts`'. Here is what opens the texts of a
-prior, which view words can follow them, and so all of them, to be checked
-before anything is loaded.
+`prompts` puts one text together. This module knows what opens the texts of a
+prior and which view words can follow them, and so lists all of them, so that
+they can be checked before anything is loaded.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ def with_prefix(
 
 
 def view_words(views: schema.ViewsConfig) -> tuple[str, ...]:
-  """Returns the words of all views that a run can draw; none: ()."""
+  """Returns the words of all views that a run can draw; () without words."""
   if not views.use_view_words:
     return ()
   return tuple(

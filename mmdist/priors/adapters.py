@@ -1,8 +1,8 @@
 """A user's own LoRA, merged into the frozen model under the proxy.
 
 The file may be what diffusers or PEFT saves, or Kohya's: diffusers reads all of
-them. Merged, it costs nothing at a step, and the proxy starts from the model
-that the user has trained.
+them. Once it is merged it costs nothing at a step, and the proxy starts from
+the model that the user has trained.
 """
 
 from collections.abc import Mapping
@@ -54,8 +54,9 @@ def merge_lora(
   """Adds `scale` times a LoRA to the weights of a model, in place.
 
   Args:
-    denoiser: its network, in float32: a small change would drown in less.
-    text: its text encoders, moved too if the file says so.
+    denoiser: its network, in float32, since other types would round a small
+      change away.
+    text: its text encoders; changed too, where the file has weights for them.
     path: a safetensors file.
     scale: 0 changes nothing.
 
@@ -79,7 +80,10 @@ def merge_lora(
       if part:
         _load(mixin, module, part, metadata, name)
         merged += merge(module, scale)
-  except (RuntimeError, KeyError, TypeError) as error:
+  except errors.UserError:
+    raise
+  # ValueError: PEFT found NaN in the file, or no layer that it fits.
+  except (RuntimeError, KeyError, TypeError, ValueError) as error:
     raise errors.UserError(
       f'LoRA {path} does not fit the model: {model_files.first_line(error)}'
     ) from error
@@ -163,7 +167,10 @@ def _check_known(
   state: Mapping[str, torch.Tensor],
   targets: Mapping[str, torch.nn.Module],
 ) -> None:
-  """Raises UserError for a layer that no network has: nothing is skipped."""
+  """Raises UserError for a layer that no network has.
+
+  Without this check, diffusers would skip that layer and say nothing.
+  """
   for key in sorted(state):
     name, _, rest = key.partition('.')
     layer = rest.partition('.lora')[0]
@@ -176,7 +183,10 @@ def _check_known(
 
 
 def _is_old_attention(layer: str) -> bool:
-  """diffusers' first format named a processor's layers; it maps them itself."""
+  """Returns whether a layer is named as in diffusers' first format.
+
+  It named the layers of attention processors. diffusers maps them itself.
+  """
   return '.processor' in layer
 
 
@@ -187,7 +197,7 @@ def _load(
   metadata: Mapping[str, Any] | None,
   prefix: str,
 ) -> None:
-  # Of another part alone it would be taken for an empty one of this.
+  # Metadata of another network alone would be read as empty metadata of this.
   own = {k: v for k, v in (metadata or {}).items() if k.startswith(prefix)}
   settings = {'network_alphas': None, 'metadata': own or None}
   if prefix.startswith('text_encoder'):
@@ -202,7 +212,11 @@ def _load(
 
 @torch.no_grad()
 def merge(module: torch.nn.Module, scale: float) -> int:
-  """Folds a network's adapter into its weights, and removes it.
+  """Folds a network's adapter `NAME` into its weights, and removes it.
+
+  Args:
+    module: the network; it is frozen afterwards.
+    scale: factor on the adapter.
 
   Returns:
     How many layers it moved.

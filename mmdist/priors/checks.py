@@ -45,9 +45,10 @@ def _check_texts(
   texts: Iterable[str],
   length: int,
 ) -> None:
-  """Checks texts; warns of the first that is cut.
+  """Checks texts; warns of the first one that is cut.
 
-  The others differ from it in their view words alone.
+  Most of the others differ from it in their view words alone, and a warning for
+  each of them would hide all else.
   """
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')

@@ -1,7 +1,8 @@
 """One proxy per concept, where a prior is asked for that.
 
-A proxy of its own learns what the renders look like under one concept's text.
-That costs a fit per concept and step. By default one proxy learns them all.
+Each proxy then learns what the renders look like under one concept's text. That
+costs a fit per concept and step. By default one proxy learns all texts of a
+prior.
 """
 
 from collections.abc import Sequence
@@ -17,19 +18,21 @@ from mmdist.priors import proxy as proxies
 class ConceptProxies:
   """Proxies by their concept's text; see `proxy.Proxy` for what they do.
 
-  A concept's proxy is made when it is first asked for, and is then the base.
+  A concept's proxy is made when it is first asked for. Until its first fit it
+  predicts what the frozen base predicts. Every step fits every proxy, so all of
+  them have the same number of fits behind them.
 
   Attributes:
-    step: fits behind every proxy.
+    step: number of fits done so far, by each proxy.
   """
 
   def __init__(self, unet: Any, rank: int = 4, adapter: str = proxies.ADAPTER):
-    """Makes none yet.
+    """Begins without proxies.
 
     Args:
       unet: a frozen diffusers model; it is changed in place.
       rank: of every adapter.
-      adapter: begins the names of the adapters.
+      adapter: the first part of the adapters' names.
     """
     self._unet = unet
     self._rank = rank
@@ -74,7 +77,8 @@ class ConceptProxies:
     for name, array in state.arrays.items():
       label, _, rest = name.partition('/')
       parts.setdefault(label, {})[rest] = array
-    # A proxy that was made after the copy is made again when it is asked for.
+    # A proxy that the copy does not have was made after it. It is removed here,
+    # and made anew when it is asked for.
     for label in self._by_label.keys() - parts.keys():
       self._by_label.pop(label).remove()
     for label, arrays in parts.items():

@@ -28,7 +28,7 @@ def run(
     image_size: pixels along an axis, which SDXL is told.
 
   Returns:
-    [B, C, h, w]; of a network that predicts a variance too, without it.
+    [B, C, h, w]. Where a network predicts a variance too, it is left out.
   """
   if 'joint_attention_dim' in network.config:
     return network(
@@ -50,6 +50,9 @@ def run(
 
 
 def size_conditions(image_size: int, batch_size: int) -> torch.Tensor:
-  """Returns SDXL's [B, 6]: original size, no crop, target size, all alike."""
+  """Returns SDXL's conditions [B, 6]: original size, crop (0, 0), target size.
+
+  Every row is the same: a square image of the size that the network knows.
+  """
   sizes = torch.tensor([image_size, image_size, 0, 0, image_size, image_size])
   return sizes.expand(batch_size, 6)

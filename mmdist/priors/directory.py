@@ -1,12 +1,12 @@
 """The files of a diffusers directory, and one line for each that is wrong.
 
 Weights are read from safetensors only, since a pickled file can run code, and
-code in a directory is never run. What diffusers has no word for lies in
-`mmdist.json` beside `model_index.json`:
+code in a directory is never run. Settings that diffusers does not have are in
+`mmdist.json`, beside `model_index.json`:
 
   image_codec: 'pixel_unshuffle' (with `factor`), 'identity' or 'vae'.
   image_size: pixels along an axis of the images the network was trained on.
-  identifier_tokens: the reserved words of DreamBooth, by purpose.
+  identifier_tokens: purpose -> word that no caption uses, for DreamBooth.
   prompt_length: tokens of a text, both ends included.
 """
 
@@ -32,20 +32,22 @@ WEIGHTS = {
 SETTINGS_FILE = 'mmdist.json'
 _VARIANT = 'fp16'  # What hubs call files of half the size.
 _REMEDY = (
-  'a prior is a diffusers directory (unet/, scheduler/, text_encoder/, '
-  'tokenizer/, and vae/ if it is latent)'
+  'a prior is a diffusers directory (unet/ or transformer/, scheduler/, '
+  'text_encoder/, tokenizer/, and vae/ if it is latent)'
 )
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """Reads a JSON object; one-line errors say which file is wrong."""
+  """Reads a JSON object.
+
+  Raises:
+    FileNotFoundError, UserError: in one line, the file that is wrong.
+  """
   return model_files.read_json(path, _REMEDY)
 
 
 def read_settings(directory: pathlib.Path) -> dict[str, Any]:
   """Reads `mmdist.json`; a directory without it has no settings."""
-  if not directory.is_dir():
-    raise FileNotFoundError(f'prior directory {directory} does not exist.')
   path = directory / SETTINGS_FILE
   return read_json(path) if path.is_file() else {}
 
@@ -95,22 +97,19 @@ def check_is_pipeline(directory: pathlib.Path) -> None:
       "diffusers' from_single_file and give what save_pretrained writes."
     )
   missing = 'scheduler' if has_network else 'unet'
-  raise FileNotFoundError(
-    f'{directory / missing} is missing; a prior is a diffusers directory '
-    '(unet/ or transformer/, scheduler/, text_encoder/, tokenizer/, and vae/ '
-    'if it is latent).'
-  )
+  raise FileNotFoundError(f'{directory / missing} is missing; {_REMEDY}.')
 
 
 def weight_files(
   directory: pathlib.Path, component: str
 ) -> tuple[list[pathlib.Path], str | None]:
-  """Returns a component's weight files, and the variant they are.
+  """Returns a component's weight files, and their variant.
 
-  The plain files, or where there are none those of the variant 'fp16'.
+  The plain files, or where there are none those of the variant 'fp16'. Files
+  that an index names are returned whether or not they exist.
 
   Raises:
-    FileNotFoundError: there are none, or one of the index is missing.
+    FileNotFoundError: there are none.
     UserError: there are pickled ones only.
   """
   folder = directory / component

@@ -1,9 +1,8 @@
 """What a diffusers directory declares itself to be, before a weight is read.
 
 The family of a prior is read from its configuration files; there is no setting
-for it.
-Everything that opening one needs to know is read here, and what is not
-understood is refused here, in one line that names the file.
+for it. Everything that opening a directory needs to know is read here, and what
+is not understood is refused here, in one line that names the file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,8 @@ _TEXT_CLASSES = {
   'T5ForConditionalGeneration': T5,
 }
 DENOISERS = ('UNet2DConditionModel', 'SD3Transformer2DModel')
-# DeepFloyd IF's T5 was trained on texts of so many tokens, SD 3's read so many.
+# Tokens of a text: DeepFloyd IF's T5 was trained on 77, and Stable Diffusion 3
+# gives 256 to its T5.
 _IF_TOKENS, _SD3_TOKENS = 77, 256
 CODECS = ('pixel_unshuffle', 'identity', 'vae')
 
@@ -42,7 +42,7 @@ class TextFolder:
     tokenizer: the folder of its tokenizer.
     kind: `CLIP`, `CLIP_PROJECTION` or `T5`.
     length: tokens of a text, both ends included.
-    style: how it is read.
+    style: which layer is read, and how its texts are prepared.
   """
 
   component: str
@@ -62,7 +62,7 @@ class Family:
     denoiser: folder of the network, 'unet' or 'transformer'.
     denoiser_config: its config.json.
     texts: its text encoders, in the order of their folders.
-    join: what becomes of several encoders' answers.
+    join: makes one embedding of the encoders' answers.
     empty_is_zero: whether the empty text is all zeros (SDXL).
     codec: one of `CODECS`.
     codec_factor: pixels per latent along an axis.
@@ -232,12 +232,16 @@ def _text_length(
   settings: Mapping[str, Any],
   denoiser: str,
 ) -> int:
-  """Returns the tokens of a text: the model's, or fewer if it says so."""
+  """Returns how many tokens a text has, both ends included.
+
+  The model's number, or fewer if the directory's settings say so.
+  """
   if kind == T5:
     longest = _SD3_TOKENS if denoiser == 'transformer' else _IF_TOKENS
     path = folder / 'tokenizer_config.json'
     if denoiser == 'unet' and path.is_file():
-      longest = min(longest, files.read_json(path).get('model_max_length', 77))
+      given = files.read_json(path).get('model_max_length', longest)
+      longest = min(longest, given)
   else:
     longest = config.get('max_position_embeddings', 77)
   return files.prompt_length(settings, longest)

@@ -31,8 +31,8 @@ class Footprint:
 
   Attributes:
     denoiser: the frozen network's weights.
-    text: the text encoders', wherever they lie.
-    vae: the VAE's; 0 in pixel space.
+    text: the text encoders' weights, on whatever device.
+    vae: the VAE's weights; 0 in pixel space.
     proxy: LoRA weights, gradients and Adam's two moments, in float32.
     activations: of one fit or of the way back through the VAE's encoder,
       whichever is more.
@@ -55,6 +55,10 @@ class Footprint:
 
 def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
   """Estimates a prior's memory without loading a weight.
+
+  Args:
+    spec: of the prior.
+    num_views: views that it looks at in a step.
 
   Raises:
     FileNotFoundError, UserError: as `families.read_family`.
@@ -109,7 +113,13 @@ def _count(directory: pathlib.Path, component: str) -> int:
 def count_outputs(
   module: torch.nn.Module, run: Callable[[], object], size: int
 ) -> int:
-  """Adds up the outputs of all layers while `run` runs, in bytes."""
+  """Adds up the outputs of all layers while `run` runs, in bytes.
+
+  Args:
+    module: whose layers are watched.
+    run: runs the module.
+    size: bytes of a number.
+  """
   total = 0
 
   def add(layer: torch.nn.Module, inputs: tuple, output: object) -> None:

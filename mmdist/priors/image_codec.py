@@ -20,9 +20,11 @@ class ImageCodec(Protocol):
   def factor(self) -> int:
     """Pixels per latent along an axis."""
 
-  def encode(self, pixels: torch.Tensor) -> torch.Tensor: ...
+  def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+    """Turns pixels into latents; see the module for shapes and ranges."""
 
-  def decode(self, latents: torch.Tensor) -> torch.Tensor: ...
+  def decode(self, latents: torch.Tensor) -> torch.Tensor:
+    """Turns latents into pixels, which may leave [-1, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)

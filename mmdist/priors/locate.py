@@ -17,14 +17,18 @@ from mmdist.core import local_paths
 from mmdist.core import model_files
 
 _PINNED = re.compile(r'([\w.-]+/[\w.-]+)@([0-9a-f]{40})')
+_HUB_ID = re.compile(r'([\w.-]+/)?[\w.-]+@[^/]*')
 _HUB_LIKE = re.compile(r'[\w.-]+/[\w.-]+(@.*)?')
-# No pickles and no code are even downloaded.
+# What is downloaded: neither pickles nor code.
 PATTERNS = ('*.json', '*.safetensors', '*.txt', '*.model')
 
 
 def is_hub_id(name: str) -> bool:
-  """Returns whether a name is of a hub, rightly pinned or not."""
-  return '@' in name and not os.path.isdir(name)
+  """Returns whether a name is meant for a hub, whether or not it has a commit.
+
+  A path may hold an '@' too, as in /home/me@office/prior.
+  """
+  return bool(_HUB_ID.fullmatch(name)) and not os.path.isdir(name)
 
 
 def locate(name: str) -> str:

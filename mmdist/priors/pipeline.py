@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional
 import transformers
 
+from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import names
@@ -44,13 +45,13 @@ class Pipeline:
     denoiser: predicts from (noisy latents, time, embeddings).
     text: its texts' encoders.
     schedule: its noise levels and what it predicts.
-    codec: between pixels in [-1, 1] and latents.
+    codec: turns pixels in [-1, 1] into latents and back.
     image_size: pixels along an axis of the images it knows.
     settings: `mmdist.json`; empty if there was none.
     dtype: in which the networks compute.
     device: where they lie.
     index: `model_index.json`; empty if there was none.
-    memory: what was spent to save memory.
+    memory: how it was opened; see `messages.MemoryOptions`.
   """
 
   denoiser: Any
@@ -136,8 +137,8 @@ def open_pipeline(
 def choose_attention(denoiser: Any, device: torch.device) -> None:
   """Takes plain attention for a small UNet on a CPU.
 
-  There the fused one has a slow backward pass; on more than 32^2 tokens its
-  memory counts for more.
+  On a CPU the backward pass of fused attention is slow. A UNet of more than
+  32^2 tokens keeps it, since plain attention would need too much memory.
   """
   fused = attention_processor.AttnProcessor2_0
   if (
@@ -156,8 +157,8 @@ def slice_attention(denoiser: Any) -> None:
   """
   if not hasattr(denoiser, 'set_attention_slice'):
     raise errors.UserError(
-      f'memory.attention_slicing: {type(denoiser).__name__} has none; expected '
-      'it for a UNet only.'
+      f'memory.attention_slicing is on, and {type(denoiser).__name__} cannot '
+      'slice its attention; expected a UNet, so switch it off.'
     )
   denoiser.set_attention_slice('auto')
 
@@ -165,7 +166,19 @@ def slice_attention(denoiser: Any) -> None:
 def _device(name: str) -> torch.device:
   if name == 'auto':
     name = 'cuda' if torch.cuda.is_available() else 'cpu'
-  return torch.device(name)
+  try:
+    device = torch.device(name)
+  except RuntimeError as error:
+    raise errors.UserError(
+      f"device is '{name}'; expected auto, cpu, cuda or cuda:NUMBER."
+    ) from error
+  # Else torch says so in a traceback, after the weights have been read.
+  if device.type == 'cuda' and not torch.cuda.is_available():
+    raise errors.UserError(
+      f"device is '{name}' and torch finds no CUDA device; give device auto or "
+      'cpu, or reserve a GPU for this prior.'
+    )
+  return device
 
 
 _TEXT_CLASSES = {
@@ -210,7 +223,7 @@ def _open_codec(
 ) -> image_codec.ImageCodec:
   if family.codec != 'vae':
     return image_codec.PixelCodec(family.codec_factor)
-  # The VAE of Stable Diffusion overflows float16.
+  # In float16 the VAE of Stable Diffusion gives infinity.
   vae = files.load_component(
     diffusers.AutoencoderKL,
     family.directory,
@@ -285,7 +298,8 @@ def save_pipeline(
   Args:
     pipeline: without adapters.
     directory: created if missing.
-    dtype: a key of `DTYPES`, of the stored denoiser and text encoders.
+    dtype: a key of `DTYPES`, of the stored denoiser and text encoders. A VAE
+      is stored as it is.
   """
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
@@ -334,4 +348,4 @@ def _forget_origin(path: pathlib.Path) -> None:
 
 def _write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+  atomic.write_text(path, json.dumps(content, indent=2) + '\n')

@@ -1,9 +1,9 @@
 """What an actor runs: one frozen model, its proxy, and the last renders.
 
-A prior answers a request first and fits its proxy afterwards, in a call of its
-own. So the learner has its answer before the fit begins, and takes its step
-while the prior is still fitting. The answer is that of the proxy before the
-fit, in an actor and in this process alike.
+A prior answers a request in one call and fits its proxy in the next. So the
+learner has its answer before the fit begins, and takes its step while the prior
+is still fitting. The answer is always that of the proxy before the fit, whether
+the prior runs in an actor or in the learner's process.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,8 +56,8 @@ def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
   return DiffusionPrior(spec, _open_shared(spec))
 
 
-# Frozen models that priors of this process have in common, as long as one of
-# them is there.
+# Frozen models of this process, by `PriorSpec.sharing_key`. A model is freed
+# with the last prior that uses it.
 _shared: weakref.WeakValueDictionary[tuple, pipelines.Pipeline] = (
   weakref.WeakValueDictionary()
 )
@@ -81,7 +81,7 @@ def _open_shared(spec: messages.PriorSpec) -> pipelines.Pipeline:
   return pipeline
 
 
-# Of the proxies that are made on shared models.
+# Numbers of the proxies on shared models: their adapters need different names.
 _numbers = itertools.count()
 
 
@@ -92,6 +92,7 @@ def _make_proxy(
   if not options.has_proxy:
     return None
   adapter = proxies.ADAPTER
+  # On a model that others share, its adapters are told apart by their names.
   if spec.sharing_key is not None:
     adapter = f'proxy{next(_numbers)}'
   if options.proxy_per == 'concept':
@@ -100,9 +101,12 @@ def _make_proxy(
 
 
 def configure_torch(num_threads: int) -> None:
-  """Makes torch answer the same bits again, with this many threads (0: as is).
+  """Makes torch answer the same bits whenever it is asked the same.
 
-  Bits differ between thread counts, so the count is part of a run.
+  Bits differ between numbers of threads, so that number is part of a run.
+
+  Args:
+    num_threads: of torch in this process; 0 leaves them as they are.
   """
   if num_threads > 0:
     torch.set_num_threads(num_threads)
@@ -136,8 +140,8 @@ class DiffusionPrior:
     self.spec = spec
     self.pipeline = pipeline
     self.proxy = _make_proxy(spec, pipeline)
-    # SDS has no proxy that would count its fits. Its fits do nothing, but
-    # requests carry their number all the same.
+    # SDS has no proxy that would count its fits. Its fits do nothing, but each
+    # request says how many it expects, so they are counted here.
     self._num_empty_fits = 0
     self._shown: _Shown | None = None
 
@@ -155,6 +159,7 @@ class DiffusionPrior:
       NotFinite: the answer is not finite.
     """
     start = time.monotonic()
+    # Before the networks run, which may take seconds.
     self._check(request)
     answer = scores.score(
       self.pipeline,
@@ -187,7 +192,8 @@ class DiffusionPrior:
 
     Raises:
       RuntimeError: nothing was scored since the last fit.
-      NotFinite: the fit is not finite; the proxy has not moved.
+      NotFinite: the fit is not finite. Its proxy has not moved; of several
+        proxies, those of other concepts may have.
     """
     if self._shown is None:
       raise RuntimeError(
@@ -216,10 +222,11 @@ class DiffusionPrior:
     return self.proxy.save()
 
   def restore_proxy(self, state: messages.ProxyState) -> None:
-    """Goes back to a saved proxy; forgets the renders last scored.
+    """Goes back to a saved proxy, and forgets the renders last scored.
 
     Raises:
-      UserError: the state is of another kind of proxy.
+      UserError: the state is of a proxy with other layers or another rank, or
+        of any proxy where this prior has none.
     """
     if self.proxy is not None:
       self.proxy.restore(state)
@@ -259,12 +266,13 @@ class DiffusionPrior:
     self, member: proxies.Member, label: str, shown: _Shown
   ) -> float:
     request = shown.request
-    # The latents are those that were scored; images are encoded once a step.
+    # The latents are those that were scored, so that images are encoded once a
+    # step. The texts come from the same draw, whichever noise is used.
     noised, texts = draw_fit(
       self.pipeline, shown.noised, request, member.texts, label
     )
     if self.spec.options.proxy_noise == 'shared':
-      noised = shown.noised  # Eq. 3 literally.
+      noised = shown.noised  # As MagicMirror, Eq. 3, is written.
     prompt_embeds = self.pipeline.text.encode(texts)
     target = schedules.training_target(
       noised.latents,
@@ -274,8 +282,9 @@ class DiffusionPrior:
       self.pipeline.schedule.prediction_type,
     )
 
-    # The loss of any diffusion model, at the texts without view words. It is
-    # handed over as a function, since the proxy runs it with its adapters on.
+    # The loss that any diffusion model is trained with, here at the texts
+    # without view words. It is handed over as a function, since the proxy
+    # switches its adapters on while it runs.
     def loss_of_proxy() -> torch.Tensor:
       noise_pred = pipelines.predict(
         self.pipeline, noised.noisy, noised.timestep, prompt_embeds
@@ -334,15 +343,18 @@ def draw_fit(
   """Draws a fit's own t ~ U(0, 1), noise and one text per view.
 
   Each view gets one concept's text without view words, whatever its weight,
-  or now and then the empty one. All from the request's seed, so that a fit
-  that is done again, after its actor was lost, gives the same proxy.
+  or now and then the empty one. All of it follows from the request's seed, so
+  that a fit that is done again, after its actor was lost, gives the same proxy.
 
   Args:
     pipeline: the frozen model.
     shown: the renders that were scored.
-    request: that was answered.
-    plain: the concepts' texts, sorted.
-    label: of the proxy among those of one prior; each draws its own.
+    request: the one that was answered.
+    plain: the concepts' texts without view words, sorted.
+    label: of the proxy among those of one prior; each has draws of its own.
+
+  Returns:
+    The latents that were scored, with new noise, and V texts.
   """
   num_views = len(shown.timestep)
   # The order of the draws below is part of a run: another one changes its bits.

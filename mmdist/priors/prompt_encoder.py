@@ -1,4 +1,8 @@
-"""Texts to embeddings, each text once; unknown words and long texts named."""
+"""Turns texts into embeddings, each text once.
+
+Owns what is said of words that a prior does not know and of texts that are too
+long. Which layers are read is `text_encoders.py`'s.
+"""
 
 from collections.abc import Sequence
 import difflib
@@ -44,7 +48,7 @@ def _words(backend: Any, text: str) -> list[str]:
 def check_text(
   tokenizer: transformers.PreTrainedTokenizerBase, text: str, prompt_length: int
 ) -> None:
-  """Checks that a text means to the tokenizer what it says.
+  """Checks that a tokenizer knows all words of a text, and that it is not long.
 
   Args:
     tokenizer: a fast tokenizer of transformers.
@@ -53,8 +57,9 @@ def check_text(
 
   Raises:
     UserError: unknown words, with the nearest known ones; or, for a
-      word-level vocabulary, more words than fit. A byte-pair one only warns,
-      since long prompts are common there and it is usual to truncate them.
+      word-level vocabulary, more words than fit. With a byte-pair vocabulary
+      a long text causes a warning only: long prompts are common there, and it
+      is usual to truncate them.
   """
   # Not verbose: texts that are too long are reported below.
   ids = tokenizer(text, truncation=False, padding=False, verbose=False)
@@ -82,7 +87,7 @@ def _too_long(
   )
   if type(tokenizer.backend_tokenizer.model).__name__ == 'WordLevel':
     raise errors.UserError(f'{message}; use fewer words.')
-  # Of one text it is one string; the type has lists of texts too.
+  # It is a string already; only the type allows a list of texts, too.
   cut = str(
     tokenizer.decode(ids[prompt_length - 1 :], skip_special_tokens=True)
   )
@@ -131,7 +136,7 @@ class PromptEncoder:
     return text_encoders.stack([self._cache[text] for text in texts])
 
   def encode_afresh(self, texts: Sequence[str]) -> text_encoders.PromptEmbeds:
-    """As `encode`, but with gradient and without memory, for training."""
+    """Does what `encode` does, for training: with gradient, without memory."""
     for text in texts:
       self.check(text)
     prompt_embeds = self._join([reader.read(texts) for reader in self.readers])

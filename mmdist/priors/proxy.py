@@ -6,7 +6,7 @@ base. An adapter adds B A x to what a layer gives. B starts at zero, so at step
 
 One UNet may carry the adapters of several proxies: those of several concepts,
 or of several priors and learners that share its weights. Each has its own
-optimiser, and none can be told from a proxy that is alone.
+optimiser, and learns and predicts the same bits as a proxy that is alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +23,8 @@ from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import seeds
 
-# The layers that carry the texture: attention, convolutions, time; those of
-# `add_` and `to_add_` are the text's in DeepFloyd IF and Stable Diffusion 3.
+# The layers that carry the texture: attention, convolutions, time. Those with
+# `add_` in their names read the text, in DeepFloyd IF and Stable Diffusion 3.
 TARGETS = (
   'to_q',
   'to_k',
@@ -41,8 +41,8 @@ TARGETS = (
   'to_add_out',
 )
 BETAS = (0.9, 0.99)
-ADAPTER = 'default'  # As diffusers names an adapter without a name.
-_BASE = '__base__'  # As PEFT calls no adapter.
+ADAPTER = 'default'  # Diffusers' name for an adapter that is given none.
+_BASE = '__base__'  # PEFT's name for a row without an adapter.
 _MOMENTS = ('exp_avg', 'exp_avg_sq')
 
 
@@ -94,7 +94,7 @@ class Proxy:
     self._unet = unet
     # PEFT draws from the global generator, which is put back afterwards.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-      # PEFT asks whether several adapters are meant; they are.
+      # PEFT warns of a second adapter; several are meant here.
       warnings.filterwarnings('ignore', 'Already found a `peft_config`')
       torch.manual_seed(seeds.derive_seed(seed, 0, 'proxy') % (1 << 32))
       unet.add_adapter(lora_config(rank), adapter)
@@ -129,7 +129,7 @@ class Proxy:
   def remove(self) -> None:
     """Takes the adapters out of the UNet; the proxy is of no use afterwards."""
     with warnings.catch_warnings():
-      # PEFT says which adapter is active then; that is set before each use.
+      # PEFT warns which adapter it makes active; it is chosen before each use.
       warnings.filterwarnings('ignore', 'Adapter .* was active which is now')
       self._unet.delete_adapters(self.adapter)
     self.parameters = {}
@@ -244,7 +244,7 @@ class Proxy:
     # A new one, so that nothing of the optimiser before is left in it.
     self._adam = self._new_adam()
     for name, weight in self.parameters.items():
-      # Arrays from Ray are read-only, and torch would write into them.
+      # Copied, since arrays from Ray are read-only and Adam writes into these.
       weight.data.copy_(torch.from_numpy(state.arrays[f'lora/{name}'].copy()))
       self._adam.state[weight] = {
         # Adam's own count, which corrects the bias of its moments: one step

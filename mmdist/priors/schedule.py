@@ -24,8 +24,9 @@ PREDICTION_TYPES = (*BETA_PREDICTION_TYPES, 'flow')
 
 _FLOW = diffusers.FlowMatchEulerDiscreteScheduler
 
-# w(t), from alpha_t and sigma_t (docs/method.md, section 2, 'Weighting'); a
-# common factor is the learning rate's. The keys are `messages.WEIGHTINGS`.
+# w(t), from alpha_t and sigma_t (docs/method.md, section 2, 'Weighting'). A
+# constant factor is left out, since it would act as another learning rate. The
+# keys are `messages.WEIGHTINGS`.
 WEIGHTINGS: Mapping[
   str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 ] = {
@@ -45,8 +46,8 @@ class Schedule:
   Attributes:
     signal: [N] alpha_t per timestep, decreasing, float32.
     noise: [N] sigma_t per timestep, increasing, float32.
-    times: [N] what the network calls a timestep: its number in int64, or for
-      flow matching sigma_t times their count in float32.
+    times: [N] the time that the network is given at a timestep: the timestep's
+      number in int64; for flow matching sigma_t N in float32.
     prediction_type: what the network predicts; one of `PREDICTION_TYPES`.
     config: the scheduler's own config, kept for saving.
   """

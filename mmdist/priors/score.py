@@ -1,7 +1,8 @@
 """What a frozen model would change about renders, minus what its proxy would.
 
 Owns SDS, VSD, guidance, w(t), composition (docs/method.md, section 2) and the
-way back from latents to pixels. Pure in (request, proxy).
+way back from latents to pixels. An answer follows from the request and the
+proxy alone.
 
 A residual is a guided prediction minus a reference, in the network's space;
 a cotangent is dL/d image, which the learner is answered with.
@@ -170,9 +171,10 @@ def _residuals(
   terms: Sequence[messages.Term],
   proxy_guidance_scale: float,
 ) -> torch.Tensor:
-  """Returns [M, V, C, h, w]: eps of the base minus the proxy's, or the noise.
+  """Returns [M, V, C, h, w]: eps of the base minus that of its reference.
 
-  Terms that share their texts share their passes.
+  The reference is the proxy (VSD) or the noise (SDS). Terms that share their
+  texts share their passes.
   """
   num_views = len(noised.timestep)
   base = _plan((t.prompts, t.guidance_scale) for t in terms)
@@ -184,6 +186,7 @@ def _residuals(
     )
   # VSD: the reference is the proxy's prediction. The proxy reads the texts
   # without view words, since it has learned all views under one text.
+  # Texts by the proxy that has learned them: one proxy for all, or one each.
   asked: dict[proxies.Proxy, list[str]] = {}
   for term in terms:
     asked.setdefault(proxy.of(term.plain_prompt), []).append(term.plain_prompt)
@@ -194,6 +197,7 @@ def _residuals(
   if pipeline.memory.batched:
     of_base, of_proxies = _predict_mixed(pipeline, noised, base, learned)
   else:
+    # The adapters are off outside of `active`, so this is the frozen base.
     of_base = _predict(pipeline, noised, base)
     of_proxies = {}
     for one, plan in learned.items():
@@ -217,8 +221,9 @@ class _Plan:
   """What one network is run on.
 
   Attributes:
-    keys: (V texts, guidance scale) of each answer that is wanted.
-    rows: V texts each, to be predicted; the last may be the empty ones.
+    keys: (V texts, guidance scale) of each guided prediction that is wanted.
+    rows: V texts each, to be predicted. The last row is V empty texts if a
+      guidance scale needs them.
   """
 
   keys: tuple[tuple[tuple[str, ...], float], ...]
@@ -243,6 +248,8 @@ def _predict(
 ) -> list[torch.Tensor]:
   """Predicts every row of the plans in one pass; one [V, C, h, w] per row."""
   rows = [row for plan in plans for row in plan.rows]
+  # The batch holds all views under the first row's texts, then all views under
+  # the second row's, and so on.
   noise_preds = pipelines.predict(
     pipeline,
     noised.noisy.repeat(len(rows), 1, 1, 1),
@@ -260,13 +267,16 @@ def _predict_mixed(
 ) -> tuple[list[torch.Tensor], dict[proxies.Proxy, list[torch.Tensor]]]:
   """Predicts base and proxies in one pass of mixed adapters.
 
-  The numbers are those of two passes up to rounding; there are fewer and
-  larger kernels.
+  The numbers are those of separate passes up to rounding. One pass has fewer
+  and larger kernels, which a GPU runs faster.
   """
   num_views = len(noised.timestep)
+  # An adapter per row of texts, and below one per image. Rows come in the order
+  # in which `_predict` takes the plans: the base first, then each proxy.
   adapters: list[str | None] = [None] * len(base.rows)
   for proxy, plan in learned.items():
     adapters += [proxy.adapter] * len(plan.rows)
+  # Any proxy will do: which adapters a row has is said by their names.
   one, *_ = learned
   with one.mixed([name for name in adapters for _ in range(num_views)]):
     noise_preds = iter(_predict(pipeline, noised, base, *learned.values()))
@@ -283,16 +293,16 @@ def _guide(
   plan: _Plan,
   noise_preds: Sequence[torch.Tensor],
 ) -> dict[tuple[tuple[str, ...], float], torch.Tensor]:
-  """Returns eps for each key of a plan, guided."""
+  """Returns the guided eps [V, C, h, w] for each key of a plan."""
   by_texts = dict(zip(plan.rows, noise_preds, strict=True))
   guided = {}
   for texts, scale in plan.keys:
     noise_pred = by_texts[texts]
     if scale != 1:
       # Guidance is applied to what the network predicts (eps, v, x0 or a
-      # velocity) and turned into eps afterwards. The result is the same: for
-      # a given noisy image eps is an affine function of the prediction, and
-      # the factors of `empty` and `noise_pred` below add up to 1.
+      # velocity) and turned into eps afterwards. Guidance of eps itself would
+      # give the same: for a given noisy image eps is an affine function of the
+      # prediction, and the factors of `empty` and `noise_pred` add up to 1.
       empty = noise_preds[-1]
       noise_pred = empty + scale * (noise_pred - empty)
     guided[texts, scale] = schedules.noise_pred_to_eps(
@@ -317,7 +327,7 @@ def _metrics(
   shares add up to 1, and that of a part which works against the sum is
   negative. The norm is that of its part of dL/d image where the codec only
   rearranges pixels; else it leaves out the resize and the encoder, whose
-  backward pass per term would cost more than the number is worth.
+  backward pass per term would cost too much.
 
   Args:
     asked: the request's terms, in its order.
@@ -327,7 +337,7 @@ def _metrics(
     total: [V, C, h, w] their composition.
   """
   part_of = dict(zip(terms, parts, strict=True))
-  # Asked terms that became one share its residual, each with its own weight.
+  # Terms that were merged have one residual, and each has its own weight on it.
   by_question = {_question(term): part for term, part in part_of.items()}
   total_norm = torch.linalg.vector_norm(total).item()
   metrics = {}
@@ -337,7 +347,7 @@ def _metrics(
     norm = torch.linalg.vector_norm(part).item()
     product = norm * total_norm
     inner = (part * total).sum().item()
-    # 2, since networks see 2x - 1.
+    # The factor 2 is the slope of 2x - 1, which is what networks see of x.
     metrics[f'norm_{index}'] = 2 * norm / total.numel()
     # A residual of zero has no direction; NaN stays NaN.
     metrics[f'cosine_{index}'] = inner / product if product else 0.0

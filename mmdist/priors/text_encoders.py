@@ -1,4 +1,4 @@
-"""How each family of models reads a text: which encoders, which layers, joined.
+"""How each family of models reads a text: which layers, and how joined.
 
 Owns what diffusers' pipelines do between a prompt and the network's
 conditions; words, lengths and the memory of texts are `prompt_encoder.py`'s.

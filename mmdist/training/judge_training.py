@@ -30,14 +30,14 @@ class Options:
     options_lib.REQUIRED, 'Folder to write.', is_path=True
   )
   num_steps: int = options_lib.option(4000, 'Optimiser steps.', minimum=1)
-  seed: int = options_lib.option(0, 'Augmentation and order.')
+  seed: int = options_lib.option(0, 'Decides augmentation and order.')
 
 
 def _pictures(
   shards: 'Sequence[head_shards.HeadShards]',
   questions: 'Sequence[judge_lib.Question]',
 ) -> 'train_judge.LabelledPictures':
-  """Labelled pictures of some shards."""
+  """Returns the labelled pictures of some shards."""
   import numpy as np
 
   from mmdist.evaluation import train_judge

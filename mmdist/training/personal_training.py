@@ -30,8 +30,9 @@ from mmdist.training import personalization
 
 CHECKPOINT = 'training.safetensors'
 _STEPS = {'photos': 400, 'avatar': 400, 'normal': 800}  # MagicMirror, A.2.
-# The embedded priors' is a prototype's, not yet measured with these weights;
-# the other is the paper's, for a large model (MagicMirror, A.2).
+# Learning rate by whether the prior is an embedded one. That of embedded ones
+# was chosen on an earlier version of their weights; the other is the paper's,
+# for a large model (MagicMirror, A.2).
 _RATES = {True: 2e-4, False: 3e-6}
 _SAMPLES_PER_PROMPT = 4
 _SAMPLER_STEPS = 25
@@ -54,11 +55,25 @@ class PersonalTraining:
     concept: concept_images.ConceptSet,
     work: pathlib.Path,
   ):
+    """Opens the prior, draws samples of it as it is, and resumes.
+
+    Args:
+      options: see `personalization.Options`.
+      directory: of the prior to start from.
+      family: what that directory declares.
+      prompt: what the pictures are called.
+      concept: the pictures.
+      work: folder of the checkpoint and of samples.
+
+    Raises:
+      UserError: the checkpoint is damaged, or of other settings or pictures.
+    """
     self._options, self._directory = options, directory
     self._prompt, self._concept, self._work = prompt, concept, work
-    embedded = bool(family.settings.get('identifier_tokens'))
+    # Only the embedded priors, and those made from them, declare tokens.
+    self._is_embedded = bool(family.settings.get('identifier_tokens'))
     self._num_steps = options.num_steps or _STEPS[options.kind]
-    self._rate = options.learning_rate or _RATES[embedded]
+    self._rate = options.learning_rate or _RATES[self._is_embedded]
     priors.configure_torch(device_setup.share_cores(1).prior)
     self._pipeline = pipelines.open_pipeline(
       directory, options.dtype, options.device, train=True
@@ -74,6 +89,7 @@ class PersonalTraining:
 
   @property
   def step(self) -> int:
+    """Optimiser steps behind it."""
     return self._tuner.step
 
   def _tuning(self) -> dreambooth.FineTuning:
@@ -88,7 +104,15 @@ class PersonalTraining:
     )
 
   def run(self, start: float) -> bool:
-    """Trains to the end, or until time is up; returns which."""
+    """Trains to the end, or until time is up, and saves.
+
+    Args:
+      start: when the time began that `max_minutes` allow, in seconds of
+        `time.monotonic`.
+
+    Returns:
+      Whether the end was reached.
+    """
     options, saved = self._options, time.monotonic()
     with progress.Progress(self._num_steps, self.step) as shown:
       while self.step < self._num_steps:
@@ -116,7 +140,9 @@ class PersonalTraining:
       )
       adapters.merge(self._pipeline.denoiser, 1.0)
     self._sample_sheet('after')
-    dtype = 'float16' if self._rate == _RATES[True] else 'float32'
+    # The files of embedded priors are float16. A large model moves at so small
+    # a rate that float16 would round its changes away.
+    dtype = 'float16' if self._is_embedded else 'float32'
     pipelines.save_pipeline(self._pipeline, folder, dtype)
     for name in ('before.png', 'after.png', 'pictures.png'):
       shutil.copy(self._work / name, folder / name)
@@ -134,8 +160,8 @@ class PersonalTraining:
     options = self._options
     texts = itertools.cycle(options.class_prompt)
     prompts = tuple(itertools.islice(texts, options.num_class_images))
-    # Named by what they are of: the same command may come with another class
-    # before there is a checkpoint.
+    # The file's name says what it was drawn from: before there is a checkpoint,
+    # the same folder may be used with another class.
     made_from = [prompts, options.seed, digest.weight_digests(self._directory)]
     name = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
     path = self._work / f'class-{name}.npy'
@@ -152,7 +178,10 @@ class PersonalTraining:
   def _sample_sheet(self, name: str) -> None:
     """Samples the prompt itself and variations of it, a row each."""
     path = self._work / f'{name}.png'
-    if name == 'before' and path.is_file():
+    # Once there is a checkpoint, the sheets belong to it. Before, they may be
+    # of another command in the same folder, or one of them may be missing.
+    has_begun = (self._work / CHECKPOINT).is_file()
+    if name == 'before' and has_begun and path.is_file():
       return
     prompts = [
       p for p in self._variations() for _ in range(_SAMPLES_PER_PROMPT)
@@ -167,7 +196,7 @@ class PersonalTraining:
       sheets.save_grid(self._work / 'pictures.png', shown, columns=8)
 
   def _variations(self) -> list[str]:
-    """Returns the prompt, and itself in other words if the prior knows them."""
+    """Returns the prompt, and it with additions whose words the prior knows."""
     wanted = [
       self._prompt,
       f'{self._prompt} with a red hat',
@@ -178,7 +207,7 @@ class PersonalTraining:
     for prompt in wanted:
       try:
         self._pipeline.text.check(prompt)
-      except ValueError:
+      except errors.UserError:  # It has a word that this prior does not know.
         continue
       known.append(prompt)
     return known

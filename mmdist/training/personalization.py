@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mmdist.core import errors
+from mmdist.core import messages
 from mmdist.core import options as options_lib
 from mmdist.data import concept_images
 from mmdist.training import personal_pictures
@@ -33,7 +34,7 @@ class Options:
     options_lib.REQUIRED, 'What the pictures are.', choices=KINDS
   )
   out: str = options_lib.option(
-    options_lib.REQUIRED, 'The new prior.', is_path=True
+    options_lib.REQUIRED, 'Directory of the new prior.', is_path=True
   )
   prior: str = options_lib.option(
     'color',
@@ -51,12 +52,14 @@ class Options:
     'avatar, normal: a run, or procedural head FAMILY:INDEX.',
     is_path=True,
   )
-  prompt: str = options_lib.option('', 'With the identifier token.')
+  prompt: str = options_lib.option(
+    '', 'Of the pictures, with the identifier token.'
+  )
   num_steps: int = options_lib.option(
-    0, '0: 400 or, for normal, 800.', minimum=0
+    0, 'Optimiser steps; 0: 400 or, for normal, 800.', minimum=0
   )
   learning_rate: float = options_lib.option(
-    0.0, '0: 3e-6, of an embedded prior 2e-4.', minimum=0.0
+    0.0, '0: 3e-6 or, for an embedded prior, 2e-4.', minimum=0.0
   )
   batch_size: int = options_lib.option(
     4, 'Pictures of the subject a step.', minimum=1
@@ -74,21 +77,25 @@ class Options:
     repeated=True,
   )
   class_weight: float = options_lib.option(
-    1.0, 'Of the class-prior loss.', minimum=0.0
+    1.0, 'Weight of the class-prior loss.', minimum=0.0
   )
   num_class_images: int = options_lib.option(
-    64, 'Sampled from the prior.', minimum=1
+    64, 'Pictures of the class, sampled from the prior.', minimum=1
   )
   dtype: str = options_lib.option(
-    'bfloat16', 'To compute in.', choices=('float32', 'bfloat16', 'float16')
+    'bfloat16', 'What is computed in.', choices=messages.DTYPES
   )
   device: str = options_lib.option('auto', 'cpu, cuda or auto.')
-  seed: int = options_lib.option(0, 'Noise, order of pictures, LoRA weights.')
+  seed: int = options_lib.option(
+    0, 'Decides noise, order of pictures and LoRA weights.'
+  )
   save_every_s: float = options_lib.option(
-    120.0, 'Between checkpoints.', minimum=0.0
+    120.0, 'Seconds between checkpoints.', minimum=0.0
   )
   max_minutes: float = options_lib.option(
-    0.0, 'Stop (resumable) after; 0: never.'
+    0.0,
+    'Stop after so many minutes; the same command goes on. 0: never.',
+    minimum=0.0,
   )
 
 
@@ -103,14 +110,15 @@ def train(
 
   Returns:
     The new prior's directory, also if it was finished before; None if
-    `options.max_minutes` were over first.
+    `options.max_minutes` had passed first.
 
   Raises:
     FileNotFoundError, UserError: in one line, what is wrong.
   """
   options = options_lib.checked(options)
   out = pathlib.Path(options.out)
-  if (out / 'README.md').is_file() and (out / 'unet').is_dir():
+  # The result is put in its place whole, and has both in every family.
+  if (out / 'README.md').is_file() and (out / 'model_index.json').is_file():
     report(f'{out} is finished; give another --out for another prior.')
     return out
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -133,7 +141,7 @@ def train(
 
 
 def default_prompt(kind: str) -> str:
-  """Returns the paper's prompt of normals; others have none."""
+  """Returns the paper's prompt of normals; UserError for other kinds."""
   if kind == 'normal':
     return NORMAL_PROMPT
   raise errors.UserError(

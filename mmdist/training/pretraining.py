@@ -31,8 +31,8 @@ from mmdist.nerf import pretrained
 from mmdist.run import device_setup
 
 _LOG_EVERY = 100
-_NUM_MEASURED = 64  # Held-out pictures at the end,
-_NUM_GLANCES = 4  # and at every checkpoint.
+_NUM_MEASURED = 64  # Held-out pictures that are measured at the end.
+_NUM_GLANCES = 4  # Held-out pictures that are measured at every checkpoint.
 _CHECKPOINT_NAME = 'training.safetensors'
 
 
@@ -97,7 +97,15 @@ def load_set(
 ) -> multiview.MultiviewSet:
   """Reads the pictures, or takes them of procedural heads.
 
-  What is odd about them and does not stop a training is a warning.
+  Oddities of the pictures that do not stop a training cause warnings.
+
+  Args:
+    config: of procedural heads: how many, and how large.
+    data: see `Options`.
+    report: is told what was read.
+
+  Raises:
+    FileNotFoundError, UserError: in one line, what is wrong with the files.
   """
   if data:
     pictures = multiview.read_transforms(data)
@@ -123,7 +131,11 @@ def describe(pictures: multiview.MultiviewSet) -> str:
 def split(
   pictures: multiview.MultiviewSet, num_unseen: int
 ) -> tuple[multiview.MultiviewSet, multiview.MultiviewSet]:
-  """Returns the subjects to train on, and the last ones, kept aside."""
+  """Returns the subjects to train on, and the last ones, kept aside.
+
+  Raises:
+    UserError: none would be left to train on.
+  """
   num_known = pictures.num_subjects - num_unseen
   if num_known < 1:
     raise errors.UserError(
@@ -157,7 +169,15 @@ def train(
   out: pathlib.Path,
   report: Callable[[str], None],
 ) -> pretrain_lib.PretrainState:
-  """Runs the steps that are left, with a checkpoint every so many."""
+  """Runs the steps that are left; saves every `config.checkpoint_every`.
+
+  Args:
+    config: what is trained, and for how long.
+    representation: the conditional NeRF.
+    known: the subjects to train on.
+    out: directory of the checkpoint and of the pretrained NeRF.
+    report: is told how it goes.
+  """
   stream = make_stream(config, known)
   pretraining = pretrain_lib.make_pretraining(representation, config)
   state = pretraining.init(known.num_subjects)
@@ -200,7 +220,11 @@ def measure(
   known: multiview.MultiviewSet,
   unseen: multiview.MultiviewSet,
 ) -> dict[str, float]:
-  """Returns PSNRs on held-out cameras, in decibels."""
+  """Returns PSNRs on held-out cameras, in decibels.
+
+  `held_out_psnr` is of subjects that were trained on. `unseen_psnr` is of those
+  kept aside, whose codes are fitted first.
+  """
   results = {
     'held_out_psnr': held_out_psnr(
       representation, params, params['codes'], known
@@ -227,7 +251,15 @@ def held_out_psnr(
   pictures: multiview.MultiviewSet,
   limit: int = _NUM_MEASURED,
 ) -> float:
-  """Mean over held-out pictures, at most `limit`, of all subjects alike."""
+  """Returns the mean PSNR in decibels of held-out pictures.
+
+  Args:
+    representation: the conditional NeRF.
+    params: holds the networks.
+    codes: [M, C] of the subjects.
+    pictures: of M subjects.
+    limit: so many pictures at most, evenly spaced over all subjects.
+  """
   all_held_out = np.argwhere(pictures.is_held_out())
   chosen = all_held_out[
     np.unique(np.linspace(0, len(all_held_out) - 1, limit).astype(int))
@@ -259,6 +291,7 @@ class Meter:
     self._started = time.monotonic()
 
   def add(self, metrics: Mapping[str, Any]) -> None:
+    """Counts the metrics of one step."""
     for name, value in metrics.items():
       self._sums[name] = self._sums.get(name, 0.0) + float(value)
     self._count += 1

@@ -1,8 +1,8 @@
 """From shards of heads to a small prior, in one-thread processes.
 
-Steps and checkpoints are `mmdist.priors.training.from_scratch`'s. It imports
-torch, and is imported inside functions: a process says how many threads torch
-has before it imports it.
+Steps and checkpoints are `mmdist.priors.training.from_scratch`'s. That module
+is imported inside functions, since it imports torch, and a process has to say
+how many threads torch may use before that.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,9 @@ import time
 from typing import TYPE_CHECKING
 
 from mmdist.core import asset_paths
+from mmdist.core import atomic
 from mmdist.core import errors
+from mmdist.core import messages
 from mmdist.core import options as options_lib
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class Options:
     options_lib.REQUIRED, 'Diffusers directory.', is_path=True
   )
   channel: str = options_lib.option(
-    'rgb', 'Which pictures.', choices=('rgb', 'normal')
+    'rgb', 'Which pictures.', choices=messages.CHANNELS
   )
   init: str = options_lib.option(
     '', 'Prior to start from: directory or name.', is_path=True
@@ -69,11 +71,13 @@ class Options:
   num_processes: int = options_lib.option(2, 'One-thread processes.', minimum=1)
   learning_rate: float = options_lib.option(5e-4, 'Peak of AdamW.', minimum=0.0)
   reading_steps: int = options_lib.option(
-    1500, 'Of the text encoder, before any picture.', minimum=0
+    1500, 'Steps of the text encoder, before any picture.', minimum=0
   )
-  seed: int = options_lib.option(0, 'Weights, noise and captions.')
+  seed: int = options_lib.option(0, 'Decides weights, noise and captions.')
   max_minutes: float = options_lib.option(
-    0.0, 'Stop (resumable) after; 0: never.'
+    0.0,
+    'Stop after so many minutes; the same command goes on. 0: never.',
+    minimum=0.0,
   )
 
 
@@ -83,7 +87,18 @@ def worker(
   rendezvous: str,
   report: Callable[[str], None],
 ) -> None:
-  """Trains on one rank until the images are seen or time is up."""
+  """Trains on one rank until the images are seen or time is up.
+
+  Args:
+    rank: of this process, from 0; only 0 reports and saves.
+    options: see `Options`.
+    rendezvous: path of a new file, by which the ranks find each other.
+    report: is told how it goes.
+
+  Raises:
+    UserError: the checkpoint is damaged, or of another architecture.
+    NotFinite: a loss or a gradient is not finite; the checkpoint is sound.
+  """
   os.environ['OMP_NUM_THREADS'] = '1'
   from mmdist.heads import batches as head_batches
   from mmdist.heads import captions
@@ -193,7 +208,7 @@ def _save(
   record = {'num_seen': state.num_seen, 'step': state.step}
   record |= dataclasses.asdict(options)
   path = checkpoint.parent / 'training.json'
-  path.write_text(json.dumps(record, indent=2) + '\n')
+  atomic.write_text(path, json.dumps(record, indent=2) + '\n')
 
 
 def _write_sheet(

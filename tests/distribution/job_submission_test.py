@@ -40,7 +40,8 @@ class Server:
 
   async def tail(self, id):
     if self.breaks:
-      yield LOG[: self.breaks.pop(0)]
+      if shown := self.breaks.pop(0):
+        yield LOG[:shown]
       raise faults.ClusterUnavailable('the log broke off')
     for line in LOG.splitlines(keepends=True):
       yield line
@@ -115,9 +116,26 @@ def test_a_log_that_breaks_off_goes_on_where_it_was(server):
 
 def test_a_head_that_stays_away_ends_the_following(server, monkeypatch):
   monkeypatch.setattr(job_submission, '_HEAD_GONE_S', 0.0)
-  server.breaks = [1]
+  server.breaks = [0, 0]
   with pytest.raises(faults.ClusterUnavailable, match='broke off'):
     run(WORDS)
+
+
+def test_a_log_that_came_for_long_may_break_off_and_go_on(server, monkeypatch):
+  # Each time that something came, the head has all of its time again.
+  monkeypatch.setattr(job_submission, '_HEAD_GONE_S', 0.0)
+  server.breaks = [1, 2, 5]
+  _, log = run(WORDS)
+  assert log == LOG
+
+
+def test_a_folder_that_is_sent_may_be_in_the_home_folder(
+  server, monkeypatch, tmp_path
+):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  run(WORDS, working_dir='~/mine', detach=True)
+  ((_, _, options),) = server.submitted
+  assert options['runtime_env']['working_dir'] == str(tmp_path / 'mine')
 
 
 def test_ctrl_c_leaves_the_job_and_says_how_to_come_back(server):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import ray
 
+from mmdist.core import errors
 from mmdist.distribution import actor as actor_lib
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
@@ -162,6 +163,59 @@ def test_options_set_threads_before_the_libraries_load():
   assert options['num_gpus'] == 0.5
   # A replayed call would meet a fresh proxy: silent loss of state.
   assert options['max_task_retries'] == 0
+
+
+def test_a_start_that_is_broken_off_gives_its_room_back(monkeypatch):
+  closed = []
+
+  class Cluster:
+    def __init__(self, *_):
+      pass
+
+    def check_alive(self):
+      pass
+
+    def close(self):
+      closed.append('cluster')
+
+  class Room(Cluster):
+    def wait(self, check_stop, tell):
+      check_stop()
+
+    def close(self):
+      closed.append('room')
+
+  def interrupted():
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(ray_executor.cluster_lib, 'Cluster', Cluster)
+  monkeypatch.setattr(ray_executor.placement, 'Room', Room)
+  with pytest.raises(KeyboardInterrupt):
+    on_ray(
+      fake_prior.recipe('generic'),
+      address='head:6379',
+      check_stop=interrupted,
+    )
+  assert closed == ['room', 'cluster']
+
+
+def test_a_shared_actor_reserves_what_each_of_its_priors_needs():
+  wants = [
+    placement.Reservation(num_cpus=2, resources={'large': 1.0}),
+    placement.Reservation(num_gpus=1, node_labels={'zone': 'a'}),
+    placement.Reservation(resources={'large': 2.0, 'fast': 1.0}),
+  ]
+  options = [one.options(1) for one in wants]
+  most = ray_executor._most(options)
+  assert most == {
+    'num_cpus': 2,
+    'num_gpus': 1,
+    'resources': {'large': 2.0, 'fast': 1.0},
+    'label_selector': {'zone': 'a'},
+  }
+  other = placement.Reservation(node_labels={'zone': 'b'}).options(1)
+  with pytest.raises(errors.UserError, match="zone 'a' and 'b' for priors"):
+    ray_executor._most([*options, other])
 
 
 def shareable(name, files='same'):

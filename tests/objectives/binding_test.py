@@ -90,6 +90,8 @@ def test_a_sum_of_weights_that_holds_nothing_is_told():
   )
   assert 'by more than 0.5' in lines[0]
   assert binding.balance_warnings(bind(concept_lib.avatar('joker'))) == []
+  line, _ = binding.balance_warnings(bind(balanced))
+  assert 'add up to S = 0;' in line and line.endswith('by more than 0.')
 
 
 def run_config(**changes) -> schema.RunConfig:

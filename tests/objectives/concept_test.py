@@ -141,3 +141,6 @@ def test_a_result_is_about_what_it_was_asked_to_be_in_the_end():
   )
   assert concept_lib.weighted_texts(run) == [('old', 1.0)]
   assert concept_lib.weighted_texts(run, 0.0) == [('young', 1.0)]
+  # Its prompt is never asked: not even where all concepts have faded.
+  del run.concepts[1]
+  assert concept_lib.weighted_texts(run) == []

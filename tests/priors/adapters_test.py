@@ -215,6 +215,10 @@ def resave(path, change):
       'is of another model: there is no layer prior.',
     ),
     (lambda s: {'numbers': torch.zeros(3)}, 'is of another model'),
+    (
+      lambda s: {k: torch.full_like(v, torch.nan) for k, v in s.items()},
+      'does not fit the model: NaN',
+    ),
   ],
 )
 def test_a_lora_of_another_model_is_refused(

@@ -45,6 +45,12 @@ def test_a_branch_is_refused_before_anything_is_fetched(fetched, revision):
   assert not fetched
 
 
+def test_a_path_may_hold_an_at_sign(fetched, tmp_path):
+  with pytest.raises(FileNotFoundError, match='is neither a directory nor'):
+    locate.locate(str(tmp_path / 'me@office' / 'prior'))
+  assert not fetched
+
+
 def test_a_hub_id_without_commit_is_told_what_is_missing(fetched):
   with pytest.raises(FileNotFoundError, match='40 hex digits of its commit'):
     locate.locate('someone/model')

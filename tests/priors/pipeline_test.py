@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from mmdist.core import errors
 from mmdist.priors import image_codec
 from mmdist.priors import pipeline as pipelines
 from tests.priors import tiny
@@ -55,6 +56,17 @@ def test_a_network_computes_in_the_dtype_asked_for(source):
   )
   with pytest.raises(ValueError, match="did you mean 'bfloat16'"):
     _open(source, dtype='bfloat61')
+
+
+@pytest.mark.parametrize(
+  'device, words', [('gpu', 'cuda or cuda:NUMBER'), ('cuda', 'no CUDA device')]
+)
+def test_a_device_that_is_not_there_is_one_line(
+  source, monkeypatch, device, words
+):
+  monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+  with pytest.raises(errors.UserError, match=f"device is '{device}'.*{words}"):
+    pipelines.open_pipeline(source, device=device)
 
 
 @pytest.mark.parametrize('codec', ['pixel_unshuffle', 'identity'])

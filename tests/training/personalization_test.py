@@ -148,6 +148,20 @@ def test_another_class_gets_pictures_of_its_own(options, tmp_path):
   assert (one != other).any()
 
 
+def test_samples_of_another_command_are_not_kept(options, tmp_path):
+  stopped = dataclasses.replace(options, max_minutes=1e-9)
+  personalization.train(stopped)
+  work = tmp_path / 'me.training'
+  before = (work / 'before.png').read_bytes()
+  # It was broken off before its first checkpoint, with one sheet written.
+  (work / personal_training.CHECKPOINT).unlink()
+  (work / 'pictures.png').unlink()
+  other = dataclasses.replace(options, prompt='a [v] portrait of a woman')
+  out = personalization.train(other)
+  assert (out / 'pictures.png').stat().st_size > 0
+  assert (out / 'before.png').read_bytes() != before
+
+
 @pytest.mark.parametrize('family', ['sd1', 'sdxl', 'if', 'sd3'])
 def test_every_family_is_personalised(options, family, tmp_path):
   directory = tiny_families.write(family, tmp_path / 'source')
@@ -162,6 +176,8 @@ def test_every_family_is_personalised(options, family, tmp_path):
   index = json.loads((out / 'model_index.json').read_text())
   source = json.loads((directory / 'model_index.json').read_text())
   assert index['_class_name'] == source['_class_name']
+  # Found finished, whether its network is a UNet or a transformer.
+  assert personalization.train(options) == out
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """Fine-tunes a model on a few pictures of one thing, under a token of its own.
 
 The paper's way to a normal prior and to a personal colour prior
-(docs/method.md, section 5): no class-prior loss. The caller brings the batches
-and saves the pipeline afterwards.
+(docs/method.md, section 5). The paper has no class-prior loss; here
+`class_weight` adds one. The caller brings the batches and saves the pipeline
+afterwards.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +22,8 @@ from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from mmdist.priors import schedule as schedules
 
-# Images, prompts and, if some pictures shall share t and noise, a number each.
+# Images and prompts; or images, prompts and the number of each picture's
+# family. Pictures of one family share t and noise.
 Batch = (
   tuple[np.ndarray, Sequence[str]]
   | tuple[np.ndarray, Sequence[str], np.ndarray]
@@ -45,8 +47,9 @@ class FineTuning:
     noise_emphasis: density of t: 1 is uniform; with e it is proportional to
       (1 - t)^(1/e - 1), so that above 1 more pictures are nearly noise, where
       the text decides.
-    family_emphasis: how many times more a pixel may count, at most, for how
-      much it differs within its family.
+    family_emphasis: pixels in which the pictures of a family differ count more:
+      1 plus this number times as much at most, before weights are scaled to a
+      mean of 1. 0 weighs all pixels alike.
     class_weight: of the second half of every batch, pictures of the class
       (prior preservation); 0 takes a batch as it comes.
     lora_rank: of adapters that move in place of the network's own weights; 0
@@ -125,14 +128,22 @@ class FineTuner:
     """Takes one step; returns its loss.
 
     Raises:
-      NotFinite: the loss is not finite; nothing has moved.
+      NotFinite: the loss or its gradient is not finite; nothing has moved.
     """
     tuning, weights = self.tuning, list(self._weights.values())
     loss = training_loss(self.pipeline, batch, tuning, self.step)
     if not loss.isfinite():
       raise errors.NotFinite(f'step {self.step} has a loss of {loss.item()}.')
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(weights, tuning.max_gradient_norm)
+    norm = torch.nn.utils.clip_grad_norm_(weights, tuning.max_gradient_norm)
+    # A finite loss may have an infinite gradient, as in float16, and clipping
+    # then makes NaN of all weights' gradients.
+    if not norm.isfinite():
+      self._adam.zero_grad(set_to_none=True)
+      raise errors.NotFinite(
+        f'step {self.step} has a gradient that is not finite, at a loss of '
+        f'{loss.item()}; try dtype float32 or a lower learning rate.'
+      )
     self._adam.param_groups[0]['lr'] = _learning_rate(tuning, self.step)
     self._adam.step()
     self._adam.zero_grad(set_to_none=True)
@@ -159,7 +170,10 @@ class FineTuner:
     self.pipeline.text.forget()
 
   def save(self) -> dict[str, torch.Tensor]:
-    """Returns everything that `restore` needs, by flat names."""
+    """Returns everything that `restore` needs, by flat names.
+
+    These are no copies: the next step changes them.
+    """
     tensors = {'step': torch.tensor(self.step)}
     for name, weight in self._weights.items():
       tensors[f'weight/{name}'] = weight.detach().contiguous()
@@ -226,7 +240,7 @@ def finetune(
 
   Raises:
     UserError: too few batches, unknown words, weights that are not float32.
-    NotFinite: a loss is not finite.
+    NotFinite: a loss or its gradient is not finite.
   """
   tuner = FineTuner(pipeline, tuning)
   losses = []
@@ -257,6 +271,13 @@ def training_loss(
 
   Pictures of one family share t, noise and whether their text is empty: what
   tells them apart is then learned from their texts alone.
+
+  Args:
+    pipeline: whose network predicts.
+    batch: (images [B, H, W, 3] float32 in [0, 1], B prompts), and in some cases
+      [B] numbers of their families.
+    tuning: how; its seed and `step` decide t, noise and empty texts.
+    step: the optimiser step, from 0.
   """
   images, prompts, *families = batch
   numbers = families[0] if families else np.arange(len(prompts))
@@ -289,19 +310,22 @@ def training_loss(
   target = schedules.training_target(
     latents, noise, alpha_t, sigma_t, pipeline.schedule.prediction_type
   )
-  errors = (noise_pred - target).square()
+  squares = (noise_pred - target).square()
   if families and tuning.family_emphasis:
-    errors = errors * _family_weights(latents, which, tuning.family_emphasis)
+    squares = squares * _family_weights(latents, which, tuning.family_emphasis)
   if tuning.class_weight:
-    own, of_class = errors.chunk(2)
+    own, of_class = squares.chunk(2)
     return own.mean() + tuning.class_weight * of_class.mean()
-  return errors.mean()
+  return squares.mean()
 
 
 def _family_weights(
   latents: torch.Tensor, which: np.ndarray, most: float
 ) -> torch.Tensor:
-  """Returns [B, 1, H, W] of mean 1 per picture: where siblings differ."""
+  """Returns [B, 1, h, w] weights, larger where pictures of a family differ.
+
+  Each picture's weights have a mean of 1.
+  """
   weights = torch.ones_like(latents[:, :1])
   for number in range(which.max() + 1):
     rows = torch.from_numpy(np.flatnonzero(which == number))

@@ -53,14 +53,22 @@ class Architecture:
 def make_tokenizer(
   words: Sequence[str], prompt_length: int
 ) -> transformers.PreTrainedTokenizerFast:
-  """Builds a word-level tokenizer: one token per word, lowercase."""
+  """Builds a word-level tokenizer: one token per word, lowercase.
+
+  Args:
+    words: the vocabulary, besides special and identifier tokens.
+    prompt_length: tokens of a text, both ends included.
+
+  Raises:
+    UserError: there are more than `VOCABULARY_SIZE` words.
+  """
   vocabulary: dict[str, int] = {}
   for word in (*SPECIAL_TOKENS, *IDENTIFIER_TOKENS, *words):
     vocabulary.setdefault(word, len(vocabulary))
   if len(vocabulary) > VOCABULARY_SIZE:
     raise errors.UserError(
-      f'{len(vocabulary)} words; at most {VOCABULARY_SIZE} fit. Use fewer, or '
-      'raise VOCABULARY_SIZE.'
+      f'the vocabulary has {len(vocabulary)} words; at most {VOCABULARY_SIZE} '
+      'fit. Use fewer, or raise VOCABULARY_SIZE.'
     )
   model = tokenizers.models.WordLevel(vocabulary, unk_token='<unk>')
   tokenizer = tokenizers.Tokenizer(model)
@@ -90,7 +98,14 @@ def make_pipeline(
   dtype: str = 'bfloat16',
   seed: int = 0,
 ) -> pipelines.Pipeline:
-  """Builds an untrained pipeline with weights from the seed."""
+  """Builds an untrained pipeline on the CPU, with float32 weights.
+
+  Args:
+    words: the vocabulary; see `make_tokenizer`.
+    architecture: its sizes.
+    dtype: a key of `pipelines.DTYPES`, in which the networks compute.
+    seed: decides the weights.
+  """
   with torch.random.fork_rng():
     torch.manual_seed(seed)
     unet = _make_unet(architecture)
@@ -154,8 +169,8 @@ def _make_unet(architecture: Architecture) -> Any:
     addition_embed_type_num_heads=4,
   )
   with torch.no_grad():
-    # At its initial scale of 1 the embedding of the sentence has seven times
-    # the size of the time embedding that it is added to.
+    # At its initial scale of 1 the sentence's embedding would be seven times as
+    # large as the time embedding that it is added to.
     unet.add_embedding.norm2.weight.fill_(0.3)
   return unet
 

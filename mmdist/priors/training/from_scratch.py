@@ -36,8 +36,8 @@ class Training:
     num_images: pictures to see in all; the learning rate falls to 3 % over
       the last `decay_share` of them.
     learning_rate: AdamW's peak.
-    warmup_steps: steps of linear rise.
-    decay_share: share of the training with falling rate.
+    warmup_steps: steps in which the rate rises linearly.
+    decay_share: share of the training, its last, in which the rate falls.
     ema: decay of the averaged weights, which are what is saved.
     empty_text_share: captions left empty, for guidance.
     noise_emphasis, family_emphasis: see `dreambooth.FineTuning`.
@@ -63,7 +63,14 @@ class Training:
 
 @dataclasses.dataclass
 class TrainingState:
-  """Where a training is: weights live in the pipeline, the rest here."""
+  """Where a training is, besides the weights, which are in the pipeline.
+
+  Attributes:
+    step: optimiser steps behind it.
+    num_seen: pictures seen so far, by all ranks.
+    average: averaged weights, in the order of `trainable_weights`.
+    optimizer: with its moments.
+  """
 
   step: int
   num_seen: int
@@ -93,7 +100,13 @@ def init_state(
 
 
 def learning_rate(training: Training, step: int, num_seen: int) -> float:
-  """Linear rise, plateau, linear fall to 3 %."""
+  """Returns the rate of a step: linear rise, plateau, linear fall to 3 %.
+
+  Args:
+    training: peak, and where the rate rises and falls.
+    step: from 0.
+    num_seen: pictures seen before this step.
+  """
   rise = min(1.0, (step + 1) / training.warmup_steps)
   left = 1 - num_seen / training.num_images
   fall = min(1.0, max(0.03, left / training.decay_share))
@@ -108,7 +121,20 @@ def train_step(
   rank: int = 0,
   num_ranks: int = 1,
 ) -> float:
-  """Takes one step on this rank's batch; returns its loss."""
+  """Takes one step on this rank's batch; returns its loss.
+
+  Args:
+    pipeline: whose UNet moves.
+    state: changed in place.
+    training: how.
+    batch: of this rank, see `dreambooth.Batch`.
+    rank: of this process, from 0.
+    num_ranks: processes that take the same step, each on a batch of its own.
+
+  Raises:
+    NotFinite: the loss or a gradient of any rank is not finite; nothing has
+      moved.
+  """
   weights = trainable_weights(pipeline)
   tuning = dreambooth.FineTuning(
     empty_text_share=training.empty_text_share,
@@ -121,7 +147,14 @@ def train_step(
   if num_ranks > 1:
     _average_gradients(weights, num_ranks)
   # Usual norms are 0.1 to 0.25; a batch of 0.6 once cost thousands of steps.
-  torch.nn.utils.clip_grad_norm_(weights, training.max_gradient_norm)
+  norm = torch.nn.utils.clip_grad_norm_(weights, training.max_gradient_norm)
+  # Gradients are those of all ranks by now, so all ranks raise, or none does.
+  if not norm.isfinite():
+    state.optimizer.zero_grad(set_to_none=True)
+    raise errors.NotFinite(
+      f'step {state.step} has a gradient that is not finite, at a loss of '
+      f'{loss.item()}; the last checkpoint is sound, try a lower learning rate.'
+    )
   rate = learning_rate(training, state.step, state.num_seen)
   state.optimizer.param_groups[0]['lr'] = rate
   state.optimizer.step()
@@ -138,7 +171,7 @@ def train_step(
 def _average_gradients(
   weights: Sequence[torch.nn.Parameter], num_ranks: int
 ) -> None:
-  """One all-reduce of one flat vector."""
+  """Averages gradients over ranks, in one all-reduce of one flat vector."""
   gradients = []
   for weight in weights:
     if weight.grad is None:

@@ -1,8 +1,9 @@
 """Teaches a text encoder to read, before it sees a picture.
 
-Owns one lesson: linear readers of the encoder's mean output must find what a
-sentence says. Denoising alone teaches a small encoder very slowly which noun a
-colour belongs to, and the UNet cannot show what the encoder did not tell it.
+Owns one lesson: linear classifiers, the readers, must find what a sentence says
+in the mean of the encoder's outputs. Denoising alone teaches a small encoder
+very slowly which noun a colour belongs to, and the UNet cannot draw what the
+encoder does not tell it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +17,14 @@ from torch.nn import functional
 from mmdist.core import seeds
 from mmdist.priors import prompt_encoder
 
-# A sentence, and of each question it answers the answer.
+# A sentence, and its answer to each question that it answers.
 Sentence = tuple[str, Mapping[str, object]]
 UNSAID = 0  # The class of every question that a sentence leaves open.
 
 
 @dataclasses.dataclass(frozen=True)
 class Lesson:
-  """How long and how fast.
+  """How long and how fast a text encoder learns to read.
 
   Attributes:
     num_steps: optimiser steps.
@@ -55,7 +56,8 @@ def teach(
     report: called with each step and its loss.
 
   Returns:
-    The share of right answers on new sentences, over what they do say.
+    The share of right answers on new sentences, among the questions that these
+    sentences answer.
   """
   with torch.random.fork_rng(devices=[]):
     torch.manual_seed(seeds.derive_seed(lesson.seed, 0, 'readers'))
@@ -99,7 +101,7 @@ def _sentences(
   step: int,
   size: int = 0,
 ) -> tuple[list[str], torch.Tensor]:
-  """Returns texts and labels [B, questions] of a step."""
+  """Returns B texts of a step, and their labels [B, questions]."""
   rng = seeds.generator(lesson.seed, step, 'reading')
   drawn = [draw(rng) for _ in range(size or lesson.batch_size)]
   labels = [

@@ -155,6 +155,23 @@ def test_a_loss_that_is_not_finite_stops(directory):
     )
 
 
+def test_a_gradient_that_is_not_finite_moves_nothing(directory, monkeypatch):
+  pipeline = _open(directory)
+  before = _weights(pipeline.denoiser)
+  tuner = dreambooth.FineTuner(pipeline, TUNING)
+
+  def infinitely_steep(*_):
+    weights = pipeline.denoiser.parameters()
+    return sum((w - w.detach()).abs().sqrt().sum() for w in weights)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(dreambooth, 'training_loss', infinitely_steep)
+    with pytest.raises(FloatingPointError, match='step 0 has a gradient that'):
+      tuner.descend(next(_batches()))
+  assert not _moved(pipeline.denoiser, before) and tuner.step == 0
+  assert np.isfinite(tuner.descend(next(_batches())))
+
+
 def test_a_family_shares_its_noise_and_empty_texts(directory, monkeypatch):
   pipeline, seen = _open(directory), {}
   encode, predict = pipeline.text.encode_afresh, pipelines.predict

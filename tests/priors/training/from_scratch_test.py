@@ -117,6 +117,22 @@ def test_training_lowers_the_loss():
   assert state.step == 40 and state.num_seen == 160
 
 
+def test_a_gradient_that_is_not_finite_moves_nothing(monkeypatch):
+  pipeline = make_tiny()
+  state = from_scratch.init_state(pipeline, TRAINING)
+  before = weights_of(pipeline)
+
+  def infinitely_steep(*_):
+    weights = from_scratch.trainable_weights(pipeline)
+    return sum((w - w.detach()).abs().sqrt().sum() for w in weights)
+
+  monkeypatch.setattr(dreambooth, 'training_loss', infinitely_steep)
+  with pytest.raises(FloatingPointError, match='step 0 .* checkpoint is sound'):
+    run(pipeline, state, 1)
+  assert_same(weights_of(pipeline), before)
+  assert state.step == 0 and not state.optimizer.state
+
+
 def test_the_text_encoder_stays_and_is_kept_with_the_rest(tmp_path):
   pipeline, path = make_tiny(), tmp_path / 'training.safetensors'
   text = pipeline.text.encode(['a red hat']).sequence
