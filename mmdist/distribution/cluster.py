@@ -13,21 +13,17 @@ import pathlib
 import shutil
 import socket
 import tempfile
-import time
 from typing import Any
 import warnings
 
 import ray
 
+from mmdist.distribution import cluster_head
 from mmdist.distribution import code_shipping
 from mmdist.distribution import faults
 from mmdist.distribution import placement
 from mmdist.distribution import tokens
 
-CONNECT_WITHIN_S = 10.0
-# Between two looks at the head of a cluster, and how long it may be silent.
-_LOOK_EVERY_S = 2.0
-_LOST_AFTER_S = 6.0
 _PREFIX = 'mmdist-'
 # The system's limit for the path of a socket is 107 letters. Ray's sockets take
 # 66 of them, so 41 are left for Ray's folder.
@@ -82,7 +78,7 @@ class Cluster:
             address or '', self.directory or '', options, dashboard, shipped
           )
       placement.check_room(options)
-      self._watch = Watch(ray.get_runtime_context().gcs_address)
+      self._watch = cluster_head.Watch(ray.get_runtime_context().gcs_address)
     except BaseException:  # After any error the private folder is removed.
       self.close()
       raise
@@ -164,7 +160,7 @@ def _start(
   settings: dict[str, Any]
   token: contextlib.AbstractContextManager[None]
   if address:
-    _check_listening(address)
+    cluster_head.check(address)
     # Ray itself finds the token, if that cluster asks for one.
     settings, token = {'address': address, **shipped}, contextlib.nullcontext()
   else:
@@ -209,56 +205,3 @@ def _local_settings(
     # would only take the cores while the run begins.
     '_system_config': {'prestart_worker_first_driver': False},
   }
-
-
-def _check_listening(address: str) -> None:
-  """Raises ClusterUnavailable if nobody listens at 'HOST:PORT'.
-
-  Ray itself would retry for minutes. An address without a port, such as 'auto',
-  is not checked.
-  """
-  host, _, port = address.removeprefix('ray://').rpartition(':')
-  if not port.isdecimal():
-    return
-  try:
-    socket.create_connection((host, int(port)), CONNECT_WITHIN_S).close()
-  except (OSError, OverflowError) as error:
-    raise faults.ClusterUnavailable(
-      f"nobody answers at '{address}' ({faults.describe(error)}); expected the "
-      'HOST:PORT that `ray start --head` prints; --executor=inline works '
-      'without it.'
-    ) from error
-
-
-class Watch:
-  """Notices that the head of a cluster is gone.
-
-  Ray itself says nothing for a minute, and then ends the whole process.
-
-  Args:
-    address: of the head, 'HOST:PORT'.
-  """
-
-  def __init__(self, address: str):
-    host, _, port = address.rpartition(':')
-    self._place = host.strip('[]'), int(port)
-    self._looked = time.monotonic()
-    self._silent_since: float | None = None
-
-  def check(self) -> None:
-    """Raises ClusterLost once nobody has answered for some seconds."""
-    now = time.monotonic()
-    if now - self._looked < _LOOK_EVERY_S:
-      return
-    self._looked = now
-    try:
-      socket.create_connection(self._place, _LOOK_EVERY_S).close()
-      self._silent_since = None
-    except OSError as error:
-      self._silent_since = self._silent_since or now
-      if now - self._silent_since >= _LOST_AFTER_S:
-        raise faults.ClusterLost(
-          f'the head of the Ray cluster at {":".join(map(str, self._place))} '
-          f'is gone ({faults.describe(error)}); start the cluster again, and '
-          'the same command goes on from the last checkpoint.'
-        ) from error

@@ -78,6 +78,14 @@ def find() -> str | None:
     ) from error
 
 
+def may_ask() -> bool:
+  """Returns whether this process has what a Ray elsewhere may ask for.
+
+  That is a token, or the person's word that there are none.
+  """
+  return os.environ.get(MODE, 'token').lower() != 'token' or bool(find())
+
+
 def _is_wanted() -> bool:
   mode = os.environ.get(MODE)
   if mode is None or mode.lower() == 'token':

@@ -2,7 +2,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import stat
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 import ray
 
 from mmdist.distribution import cluster as cluster_lib
+from mmdist.distribution import cluster_head
 from mmdist.distribution import faults
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -56,28 +56,14 @@ def test_a_ray_that_cannot_start_is_one_line(monkeypatch, cluster):
     cluster_lib.Cluster('auto', ROOM)
 
 
-@pytest.mark.parametrize('scheme', ['', 'ray://'])
-def test_an_address_where_nobody_listens_is_one_line(
-  monkeypatch, cluster, scheme
-):
+def test_a_head_is_asked_before_ray_is(monkeypatch, cluster):
+  asked = []
   monkeypatch.setattr(ray, 'is_initialized', lambda: False)
-  with socket.socket() as taken:
-    taken.bind(('127.0.0.1', 0))  # And does not listen.
-    address = f'{scheme}127.0.0.1:{taken.getsockname()[1]}'
-    with pytest.raises(faults.ClusterUnavailable, match='nobody answers at'):
-      cluster_lib.Cluster(address, ROOM)
-
-
-def test_an_address_where_somebody_listens_is_left_to_ray(monkeypatch, cluster):
-  asked = {}
-  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
-  monkeypatch.setattr(ray, 'init', lambda **settings: asked.update(settings))
-  with socket.create_server(('127.0.0.1', 0)) as server:
-    address = f'127.0.0.1:{server.getsockname()[1]}'
-    monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda o: None)
-    started = cluster_lib.Cluster(address, {})
-  started.close()
-  assert asked['address'] == address
+  monkeypatch.setattr(cluster_head, 'check', asked.append)
+  monkeypatch.setattr(ray, 'init', lambda **given: asked.append(given))
+  monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda o: None)
+  cluster_lib.Cluster('127.0.0.1:1', {}).close()
+  assert asked[0] == asked[1]['address'] == '127.0.0.1:1'
 
 
 @pytest.mark.parametrize('ships', [False, True])
@@ -150,28 +136,6 @@ def test_a_folder_with_a_long_name_is_not_rays(monkeypatch, tmp_path):
     cluster_lib._private_folder()
 
 
-def test_a_head_that_is_gone_is_noticed_and_one_that_is_slow_is_not(
-  monkeypatch,
-):
-  now = [0.0]
-  monkeypatch.setattr(cluster_lib.time, 'monotonic', lambda: now[0])
-  with socket.create_server(('127.0.0.1', 0)) as server:
-    port = server.getsockname()[1]
-    watch = cluster_lib.Watch(f'127.0.0.1:{port}')
-    now[0] = 3.0
-    watch.check()
-  for now[0] in (6.0, 9.0, 11.9):
-    watch.check()
-  with socket.create_server(('127.0.0.1', port)):
-    now[0] = 14.0
-    watch.check()  # It is there again.
-  for now[0] in (17.0, 20.0):
-    watch.check()
-  now[0] = 23.1
-  with pytest.raises(faults.ClusterLost, match=f'at 127.0.0.1:{port} is gone'):
-    watch.check()
-
-
 # In processes of their own: Ray reads a token once, whatever HOME becomes.
 RAYS = """
 import json, os, stat, subprocess, sys
@@ -185,14 +149,26 @@ class Reader:
     path = os.environ.get(tokens.TOKEN_PATH)
     return os.environ[tokens.MODE], path and stat.S_IMODE(os.stat(path).st_mode)
 
-def may_join(address, token):
-  code = f'import ray; ray.init({address!r}, logging_level=50)'
-  variables = {tokens.TOKEN: token, tokens.MODE: 'token'} if token else {}
-  variables['RAY_NUM_REDIS_GET_RETRIES'] = '2'
-  command = [sys.executable, '-c', code]
-  return not subprocess.call(
-    command, env=os.environ | variables, stderr=subprocess.DEVNULL
+def knock(address, token):
+  variables = {tokens.MODE: 'disabled'}
+  if token:
+    variables = {tokens.TOKEN: token, tokens.MODE: 'token'}
+  return subprocess.Popen(
+    [sys.executable, '-c', KNOCK, address],
+    env=os.environ | variables,
+    stdout=subprocess.PIPE,
+    text=True,
   )
+
+KNOCK = '''
+import sys
+from mmdist.distribution import cluster_head, faults
+try:
+  cluster_head.check(sys.argv[1])
+  print('let in')
+except faults.ClusterUnavailable as error:
+  print(error)
+'''
 
 found = []
 before = dict(os.environ)
@@ -201,11 +177,12 @@ for number in range(int(sys.argv[1])):
   changed = {k for k in before.keys() | os.environ.keys()
              if before.get(k) != os.environ.get(k)}
   read = ray.get(Reader.remote().read.remote())
-  joined = []
+  answers = []
   if number == 0:
     address = ray.get_runtime_context().gcs_address
     guesses = None, 'ab' * 32, ''.join(tokens._made)
-    joined = [may_join(address, guess) for guess in guesses]
+    at_the_door = [knock(address, guess) for guess in guesses]
+    answers = [one.communicate()[0].strip() for one in at_the_door]
   secret = b'not-for-anybody' in b''.join(
     open(os.path.join(folder, name), 'rb').read()
     for folder, _, names in os.walk(ours.directory)
@@ -214,30 +191,43 @@ for number in range(int(sys.argv[1])):
   )
   folder = ours.directory
   ours.close()
-  found.append([sorted(changed), read, joined, secret, os.path.exists(folder)])
+  found.append([sorted(changed), read, answers, secret, os.path.exists(folder)])
 print(json.dumps(found))
 """
 
 
-def run_rays(home: pathlib.Path, count: int) -> list:
+def start_rays(home: pathlib.Path, count: int) -> subprocess.Popen:
   variables = {k: v for k, v in os.environ.items() if 'RAY_' not in k}
   variables |= {'HOME': str(home), 'PYTHONPATH': str(ROOT)}
   variables['HF_TOKEN'] = 'not-for-anybody'
-  finished = subprocess.run(
+  return subprocess.Popen(
     [sys.executable, '-c', RAYS, str(count)],
     env=variables,
     stdout=subprocess.PIPE,
     text=True,
-    check=True,
   )
-  return json.loads(finished.stdout.splitlines()[-1])
+
+
+def read_rays(process: subprocess.Popen) -> list:
+  out, _ = process.communicate(timeout=120)
+  assert process.returncode == 0
+  return json.loads(out.splitlines()[-1])
 
 
 @pytest.mark.slow
-def test_a_ray_started_here_asks_for_a_token_that_is_ours_alone(tmp_path):
-  first, second = run_rays(tmp_path, count=2)
-  changed, read, joined, secret, left = first
-  assert joined == [False, False, True]  # Without, with another, with ours.
+def test_a_ray_started_here_asks_for_a_token_that_is_ours_or_theirs(tmp_path):
+  without, having = tmp_path / 'without', tmp_path / 'having'
+  without.mkdir()
+  theirs = having / '.ray' / 'auth_token'
+  theirs.parent.mkdir(parents=True)
+  theirs.write_text('ab' * 32)
+  # Side by side, since each mostly waits for Ray.
+  rays = start_rays(without, count=2), start_rays(having, count=1)
+  first, second = read_rays(rays[0])
+  changed, read, answers, secret, left = first
+  # Without a token, with another one, with ours.
+  assert all('asks for another token' in line for line in answers[:2])
+  assert answers[2] == 'let in'
   assert read == second[1] == ['token', 0o600]
   assert set(changed) <= {
     'PYTHONBREAKPOINT',  # Ray's own debugger.
@@ -246,17 +236,11 @@ def test_a_ray_started_here_asks_for_a_token_that_is_ours_alone(tmp_path):
     'RAY_USAGE_STATS_ENABLED',
   }
   assert not secret and not left and not second[-1]
-  assert not list(tmp_path.iterdir())  # Nothing of ours stays at home.
+  assert not list(without.iterdir())  # Nothing of ours stays at home.
 
-
-@pytest.mark.slow
-def test_a_ray_started_here_asks_for_the_persons_token(tmp_path):
-  theirs = tmp_path / '.ray' / 'auth_token'
-  theirs.parent.mkdir()
-  theirs.write_text('ab' * 32)
-  ((_, read, joined, _, _),) = run_rays(tmp_path, count=1)
+  ((_, read, answers, _, _),) = read_rays(rays[1])
   assert read == ['token', None]  # No file of ours.
-  assert joined == [False, True, False]  # The second is theirs.
+  assert [line == 'let in' for line in answers] == [False, True, False]
   assert theirs.read_text() == 'ab' * 32
   assert stat.S_IMODE(os.stat(theirs).st_mode) == 0o600
 
