@@ -124,6 +124,9 @@ def make_learner(
 ) -> Learner:
   """Builds the functions of a run; each is compiled once, at its first call.
 
+  A second run in this process takes those of the first, if representation,
+  learner, resolution and devices are the same.
+
   Args:
     representation: has `render(params, rays [N, ...], key, *, with_normals)`.
     run: `views`, `learner` and `num_steps` are read.
@@ -132,23 +135,13 @@ def make_learner(
     layout: where to run; all local devices by default.
   """
   layout = layout or device_mesh.local_layout(run.learner.num_devices)
-  optimizer = optimizer_lib.make_optimizer(run.learner, run.num_steps)
   channels = ('rgb', 'normal') if with_normals else ('rgb',)
-  render_chunk = functools.partial(
-    representation.render, with_normals=with_normals
+  make = _make_passes_once if _never_changes(representation) else _make_passes
+  learner = dataclasses.astuple(run.learner)
+  render, vjp = make(
+    representation, with_normals, learner, run.views.resolution, layout
   )
-  render = passes.make_render(render_chunk, run, layout)
-  vjp = passes.make_vjp(render_chunk, run, layout)
-
-  @jax.jit
-  def update(
-    state: TrainState, gradient: representation_lib.Params
-  ) -> TrainState:
-    # The rate is that of the step, however many steps were left out before.
-    opt_state = optimizer_lib.at_step(state.opt_state, state.step)
-    updates, opt_state = optimizer.update(gradient, opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, opt_state, state.rejected)
+  optimizer, update = _make_update(learner, run.num_steps)
 
   def skip(state: TrainState) -> TrainState:
     return dataclasses.replace(
@@ -187,6 +180,63 @@ def make_learner(
     apply_cotangents(state, batch, {})
 
   return Learner(init, warm_up, render_views, apply_cotangents, skip)
+
+
+def _never_changes(representation: representation_lib.Representation) -> bool:
+  """Returns whether what was traced of a representation stays true of it.
+
+  A person's own may have attributes that change between two runs. A frozen
+  dataclass says of itself that it has none.
+  """
+  parameters = getattr(representation, '__dataclass_params__', None)
+  return bool(parameters and parameters.frozen)
+
+
+def _make_passes(
+  representation: representation_lib.Representation,
+  with_normals: bool,
+  learner: tuple,
+  resolution: int,
+  layout: device_mesh.Layout,
+) -> tuple[Callable[..., passes.Images], Callable[..., passes.VjpResult]]:
+  """Returns the two compiled passes; `learner` has the values of its config."""
+  config = schema.LearnerConfig(*learner)
+  render_chunk = functools.partial(
+    representation.render, with_normals=with_normals
+  )
+  return (
+    passes.make_render(render_chunk, config, resolution, layout),
+    passes.make_vjp(render_chunk, config, resolution, layout),
+  )
+
+
+# Runs that follow each other in one process, as the cells of a sweep do, take
+# what was traced and compiled for the first. That is most of a run's start.
+_make_passes_once: Callable[..., Any] = functools.lru_cache(maxsize=4)(
+  _make_passes
+)
+
+
+@functools.lru_cache(maxsize=4)
+def _make_update(
+  learner: tuple, num_steps: int
+) -> tuple[optax.GradientTransformation, Callable[..., TrainState]]:
+  """Returns the optimiser, and the compiled step that takes a gradient."""
+  optimizer = optimizer_lib.make_optimizer(
+    schema.LearnerConfig(*learner), num_steps
+  )
+
+  @jax.jit
+  def update(
+    state: TrainState, gradient: representation_lib.Params
+  ) -> TrainState:
+    # The rate is that of the step, however many steps were left out before.
+    opt_state = optimizer_lib.at_step(state.opt_state, state.step)
+    updates, opt_state = optimizer.update(gradient, opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, opt_state, state.rejected)
+
+  return optimizer, update
 
 
 def _inputs(

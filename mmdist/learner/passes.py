@@ -49,10 +49,13 @@ def _cast(
 
 
 def make_render(
-  render_chunk: RenderChunk, run: schema.RunConfig, layout: device_mesh.Layout
+  render_chunk: RenderChunk,
+  config: schema.LearnerConfig,
+  resolution: int,
+  layout: device_mesh.Layout,
 ) -> Callable[..., Images]:
   """Returns jitted (params, cameras, backgrounds, key) -> rgb, normals, acc."""
-  resolution, size = run.views.resolution, run.learner.chunk_size
+  size = config.chunk_size
 
   def render_local(replicated: Any, chunks: chunks_lib.Chunks) -> Images:
     params, key = replicated
@@ -82,14 +85,16 @@ def make_render(
 
 
 def make_vjp(
-  render_chunk: RenderChunk, run: schema.RunConfig, layout: device_mesh.Layout
+  render_chunk: RenderChunk,
+  config: schema.LearnerConfig,
+  resolution: int,
+  layout: device_mesh.Layout,
 ) -> Callable[..., VjpResult]:
   """Returns the jitted second pass: it renders again, and differentiates.
 
   It maps (params, cameras, backgrounds, key, {channel: [V, H, W, 3]}) to the
   gradient, the norm of each of its leaves, and the parts of the loss.
   """
-  config, resolution = run.learner, run.views.resolution
 
   def chunk_loss(
     params: representation_lib.Params,

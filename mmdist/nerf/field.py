@@ -6,6 +6,7 @@ through `core.representation`; everything else here is this NeRF's own business.
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -85,8 +86,16 @@ def conditional_nerf(config: schema.NerfConfig) -> ConditionalNerf:
 
   In `params`, 'code' may be one code per ray, [N, C], instead of [C]; that is
   how pretraining renders many subjects at once.
+
+  Called again with equal values it returns the same object, for which every
+  function may be compiled already.
   """
-  networks = _Networks(config)
+  return _build(dataclasses.astuple(config))
+
+
+@functools.lru_cache(maxsize=16)
+def _build(values: tuple) -> ConditionalNerf:
+  networks = _Networks(schema.NerfConfig(*values))
 
   def render(
     params: representation_lib.Params,

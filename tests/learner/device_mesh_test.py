@@ -45,6 +45,7 @@ for name in sys.argv[3:]:
   # Pictures are compiled as they are in a run: its fusions must not change
   # their bits. Gradients differ by rounding anyway.
   learner = distill.make_learner(representation, run)
+  distill._make_passes_once.cache_clear()
   with compiling.in_a_hurry():
     hurried = distill.make_learner(representation, run)
   state = learner.init(params)
