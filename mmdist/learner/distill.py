@@ -212,12 +212,12 @@ def _make_passes(
 
 # Runs that follow each other in one process, as the cells of a sweep do, take
 # what was traced and compiled for the first. That is most of a run's start.
-_make_passes_once: Callable[..., Any] = functools.lru_cache(maxsize=4)(
+_make_passes_once: Callable[..., Any] = functools.lru_cache(maxsize=8)(
   _make_passes
 )
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def _make_update(
   learner: tuple, num_steps: int
 ) -> tuple[optax.GradientTransformation, Callable[..., TrainState]]:

@@ -1,5 +1,6 @@
 """`mmdist.optimize` with a field and priors of a few lines."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -21,6 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = np.float32([0.9, 0.2, 0.1])
 
 
+@dataclasses.dataclass(frozen=True)
 class Ball:
   """A representation of one's own: the tiny field, with a density."""
 
