@@ -18,6 +18,7 @@ import warnings
 
 import ray
 
+from mmdist.distribution import actor_environment
 from mmdist.distribution import cluster_head
 from mmdist.distribution import code_shipping
 from mmdist.distribution import faults
@@ -91,6 +92,9 @@ class Cluster:
     """Stops Ray if it was started here; closing twice is harmless."""
     if self._started and ray.is_initialized():
       ray.shutdown()
+    if self._started:
+      actor_environment.forget()
+      actor_environment.forget()
     if self.directory is not None:
       shutil.rmtree(self.directory, ignore_errors=True)
       self.directory = None
@@ -158,16 +162,23 @@ def _start(
 ) -> None:
   """Joins Ray at an address; without one, starts it in a directory."""
   settings: dict[str, Any]
-  token: contextlib.AbstractContextManager[None]
+  environment = contextlib.ExitStack()
   if address:
+    if not tokens.may_join():
+      raise faults.ClusterUnavailable(
+        f"this process cannot join the Ray cluster at '{address}': it has "
+        'started a Ray of its own before, and keeps the token of that one; '
+        'begin anew in another process (of a notebook, restart the kernel).'
+      )
     cluster_head.check(address)
     # Ray itself finds the token, if that cluster asks for one.
-    settings, token = {'address': address, **shipped}, contextlib.nullcontext()
+    settings = {'address': address, **shipped}
   else:
     # Without 'local', the variable RAY_ADDRESS would decide.
     settings = {'address': 'local'}
     settings |= _local_settings(directory, options, dashboard)
-    token = tokens.provided(directory)
+    environment.enter_context(tokens.provided(directory))
+    environment.enter_context(actor_environment.inherited_by_ray(options))
   # No usage statistics are sent, for privacy and because there may be no
   # network.
   os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
@@ -175,7 +186,7 @@ def _start(
   # a prior was brought back.
   os.environ.setdefault('RAY_IGNORE_UNHANDLED_ERRORS', '1')
   try:
-    with token, warnings.catch_warnings():
+    with environment, warnings.catch_warnings():
       # JAX warns of forks. Ray's are harmless: they start other programs only.
       warnings.filterwarnings('ignore', r'os\.fork\(\) was called')
       ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
@@ -201,7 +212,7 @@ def _local_settings(
       os.cpu_count() or 1, sum(o['num_cpus'] for o in options.values())
     ),
     '_temp_dir': f'{directory}/ray',
-    # Processes started in advance would not have the actors' environment, and
-    # would only take the cores while the run begins.
+    # Else one process per CPU is started in advance, and 64 CPUs may be said
+    # above: most of them would only take the cores while the run begins.
     '_system_config': {'prestart_worker_first_driver': False},
   }

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import ray
 
 from mmdist.distribution import actor as actor_lib
+from mmdist.distribution import actor_environment
 from mmdist.distribution import processes
 
 
@@ -56,8 +57,8 @@ class Owned:
     self.actor = self._start()
 
   def _start(self) -> Any:
-    actor_class = ray.remote(actor_lib.PriorActor).options(**self._options)
-    return actor_class.remote()
+    options = actor_environment.without_inherited(self._options)
+    return ray.remote(actor_lib.PriorActor).options(**options).remote()
 
   def replace(self, lost: Any) -> None:
     if lost is self.actor:

@@ -18,6 +18,7 @@ import uuid
 
 from mmdist.core import errors
 from mmdist.core import messages
+from mmdist.distribution import actor_environment
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import faults
@@ -26,15 +27,6 @@ from mmdist.distribution import limits as limits_lib
 from mmdist.distribution import placement
 from mmdist.distribution import supervisor
 
-# Read once, when the numeric libraries are first imported.
-_THREAD_VARIABLES = (
-  'OMP_NUM_THREADS',
-  'MKL_NUM_THREADS',
-  'OPENBLAS_NUM_THREADS',
-)
-# An actor that reserves no GPU still sees those there are: small priors share
-# the learner's device.
-SHARE_GPUS = {'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}
 # Steps between two snapshots of the proxies, at most. Requests hold their
 # renders, so the journal has to end somewhere: 64 steps of four views at
 # 128 x 128 are 50 MB for each prior. A prior that is brought back has to repeat
@@ -47,15 +39,12 @@ def actor_options(
   reservation: placement.Reservation = placement.NOTHING,
 ) -> dict[str, Any]:
   """Returns Ray's options for the actor of one prior."""
-  variables = dict(SHARE_GPUS)
-  if spec.num_threads:
-    variables |= dict.fromkeys(_THREAD_VARIABLES, str(spec.num_threads))
   return {
     **reservation.options(spec.num_threads),
     # Ray restarts a process as often as it dies; `faults.Budget` has the limit.
     'max_restarts': -1,
     'max_task_retries': 0,
-    'runtime_env': {'env_vars': variables},
+    'runtime_env': actor_environment.runtime_env(spec.num_threads),
   }
 
 

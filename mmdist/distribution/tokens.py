@@ -21,6 +21,9 @@ TOKEN_PATH = 'RAY_AUTH_TOKEN_PATH'
 _DEFAULT_PATH = '~/.ray/auth_token'  # Where Ray looks last.
 _FILE_NAME = 'token'
 
+# What Ray of this process was started with: it then asks everybody for the
+# token, also the head of a cluster without any, which it joins later.
+_started_with: list[str] = []
 # The token that was made here; at most one. Ray keeps the first token that it
 # reads for as long as the process lives, so a second Ray of this process has to
 # ask for the same one.
@@ -40,9 +43,12 @@ def provided(directory: str | os.PathLike) -> Iterator[None]:
   """
   before = {name: os.environ.get(name) for name in (MODE, TOKEN, TOKEN_PATH)}
   try:
-    if _is_wanted() and not _has_token():
+    is_wanted = _is_wanted()
+    if is_wanted and not _has_token():
       os.environ[TOKEN_PATH] = str(_write(pathlib.Path(directory)))
     yield
+    if is_wanted:
+      _started_with.append('token')
   finally:
     for name, value in before.items():
       if value is None:
@@ -76,6 +82,16 @@ def find() -> str | None:
       f"Ray's token cannot be read from {path} ({type(error).__name__}); name "
       f'its file in {TOKEN_PATH}.'
     ) from error
+
+
+def may_join() -> bool:
+  """Returns whether this process can join the Ray of another.
+
+  Not once it has started one that asks for a token: Ray reads the token, and
+  whether there is one, once only. A cluster without a token, or with another
+  one, would then take this process for dead, and end its actors one by one.
+  """
+  return not _started_with
 
 
 def may_ask() -> bool:

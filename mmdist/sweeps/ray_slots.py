@@ -12,10 +12,10 @@ from typing import Any
 
 import ray
 
+from mmdist.distribution import actor_environment
 from mmdist.distribution import code_shipping
 from mmdist.distribution import faults
 from mmdist.distribution import ray_errors
-from mmdist.distribution import ray_executor
 from mmdist.sweeps import cell_runner
 from mmdist.sweeps import scheduling
 
@@ -140,13 +140,15 @@ class RaySlots:
     actor: Any = (
       ray.remote(self._runner)
       .options(
+        **actor_environment.without_inherited(
+          {'runtime_env': actor_environment.runtime_env(num_threads=0)}
+        ),
         num_cpus=self._size.cores,
         num_gpus=self._size.num_gpus,
         scheduling_strategy='SPREAD',
         max_restarts=0,
         # `progress` and `stop` are heard while `run` runs.
         max_concurrency=2,
-        runtime_env={'env_vars': ray_executor.SHARE_GPUS},
       )
       .remote()
     )

@@ -12,6 +12,7 @@ from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import ray_executor
 from mmdist.objectives import score_requests
 from tests.distribution import fake_prior
+from tests.distribution import rooms
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 NAMES = tuple(f'prior{number}' for number in range(8))
@@ -29,7 +30,7 @@ class Dawdler(fake_prior.FakePrior):
 
 @pytest.fixture(scope='module')
 def cluster():
-  started = cluster_lib.Cluster(None, {'all': {'num_cpus': 64, 'num_gpus': 0}})
+  started = cluster_lib.Cluster(None, rooms.many())
   yield started
   started.close()
 

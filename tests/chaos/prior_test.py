@@ -19,6 +19,7 @@ from tests.chaos import injection
 from tests.chaos import network
 from tests.chaos import victim
 from tests.distribution import fake_prior
+from tests.distribution import rooms
 from tests.learner import tiny_field
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
@@ -55,7 +56,7 @@ CASES = {
 
 @pytest.fixture(scope='module')
 def cluster():
-  started = cluster_lib.Cluster(None, {'all': {'num_cpus': 64, 'num_gpus': 0}})
+  started = cluster_lib.Cluster(None, rooms.many())
   yield started
   started.close()
 

@@ -33,6 +33,12 @@ def cluster():
   started.close()
 
 
+@pytest.fixture(autouse=True)
+def _may_join(monkeypatch):
+  """As in a process that has started no Ray; nobody really joins one here."""
+  monkeypatch.setattr(cluster_lib.tokens, '_started_with', [])
+
+
 def test_the_folder_of_a_local_ray_is_private(cluster):
   mode = os.stat(cluster.directory).st_mode
   assert stat.S_IMODE(mode) == 0o700

@@ -1,16 +1,16 @@
 """What is reserved, what can never be, and what is waited for."""
 
-import threading
+import pathlib
+import subprocess
+import sys
 
 import pytest
 import ray
-from ray import cluster_utils
 
 from mmdist.distribution import faults
 from mmdist.distribution import placement
-from mmdist.distribution import ray_executor
-from tests.distribution import fake_prior
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 MACHINES = [
   {
     'Alive': True,
@@ -90,64 +90,15 @@ def test_what_can_never_be_placed_is_said(wanted, line, machines):
   assert '\n' not in str(error.value)
 
 
-@pytest.fixture(scope='module')
-def cluster():
-  """A cluster of two machines, of which one has what the other has not."""
-  made = cluster_utils.Cluster(
-    initialize_head=True, head_node_args={'num_cpus': 1}
-  )
-  made.add_node(num_cpus=2, resources={'fast': 1}, labels={'rack': 'b'})
-  yield made
-  made.shutdown()
-
-
 @pytest.mark.slow
-def test_a_run_waits_for_its_room_and_says_so(cluster, monkeypatch):
-  monkeypatch.setattr(placement, '_SAY_AFTER_S', 0.0)
-  names = ('generic', 'normal')
-  wants = {
-    'generic': reserve(resources={'fast': 1}),
-    'normal': reserve(node_labels={'rack': 'b'}),
-  }
-  recipes = [fake_prior.recipe(name) for name in names]
-  running = ray_executor.RayExecutor(
-    recipes, address=cluster.address, reservations=wants
+def test_a_run_waits_for_its_room_and_says_so():
+  # In a process of its own, which has joined no other Ray before.
+  done = subprocess.run(
+    [sys.executable, '-m', 'tests.distribution.two_machines'],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
   )
-  try:
-    answers = running.submit(fake_prior.requests(0, *names)).result()
-    assert sorted(answers) == sorted(names)
-    nodes = {one._process.node for one in running.supervisors.values()}
-    assert len(nodes) == 1  # The machine that has both.
-    # Another run wants the same, and waits until this one has ended.
-    said = []
-    room = placement.Room(options(wants['generic']))
-    waiter = threading.Thread(target=room.wait, kwargs={'tell': said.append})
-    waiter.start()
-    waiter.join(timeout=3.0)
-    assert waiter.is_alive()
-    assert said[0].startswith('waiting for room, ')
-    assert '1 fast wanted, 0 free of' in said[0]
-    running.supervisors['generic'].close()
-    running._room.close()
-    waiter.join(timeout=30.0)
-    assert not waiter.is_alive()
-    room.close()
-  finally:
-    running.close()
-
-
-@pytest.mark.slow
-def test_waiting_for_room_can_be_stopped(cluster):
-  class Stopped(Exception):
-    pass
-
-  def check_stop():
-    raise Stopped
-
-  taken = ray.init(cluster.address, ignore_reinit_error=True)
-  room = placement.Room({'a': {'num_cpus': 2}, 'b': {'num_cpus': 2}})
-  with pytest.raises(Stopped):
-    room.wait(check_stop)
-  room.close()
-  assert taken is not None
-  ray.shutdown()
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.split() == ['waited', 'stopped']

@@ -20,12 +20,13 @@ from mmdist.distribution import hosting
 from mmdist.distribution import placement
 from mmdist.distribution import ray_executor
 from tests.distribution import fake_prior
+from tests.distribution import rooms
 
 
 @pytest.fixture(scope='module')
 def cluster():
   """A Ray with room for every test's actors, also those not yet gone."""
-  started = cluster_lib.Cluster(None, {'all': {'num_cpus': 64, 'num_gpus': 0}})
+  started = cluster_lib.Cluster(None, rooms.many())
   yield started
   started.close()
 

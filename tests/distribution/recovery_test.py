@@ -20,6 +20,7 @@ from mmdist.run import stopping
 from tests.chaos import injection
 from tests.chaos import network
 from tests.distribution import fake_prior
+from tests.distribution import rooms
 
 NAMES = ('generic', 'normal')
 NUM_STEPS = 5
@@ -27,7 +28,7 @@ NUM_STEPS = 5
 
 @pytest.fixture(scope='module')
 def cluster():
-  started = cluster_lib.Cluster(None, {'all': {'num_cpus': 64, 'num_gpus': 0}})
+  started = cluster_lib.Cluster(None, rooms.many())
   yield started
   started.close()
 

@@ -6,6 +6,8 @@ import warnings
 import pytest
 
 from mmdist.core import errors
+from mmdist.distribution import cluster
+from mmdist.distribution import faults
 from mmdist.distribution import tokens
 
 
@@ -137,3 +139,28 @@ def test_a_named_token_that_is_not_there_is_one_line(tmp_path, monkeypatch):
   with pytest.raises(errors.UserError, match='nowhere') as error:
     tokens.find()
   assert '\n' not in str(error.value)
+
+
+def test_a_process_that_has_started_a_ray_joins_no_other(monkeypatch, tmp_path):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  for name in (tokens.TOKEN, tokens.TOKEN_PATH, tokens.MODE):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setattr(tokens, '_started_with', [])
+  with pytest.raises(ConnectionError), tokens.provided(tmp_path):
+    raise ConnectionError  # No Ray was started.
+  assert tokens.may_join()
+  (tmp_path / 'token').unlink()
+  with tokens.provided(tmp_path):
+    pass
+  assert not tokens.may_join()
+  monkeypatch.setattr(cluster.ray, 'is_initialized', lambda: False)
+  with pytest.raises(faults.ClusterUnavailable, match='restart the kernel'):
+    cluster.Cluster('10.0.0.1:6379', {})
+
+
+def test_without_tokens_any_other_ray_can_be_joined(monkeypatch, tmp_path):
+  monkeypatch.setenv(tokens.MODE, 'disabled')
+  monkeypatch.setattr(tokens, '_started_with', [])
+  with pytest.warns(UserWarning), tokens.provided(tmp_path):
+    pass
+  assert tokens.may_join()
