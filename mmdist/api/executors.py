@@ -10,6 +10,7 @@ from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import source_hash
 from mmdist.distribution import executor as executor_lib
+from mmdist.distribution import gpu_plan
 from mmdist.run import stopping
 
 
@@ -89,6 +90,7 @@ def start(
   config: schema.RunConfig,
   stop: stopping.Stopper,
   stack: contextlib.ExitStack,
+  gpus: gpu_plan.GpuPlan | None = None,
 ) -> executor_lib.Executor:
   """Returns a running executor. Actors may still be loading their priors.
 
@@ -99,6 +101,7 @@ def start(
     stop: heard while an answer is waited for.
     stack: closes what is started here. An executor that was running before is
       left to its owner.
+    gpus: who has which, see `plan_gpus`; None decides nothing.
 
   Raises:
     UserError: Ray is not installed.
@@ -111,9 +114,9 @@ def start(
   if executor == 'inline':
     running = executor_lib.InlineExecutor(recipes)
   elif executor == 'ray':
-    running = _start_ray(RayOptions(), recipes, config, stop)
+    running = _start_ray(RayOptions(), recipes, config, stop, gpus=gpus)
   elif isinstance(executor, RayOptions):
-    running = _start_ray(executor, recipes, config, stop)
+    running = _start_ray(executor, recipes, config, stop, gpus=gpus)
   elif isinstance(executor, SharedActors):
     running = _start_ray(RayOptions(), recipes, config, stop, executor)
   elif callable(executor):
@@ -144,12 +147,59 @@ def reservations_of(config: schema.RunConfig) -> dict[str, 'Reservation']:
   }
 
 
+def plan_gpus(
+  executor: ExecutorLike, config: schema.RunConfig, priors: Sequence[str]
+) -> gpu_plan.GpuPlan:
+  """Returns who has which GPU of this machine, if Ray is to be started here.
+
+  Everywhere else it is decided by others: inline priors share the learner's,
+  and on a cluster Ray gives out what its machines were started with.
+
+  Args:
+    executor: see `mmdist.optimize`.
+    config: of the run.
+    priors: names of those that run.
+
+  Raises:
+    UserError: more are reserved than there are.
+  """
+  starts = executor == 'ray' or (
+    isinstance(executor, RayOptions) and not executor.address
+  )
+  if not starts:
+    return gpu_plan.GpuPlan()
+  return gpu_plan.plan(
+    gpu_plan.visible(),
+    {name: config.priors[name].num_gpus for name in priors},
+    learner_devices=config.learner.num_devices,
+    learner_has_gpus=gpu_plan.learner_uses_gpus(),
+  )
+
+
+def _learner_gpus(config: schema.RunConfig) -> tuple[str, ...]:
+  """Returns the names of the GPUs that the learner computes on."""
+  if not gpu_plan.learner_uses_gpus():
+    return ()
+  return gpu_plan.visible()[: config.learner.num_devices or None]
+
+
+def _with_gpus(
+  reservations: Mapping[str, 'Reservation'], gpus: gpu_plan.GpuPlan | None
+) -> dict[str, 'Reservation']:
+  planned = gpus.num_gpus if gpus else {}
+  return {
+    name: dataclasses.replace(one, num_gpus=planned.get(name, one.num_gpus))
+    for name, one in reservations.items()
+  }
+
+
 def _start_ray(
   options: RayOptions,
   recipes: Sequence[messages.PriorRecipe],
   config: schema.RunConfig,
   stop: stopping.Stopper,
   shared: SharedActors | None = None,
+  gpus: gpu_plan.GpuPlan | None = None,
 ) -> executor_lib.Executor:
   try:
     # Here, because importing Ray takes a second.
@@ -173,7 +223,9 @@ def _start_ray(
     address=options.address,
     dashboard=options.dashboard,
     ship_code=options.ship_code,
-    reservations=reservations_of(config),
+    reservations=_with_gpus(reservations_of(config), gpus),
+    gpus=gpus.priors if gpus else (),
+    learner_gpus=_learner_gpus(config) if options.address else (),
     limits=limits.Limits(
       deadline_s=config.faults.deadline_s,
       deadline_factor=config.faults.deadline_factor,

@@ -21,6 +21,7 @@ from mmdist.config import schema
 from mmdist.core import local_paths
 from mmdist.core import messages
 from mmdist.core import representation as representation_lib
+from mmdist.distribution import gpu_plan
 from mmdist.learner import start
 from mmdist.objectives import binding
 from mmdist.objectives import concept as concept_lib
@@ -187,7 +188,10 @@ def _prepare(
   objective = binding.bind_config(config)
   preflight_lib.check_views(objective, config)
   threads = device_setup.share_cores(len(objective.priors))
-  device_setup.set_up_jax(threads.learner)
+  gpus = executors.plan_gpus(given.executor, config, objective.priors)
+  device_setup.set_up_jax(
+    threads.learner, None if gpus.is_shared else len(gpus.learner)
+  )
   for line in binding.balance_warnings(objective):
     warnings.warn(line, stacklevel=3)
   representation, params = load_start(
@@ -204,10 +208,12 @@ def _prepare(
     objective, config, recipes, threads.learner, where
   ):
     print(line)
+  if gpus.describe():
+    print(f'gpus     {gpus.describe()}')
   if recipes and where in (executors.IN_PROCESS, executors.HERE):
     preflight_lib.check_memory(recipes, config.views.num_views)
   return _Task(
-    config, workdir, recipes, representation, params, tuple(may_change)
+    config, workdir, recipes, representation, params, tuple(may_change), gpus
   )
 
 
@@ -221,6 +227,7 @@ class _Task:
   representation: representation_lib.Representation
   params: representation_lib.Params
   may_change: Sequence[str]
+  gpus: gpu_plan.GpuPlan
 
 
 def load_start(
@@ -283,7 +290,7 @@ def _run(
   changes += workdir_lib.check_weights(workdir, weights, may_change)
   recipes = resuming.with_files(task.recipes, weights)
   with contextlib.ExitStack() as stack:
-    running = executors.start(executor, recipes, config, stop, stack)
+    running = executors.start(executor, recipes, config, stop, stack, task.gpus)
     workdir_lib.claim(workdir, config, may_change, weights)
     for change in changes:
       warnings.warn(f'changed: {change}', stacklevel=3)

@@ -6,10 +6,12 @@ actor variables of its own, and then starts every process twice (0.8 s of a
 core). So a Ray that is started here gets what all of its actors want.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import os
 from typing import Any
+
+from mmdist.distribution import gpu_plan
 
 _THREAD_VARIABLES = (
   'OMP_NUM_THREADS',
@@ -32,12 +34,13 @@ def runtime_env(num_threads: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def inherited_by_ray(
-  options: Mapping[Any, Mapping[str, Any]],
+  options: Mapping[Any, Mapping[str, Any]], gpus: Sequence[str] = ()
 ) -> Iterator[None]:
   """Has in the environment what all actors want, while a Ray is started.
 
   Args:
     options: actor -> Ray's options.
+    gpus: names of those that Ray gives out; none leaves all of them to it.
   """
   _inherited.clear()
   wanted = [
@@ -47,8 +50,10 @@ def inherited_by_ray(
   for name, value in (wanted[0] if wanted else {}).items():
     if all(one.get(name) == value for one in wanted):
       common[name] = value
-  before = {name: os.environ.get(name) for name in common}
-  os.environ.update(common)
+  # Ray names the GPUs of each actor after those that it sees itself.
+  seen = {gpu_plan.VISIBLE: ','.join(gpus)} if gpus else {}
+  before = {name: os.environ.get(name) for name in common | seen}
+  os.environ.update(common | seen)
   try:
     yield
     _inherited.update(common)

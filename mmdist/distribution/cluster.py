@@ -5,8 +5,9 @@ errors for a Ray that cannot be started or reached. SECURITY.md says what its
 defaults protect from, and what they do not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import contextlib
+import dataclasses
 import logging
 import os
 import pathlib
@@ -48,6 +49,7 @@ class Cluster:
     options: Mapping[Any, dict],
     dashboard: bool = False,
     ship_code: bool = True,
+    gpus: Sequence[str] = (),
   ):
     """Joins Ray or starts it; uses the one that this process has joined.
 
@@ -58,6 +60,8 @@ class Cluster:
         of this machine only; it asks them for the token.
       ship_code: whether the workers of a cluster get the mmdist of this
         process; they then need not have one. See `code_shipping`.
+      gpus: names of the GPUs that a Ray started here gives out; none leaves all
+        of them to it.
 
     Raises:
       ClusterUnavailable: Ray cannot be had, or has no room for an actor.
@@ -75,9 +79,8 @@ class Cluster:
           shipped: dict[str, Any] = {}
           if ship_code and address:
             shipped['runtime_env'] = code_shipping.driver_env(folder)
-          _start(
-            address or '', self.directory or '', options, dashboard, shipped
-          )
+          local = _Local(self.directory or '', options, dashboard, gpus)
+          _start(address or '', local, shipped)
       placement.check_room(options)
       self._watch = cluster_head.Watch(ray.get_runtime_context().gcs_address)
     except BaseException:  # After any error the private folder is removed.
@@ -153,13 +156,17 @@ def _sweep_up() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(
-  address: str,
-  directory: str,
-  options: Mapping[Any, dict],
-  dashboard: bool,
-  shipped: Mapping[str, Any],
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Local:
+  """What a Ray that is started here is made of; see `Cluster`."""
+
+  directory: str
+  options: Mapping[Any, dict]
+  dashboard: bool
+  gpus: Sequence[str]
+
+
+def _start(address: str, local: _Local, shipped: Mapping[str, Any]) -> None:
   """Joins Ray at an address; without one, starts it in a directory."""
   settings: dict[str, Any]
   environment = contextlib.ExitStack()
@@ -176,9 +183,11 @@ def _start(
   else:
     # Without 'local', the variable RAY_ADDRESS would decide.
     settings = {'address': 'local'}
-    settings |= _local_settings(directory, options, dashboard)
-    environment.enter_context(tokens.provided(directory))
-    environment.enter_context(actor_environment.inherited_by_ray(options))
+    settings |= _local_settings(local)
+    environment.enter_context(tokens.provided(local.directory))
+    environment.enter_context(
+      actor_environment.inherited_by_ray(local.options, local.gpus)
+    )
   # No usage statistics are sent, for privacy and because there may be no
   # network.
   os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
@@ -200,18 +209,17 @@ def _start(
     ) from error
 
 
-def _local_settings(
-  directory: str, options: Mapping[Any, dict], dashboard: bool
-) -> dict[str, Any]:
+def _local_settings(local: _Local) -> dict[str, Any]:
   return {
-    'include_dashboard': dashboard,
+    **({'num_gpus': len(local.gpus)} if local.gpus else {}),
+    'include_dashboard': local.dashboard,
     'dashboard_host': '127.0.0.1',
     # Ray is told of as many CPUs as the actors reserve, even if the machine has
     # fewer: else they would wait for room for ever.
     'num_cpus': max(
-      os.cpu_count() or 1, sum(o['num_cpus'] for o in options.values())
+      os.cpu_count() or 1, sum(o['num_cpus'] for o in local.options.values())
     ),
-    '_temp_dir': f'{directory}/ray',
+    '_temp_dir': f'{local.directory}/ray',
     # Else one process per CPU is started in advance, and 64 CPUs may be said
     # above: most of them would only take the cores while the run begins.
     '_system_config': {'prestart_worker_first_driver': False},

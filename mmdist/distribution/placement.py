@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 import ray
+from ray._private import state as ray_state
 import ray.util
 from ray.util import scheduling_strategies
 
@@ -51,7 +52,7 @@ class Reservation:
     resources = dict(self.resources)
     if self.colocate == 'learner':
       # A machine has 1 of its own name, which many actors can share.
-      resources[_this_machine()] = 0.001
+      resources[this_machine()] = 0.001
     options: dict[str, Any] = {
       'num_cpus': self.num_cpus or max(num_threads, 1),
       'num_gpus': self.num_gpus,
@@ -66,7 +67,7 @@ class Reservation:
 NOTHING = Reservation()
 
 
-def _this_machine() -> str:
+def this_machine() -> str:
   """Returns Ray's name for a resource that only this machine has."""
   return f'node:{ray.util.get_node_ip_address()}'
 
@@ -87,7 +88,7 @@ def check_room(options: Mapping[Any, Mapping[str, Any]]) -> None:
     wanted = [bundle.get(resource, 0.0) for bundle in bundles]
     if math.fsum(wanted) > math.fsum(there):
       raise faults.ClusterUnavailable(
-        f'the priors reserve {math.fsum(wanted):g} {resource} and Ray has '
+        f'the run reserves {math.fsum(wanted):g} {resource} and Ray has '
         f'{math.fsum(there):g} ({_describe(machines, resource)}); lower their '
         f'{_FIELDS.get(resource, "resources")} or add machines.'
       )
@@ -130,18 +131,36 @@ def _fits(
 
 
 def _describe(machines: Sequence[Mapping[str, Any]], resource: str) -> str:
-  """Returns how much of a resource each machine has."""
+  """Returns how much of a resource each machine has, and how much is free."""
+  free = _free()
   return ', '.join(
-    f'{node["NodeManagerHostname"]} {node["Resources"].get(resource, 0.0):g}'
+    f'{node["NodeManagerHostname"]} {_amount(node, resource, free)}'
     for node in machines
   )
 
 
 def _describe_all(node: Mapping[str, Any], bundle: Mapping[str, float]) -> str:
-  has = ', '.join(
-    f'{node["Resources"].get(name, 0.0):g} {name}' for name in bundle
-  )
+  free = _free()
+  has = ', '.join(f'{_amount(node, name, free)} {name}' for name in bundle)
   return f'{node["NodeManagerHostname"]} has {has}'
+
+
+def _amount(
+  node: Mapping[str, Any], resource: str, free: Mapping[str, Mapping]
+) -> str:
+  """Returns e.g. '8', or '8 (3 free)' where others use some of it."""
+  there = node['Resources'].get(resource, 0.0)
+  left = free.get(node.get('NodeID', ''), {}).get(resource, 0.0)
+  is_used = node.get('NodeID') in free and left != there
+  return f'{there:g} ({left:g} free)' if is_used else f'{there:g}'
+
+
+def _free() -> Mapping[str, Mapping[str, float]]:
+  """Returns machine -> resource -> how much of it nobody uses now."""
+  if not ray.is_initialized():
+    return {}
+  # Ray's own `status` command asks in the same way; there is no public one.
+  return ray_state.available_resources_per_node()
 
 
 class Room:
@@ -189,7 +208,7 @@ class Room:
     names = dict.fromkeys(name for bundle in self._bundles for name in bundle)
     return '; '.join(
       f'{math.fsum(b.get(name, 0.0) for b in self._bundles):g} {name} wanted, '
-      f'{free.get(name, 0.0):g} free of {_describe(machines, name)}'
+      f'{free.get(name, 0.0):g} free ({_describe(machines, name)})'
       for name in names
     )
 

@@ -16,6 +16,8 @@ import logging
 from typing import Any
 import uuid
 
+import ray
+
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.distribution import actor_environment
@@ -23,10 +25,12 @@ from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import faults
 from mmdist.distribution import hosting
+from mmdist.distribution import learner_seat
 from mmdist.distribution import limits as limits_lib
 from mmdist.distribution import placement
 from mmdist.distribution import supervisor
 
+_LEARNER = 'learner'  # Its part of a reservation.
 # Steps between two snapshots of the proxies, at most. Requests hold their
 # renders, so the journal has to end somewhere: 64 steps of four views at
 # 128 x 128 are 50 MB for each prior. A prior that is brought back has to repeat
@@ -125,6 +129,8 @@ class RayExecutor:
     dashboard: bool = False,
     ship_code: bool = True,
     reservations: Mapping[str, placement.Reservation] | None = None,
+    gpus: Sequence[str] = (),
+    learner_gpus: Sequence[str] = (),
     limits: limits_lib.Limits | None = None,
     check_stop: Callable[[], None] = lambda: None,
     shared: Mapping[tuple, Any] | None = None,
@@ -141,6 +147,10 @@ class RayExecutor:
         `cluster.Cluster`.
       ship_code: whether the workers of a cluster get this mmdist.
       reservations: by prior, what its actor reserves of its machine.
+      gpus: names of the GPUs that a Ray which is started here gives out; none
+        leaves all of them to it. See `gpu_plan`.
+      learner_gpus: names of those that the learner computes on, which a
+        cluster is to give to nobody else.
       limits: of the priors' silence and losses; None has the defaults.
       check_stop: called now and then while an answer is waited for; may raise.
       shared: actors that other learners have priors in, by the priors'
@@ -168,11 +178,14 @@ class RayExecutor:
       if group not in (shared or {})
     }
     self._room: placement.Room | None = None
+    self._seat: Any = None
     self._fits: dict[str, supervisor.Asked] = {}
     self._fit_metrics: dict[str, dict[str, float]] = {}
     # Empty until Ray is there: `close` has to work whatever fails below.
     self.supervisors: dict[str, supervisor.PriorSupervisor] = {}
-    self._cluster = cluster_lib.Cluster(address, of_group, dashboard, ship_code)
+    self._cluster = cluster_lib.Cluster(
+      address, of_group, dashboard, ship_code, gpus
+    )
 
     def check() -> None:
       check_stop()
@@ -181,8 +194,14 @@ class RayExecutor:
     try:
       if address and of_group:
         # Others may use the cluster, too. One that starts here has room.
-        self._room = placement.Room(of_group)
+        seat = learner_seat.options(learner_gpus)
+        everybody = of_group | ({_LEARNER: seat} if seat else {})
+        placement.check_room(everybody)
+        self._room = placement.Room(everybody)
         self._room.wait(check, logging.warning)
+        if seat:
+          placed = self._room.place(_LEARNER, seat)
+          self._seat = learner_seat.take(placed, learner_gpus)
         of_group = {
           group: self._room.place(group, one) for group, one in of_group.items()
         }
@@ -274,6 +293,9 @@ class RayExecutor:
       supervised.close()
     self.supervisors = {}
     self._fits = {}
+    if self._seat is not None:
+      ray.kill(self._seat)
+      self._seat = None
     if self._room is not None:
       self._room.close()
       self._room = None

@@ -43,7 +43,7 @@ def share_cores(num_priors: int, num_cores: int | None = None) -> Threads:
   return Threads(num_cores, max(num_cores // max(num_priors, 1), 1))
 
 
-def set_up_jax(num_cpu_devices: int) -> None:
+def set_up_jax(num_cpu_devices: int, num_gpus: int | None = None) -> None:
   """Configures JAX; should come before its first computation.
 
   On a CPU the learner's parallelism is a mesh of single-threaded devices, over
@@ -51,7 +51,15 @@ def set_up_jax(num_cpu_devices: int) -> None:
   JAX has computed something, as it may have in a notebook, the number of its
   devices is fixed: the learner then takes those that there are, and a warning
   says so.
+
+  Args:
+    num_cpu_devices: where there is no GPU.
+    num_gpus: the first so many are JAX's, the others somebody else's; None
+      leaves all of them to JAX.
   """
+  if num_gpus is not None:
+    ordinals = ','.join(map(str, range(num_gpus)))
+    jax.config.update('jax_cuda_visible_devices', ordinals)
   flags = os.environ.get('XLA_FLAGS', '')
   if _SINGLE_THREADED not in flags:
     os.environ['XLA_FLAGS'] = f'{flags} {_SINGLE_THREADED}'.strip()

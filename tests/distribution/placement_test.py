@@ -38,7 +38,7 @@ def options(*reservations):
 @pytest.fixture
 def machines(monkeypatch):
   monkeypatch.setattr(ray, 'nodes', lambda: MACHINES)
-  monkeypatch.setattr(placement, '_this_machine', lambda: 'node:10.0.0.1')
+  monkeypatch.setattr(placement, 'this_machine', lambda: 'node:10.0.0.1')
 
 
 def reserve(**wants):
@@ -69,14 +69,14 @@ def test_what_has_room_passes(wanted, machines):
     ),
     (
       [reserve(num_cpus=8)] * 2,
-      r'reserve 16 CPU and Ray has 12 \(head 8, worker 4\); lower their num_c',
+      r'reserves 16 CPU and Ray has 12 \(head 8, worker 4\); lower their num_c',
     ),
-    ([reserve(num_gpus=1)] * 2, r'reserve 2 GPU and Ray has 1 \(head 0, work'),
+    ([reserve(num_gpus=1)] * 2, r'reserves 2 GPU and Ray has 1 \(head 0, work'),
     (
       [reserve(num_cpus=6, num_gpus=1)],
       'reserves 6 CPU, 1 GPU, and no machine',
     ),
-    ([reserve(resources={'fats': 1})], 'reserve 1 fats and Ray has 0'),
+    ([reserve(resources={'fats': 1})], 'reserves 1 fats and Ray has 0'),
     (
       [reserve(node_labels={'rack': 'c'})],
       r"reserves 1 CPU with the labels \{'rack': 'c'\}, and no machine",
@@ -90,6 +90,19 @@ def test_what_can_never_be_placed_is_said(wanted, line, machines):
   assert '\n' not in str(error.value)
 
 
+def test_what_others_use_is_said(machines, monkeypatch):
+  named = [m | {'NodeID': m['NodeManagerHostname']} for m in MACHINES]
+  monkeypatch.setattr(ray, 'nodes', lambda: named)
+  free = {'head': {'CPU': 2.0}, 'worker': {'CPU': 4.0, 'GPU': 1.0}}
+  monkeypatch.setattr(placement, '_free', lambda: free)
+  with pytest.raises(faults.ClusterUnavailable) as error:
+    placement.check_room(options(reserve(num_cpus=16)))
+  assert '(head 8 (2 free), worker 4)' in str(error.value)
+  with pytest.raises(faults.ClusterUnavailable) as error:
+    placement.check_room(options(reserve(num_cpus=9)))
+  assert 'head has 8 (2 free) CPU; worker has 4 CPU' in str(error.value)
+
+
 @pytest.mark.slow
 def test_a_run_waits_for_its_room_and_says_so():
   # In a process of its own, which has joined no other Ray before.
@@ -101,4 +114,4 @@ def test_a_run_waits_for_its_room_and_says_so():
     timeout=120,
   )
   assert done.returncode == 0, done.stderr
-  assert done.stdout.split() == ['waited', 'stopped']
+  assert done.stdout.split() == ['waited', 'seated', 'stopped']

@@ -124,7 +124,7 @@ def test_an_unknown_prior_is_one_line(cluster):
 
 def test_a_reservation_without_room_does_not_wait_for_ever(cluster):
   with pytest.raises(
-    faults.ClusterUnavailable, match='the priors reserve 99 GPU and Ray has'
+    faults.ClusterUnavailable, match='the run reserves 99 GPU and Ray has'
   ):
     on_ray(
       fake_prior.recipe('generic'),
