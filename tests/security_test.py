@@ -65,6 +65,8 @@ NEEDED = {
 # Variables that may be read; none of them is a secret.
 VARIABLES = (
   'CUBLAS_WORKSPACE_CONFIG',
+  'CUDA_VISIBLE_DEVICES',
+  'JAX_PLATFORMS',
   'OMP_NUM_THREADS',
   'RAY_API_SERVER_ADDRESS',
   'RAY_IGNORE_UNHANDLED_ERRORS',
@@ -82,6 +84,9 @@ EXCEPTIONS = {
   ('launchers/console.py', 'importlib.import_module'),
   # Hands Ray its own token, from one variable to another, and prints none.
   ('mmdist/distribution/tokens.py', 'os.environ'),
+  # Sets the variables of threads and devices while Ray is started, and puts
+  # back what was there.
+  ('mmdist/distribution/actor_environment.py', 'os.environ'),
 }
 
 

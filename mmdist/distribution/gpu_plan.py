@@ -61,7 +61,7 @@ def visible(folder: pathlib.Path = _DRIVER) -> tuple[str, ...]:
   Args:
     folder: in which NVIDIA's driver has an entry for each.
   """
-  chosen = os.environ.get(VISIBLE)
+  chosen = os.environ.get('CUDA_VISIBLE_DEVICES')
   try:
     there = tuple(map(str, range(len(list(folder.iterdir())))))
   except OSError:

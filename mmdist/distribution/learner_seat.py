@@ -19,7 +19,7 @@ class _Seat:
   """Reserves, and says what it has reserved."""
 
   def gpus(self) -> list[str]:
-    return os.environ.get(gpu_plan.VISIBLE, '').split(',')
+    return os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
 
 
 def options(gpus: Sequence[str]) -> dict[str, Any] | None:

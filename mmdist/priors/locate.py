@@ -26,7 +26,7 @@ PATTERNS = ('*.json', '*.safetensors', '*.txt', '*.model')
 def is_hub_id(name: str) -> bool:
   """Returns whether a name is meant for a hub, whether or not it has a commit.
 
-  A path may hold an '@' too, as in /home/me@office/prior.
+  A path may hold an '@' too, as in `./me@office/prior`.
   """
   return bool(_HUB_ID.fullmatch(name)) and not os.path.isdir(name)
 

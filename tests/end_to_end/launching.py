@@ -1,10 +1,7 @@
 """Runs the launcher's command, with assets as small as they get."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 from typing import NamedTuple
 import warnings
 
@@ -16,7 +13,6 @@ from launchers import optimize
 from mmdist.config import schema
 from mmdist.nerf import field
 from mmdist.nerf import pretrained
-from tests import conftest
 from tests.priors import tiny
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -84,19 +80,6 @@ def words(
     '--executor=inline',
     *arguments,
   ]
-
-
-def call(trained, workdir, *arguments, **options) -> Done:
-  """Runs the launcher in a process of its own, to its end."""
-  command = [sys.executable, '-m', 'launchers.optimize']
-  done = subprocess.run(
-    command + words(trained, workdir, *arguments, **options),
-    cwd=ROOT,
-    env=os.environ | {'XLA_FLAGS': conftest.IN_A_HURRY},
-    capture_output=True,
-    text=True,
-  )
-  return Done(done.returncode, done.stdout, done.stderr)
 
 
 def call_here(

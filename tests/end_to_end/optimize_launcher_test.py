@@ -10,7 +10,7 @@ def test_a_sentence_becomes_a_folder_of_results_and_resumes(
   trained, tmp_path, here
 ):
   workdir = tmp_path / 'run'
-  done = launching.call(trained, workdir)
+  done = here(trained, workdir)
   assert done.returncode == 0, done.stderr
   assert launching.read_steps(workdir) == [0, 1]
   for name in ('turntable.mp4', 'sheet.png', 'report.html', 'preview.png'):
