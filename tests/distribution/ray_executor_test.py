@@ -145,8 +145,8 @@ def test_a_dashboard_is_off_unless_asked(asked, monkeypatch):
   settings = {'dashboard': True} if asked else {}
   wanted = []
 
-  def start(address, options, dashboard=False, ship_code=True):
-    del address, options, ship_code
+  def start(address, options, dashboard, ship_code, gpus):
+    del address, options, ship_code, gpus
     wanted.append(dashboard)
     raise faults.ClusterUnavailable('no Ray in this test')
 

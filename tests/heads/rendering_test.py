@@ -245,8 +245,10 @@ def test_heads_are_symmetric_from_the_front(people):
 def test_one_ray_a_pixel_is_nearly_as_good_as_sixteen(
   clearance_of, people, views, pictures
 ):
-  fine = subjects.render_heads(people[:4], views.take(range(4)), RESOLUTION, 4)
-  coarse = dataclasses.replace(pictures, rgba=pictures.rgba[:4])
+  fine = subjects.render_heads(
+    people[2:4], views.take(range(2, 4)), RESOLUTION, 4
+  )
+  coarse = dataclasses.replace(pictures, rgba=pictures.rgba[2:4])
   grey = np.full(3, 0.7)
   error = np.abs(fine.over(grey) - coarse.over(grey))
   # Mixed colours and partial coverage stand in for the rays; teeth and
@@ -255,5 +257,5 @@ def test_one_ray_a_pixel_is_nearly_as_good_as_sixteen(
   assert np.abs(fine.rgba[..., 3] - coarse.rgba[..., 3]).mean() < 0.01
   # Larger pictures march on until they arrive: not one pixel is missed.
   np.testing.assert_array_equal(
-    fine.rgba[3, ..., 3][clearance_of(3) < -0.03] > 0.5, 1
+    fine.rgba[1, ..., 3][clearance_of(3) < -0.03] > 0.5, 1
   )

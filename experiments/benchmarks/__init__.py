@@ -1,0 +1,1 @@
+"""Measurements of mmdist, one command each; all tables are of one run."""

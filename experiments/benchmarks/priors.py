@@ -1,0 +1,249 @@
+"""What a step costs beyond its slowest prior: inline and Ray, 1 to 8 priors.
+
+  python -m experiments.benchmarks.priors                  # fakes, 4 minutes
+  python -m experiments.benchmarks.priors --embedded       # 5 minutes
+  python -m experiments.benchmarks.priors --json
+
+The fakes answer after a set time, in which they sleep, and fit for a third of
+it; the learner is a sleep too. So what is measured is the way there and back:
+requests and answers of four views of 64 x 64 pixels through Ray's store, and
+what the learner's side does with them. Rounds alternate between all settings.
+
+With --embedded the shipped priors pull on a head, in actors. What is measured
+is the time that the learner waits for answers beyond the slowest prior's own,
+as a share of the step.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import json
+import statistics
+import tempfile
+import time
+from typing import Any
+
+from absl import app
+from absl import flags
+import numpy as np
+
+import mmdist
+from mmdist.core import messages
+from mmdist.distribution import cluster as cluster_lib
+from mmdist.distribution import executor as executor_lib
+from mmdist.distribution import ray_executor
+
+NUM_PRIORS = (1, 2, 4, 8)
+NUM_VIEWS, RESOLUTION = 4, 64
+
+FLAGS = flags.FLAGS
+flags.DEFINE_float('service_s', 0.3, 'How long a fake takes to answer.')
+flags.DEFINE_float('learner_s', 0.2, "How long the learner's own work takes.")
+flags.DEFINE_integer('steps', 15, 'Steps of each setting and round.')
+flags.DEFINE_integer('rounds', 3, 'Rounds, which alternate between settings.')
+flags.DEFINE_bool('embedded', False, 'Measure the shipped priors instead.')
+flags.DEFINE_bool('json', False, 'Print JSON instead of a table.')
+
+
+class Sleeper:
+  """A prior that answers and fits after a set time, which its name says."""
+
+  def __init__(self, spec: messages.PriorSpec):
+    self._spec = spec
+    self._service_s = float(spec.options.directory)
+    self._step = 0
+
+  def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
+    time.sleep(self._service_s)
+    return messages.ScoreGradient(
+      step=request.step,
+      prior=self._spec.name,
+      channel=self._spec.options.channel,
+      cotangent=request.images * np.float32(1e-3),
+      proxy_step=self._step,
+      metrics={},
+    )
+
+  def fit(self) -> dict[str, float]:
+    time.sleep(self._service_s / 3)
+    self._step += 1
+    return {}
+
+  def save_proxy(self) -> messages.ProxyState:
+    return messages.ProxyState(self._step, {})
+
+  def restore_proxy(self, state: messages.ProxyState) -> None:
+    self._step = state.step
+
+
+def sleepers(count: int, service_s: float) -> list[messages.PriorRecipe]:
+  options = messages.PriorOptions(directory=str(service_s))
+  return [
+    messages.PriorRecipe(messages.PriorSpec(f'prior{i}', options), Sleeper)
+    for i in range(count)
+  ]
+
+
+def request(step: int) -> messages.ScoreRequest:
+  rng = np.random.default_rng(step)
+  shape = (NUM_VIEWS, RESOLUTION, RESOLUTION, 3)
+  return messages.ScoreRequest(
+    step=step,
+    images=rng.uniform(size=shape).astype(np.float32),
+    terms=(messages.Term(('a man',) * NUM_VIEWS, 'a man', 1.0, 8.0),),
+    noise_levels=np.full(NUM_VIEWS, 0.5, np.float32),
+    seed=step,
+    proxy_step=step,
+    proxy_learning_rate=1e-3,
+  )
+
+
+class Setting:
+  """An executor with some fakes, and the steps that it has taken."""
+
+  def __init__(self, kind: str, count: int, running: executor_lib.Executor):
+    self.kind = kind
+    self.count = count
+    self.seconds: list[float] = []
+    self._running = running
+    self._step = 0
+    running.wait_until_ready()
+
+  def take(self, steps: int, learner_s: float) -> None:
+    for _ in range(steps):
+      start = time.perf_counter()
+      asked = request(self._step)
+      requests = {f'prior{i}': asked for i in range(self.count)}
+      answers = self._running.submit(requests).result()
+      np.sum([one.cotangent for one in answers.values()], axis=0)
+      time.sleep(learner_s)
+      self.seconds.append(time.perf_counter() - start)
+      self._step += 1
+      if self._step % 10 == 0:
+        self._running.save_proxies()
+
+
+def measure_fakes() -> list[dict[str, Any]]:
+  """Returns a row per setting."""
+  with contextlib.ExitStack() as stack:
+    # One Ray for all of them, with room for all priors at a time.
+    (spec,) = [recipe.spec for recipe in sleepers(1, FLAGS.service_s)]
+    room = ray_executor.actor_options(spec) | {'num_cpus': sum(NUM_PRIORS)}
+    stack.callback(cluster_lib.Cluster(None, {'all': room}).close)
+    settings = []
+    # One inline prior alone: several would answer one after the other.
+    makers: list[tuple[str, int, Callable[..., Any]]] = [
+      ('inline', 1, executor_lib.InlineExecutor)
+    ]
+    makers += [('ray', n, ray_executor.RayExecutor) for n in NUM_PRIORS[::-1]]
+    for kind, count, make in makers:
+      running = stack.enter_context(make(sleepers(count, FLAGS.service_s)))
+      settings.append(Setting(kind, count, running))
+    for setting in settings:
+      setting.take(3, FLAGS.learner_s)  # Of which nothing is kept.
+      setting.seconds.clear()
+    for _ in range(FLAGS.rounds):
+      for setting in settings:
+        setting.take(FLAGS.steps, FLAGS.learner_s)
+  ideal = FLAGS.service_s + FLAGS.learner_s
+  (one,) = (s for s in settings if (s.kind, s.count) == ('ray', 1))
+  unit = statistics.median(one.seconds)
+  return [
+    {
+      'executor': setting.kind,
+      'priors': setting.count,
+      'step_s': statistics.median(setting.seconds),
+      'tenth_s': float(np.quantile(setting.seconds, 0.1)),
+      'ninetieth_s': float(np.quantile(setting.seconds, 0.9)),
+      'over_one_prior': statistics.median(setting.seconds) / unit,
+      'over_ideal': statistics.median(setting.seconds) / ideal,
+    }
+    for setting in sorted(settings, key=lambda s: (s.kind, s.count))
+  ]
+
+
+class Stopwatch:
+  """An executor that measures how long its answers are waited for."""
+
+  def __init__(self, running: executor_lib.Executor):
+    self._running = running
+    self.waited: list[float] = []
+    self.slowest: list[float] = []
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._running, name)
+
+  def submit(
+    self, requests: Mapping[str, messages.ScoreRequest]
+  ) -> 'Stopwatch._Waiting':
+    start = time.perf_counter()
+    return Stopwatch._Waiting(self, self._running.submit(requests), start)
+
+  class _Waiting:
+    def __init__(
+      self, watch: 'Stopwatch', pending: executor_lib.Pending, start: float
+    ):
+      self._watch, self._pending, self._start = watch, pending, start
+
+    def result(self) -> dict[str, messages.ScoreGradient]:
+      answers = self._pending.result()
+      self._watch.waited.append(time.perf_counter() - self._start)
+      self._watch.slowest.append(
+        max(answer.metrics['seconds'] for answer in answers.values())
+      )
+      return answers
+
+
+def measure_embedded() -> list[dict[str, Any]]:
+  """Returns one row: the shipped priors in actors."""
+  watches: list[Stopwatch] = []
+
+  def make(recipes: Sequence[messages.PriorRecipe]) -> Stopwatch:
+    watches.append(Stopwatch(ray_executor.RayExecutor(recipes)))
+    return watches[-1]
+
+  num_steps = FLAGS.steps * FLAGS.rounds + 3
+  config = mmdist.RunConfig(num_steps=num_steps)
+  config.results.preview_every = 0
+  config.results.judge = ''
+  with tempfile.TemporaryDirectory() as folder:
+    run = mmdist.optimize(
+      'a portrait of a happy man with green skin and a red hat',
+      folder,
+      config=config,
+      executor=make,
+    )
+    steps = [row['step_seconds'] for row in run.metrics()][3:]
+  watch = watches[-1]
+  # The learner also waits for fits that are not over, before its answers.
+  beyond = [w - s for w, s in zip(watch.waited, watch.slowest)][-len(steps) :]
+  return [
+    {
+      'executor': 'ray',
+      'priors': 'shipped',
+      'step_s': statistics.median(steps),
+      'slowest_prior_s': statistics.median(watch.slowest[-len(steps) :]),
+      'waited_beyond_s': statistics.median(beyond),
+      'share': statistics.median(beyond) / statistics.median(steps),
+    }
+  ]
+
+
+def show(rows: Sequence[Mapping[str, Any]]) -> None:
+  if FLAGS.json:
+    print(json.dumps(rows))
+    return
+  print(' | '.join(rows[0]))
+  for row in rows:
+    print(
+      ' | '.join(
+        f'{v:.4f}' if isinstance(v, float) else str(v) for v in row.values()
+      )
+    )
+
+
+def main(_: Sequence[str]) -> None:
+  show(measure_embedded() if FLAGS.embedded else measure_fakes())
+
+
+if __name__ == '__main__':
+  app.run(main)
