@@ -91,12 +91,15 @@ class Cluster:
     """Raises ClusterLost if the head is gone; to be called while waiting."""
     self._watch.check()
 
+  def is_lost(self) -> bool:
+    """Returns whether nobody answers at the head now."""
+    return self._watch.is_lost()
+
   def close(self) -> None:
     """Stops Ray if it was started here; closing twice is harmless."""
     if self._started and ray.is_initialized():
       ray.shutdown()
     if self._started:
-      actor_environment.forget()
       actor_environment.forget()
     if self.directory is not None:
       shutil.rmtree(self.directory, ignore_errors=True)

@@ -132,6 +132,14 @@ class Watch:
     self._looked = time.monotonic()
     self._silent_since: float | None = None
 
+  def is_lost(self) -> bool:
+    """Returns whether nobody answers now."""
+    try:
+      socket.create_connection(self._place, _LOOK_EVERY_S).close()
+    except OSError:
+      return True
+    return False
+
   def check(self) -> None:
     """Raises ClusterLost once nobody has answered for some seconds."""
     now = time.monotonic()

@@ -28,12 +28,14 @@ def options(gpus: Sequence[str]) -> dict[str, Any] | None:
   Args:
     gpus: names of those that the learner computes on.
   """
+  if not gpus:
+    return None
   here = placement.this_machine()
   has_gpus = any(
     node['Alive'] and here in node['Resources'] and node['Resources'].get('GPU')
     for node in ray.nodes()
   )
-  if not gpus or not has_gpus:
+  if not has_gpus:
     return None
   return {'num_cpus': 0, 'num_gpus': len(gpus), 'resources': {here: 0.001}}
 

@@ -23,7 +23,6 @@ from mmdist.core import messages
 from mmdist.distribution import actor_environment
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
-from mmdist.distribution import faults
 from mmdist.distribution import hosting
 from mmdist.distribution import learner_seat
 from mmdist.distribution import limits as limits_lib
@@ -196,7 +195,8 @@ class RayExecutor:
         # Others may use the cluster, too. One that starts here has room.
         seat = learner_seat.options(learner_gpus)
         everybody = of_group | ({_LEARNER: seat} if seat else {})
-        placement.check_room(everybody)
+        if seat:
+          placement.check_room(everybody)
         self._room = placement.Room(everybody)
         self._room.wait(check, logging.warning)
         if seat:
@@ -221,12 +221,10 @@ class RayExecutor:
             check,
             code,
           )
-    except BaseException as error:
+    except BaseException:
       # Nobody has this executor yet, so nobody else can close it: a reservation
-      # would keep its room as long as this process lives. Without a head there
-      # is nothing to give back, and Ray would wait for it.
-      if not isinstance(error, faults.ClusterLost):
-        self.close()
+      # would keep its room as long as this process lives.
+      self.close()
       raise
     self.supervisors = dict(sorted(self.supervisors.items()))
 
@@ -289,16 +287,18 @@ class RayExecutor:
       supervised.restore(states[name])
 
   def close(self) -> None:
-    for supervised in self.supervisors.values():
-      supervised.close()
+    # Where the head is gone, Ray would try for a minute to tell it, and then
+    # end this process. The actors end with their machines' part of Ray.
+    if not self._cluster.is_lost():
+      for supervised in self.supervisors.values():
+        supervised.close()
+      if self._seat is not None:
+        ray.kill(self._seat)
+      if self._room is not None:
+        self._room.close()
     self.supervisors = {}
     self._fits = {}
-    if self._seat is not None:
-      ray.kill(self._seat)
-      self._seat = None
-    if self._room is not None:
-      self._room.close()
-      self._room = None
+    self._seat = self._room = None
     self._cluster.close()
 
   def __enter__(self) -> 'RayExecutor':

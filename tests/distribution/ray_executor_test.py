@@ -176,6 +176,9 @@ def test_a_start_that_is_broken_off_gives_its_room_back(monkeypatch):
     def check_alive(self):
       pass
 
+    def is_lost(self):
+      return False
+
     def close(self):
       closed.append('cluster')
 
