@@ -212,7 +212,7 @@ def measure_embedded() -> list[dict[str, Any]]:
       config=config,
       executor=make,
     )
-    steps = [row['step_seconds'] for row in run.metrics()][3:]
+    steps = [row['step_seconds'] for row in run.metrics][3:]
   watch = watches[-1]
   # The learner also waits for fits that are not over, before its answers.
   beyond = [w - s for w, s in zip(watch.waited, watch.slowest)][-len(steps) :]

@@ -10,6 +10,7 @@ leave some slots empty, count too. About 3 minutes.
 
 from collections.abc import Sequence
 import json
+import logging
 import math
 import tempfile
 import time
@@ -51,7 +52,7 @@ def measure() -> dict[str, float]:
   for _ in range(NODES):
     cluster.add_node(num_cpus=FLAGS.slots)
   cluster.wait_for_nodes()
-  ray.init(cluster.address, log_to_driver=False, logging_level='ERROR')
+  ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
   num_slots = NODES * FLAGS.slots
   with tempfile.TemporaryDirectory() as folder:
 
