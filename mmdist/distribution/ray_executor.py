@@ -12,6 +12,7 @@ its step and renders the next views, and are waited for with the next answers.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
 import logging
 from typing import Any
 import uuid
@@ -289,17 +290,19 @@ class RayExecutor:
   def close(self) -> None:
     # Where the head is gone, Ray would try for a minute to tell it, and then
     # end this process. The actors end with their machines' part of Ray.
-    if not self._cluster.is_lost():
-      for supervised in self.supervisors.values():
-        supervised.close()
-      if self._seat is not None:
-        ray.kill(self._seat)
-      if self._room is not None:
-        self._room.close()
-    self.supervisors = {}
-    self._fits = {}
-    self._seat = self._room = None
-    self._cluster.close()
+    is_lost = self._cluster.is_lost()
+    # In reverse order, and each also after another has failed.
+    with contextlib.ExitStack() as closing:
+      closing.callback(self._cluster.close)
+      if not is_lost and self._room is not None:
+        closing.callback(self._room.close)
+      if not is_lost and self._seat is not None:
+        closing.callback(ray.kill, self._seat)
+      for supervised in () if is_lost else self.supervisors.values():
+        closing.callback(supervised.close)
+      self.supervisors = {}
+      self._fits = {}
+      self._seat = self._room = None
 
   def __enter__(self) -> 'RayExecutor':
     return self

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import types
 
 import numpy as np
@@ -315,3 +316,24 @@ def test_a_file_that_only_the_learner_has_names_the_machine(cluster):
       faults.PriorFailed, match=f'on machine {socket.gethostname()}: File'
     ):
       running.wait_until_ready()
+
+
+def test_all_priors_are_let_go_also_where_one_of_them_fails(cluster):
+  recipes = [fake_prior.recipe(name) for name in ('generic', 'normal')]
+  running = ray_executor.RayExecutor(recipes)
+  running.wait_until_ready()
+  pids = [one._process.pid for one in running.supervisors.values()]
+
+  def fail():
+    raise RuntimeError('cannot be closed')
+
+  running.supervisors['normal'].close = fail
+  with pytest.raises(RuntimeError, match='cannot be closed'):
+    running.close()
+  until = time.monotonic() + 10
+  with pytest.raises(ProcessLookupError):
+    while time.monotonic() < until:
+      os.kill(pids[0], 0)
+      time.sleep(0.05)
+  os.kill(pids[1], signal.SIGKILL)
+  running.close()  # A second time does nothing.

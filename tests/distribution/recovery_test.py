@@ -188,7 +188,7 @@ def test_a_prior_that_always_dies_ends_the_run(cluster, tmp_path):
 
 @pytest.mark.parametrize('kind', [network.Lossy, network.Silent])
 def test_a_lost_reply_is_asked_for_again(
-  kind, cluster, expected, tmp_path, monkeypatch
+  kind, cluster, expected, tmp_path, monkeypatch, caplog
 ):
   monkeypatch.setattr(supervisor, 'PriorSupervisor', kind)
   with faulty([], tmp_path) as running:
@@ -203,6 +203,9 @@ def test_a_lost_reply_is_asked_for_again(
     assert same == [kind is network.Lossy] * 2
     for one in supervisors:
       assert one.lost == ['ScoreGradient']
+  # What was answered before is remembered: nothing is built or replayed.
+  brought_back = 'bringing it back' in caplog.text
+  assert brought_back == (kind is network.Silent)
 
 
 def test_a_reply_that_ray_lost_is_told_from_a_process_that_died(
