@@ -14,9 +14,9 @@ DEMO_STEPS ?=
 DEMO_DIR ?= runs/demo$(if $(DEMO_STEPS),-$(DEMO_STEPS))
 PYTEST_FLAGS ?=
 CHAOS_TABLE ?=
-# Groups of tests that share what they make go to one process per core, slow ones
-# first (tests/conftest.py).
-PARALLEL ?= --numprocesses=auto --dist=loadgroup --no-loadscope-reorder
+# Whole files go to one process per core: tests of a file share what they make.
+# They begin with the slow files (tests/conftest.py).
+PARALLEL ?= --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/installed

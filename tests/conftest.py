@@ -38,23 +38,11 @@ def compilation_cache(tmp_path_factory, worker_id):
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
-# Files of these folders share more than files do elsewhere: what a whole run of
-# the smallest NeRF is compiled to.
-TOGETHER = ('end_to_end',)
-
-
-def _group(item) -> str:
-  path = item.path.relative_to(item.config.rootpath)
-  return path.parent.name if path.parent.name in TOGETHER else str(path)
-
-
 def pytest_collection_modifyitems(items):
-  """Groups tests by files, and puts groups with slow ones first.
+  """Puts files with slow tests first.
 
-  Processes that share the tests take group by group. A long one that is left
-  for the end is waited for by all the others.
+  Processes that share the tests take file by file. A long one that is left for
+  the end is waited for by all the others.
   """
-  slow = {_group(item) for item in items if item.get_closest_marker('slow')}
-  items.sort(key=lambda item: (_group(item) not in slow, _group(item)))
-  for item in items:
-    item.add_marker(pytest.mark.xdist_group(_group(item)))
+  slow = {item.path for item in items if item.get_closest_marker('slow')}
+  items.sort(key=lambda item: item.path not in slow)

@@ -53,6 +53,7 @@ class Sleeper:
     self._step = 0
 
   def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
+    """Sleeps, and answers with a share of the images."""
     time.sleep(self._service_s)
     return messages.ScoreGradient(
       step=request.step,
@@ -64,18 +65,22 @@ class Sleeper:
     )
 
   def fit(self) -> dict[str, float]:
+    """Sleeps for a third of that."""
     time.sleep(self._service_s / 3)
     self._step += 1
     return {}
 
   def save_proxy(self) -> messages.ProxyState:
+    """Returns the count of fits."""
     return messages.ProxyState(self._step, {})
 
   def restore_proxy(self, state: messages.ProxyState) -> None:
+    """Goes back to a count of fits."""
     self._step = state.step
 
 
 def sleepers(count: int, service_s: float) -> list[messages.PriorRecipe]:
+  """Returns the recipes of so many fakes."""
   options = messages.PriorOptions(directory=str(service_s))
   return [
     messages.PriorRecipe(messages.PriorSpec(f'prior{i}', options), Sleeper)
@@ -84,6 +89,7 @@ def sleepers(count: int, service_s: float) -> list[messages.PriorRecipe]:
 
 
 def request(step: int) -> messages.ScoreRequest:
+  """Returns what every fake is asked in a step."""
   rng = np.random.default_rng(step)
   shape = (NUM_VIEWS, RESOLUTION, RESOLUTION, 3)
   return messages.ScoreRequest(
@@ -109,6 +115,7 @@ class Setting:
     running.wait_until_ready()
 
   def take(self, steps: int, learner_s: float) -> None:
+    """Takes steps, and notes how long each took."""
     for _ in range(steps):
       start = time.perf_counter()
       asked = request(self._step)
@@ -175,6 +182,7 @@ class Stopwatch:
   def submit(
     self, requests: Mapping[str, messages.ScoreRequest]
   ) -> 'Stopwatch._Waiting':
+    """Sends requests on."""
     start = time.perf_counter()
     return Stopwatch._Waiting(self, self._running.submit(requests), start)
 
@@ -185,6 +193,7 @@ class Stopwatch:
       self._watch, self._pending, self._start = watch, pending, start
 
     def result(self) -> dict[str, messages.ScoreGradient]:
+      """Returns the answers; notes how long they were waited for."""
       answers = self._pending.result()
       self._watch.waited.append(time.perf_counter() - self._start)
       self._watch.slowest.append(
@@ -229,6 +238,7 @@ def measure_embedded() -> list[dict[str, Any]]:
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
+  """Prints rows as a table, or as JSON."""
   if FLAGS.json:
     print(json.dumps(rows))
     return
