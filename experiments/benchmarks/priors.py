@@ -1,7 +1,7 @@
 """What a step costs beyond its slowest prior: inline and Ray, 1 to 8 priors.
 
-  python -m experiments.benchmarks.priors                  # fakes, 4 minutes
-  python -m experiments.benchmarks.priors --embedded       # 5 minutes
+  python -m experiments.benchmarks.priors                  # fakes, 2.5 minutes
+  python -m experiments.benchmarks.priors --embedded       # more than 3 minutes
   python -m experiments.benchmarks.priors --json
 
 The fakes answer after a set time, in which they sleep, and fit for a third of

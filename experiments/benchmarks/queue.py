@@ -5,7 +5,7 @@
 Three machines are three nodes of a Ray on this one, each with room for some
 cells; a cell sleeps. Busy is the share of all slots' time, from the first
 cell's start to the last one's end, in which a cell ran; the last cells, which
-leave some slots empty, count too. About 3 minutes.
+leave some slots empty, count too. A minute.
 """
 
 from collections.abc import Sequence
