@@ -84,9 +84,10 @@ EXCEPTIONS = {
   ('launchers/console.py', 'importlib.import_module'),
   # Hands Ray its own token, from one variable to another, and prints none.
   ('mmdist/distribution/tokens.py', 'os.environ'),
-  # Sets the variables of threads and devices while Ray is started, and puts
-  # back what was there.
+  # Sets the variables of threads and devices while Ray is started.
   ('mmdist/distribution/actor_environment.py', 'os.environ'),
+  # Puts back what was there.
+  ('mmdist/distribution/variables.py', 'os.environ'),
 }
 
 

@@ -27,6 +27,7 @@ from absl import flags
 import numpy as np
 
 import mmdist
+from mmdist.api import function_prior
 from mmdist.core import messages
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor as executor_lib
@@ -44,39 +45,21 @@ flags.DEFINE_bool('embedded', False, 'Measure the shipped priors instead.')
 flags.DEFINE_bool('json', False, 'Print JSON instead of a table.')
 
 
-class Sleeper:
-  """A prior that answers and fits after a set time, which its name says."""
+class Sleeper(function_prior.FunctionPrior):
+  """A prior that answers and fits after a set time."""
 
   def __init__(self, spec: messages.PriorSpec):
-    self._spec = spec
+    super().__init__(spec.name, spec.options.channel, self._sleep)
     self._service_s = float(spec.options.directory)
-    self._step = 0
 
-  def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
-    """Sleeps, and answers with a share of the images."""
+  def _sleep(self, request: messages.ScoreRequest) -> np.ndarray:
     time.sleep(self._service_s)
-    return messages.ScoreGradient(
-      step=request.step,
-      prior=self._spec.name,
-      channel=self._spec.options.channel,
-      cotangent=request.images * np.float32(1e-3),
-      proxy_step=self._step,
-      metrics={},
-    )
+    return request.images * np.float32(1e-3)
 
-  def fit(self) -> dict[str, float]:
+  def fit(self) -> Mapping[str, float]:
     """Sleeps for a third of that."""
     time.sleep(self._service_s / 3)
-    self._step += 1
-    return {}
-
-  def save_proxy(self) -> messages.ProxyState:
-    """Returns the count of fits."""
-    return messages.ProxyState(self._step, {})
-
-  def restore_proxy(self, state: messages.ProxyState) -> None:
-    """Goes back to a count of fits."""
-    self._step = state.step
+    return super().fit()
 
 
 def sleepers(count: int, service_s: float) -> list[messages.PriorRecipe]:

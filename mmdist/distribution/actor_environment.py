@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from mmdist.distribution import gpu_plan
+from mmdist.distribution import variables
 
 _THREAD_VARIABLES = (
   'OMP_NUM_THREADS',
@@ -52,17 +53,10 @@ def inherited_by_ray(
       common[name] = value
   # Ray names the GPUs of each actor after those that it sees itself.
   seen = {gpu_plan.VISIBLE: ','.join(gpus)} if gpus else {}
-  before = {name: os.environ.get(name) for name in common | seen}
-  os.environ.update(common | seen)
-  try:
+  with variables.restored(*common, *seen):
+    os.environ.update(common | seen)
     yield
-    _inherited.update(common)
-  finally:
-    for name, value in before.items():
-      if value is None:
-        os.environ.pop(name, None)
-      else:
-        os.environ[name] = value
+  _inherited.update(common)
 
 
 def forget() -> None:
@@ -77,12 +71,12 @@ def without_inherited(options: Mapping[str, Any]) -> dict[str, Any]:
     options: Ray's.
   """
   runtime = dict(options.get('runtime_env', {}))
-  variables = {
+  wanted = {
     name: value
     for name, value in runtime.pop('env_vars', {}).items()
     if _inherited.get(name) != value
   }
-  if variables:
-    runtime['env_vars'] = variables
+  if wanted:
+    runtime['env_vars'] = wanted
   left = {k: v for k, v in options.items() if k != 'runtime_env'}
   return left | ({'runtime_env': runtime} if runtime else {})

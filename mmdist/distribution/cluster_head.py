@@ -134,11 +134,15 @@ class Watch:
 
   def is_lost(self) -> bool:
     """Returns whether nobody answers now."""
+    return self._knock() is not None
+
+  def _knock(self) -> OSError | None:
+    """Returns why nobody answers; None if somebody does."""
     try:
       socket.create_connection(self._place, _LOOK_EVERY_S).close()
-    except OSError:
-      return True
-    return False
+    except OSError as error:
+      return error
+    return None
 
   def check(self) -> None:
     """Raises ClusterLost once nobody has answered for some seconds."""
@@ -146,14 +150,14 @@ class Watch:
     if now - self._looked < _LOOK_EVERY_S:
       return
     self._looked = now
-    try:
-      socket.create_connection(self._place, _LOOK_EVERY_S).close()
+    error = self._knock()
+    if error is None:
       self._silent_since = None
-    except OSError as error:
-      self._silent_since = self._silent_since or now
-      if now - self._silent_since >= _LOST_AFTER_S:
-        raise faults.ClusterLost(
-          f'the head of the Ray cluster at {":".join(map(str, self._place))} '
-          f'is gone ({faults.describe(error)}); start the cluster again, and '
-          'the same command goes on from the last checkpoint.'
-        ) from error
+      return
+    self._silent_since = self._silent_since or now
+    if now - self._silent_since >= _LOST_AFTER_S:
+      raise faults.ClusterLost(
+        f'the head of the Ray cluster at {":".join(map(str, self._place))} '
+        f'is gone ({faults.describe(error)}); start the cluster again, and '
+        'the same command goes on from the last checkpoint.'
+      ) from error

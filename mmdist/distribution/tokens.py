@@ -14,6 +14,7 @@ import secrets
 import warnings
 
 from mmdist.core import errors
+from mmdist.distribution import variables
 
 MODE = 'RAY_AUTH_MODE'  # Ray itself sets it to 'token', if it is not set.
 TOKEN = 'RAY_AUTH_TOKEN'
@@ -41,20 +42,13 @@ def provided(directory: str | os.PathLike) -> Iterator[None]:
   Args:
     directory: private; the token's file is made in it if the person has none.
   """
-  before = {name: os.environ.get(name) for name in (MODE, TOKEN, TOKEN_PATH)}
-  try:
+  with variables.restored(MODE, TOKEN, TOKEN_PATH):
     is_wanted = _is_wanted()
     if is_wanted and not _has_token():
       os.environ[TOKEN_PATH] = str(_write(pathlib.Path(directory)))
     yield
     if is_wanted:
       _started_with.append('token')
-  finally:
-    for name, value in before.items():
-      if value is None:
-        os.environ.pop(name, None)
-      else:
-        os.environ[name] = value
 
 
 def find() -> str | None:

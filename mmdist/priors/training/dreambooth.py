@@ -135,15 +135,13 @@ class FineTuner:
     if not loss.isfinite():
       raise errors.NotFinite(f'step {self.step} has a loss of {loss.item()}.')
     loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(weights, tuning.max_gradient_norm)
-    # A finite loss may have an infinite gradient, as in float16, and clipping
-    # then makes NaN of all weights' gradients.
-    if not norm.isfinite():
-      self._adam.zero_grad(set_to_none=True)
-      raise errors.NotFinite(
-        f'step {self.step} has a gradient that is not finite, at a loss of '
-        f'{loss.item()}; try dtype float32 or a lower learning rate.'
-      )
+    clip_gradients(
+      self._adam,
+      weights,
+      tuning.max_gradient_norm,
+      f'step {self.step} has a gradient that is not finite, at a loss of '
+      f'{loss.item()}; try dtype float32 or a lower learning rate.',
+    )
     self._adam.param_groups[0]['lr'] = _learning_rate(tuning, self.step)
     self._adam.step()
     self._adam.zero_grad(set_to_none=True)
@@ -262,6 +260,31 @@ def finetune(
 def _learning_rate(tuning: FineTuning, step: int) -> float:
   fall = 0.9 * step / tuning.num_steps if tuning.decay else 0.0
   return tuning.learning_rate * (1 - fall)
+
+
+def clip_gradients(
+  optimizer: torch.optim.Optimizer,
+  weights: Sequence[torch.nn.Parameter],
+  max_norm: float,
+  line: str,
+) -> None:
+  """Scales gradients down to a norm, all of them together.
+
+  A finite loss may have an infinite gradient, as in float16. Clipping then
+  makes NaN of all gradients, so they are dropped instead.
+
+  Args:
+    optimizer: of the weights.
+    weights: with their gradients.
+    max_norm: that stays.
+    line: what is said if they are not finite.
+
+  Raises:
+    NotFinite: a gradient is not finite; nothing has moved.
+  """
+  if not torch.nn.utils.clip_grad_norm_(weights, max_norm).isfinite():
+    optimizer.zero_grad(set_to_none=True)
+    raise errors.NotFinite(line)
 
 
 def training_loss(

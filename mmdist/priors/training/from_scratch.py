@@ -147,14 +147,14 @@ def train_step(
   if num_ranks > 1:
     _average_gradients(weights, num_ranks)
   # Usual norms are 0.1 to 0.25; a batch of 0.6 once cost thousands of steps.
-  norm = torch.nn.utils.clip_grad_norm_(weights, training.max_gradient_norm)
   # Gradients are those of all ranks by now, so all ranks raise, or none does.
-  if not norm.isfinite():
-    state.optimizer.zero_grad(set_to_none=True)
-    raise errors.NotFinite(
-      f'step {state.step} has a gradient that is not finite, at a loss of '
-      f'{loss.item()}; the last checkpoint is sound, try a lower learning rate.'
-    )
+  dreambooth.clip_gradients(
+    state.optimizer,
+    weights,
+    training.max_gradient_norm,
+    f'step {state.step} has a gradient that is not finite, at a loss of '
+    f'{loss.item()}; the last checkpoint is sound, try a lower learning rate.',
+  )
   rate = learning_rate(training, state.step, state.num_seen)
   state.optimizer.param_groups[0]['lr'] = rate
   state.optimizer.step()
