@@ -2,8 +2,8 @@
 
 Threads are read once, when the numeric libraries are first imported, so they
 have to be in the environment of a process from its start. Ray can give each
-actor variables of its own, and then starts every process twice (0.8 s of a
-core). So a Ray that is started here gets what all of its actors want.
+actor variables of its own, and then starts every process twice. So a Ray that
+is started here gets what all of its actors want.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
