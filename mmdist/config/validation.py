@@ -32,7 +32,7 @@ CHOICES = {
   r'priors\.\w+\.colocate': schema.COLOCATE,
   r'faults\.on_nonfinite': schema.ON_NONFINITE,
   r'priors\.\w+\.dtype': messages.DTYPES,
-  r'priors\.\w+\.memory\.text_dtype': messages.DTYPES,
+  r'priors\.\w+\.memory\.text_dtype': messages.TEXT_DTYPES,
 }
 # Files and folders, or names that stand for some. They are kept as they were
 # written; whoever opens one expands `~`.

@@ -15,7 +15,9 @@ import numpy as np
 # What the fields of `PriorOptions` may be. Here, so that a configuration is
 # checked without importing torch; `mmdist.priors` implements each of them.
 CHANNELS = ('rgb', 'normal')
-DTYPES = ('float32', 'bfloat16', 'float16')
+AUTO = 'auto'
+DTYPES = (AUTO, 'float32', 'bfloat16', 'float16')
+TEXT_DTYPES = ('float32', 'bfloat16', 'float16')
 OBJECTIVES = ('vsd', 'sds')
 WEIGHTINGS = ('sigma2', 'uniform', 'x0', 'fantasia')
 PROXY_NOISES = ('own', 'shared')
@@ -116,7 +118,7 @@ class MemoryOptions:
     checkpoint_encoder: run the VAE's encoder again in its backward pass
       instead of keeping its activations.
     attention_slicing: as diffusers has it for UNets.
-    text_dtype: of the text encoders, one of `DTYPES`.
+    text_dtype: of the text encoders, one of `TEXT_DTYPES`.
     offload_text: keep the text encoders on the CPU; each text is read once.
   """
 
@@ -143,7 +145,8 @@ class PriorOptions:
       for none.
     lora_scale: factor on that LoRA; 0 changes nothing.
     channel: which renders it looks at, one of `CHANNELS`.
-    dtype: the frozen network's, one of `DTYPES`.
+    dtype: the frozen network's, one of `DTYPES`; 'auto' takes bfloat16 where
+      the device multiplies it in hardware, else float32.
     rank: LoRA rank of the proxy.
     proxy_guidance_scale: classifier-free guidance of the proxy; 1 runs no
       unconditional pass.
@@ -163,14 +166,14 @@ class PriorOptions:
   lora: str = ''
   lora_scale: float = 1.0
   channel: Channel = 'rgb'
-  dtype: str = 'bfloat16'
+  dtype: str = AUTO
   rank: int = 4
   proxy_guidance_scale: float = 1.0
   objective: str = 'vsd'
   weighting: str = 'sigma2'
   proxy_noise: str = 'own'
   proxy_per: str = 'prior'
-  device: str = 'auto'
+  device: str = AUTO
   memory: MemoryOptions = dataclasses.field(default_factory=MemoryOptions)
 
   @property

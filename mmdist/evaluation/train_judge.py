@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from mmdist.core import seeds
 from mmdist.evaluation import judge as judge_lib
+from mmdist.priors import devices
 
 UNKNOWN = -1  # A label that a picture cannot show.
 
@@ -106,6 +107,7 @@ def train(
   schedule = torch.optim.lr_scheduler.OneCycleLR(
     optimizer, training.learning_rate, training.num_steps, pct_start=0.1
   )
+  dtype = devices.resolve_dtype(devices.AUTO, torch.device('cpu'))
   weights = _question_weights(judge, training)
   hard = np.flatnonzero(
     ((pictures.labels != UNKNOWN) & (weights.numpy() > 1)).any(1)
@@ -122,7 +124,7 @@ def train(
         picks[:half] = rng.choice(hard, half)
       pixels = disturb(pictures.rgba[picks], rng, training.background)
       labels = torch.from_numpy(pictures.labels[picks])
-      with torch.autocast('cpu', torch.bfloat16):
+      with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
         logits = judge.net(pixels)
       loss = _loss(judge.split(logits.float()), labels, weights)
       optimizer.zero_grad()

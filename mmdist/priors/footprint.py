@@ -17,10 +17,10 @@ import torch
 
 from mmdist.core import messages
 from mmdist.priors import denoisers
+from mmdist.priors import devices
 from mmdist.priors import directory as files
 from mmdist.priors import families
 from mmdist.priors import locate
-from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from mmdist.priors import text_encoders
 
@@ -37,6 +37,7 @@ class Footprint:
     activations: of one fit or of the way back through the VAE's encoder,
       whichever is more.
     offloaded: whether the text encoders lie on the CPU.
+    dtype: what the network will compute in, in words.
   """
 
   denoiser: int
@@ -45,6 +46,7 @@ class Footprint:
   proxy: int
   activations: int
   offloaded: bool = False
+  dtype: str = 'float32'
 
   @property
   def total(self) -> int:
@@ -65,8 +67,10 @@ def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
   """
   options = spec.options
   family = families.read_family(pathlib.Path(locate.locate(options.directory)))
-  size = pipelines.DTYPES[options.dtype].itemsize
-  text_size = pipelines.DTYPES[options.memory.text_dtype].itemsize
+  device = devices.planned_device(options.device)
+  dtype = devices.resolve_dtype(options.dtype, device)
+  size = dtype.itemsize
+  text_size = devices.DTYPES[options.memory.text_dtype].itemsize
   with torch.device('meta'):
     network = getattr(
       diffusers, family.denoiser_config['_class_name']
@@ -76,7 +80,7 @@ def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
   )
   vae = 0
   if family.codec == 'vae':
-    vae_size = 4 if options.dtype == 'float16' else size
+    vae_size = 4 if dtype == torch.float16 else size
     vae = _count(family.directory, 'vae') * vae_size
     encoding = _count_encoder(family, num_views, vae_size)
     activations = max(activations, encoding)
@@ -92,7 +96,16 @@ def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
     proxy=_proxy_bytes(network, options),
     activations=activations,
     offloaded=options.memory.offload_text,
+    dtype=_name_dtype(dtype, device),
   )
+
+
+def _name_dtype(dtype: torch.dtype, device: torch.device) -> str:
+  """Returns a dtype in words, with a warning where a device emulates it."""
+  name = str(dtype).removeprefix('torch.')
+  if dtype == torch.bfloat16 and not devices.has_bfloat16(device):
+    return f'{name}, which this {device.type} emulates slowly'
+  return name
 
 
 def _own(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,8 +216,7 @@ def _is_target(name: str) -> bool:
 
 def is_on_cpu(spec: messages.PriorSpec) -> bool:
   """Returns whether a prior will be in the memory of this machine's CPU."""
-  device = spec.options.device
-  return device == 'cpu' or (device == 'auto' and not torch.cuda.is_available())
+  return devices.planned_device(spec.options.device).type == 'cpu'
 
 
 def format_lines(footprints: dict[str, Footprint]) -> list[str]:
@@ -212,7 +224,7 @@ def format_lines(footprints: dict[str, Footprint]) -> list[str]:
   lines = []
   for name, f in footprints.items():
     text = _gib(f.text) + (' on the CPU' if f.offloaded else '')
-    parts = [f'network {_gib(f.denoiser)}', f'text {text}']
+    parts = [f'network {_gib(f.denoiser)} in {f.dtype}', f'text {text}']
     parts += [f'VAE {_gib(f.vae)}'] if f.vae else []
     parts += [f'proxy {_gib(f.proxy)}'] if f.proxy else []
     parts.append(f'activations {_gib(f.activations)}')

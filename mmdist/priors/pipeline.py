@@ -24,17 +24,13 @@ from mmdist.core import messages
 from mmdist.core import names
 from mmdist.priors import adapters
 from mmdist.priors import denoisers
+from mmdist.priors import devices
 from mmdist.priors import directory as files
 from mmdist.priors import families
 from mmdist.priors import image_codec
 from mmdist.priors import prompt_encoder
 from mmdist.priors import schedule as schedules
 from mmdist.priors import text_encoders
-
-# By the names that a configuration has for them.
-DTYPES: Mapping[str, torch.dtype] = {
-  name: getattr(torch, name) for name in messages.DTYPES
-}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,8 +77,8 @@ def open_pipeline(
 
   Args:
     directory: a diffusers directory.
-    dtype: a key of `DTYPES`, in which the networks compute.
-    device: a torch device; 'auto' takes CUDA where there is one.
+    dtype: in which the networks compute; see `devices.resolve_dtype`.
+    device: where they lie; see `devices.resolve_device`.
     train: keep the denoiser's weights in float32 and compute in `dtype`.
     memory: what to spend time on to save memory; None has the defaults.
     lora: a LoRA file of the user's own, merged into the weights; '' for none.
@@ -92,18 +88,21 @@ def open_pipeline(
     FileNotFoundError, UserError: in one line, the file that is wrong.
   """
   memory = memory or messages.MemoryOptions()
-  names.check_choice('dtype', dtype, DTYPES)
-  names.check_choice('memory.text_dtype', memory.text_dtype, DTYPES)
+  names.check_choice('dtype', dtype, messages.DTYPES)
+  names.check_choice(
+    'memory.text_dtype', memory.text_dtype, messages.TEXT_DTYPES
+  )
   family = families.read_family(pathlib.Path(directory))
   # A progress bar per network is noise in an actor's log.
   transformers.utils.logging.disable_progress_bar()
   diffusers.utils.logging.disable_progress_bar()
-  torch_device = _device(device)
+  torch_device = devices.resolve_device(device)
+  torch_dtype = devices.resolve_dtype(dtype, torch_device)
   denoiser = files.load_component(
     getattr(diffusers, family.denoiser_config['_class_name']),
     family.directory,
     family.denoiser,
-    torch_dtype=torch.float32 if train or lora else DTYPES[dtype],
+    torch_dtype=torch.float32 if train or lora else torch_dtype,
   )
   text = _open_text(family, memory, torch_device)
   if lora:
@@ -111,7 +110,7 @@ def open_pipeline(
     if not train:
       # torch's `to` is called directly, because diffusers' own warns of layers
       # kept in float32 although there are none here.
-      torch.nn.Module.to(denoiser, DTYPES[dtype])
+      torch.nn.Module.to(denoiser, torch_dtype)
   denoiser.to(torch_device)
   if memory.channels_last:
     denoiser.to(memory_format=torch.channels_last)
@@ -124,10 +123,10 @@ def open_pipeline(
     denoiser=denoiser,
     text=text,
     schedule=family.schedule,
-    codec=_open_codec(family, DTYPES[dtype], memory, torch_device),
+    codec=_open_codec(family, torch_dtype, memory, torch_device),
     image_size=family.image_size,
     settings=family.settings,
-    dtype=DTYPES[dtype],
+    dtype=torch_dtype,
     device=torch_device,
     index=files.read_json(path) if path.is_file() else {},
     memory=memory,
@@ -163,24 +162,6 @@ def slice_attention(denoiser: Any) -> None:
   denoiser.set_attention_slice('auto')
 
 
-def _device(name: str) -> torch.device:
-  if name == 'auto':
-    name = 'cuda' if torch.cuda.is_available() else 'cpu'
-  try:
-    device = torch.device(name)
-  except RuntimeError as error:
-    raise errors.UserError(
-      f"device is '{name}'; expected auto, cpu, cuda or cuda:NUMBER."
-    ) from error
-  # Else torch says so in a traceback, after the weights have been read.
-  if device.type == 'cuda' and not torch.cuda.is_available():
-    raise errors.UserError(
-      f"device is '{name}' and torch finds no CUDA device; give device auto or "
-      'cpu, or reserve a GPU for this prior.'
-    )
-  return device
-
-
 _TEXT_CLASSES = {
   families.CLIP: transformers.CLIPTextModel,
   families.CLIP_PROJECTION: transformers.CLIPTextModelWithProjection,
@@ -200,7 +181,7 @@ def _open_text(
       _TEXT_CLASSES[text.kind],
       family.directory,
       text.component,
-      dtype=DTYPES[memory.text_dtype],
+      dtype=devices.DTYPES[memory.text_dtype],
     )
     readers.append(
       text_encoders.Reader(
@@ -298,8 +279,8 @@ def save_pipeline(
   Args:
     pipeline: without adapters.
     directory: created if missing.
-    dtype: a key of `DTYPES`, of the stored denoiser and text encoders. A VAE
-      is stored as it is.
+    dtype: a key of `devices.DTYPES`, of the stored denoiser and text encoders.
+      A VAE is stored as it is.
   """
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
@@ -321,7 +302,9 @@ def save_pipeline(
     index[name] = [type(module).__module__.split('.')[0], type(module).__name__]
     # torch's `to` is called directly, because diffusers' own warns of layers
     # kept in float32 although there are none here.
-    module = torch.nn.Module.to(copy.deepcopy(module), 'cpu', DTYPES[dtype])
+    module = torch.nn.Module.to(
+      copy.deepcopy(module), 'cpu', devices.DTYPES[dtype]
+    )
     module.save_pretrained(directory / name, safe_serialization=True)
     _forget_origin(directory / name / 'config.json')
   if isinstance(pipeline.codec, image_codec.VaeCodec):

@@ -10,7 +10,9 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import pathlib
 import platform
+import re
 from typing import Any
 
 import jax
@@ -140,6 +142,22 @@ def proxies_from(
   }
 
 
+# By these, kernels are chosen: of the BLAS, of XLA and of torch, whose priors
+# take another dtype by default where bfloat16 is not among them.
+_INSTRUCTIONS = ('avx2', 'avx512f', 'avx512_bf16', 'amx_bf16', 'bf16', 'sve')
+
+
+def _instructions() -> list[str]:
+  """Returns which of `_INSTRUCTIONS` this processor has, as far as known."""
+  try:
+    lines = pathlib.Path('/proc/cpuinfo').read_text('utf-8', 'replace')
+  except OSError:  # Another system.
+    return []
+  found = re.search(r'^(?:flags|Features)\s*:(.*)$', lines, re.MULTILINE)
+  known = set(found[1].split()) if found else set()
+  return [name for name in _INSTRUCTIONS if name in known]
+
+
 def fingerprint() -> dict[str, str]:
   """Returns the versions and the machine that decide the last bits.
 
@@ -151,6 +169,7 @@ def fingerprint() -> dict[str, str]:
     'mmdist': version.VERSION,
     'python': platform.python_version(),
     'machine': platform.machine(),
+    'instructions': ' '.join(_instructions()),
     'cores': str(len(os.sched_getaffinity(0))),
     'threads': os.environ.get('OMP_NUM_THREADS', 'unset'),
     'xla_flags': os.environ.get('XLA_FLAGS', ''),

@@ -231,7 +231,7 @@ class PersonalTraining:
       'lora_rank': self._options.lora_rank,
       'train_text_encoder': self._options.train_text_encoder,
       'class_weight': self._tuning().class_weight,
-      'dtype': self._options.dtype,
+      'dtype': str(self._pipeline.dtype).removeprefix('torch.'),
       'seed': self._options.seed,
     }
 

@@ -83,9 +83,12 @@ class Options:
     64, 'Pictures of the class, sampled from the prior.', minimum=1
   )
   dtype: str = options_lib.option(
-    'bfloat16', 'What is computed in.', choices=messages.DTYPES
+    messages.AUTO,
+    'What is computed in; auto: bfloat16 where the device multiplies it in '
+    'hardware, else float32.',
+    choices=messages.DTYPES,
   )
-  device: str = options_lib.option('auto', 'cpu, cuda or auto.')
+  device: str = options_lib.option(messages.AUTO, 'cpu, cuda or auto.')
   seed: int = options_lib.option(
     0, 'Decides noise, order of pictures and LoRA weights.'
   )

@@ -238,13 +238,17 @@ def test_params_of_a_run_without_checkpoints_are_not_found(tmp_path):
       store.read_params(saved_steps.make_state(0).params)
 
 
-def test_another_machine_is_said(tmp_path, caplog, monkeypatch):
+@pytest.mark.parametrize(
+  'field, value', [('machine', 'vax'), ('instructions', 'avx9')]
+)
+def test_another_machine_is_said(tmp_path, caplog, monkeypatch, field, value):
   saved_steps.save_steps(tmp_path, [2])
   saved_steps.restore(tmp_path)
   assert not caplog.text
-  monkeypatch.setattr(snapshots.platform, 'machine', lambda: 'vax')
+  known = snapshots.fingerprint() | {field: value}
+  monkeypatch.setattr(snapshots, 'fingerprint', lambda: known)
   saved_steps.restore(tmp_path)
-  assert 'not bit for bit' in caplog.text and "-> 'vax'" in caplog.text
+  assert 'not bit for bit' in caplog.text and f"-> '{value}'" in caplog.text
 
 
 def test_an_older_step_cannot_be_saved_silently(tmp_path):

@@ -15,6 +15,8 @@ import torch
 import transformers
 
 from mmdist.core import errors
+from mmdist.core import messages
+from mmdist.priors import devices
 from mmdist.priors import image_codec
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import prompt_encoder
@@ -95,7 +97,7 @@ def make_tokenizer(
 def make_pipeline(
   words: Sequence[str],
   architecture: Architecture = Architecture(),
-  dtype: str = 'bfloat16',
+  dtype: str = messages.AUTO,
   seed: int = 0,
 ) -> pipelines.Pipeline:
   """Builds an untrained pipeline on the CPU, with float32 weights.
@@ -103,13 +105,14 @@ def make_pipeline(
   Args:
     words: the vocabulary; see `make_tokenizer`.
     architecture: its sizes.
-    dtype: a key of `pipelines.DTYPES`, in which the networks compute.
+    dtype: in which the networks compute; see `devices.resolve_dtype`.
     seed: decides the weights.
   """
+  cpu = torch.device('cpu')
   with torch.random.fork_rng():
     torch.manual_seed(seed)
     unet = _make_unet(architecture)
-    pipelines.choose_attention(unet, torch.device('cpu'))
+    pipelines.choose_attention(unet, cpu)
     text_encoder = _make_text_encoder(architecture)
   length = architecture.prompt_length
   reader = text_encoders.Reader(
@@ -138,8 +141,8 @@ def make_pipeline(
     codec=image_codec.PixelCodec(architecture.patch),
     image_size=architecture.image_size,
     settings=settings,
-    dtype=pipelines.DTYPES[dtype],
-    device=torch.device('cpu'),
+    dtype=devices.resolve_dtype(dtype, cpu),
+    device=cpu,
   )
 
 

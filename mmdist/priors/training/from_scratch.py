@@ -24,6 +24,7 @@ import torch.distributed
 
 from mmdist.core import atomic
 from mmdist.core import errors
+from mmdist.core import messages
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors.training import dreambooth
 
@@ -42,7 +43,8 @@ class Training:
     empty_text_share: captions left empty, for guidance.
     noise_emphasis, family_emphasis: see `dreambooth.FineTuning`.
     max_gradient_norm: above it gradients are scaled down.
-    dtype: in which the networks compute; weights stay float32.
+    dtype: in which the networks compute, see `devices.resolve_dtype`; weights
+      stay float32.
     seed: decides initial weights, noise and t.
     save_every_s: seconds between checkpoints.
   """
@@ -56,7 +58,7 @@ class Training:
   noise_emphasis: float = 1.5
   family_emphasis: float = 8.0
   max_gradient_norm: float = 0.25
-  dtype: str = 'bfloat16'
+  dtype: str = messages.AUTO
   seed: int = 0
   save_every_s: float = 240.0
 
