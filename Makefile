@@ -13,6 +13,8 @@ PROMPT ?= a portrait of a happy man with green skin and a red hat
 DEMO_STEPS ?=
 DEMO_DIR ?= runs/demo$(if $(DEMO_STEPS),-$(DEMO_STEPS))
 PYTEST_FLAGS ?=
+GPU_PYTHON ?= $(if $(wildcard $(VENV)/bin/python),$(VENV)/bin/python,$(PYTHON))
+GPU_FLAGS ?=
 CHAOS_TABLE ?=
 # Whole files go to one process per core: tests of a file share what they make.
 # They begin with the slow files (tests/conftest.py).
@@ -23,7 +25,7 @@ STAMP := $(VENV)/installed
 PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help venv demo docs tutorial wheel wheel-check test test-fast test-long chaos \
-  guards cluster-test lint format clean
+  guards gpu-check cluster-test lint format clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' \
@@ -80,7 +82,7 @@ test: venv ## Runs all tests but test-long, chaos, guards, cluster-test; needs 9
 	  --cov-fail-under=90 --durations=10 $(PARALLEL) $(PYTEST_FLAGS)
 
 test-fast: venv ## Runs the tests that take a second or less.
-	@$(IN_VENV) -m pytest -m 'not slow and not chaos and not guards and not cluster and not long' $(PARALLEL) $(PYTEST_FLAGS)
+	@$(IN_VENV) -m pytest -m 'not slow and not chaos and not guards and not cluster and not long and not gpu' $(PARALLEL) $(PYTEST_FLAGS)
 
 test-long: venv ## Runs commands of minutes from flags to results; not in `test`.
 	@$(IN_VENV) -m pytest tests/end_to_end -m long -v --tb=short $(PYTEST_FLAGS)
@@ -91,6 +93,11 @@ chaos: venv ## Runs the whole matrix of faults; CHAOS_TABLE=FILE writes a table.
 
 guards: venv ## Takes each guard away, in a copy, and sees its test fail.
 	@$(IN_VENV) -m pytest tests/guards -m guards -v --tb=short $(PYTEST_FLAGS)
+
+# Installs nothing: a machine that is lent may have everything already.
+gpu-check: ## Measures everything on this machine's GPU; GPU_FLAGS='--out=FILE'.
+	@PYTHONPATH='$(CURDIR)'$${PYTHONPATH:+:$$PYTHONPATH} $(GPU_PYTHON) \
+	  -m experiments.benchmarks.gpu_check $(GPU_FLAGS)
 
 # Jobs need Ray's dashboard, which nothing else does.
 $(VENV)/installed-cluster: $(STAMP)

@@ -7,30 +7,36 @@ import jax
 import pytest
 
 from mmdist.run import device_setup
+from tests.core import compiling
 
 # Most of the time of a test that computes goes into compiling programs that
 # run once. So here they are not optimised. Processes that tests start compile
 # as ever, and so do the programs whose bits are compared between devices.
-IN_A_HURRY = (
-  '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
+IN_A_HURRY = ' '.join(
+  f'--{name}={str(value).lower()}'
+  for name, value in compiling.IN_A_HURRY.items()
 )
 
 
-def pytest_configure():
+def pytest_configure(config):
+  if config.option.markexpr == 'gpu':
+    return  # These are about what a run computes, as it compiles it.
   flags = f'{os.environ.get("XLA_FLAGS", "")} {IN_A_HURRY}'.strip()
   with mock.patch.dict(os.environ, XLA_FLAGS=flags):
     jax.devices()  # Reads the flags, once.
 
 
 @pytest.fixture(autouse=True, scope='session')
-def compilation_cache(tmp_path_factory, worker_id):
+def compilation_cache(request, tmp_path_factory):
   """Lets tests that build the same program anew compile it once.
 
   Runs that a test makes look for their cache where the user's caches are; that
   is the same folder, and never the user's own.
   """
   folder = tmp_path_factory.getbasetemp()
-  if worker_id != 'master':  # Processes that share the tests share the cache.
+  # Processes that share the tests share the cache. Asked for without a fixture
+  # of pytest-xdist, which need not be installed.
+  if hasattr(request.config, 'workerinput'):
     folder = folder.parent
   os.environ['XDG_CACHE_HOME'] = str(folder / 'cache')
   cache = device_setup.cache_directory() / 'jax'

@@ -17,9 +17,22 @@ ROOTS = ('mmdist', 'launchers', 'experiments')
 
 # Heavy libraries and the only places that may know them.
 LIBRARY_HOMES = {
-  'torch': ('mmdist/priors/', 'mmdist/evaluation/', 'mmdist/training/'),
-  'diffusers': ('mmdist/priors/', 'mmdist/evaluation/'),
-  'transformers': ('mmdist/priors/', 'mmdist/evaluation/'),
+  'torch': (
+    'mmdist/priors/',
+    'mmdist/evaluation/',
+    'mmdist/training/',
+    'experiments/benchmarks/',
+  ),
+  'diffusers': (
+    'mmdist/priors/',
+    'mmdist/evaluation/',
+    'experiments/benchmarks/',
+  ),
+  'transformers': (
+    'mmdist/priors/',
+    'mmdist/evaluation/',
+    'experiments/benchmarks/',
+  ),
   'peft': ('mmdist/priors/', 'mmdist/evaluation/'),
   'ray': (
     'mmdist/distribution/',

@@ -200,10 +200,13 @@ class Run:
   def turntable(self, **options: Any) -> pathlib.Path:
     """Makes `turntable.mp4` and `turntable.webp`; returns the video's path.
 
+    Without ffmpeg there is no video, and the animation's path is returned.
+
     Args:
       **options: `resolution` and `quality`, as for `render`.
     """
-    return self._make(make.make_turntable, **options)['video']
+    made = self._make(make.make_turntable, **options)
+    return made.get('video') or made['animation']
 
   def sheet(self, **options: Any) -> pathlib.Path:
     """Makes `sheet.png`, named views in colour and normals; returns its path.

@@ -46,15 +46,16 @@ def make_turntable(
   params: representation_lib.Params,
   run_config: schema.RunConfig,
 ) -> Mapping[str, pathlib.Path]:
-  """Writes `turntable.mp4` and `turntable.webp`: colour left, normals right."""
+  """Writes `turntable.mp4` and `turntable.webp`: colour left, normals right.
+
+  Without ffmpeg there is no video; see `turntable.write_film`.
+  """
   settings = run_config.results
   views = orbits.turntable(settings.turntable_views)
   pictures = render(representation, params, views, settings.resolution)
   frames = turntable.side_by_side(pictures['rgb'], pictures['normals'])
   paths = {name: workdir / FILES[name] for name in ('video', 'animation')}
-  turntable.write_mp4(paths['video'], frames)
-  turntable.write_webp(paths['animation'], frames)
-  return paths
+  return turntable.write_film(paths, frames)
 
 
 def make_sheet(
@@ -124,6 +125,7 @@ def make_all(
 
   Returns:
     What was made -> where: video, animation, sheet, mesh, config, report.
+    Without ffmpeg there is no video.
   """
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
@@ -135,17 +137,19 @@ def make_all(
   avatar = (workdir, representation, params, run_config)
   paths.update(make_turntable(*avatar))
   paths.update(make_sheet(*avatar))
-  viewed, no_mesh = None, {}
+  viewed, missing = None, {}
+  if 'video' not in paths:
+    missing['video'] = turntable.NO_VIDEO
   try:
     mesh = _write_mesh(workdir / FILES['mesh'], *avatar[1:])
     paths['mesh'] = workdir / FILES['mesh']
     viewed = triangle_mesh.make_viewed(representation, params, mesh)
   except triangle_mesh.NoSurfaceError as error:
     logging.warning('No mesh: %s', error)
-    no_mesh['mesh'] = f'none: {error}'
+    missing['mesh'] = f'none: {error}'
   paths['report'] = workdir / FILES['report']
   report = _report(run_config, paths, metrics_path, viewed, judgement)
-  report = dataclasses.replace(report, facts={**report.facts, **no_mesh})
+  report = dataclasses.replace(report, facts={**report.facts, **missing})
   report_lib.write_report(paths['report'], report)
   return paths
 

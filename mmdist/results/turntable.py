@@ -5,12 +5,13 @@ Owns layout and encoding. The pictures themselves come from
 `mmdist.cameras.orbits.turntable`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import logging
 import math
 import os
+import pathlib
 import subprocess
 
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 from PIL import ImageDraw
@@ -27,6 +28,14 @@ _LABEL_HEIGHT = 18
 # What a sheet shows: (azimuth, elevation) in degrees.
 _SHEET_ANGLES = ((0, 5), (-35, 5), (55, 5), (90, 5), (180, 5), (20, 50))
 _SHEET_CLOSEUPS = ('mouth', 'eyes')
+
+
+# What a folder's reader is told where there is no video.
+NO_VIDEO = 'no film: imageio-ffmpeg is missing'
+
+
+class NoEncoderError(errors.UserError):
+  """There is no ffmpeg: the package that brings one is not installed."""
 
 
 def side_by_side(rgb: np.ndarray, normals: np.ndarray) -> np.ndarray:
@@ -47,6 +56,36 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
   return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
+def write_film(
+  paths: Mapping[str, pathlib.Path],
+  frames: np.ndarray,
+  fps: int = FRAMES_PER_SECOND,
+) -> dict[str, pathlib.Path]:
+  """Writes frames as a video and as an animation.
+
+  Without ffmpeg there is no video, and a line says so: what took an hour to
+  optimise is not to fail for that.
+
+  Args:
+    paths: where 'video' and 'animation' are to be.
+    frames: [V, H, W, 3] uint8.
+    fps: frames per second.
+
+  Returns:
+    Those of `paths` that were written.
+  """
+  made = dict(paths)
+  write_webp(paths['animation'], frames, fps)
+  try:
+    write_mp4(paths['video'], frames, fps)
+  except NoEncoderError as error:
+    logging.warning('%s', error)
+    del made['video']
+    # One of before would be of another avatar.
+    paths['video'].unlink(missing_ok=True)
+  return made
+
+
 def write_mp4(
   path: str | os.PathLike, frames: np.ndarray, fps: int = FRAMES_PER_SECOND
 ) -> None:
@@ -57,6 +96,9 @@ def write_mp4(
     frames: [V, H, W, 3] uint8. An odd height or width gets its last row or
       column twice, because the pixel format stores colour for pairs.
     fps: frames per second.
+
+  Raises:
+    NoEncoderError: imageio-ffmpeg is not installed.
   """
   _check_frames(frames)
   height, width = frames.shape[1:3]
@@ -81,6 +123,13 @@ def _encode_h264(path: os.PathLike, frames: np.ndarray, fps: int) -> None:
   Not by `imageio_ffmpeg.write_frames`: that forks with a hook between fork and
   exec, which may deadlock beside JAX's threads.
   """
+  try:
+    # Here, because all else works without it.
+    import imageio_ffmpeg
+  except ModuleNotFoundError as error:
+    raise NoEncoderError(
+      f'{NO_VIDEO}; pip install imageio-ffmpeg, then make it with mmdist view.'
+    ) from error
   size = f'{frames.shape[2]}x{frames.shape[1]}'
   raw = ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', size, '-r', str(fps)]
   h264 = ['-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-crf', '18']

@@ -67,7 +67,7 @@ def make(
   film: trajectory_schema.FilmConfig,
   results: schema.ResultsConfig,
 ) -> dict[str, pathlib.Path]:
-  """Writes the files of `FILES`; returns them by name.
+  """Writes the files of `FILES`; returns those that were made, by name.
 
   Args:
     workdir: of the trajectory.
@@ -80,10 +80,10 @@ def make(
   frames = draw(
     representation, list(points(legs, film)), film, results.resolution
   )
-  turntable.write_mp4(paths['video'], frames, film.frames_per_second)
-  turntable.write_webp(paths['animation'], frames, film.frames_per_second)
   _write_sheet(paths['sheet'], representation, legs, results.resolution)
-  return paths
+  films = {name: paths[name] for name in ('video', 'animation')}
+  made = turntable.write_film(films, frames, film.frames_per_second)
+  return {name: paths[name] for name in paths if name in {*made, 'sheet'}}
 
 
 def points(

@@ -11,11 +11,12 @@ from unittest import mock
 
 import jax
 
-# Of XLA: no optimisation by LLVM, and loops written straight in its language.
-_IN_A_HURRY = {
-  'xla_backend_optimization_level': 0,
-  'xla_cpu_use_fusion_emitters': False,
-}
+# Of XLA: no optimisation by LLVM.
+IN_A_HURRY: dict[str, int | bool] = {'xla_backend_optimization_level': 0}
+if jax.__version_info__ < (0, 11):
+  # Loops written straight in LLVM's language. Later versions have one way
+  # only, and a process ends that is given a flag which is not known.
+  IN_A_HURRY['xla_cpu_use_fusion_emitters'] = False
 
 
 def compiled(function, **options):
@@ -27,7 +28,7 @@ def compiled(function, **options):
     function: as for `jax.jit`.
     **options: of `jax.jit`.
   """
-  jitted = jax.jit(function, compiler_options=_IN_A_HURRY, **options)
+  jitted = jax.jit(function, compiler_options=IN_A_HURRY, **options)
 
   @functools.wraps(function)
   def call(*args, **kwargs):
@@ -43,6 +44,6 @@ def in_a_hurry():
   For code that makes compiled functions itself. What it gave to `jax.jit`
   before, at its import for one, is compiled as ever.
   """
-  jit = functools.partial(jax.jit, compiler_options=_IN_A_HURRY)
+  jit = functools.partial(jax.jit, compiler_options=IN_A_HURRY)
   with mock.patch.object(jax, 'jit', jit):
     yield

@@ -1,6 +1,7 @@
 import json
 import logging
 import re
+import sys
 
 import imageio_ffmpeg
 from PIL import Image
@@ -58,6 +59,22 @@ def test_every_result_is_in_the_folder_and_nothing_else(made):
     'config.json',
   }
   assert set(made.values()) == set(folder.iterdir())
+
+
+def test_without_ffmpeg_all_else_is_made_and_the_report_says_so(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)  # Not installed.
+  made = make.make_all(
+    tmp_path,
+    sphere_field.representation(),
+    sphere_field.params_of(),
+    small_config(),
+    tmp_path / 'metrics.jsonl',
+  )
+  assert {'animation', 'sheet', 'mesh', 'report'} <= set(made)
+  assert 'video' not in made
+  assert 'no film: imageio-ffmpeg is missing' in made['report'].read_text()
 
 
 def test_the_video_has_a_frame_per_view_colour_beside_normals(made):

@@ -1,3 +1,5 @@
+import sys
+
 import imageio_ffmpeg
 import numpy as np
 from PIL import Image
@@ -110,3 +112,15 @@ def test_a_sheet_looks_from_every_side_and_closely():
   words = turntable.sheet_views().words
   assert {'front', 'side', 'back', 'overhead', 'mouth', 'eyes'} <= set(words)
   assert set(words) <= set(orbits.VIEW_WORDS)
+
+
+def test_without_ffmpeg_there_is_an_animation_and_a_line(
+  tmp_path, monkeypatch, caplog
+):
+  monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)  # Not installed.
+  paths = {'video': tmp_path / 'a.mp4', 'animation': tmp_path / 'a.webp'}
+  paths['video'].write_bytes(b'of an earlier avatar')
+  made = turntable.write_film(paths, colored_frames(2, 8, 8))
+  assert made == {'animation': paths['animation']}
+  assert [path.name for path in tmp_path.iterdir()] == ['a.webp']
+  assert 'no film: imageio-ffmpeg is missing' in caplog.text
