@@ -78,8 +78,10 @@ def measure(job: gpu_job.Job) -> None:
   else:
     full = ('preface', field.PRESETS['preface'], 128)
     heads = ('heads', field.PRESETS['heads'], 64)
-    chunks, chunks_of_heads = (512, 2048, 8192, 64), (64, 1024, 8192)
+    chunks, chunks_of_heads = (2048, 8192, 512), (8192, 64)
   rates = measure_products(job, full[1])
+  for chunk in chunks_of_heads:
+    _measure(job, Setting(*heads, 2, chunk), rates)
   measured: dict[int, float] = {}
   for chunk in chunks:
     found = _measure(job, Setting(*full, 1, chunk), rates)
@@ -87,15 +89,11 @@ def measure(job: gpu_job.Job) -> None:
       measured[chunk] = found['render_s'] + found['vjp_s']
   if measured:
     best = min(measured, key=lambda chunk: measured[chunk])
-    _extrapolate(job, 1, best, measured[best])
-    if job.tiny:
-      return  # Compiling is all that takes time there.
-    found = _measure(job, Setting(*full, 4, best), rates)
-    if found:
-      _extrapolate(job, 4, best, found['render_s'] + found['vjp_s'])
-    _measure(job, Setting(*full, 1, best, 'highest'), rates)
-  for chunk in chunks_of_heads:
-    _measure(job, Setting(*heads, 2, chunk), rates)
+    # Views are rendered one after the other.
+    for num_views in (1, 2, 4):
+      _extrapolate(job, num_views, best, num_views * measured[best])
+    if not job.tiny:  # Compiling is all that takes time there.
+      _measure(job, Setting(*full, 1, best, 'highest'), rates)
 
 
 def measure_products(

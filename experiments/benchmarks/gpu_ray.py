@@ -4,8 +4,9 @@ from collections.abc import Mapping
 import contextlib
 import functools
 import io
+import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 from experiments import mix
 from experiments import smoke
@@ -32,17 +33,32 @@ def measure(job: gpu_job.Job) -> None:
   job.attempt('ray', {'run': 'sweep of nine'}, lambda: _sweep(job), needs_s=20)
 
 
+class _Twice:
+  """A file that writes into two, so that a part that is killed has spoken."""
+
+  def __init__(self, *files: TextIO):
+    self._files = files
+
+  def write(self, text: str) -> int:
+    for file in self._files:
+      file.write(text)
+      file.flush()
+    return len(text)
+
+  def flush(self) -> None:
+    """All is written at once."""
+
+
 def _run_in_actors(job: gpu_job.Job, share: float) -> Mapping[str, Any]:
   config = gpu_runs.on_device(job, smoke.get_config())
   for prior in config.priors.values():
     prior.num_gpus = 0.0 if job.tiny else share
   said = io.StringIO()
   start = time.monotonic()
-  with contextlib.redirect_stdout(said):
+  with contextlib.redirect_stdout(_Twice(said, sys.stdout)):
     run = optimization.optimize(
       None, job.folder / f'ray-{share}', config=config, executor='ray'
     )
-  print(said.getvalue())
   plan = [
     line.removeprefix('gpus').strip()
     for line in said.getvalue().splitlines()

@@ -6,13 +6,14 @@ is still fitting. The answer is always that of the proxy before the fit, whether
 the prior runs in an actor or in the learner's process.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import itertools
+import logging
 import math
 import os
 import time
-from typing import Any
+from typing import Any, TypeVar
 import weakref
 
 import numpy as np
@@ -33,6 +34,8 @@ from mmdist.priors import score as scores
 # Share of the views fitted with the empty text, so that the proxy can be
 # guided at any step: guidance needs its unconditional prediction.
 EMPTY_TEXT_SHARE = 0.1
+
+_T = TypeVar('_T')
 
 
 def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
@@ -112,11 +115,32 @@ def configure_torch(num_threads: int) -> None:
     torch.set_num_threads(num_threads)
   # CUDA reads this when its first kernel runs.
   os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-  torch.use_deterministic_algorithms(True, warn_only=True)
+  # Strictly: with warnings alone, attention on CUDA stays as it is.
+  torch.use_deterministic_algorithms(True)
   # The flag above would otherwise fill every new buffer with NaN.
   deterministic: Any = torch.utils.deterministic  # Its types lack this flag.
   deterministic.fill_uninitialized_memory = False
   torch.backends.cudnn.benchmark = False
+
+
+def _deterministically(call: Callable[[], _T]) -> _T:
+  """Calls; where a network cannot be strict, calls once more and warns.
+
+  Torch says so before anything has changed: a fit's weights move after its
+  backward pass.
+  """
+  try:
+    return call()
+  except RuntimeError as error:
+    if 'deterministic implementation' not in str(error):
+      raise
+    logging.warning(
+      'answers may differ in their last bits from one time to the next, and a '
+      'resumed run from one that was not stopped: %s',
+      str(error).split(',')[0],
+    )
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return call()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -161,12 +185,14 @@ class DiffusionPrior:
     start = time.monotonic()
     # Before the networks run, which may take seconds.
     self._check(request)
-    answer = scores.score(
-      self.pipeline,
-      self.proxy,
-      request,
-      self.spec.options.weighting,
-      self.spec.options.proxy_guidance_scale,
+    answer = _deterministically(
+      lambda: scores.score(
+        self.pipeline,
+        self.proxy,
+        request,
+        self.spec.options.weighting,
+        self.spec.options.proxy_guidance_scale,
+      )
     )
     self._check_finite(request, answer)
     # Only now: after an answer that failed there must be nothing to fit.
@@ -208,7 +234,8 @@ class DiffusionPrior:
       return {}
     start = time.monotonic()
     try:
-      losses = self._fit_proxy(self.proxy, shown)
+      proxy = self.proxy
+      losses = _deterministically(lambda: self._fit_proxy(proxy, shown))
     except FloatingPointError as error:
       raise errors.NotFinite(
         f'step {shown.request.step}, prior {self.spec.name!r}: {error}.'

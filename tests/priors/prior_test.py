@@ -315,3 +315,35 @@ def test_threads_are_set_only_when_asked(directory):
   assert torch.get_num_threads() == before
   priors.build(tiny.spec(directory, num_threads=1))
   assert torch.get_num_threads() == 1
+
+
+def test_a_network_that_cannot_be_deterministic_is_said_and_answers(
+  directory, monkeypatch, caplog
+):
+  prior = priors.build(tiny.spec(directory))
+  score = priors.scores.score
+
+  def strict(*args):
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+      raise RuntimeError(
+        'put_ does not have a deterministic implementation, but you set it.'
+      )
+    return score(*args)
+
+  monkeypatch.setattr(priors.scores, 'score', strict)
+  answer = prior.score(_request())
+  assert np.isfinite(answer.cotangent).all()
+  assert 'put_ does not have a deterministic implementation' in caplog.text
+  priors.configure_torch(1)
+  assert not torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def test_other_errors_of_a_network_stay_what_they_are(directory, monkeypatch):
+  prior = priors.build(tiny.spec(directory))
+
+  def broken(*args):
+    raise RuntimeError('shapes')
+
+  monkeypatch.setattr(priors.scores, 'score', broken)
+  with pytest.raises(RuntimeError, match='shapes'):
+    prior.score(_request())
