@@ -99,9 +99,7 @@ def _define(options: type | None) -> flags.FlagValues:
   values.set_gnu_getopt(True)  # Words and flags may be mixed.
   if options:
     option_flags.define(options, values)
-  flags.DEFINE_bool(
-    'debug', False, 'Show the traceback of any error.', flag_values=values
-  )
+  error_lines.define_debug(values)
   return values
 
 

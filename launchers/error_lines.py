@@ -1,14 +1,36 @@
 """Which errors a person at the terminal can mend, and the line about each."""
 
 from collections.abc import Sequence
+import contextlib
 import errno
 import os
 import select
 import sys
 
+from absl import flags
+
 from mmdist.core import errors
 from mmdist.core import full_disk
 from mmdist.distribution import faults
+
+
+def define_debug(values: flags.FlagValues) -> None:
+  """Defines --debug, which every command has."""
+  flags.DEFINE_bool(
+    'debug', False, 'Show the traceback of any error.', flag_values=values
+  )
+
+
+def asks_for_debug(argv: Sequence[str]) -> bool:
+  """Returns whether --debug is set, also beside a file that is missing."""
+  for words in (argv[1:], [w for w in argv[1:] if 'flagfile' not in w]):
+    values = flags.FlagValues()
+    values.set_gnu_getopt(True)
+    define_debug(values)
+    with contextlib.suppress(flags.Error):
+      values(['', *words], known_only=True)
+      return bool(values['debug'].value)
+  return False
 
 
 def explain(error: Exception) -> str | None:

@@ -7,7 +7,8 @@ Every number is measured on the newest checkpoint, from the fixed views of
 `mmdist.evaluation.agreement`. A mix is judged by all its concepts, and each
 has a line of its own below the table. `--start` measures the head that a run
 began from instead; what a run is worth is the difference between its score and
-that one. `--out` writes the list that `--json` prints. `--digest` judges
+that one. `--out` writes the list that `--json` prints; a number that cannot be
+measured (nothing is seen that it is of) is null there. `--digest` judges
 nothing: it prints one sha256 over all arrays of the newest checkpoint (learner,
 optimiser, step, every proxy with its optimiser and count of fits), so that two
 runs can be compared by anyone. The configuration is not in it.
@@ -28,11 +29,11 @@ subject that is known, there are more numbers:
 """
 
 from collections.abc import Sequence
-import json
 import pathlib
 
 from mmdist.core import atomic
 from mmdist.core import errors
+from mmdist.core import strict_json
 from mmdist.evaluation import evaluation_table
 from mmdist.evaluation import run_evaluation
 from mmdist.run import opening
@@ -58,7 +59,7 @@ def main(options: run_evaluation.Options, runs: Sequence[str]) -> None:
       f'--out={options.out} is in a folder that does not exist; make it first.'
     )
   rows = run_evaluation.evaluate(runs, options)
-  text = json.dumps(rows, indent=2)
+  text = strict_json.dumps(rows, indent=2)
   if options.out:
     atomic.write_text(options.out, text + '\n')
   print(text if options.json else evaluation_table.format_table(rows))

@@ -14,9 +14,9 @@ colours.
 """
 
 from collections.abc import Sequence
-import json
 
 from mmdist.core import errors
+from mmdist.core import strict_json
 from mmdist.evaluation import prior_evaluation
 
 from . import terminal
@@ -28,7 +28,7 @@ def main(options: prior_evaluation.Options, priors: Sequence[str]) -> None:
     raise errors.UserError('expected one prior: mmdist evaluate_prior color')
   row = prior_evaluation.evaluate_prior(priors[0], options)
   if options.json:
-    print(json.dumps(row, indent=2))
+    print(strict_json.dumps(row, indent=2))
   else:
     print(prior_evaluation.format_row(row))
 

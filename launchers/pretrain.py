@@ -13,9 +13,8 @@ layout, in the world that `mmdist/data/multiview.py` describes. Row i of the
 codes is line i of `subjects.txt` in `--out`.
 """
 
-import json
-
 from mmdist.config import serialization
+from mmdist.core import strict_json
 from mmdist.learner import pretrain
 from mmdist.training import pretraining
 
@@ -25,7 +24,7 @@ from . import terminal
 
 def main(config: pretrain.PretrainConfig, options: pretraining.Options) -> None:
   """Prints the configuration, how it goes, and what was measured."""
-  print(json.dumps(serialization.to_dict(config), indent=2))
+  print(strict_json.dumps(serialization.to_dict(config), indent=2))
   print(pretraining.pretrain(config, options, terminal.say))
 
 

@@ -104,7 +104,7 @@ def call(function: Callable, argv: list[str]) -> int | str | None:
     line = error_lines.explain(error)
     if line is None:
       raise
-    if '--debug' in argv:
+    if error_lines.asks_for_debug(argv):
       traceback.print_exc()
     print(line, file=sys.stderr)
     return 1

@@ -8,6 +8,7 @@ Each leg is a run of its own, `WORKDIR/legs/0-NAME` and so on, that starts from
 the last one's result; its proxies and its optimiser are new. The same command
 does what is missing, and a leg that is finished is not run again. At the end
 there are `WORKDIR/trajectory.mp4`, `trajectory.webp` and `sheet.png`.
+--preflight_only takes one step of the first leg to run, and keeps nothing.
 """
 
 import sys

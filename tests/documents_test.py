@@ -160,3 +160,9 @@ def test_a_section_that_does_not_exist_is_found():
   assert not has_section('docs/method.md', '3', 'Proxy')
   assert not has_section('docs/method.md', '77', None)
   assert '2-objective' in anchors_of('docs/method.md')
+
+
+def test_the_contents_of_the_results_name_every_section():
+  contents = read('docs/results.md').partition('\n## ')[0]
+  titles = [t for level, t in headings_of('docs/results.md') if level == 2]
+  assert re.findall(r'^- \[(.+?)\]', contents, re.MULTILINE) == titles

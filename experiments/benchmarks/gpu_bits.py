@@ -3,7 +3,7 @@
 XLA measures which kernels are fast, and another process may choose others; sums
 by atomic additions have no order. So the smoke run is made in processes that
 share nothing, not even compiled programs: whole, twice, and stopped and
-resumed; as the product is, and with XLA's flag for deterministic kernels.
+resumed; as the product is, and without the flag of XLA that it sets.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from mmdist.api import optimization
 from mmdist.run import callbacks
 
 NUM_STEPS, STOP = 4, 2
-FLAG = '--xla_gpu_deterministic_ops=true'
+FLAG = '--xla_gpu_deterministic_ops=false'
 
 
 def measure(job: gpu_job.Job) -> None:
   """Fills the table: a row per way to compile."""
-  for deterministic in (False, True):
-    name = FLAG if deterministic else 'as it is'
+  for deterministic in (True, False):
+    name = 'as it is' if deterministic else FLAG
     job.attempt(
       'bits: smoke run in processes of their own',
       {'xla': name},
@@ -64,7 +64,7 @@ def _start(
   command = [sys.executable, '-m', 'experiments.benchmarks.gpu_bits']
   command += [f'--folder={folder}', f'--stop={stop}', f'--device={job.device}']
   return subprocess.Popen(
-    command + ['--deterministic'] * deterministic,
+    command + ['--measured'] * (not deterministic),
     stdout=subprocess.PIPE,
     text=True,
   )
@@ -84,12 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
   parser.add_argument('--folder', type=pathlib.Path, required=True)
   parser.add_argument('--stop', type=int, default=0)
   parser.add_argument('--device', default='auto')
-  parser.add_argument('--deterministic', action='store_true')
+  parser.add_argument('--measured', action='store_true')
   given = parser.parse_args(arguments)
   # Before JAX's first computation. A resumed run has another cache as well.
   cache = f'{given.folder}-cache-{time.monotonic_ns()}'
   os.environ['XDG_CACHE_HOME'] = cache
-  if given.deterministic:
+  if given.measured:
     flags = os.environ.get('XLA_FLAGS', '')
     os.environ['XLA_FLAGS'] = f'{flags} {FLAG}'.strip()
   config = smoke.get_config()

@@ -24,6 +24,7 @@ from mmdist.learner import device_mesh
 from mmdist.learner import distill
 from mmdist.learner import passes
 from mmdist.nerf import field
+from mmdist.run import device_setup
 
 TINY = schema.NerfConfig(
   code_size=4,
@@ -79,6 +80,7 @@ def measure(job: gpu_job.Job) -> None:
     full = ('preface', field.PRESETS['preface'], 128)
     heads = ('heads', field.PRESETS['heads'], 64)
     chunks, chunks_of_heads = (2048, 8192, 512), (8192, 64)
+  device_setup.set_up_jax(1)
   rates = measure_products(job, full[1])
   for chunk in chunks_of_heads:
     _measure(job, Setting(*heads, 2, chunk), rates)

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import profiler
 
 from experiments.benchmarks import gpu_job
 from experiments.benchmarks import gpu_models
 from mmdist.api import optimization
 from mmdist.config import schema
+from mmdist.core import asset_paths
 from mmdist.core import messages
 from mmdist.nerf import field
 from mmdist.priors import footprint
@@ -30,6 +32,12 @@ TEXT = 'a portrait of a happy man'
 
 def measure(job: gpu_job.Job) -> None:
   """Fills the table of priors alone: family, views, batched or not."""
+  if not job.tiny:
+    job.attempt(
+      'priors: profiled',
+      {'prior': 'color'},
+      lambda: profile(job, asset_paths.resolve('color'), 64),
+    )
   # Batched takes more memory, and is measured last of each.
   for kind in ('tiny',) if job.tiny else ('sd15', 'sdxl'):
     found = job.attempt(
@@ -37,6 +45,12 @@ def measure(job: gpu_job.Job) -> None:
     )
     if found is None:
       continue
+    if kind == 'sd15':
+      job.attempt(
+        'priors: profiled',
+        {'prior': kind},
+        functools.partial(profile, job, str(job.folder / kind), 128),
+      )
     for num_views in (1, 4):
       for batched in (False, True):
         job.attempt(
@@ -90,6 +104,39 @@ def time_prior(
     found['peak_gib'] = torch.cuda.max_memory_allocated() / 2**30
     found['reserved_gib'] = torch.cuda.max_memory_reserved() / 2**30
   return found
+
+
+def profile(job: gpu_job.Job, directory: str, pixels: int) -> dict[str, float]:
+  """Notes where the time of a score and of its fit goes, by operation."""
+  options = messages.PriorOptions(directory=directory, device=job.device)
+  prior = priors_lib.build(messages.PriorSpec('profiled', options, 0))
+  for step in range(2):  # Kernels are chosen.
+    prior.score(_request(step, 1, pixels))
+    prior.fit()
+  prior.score(_request(2, 1, pixels))
+  walls = {}
+  calls: dict[str, Callable[[], object]] = {
+    'fit': prior.fit,
+    'score': lambda: prior.score(_request(3, 1, pixels)),
+  }
+  for name, call in calls.items():
+    activities = [profiler.ProfilerActivity.CPU]
+    if not job.tiny:
+      activities.append(profiler.ProfilerActivity.CUDA)
+    start = time.monotonic()
+    with profiler.profile(activities=activities) as profiled:
+      call()
+      if not job.tiny:
+        torch.cuda.synchronize()
+    walls[f'{name}_s'] = time.monotonic() - start
+    events = profiled.key_averages()
+    for by in ('self_cpu_time_total', 'self_device_time_total'):
+      for event in sorted(events, key=lambda e: -getattr(e, by))[:8]:
+        row: gpu_job.Row = {'prior': pathlib.Path(directory).name}
+        row |= {'call': name, 'by': by, 'operation': event.key[:60]}
+        row |= {'calls': event.count, 'ms': getattr(event, by) / 1e3}
+        job.add('priors: where the time goes', row)
+  return walls
 
 
 def _request(

@@ -16,7 +16,6 @@ as a share of the step.
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
-import json
 import statistics
 import tempfile
 import time
@@ -29,6 +28,7 @@ import numpy as np
 import mmdist
 from mmdist.api import function_prior
 from mmdist.core import messages
+from mmdist.core import strict_json
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import ray_executor
@@ -223,7 +223,7 @@ def measure_embedded() -> list[dict[str, Any]]:
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
   """Prints rows as a table, or as JSON."""
   if FLAGS.json:
-    print(json.dumps(rows))
+    print(strict_json.dumps(rows))
     return
   print(' | '.join(rows[0]))
   for row in rows:

@@ -9,7 +9,6 @@ leave some slots empty, count too. A minute.
 """
 
 from collections.abc import Sequence
-import json
 import logging
 import math
 import tempfile
@@ -21,6 +20,7 @@ import ray
 from ray import cluster_utils
 
 from mmdist.config import schema
+from mmdist.core import strict_json
 from mmdist.sweeps import cell_runner
 from mmdist.sweeps import ray_slots
 from mmdist.sweeps import scheduling
@@ -89,7 +89,7 @@ def measure() -> dict[str, float]:
 def main(_: Sequence[str]) -> None:
   found = measure()
   if FLAGS.json:
-    print(json.dumps(found))
+    print(strict_json.dumps(found))
     return
   print(', '.join(f'{name} {value:.4g}' for name, value in found.items()))
 

@@ -230,6 +230,7 @@ def _start_ray(
       deadline_s=config.faults.deadline_s,
       deadline_factor=config.faults.deadline_factor,
       deadline_floor_s=config.faults.deadline_floor_s,
+      build_deadline_s=config.faults.build_deadline_s,
       max_losses=config.faults.max_losses,
       window_s=config.faults.window_s,
     ),

@@ -4,7 +4,6 @@ import base64
 from collections.abc import Mapping
 import copy
 import html
-import json
 import os
 import pathlib
 from typing import Any
@@ -17,6 +16,7 @@ from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import names
 from mmdist.core import representation as representation_lib
+from mmdist.core import strict_json
 from mmdist.core import tables
 from mmdist.nerf import field
 from mmdist.nerf import images
@@ -113,13 +113,16 @@ class Run:
 
   @property
   def metrics(self) -> list[dict[str, float]]:
-    """One dict for each step: its number, seconds, losses and norms."""
+    """One dict for each step: its number, seconds, losses and norms.
+
+    A number that was not finite is NaN here, and null in the file.
+    """
     path = self.workdir / reporting.METRICS_NAME
     if not path.is_file():
       return []
     # The last line may be half written if the run is going on.
     return [
-      json.loads(line)
+      strict_json.read_metrics(line)
       for line in path.read_text(encoding='utf-8').splitlines()
       if line.endswith('}')
     ]

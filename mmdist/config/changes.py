@@ -22,6 +22,7 @@ FREE = (
   'faults.deadline_s',
   'faults.deadline_factor',
   'faults.deadline_floor_s',
+  'faults.build_deadline_s',
   'faults.max_losses',
   'faults.window_s',
 )

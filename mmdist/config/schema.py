@@ -157,6 +157,7 @@ class FaultsConfig:
   deadline_s: float = 1800.0
   deadline_factor: float = 20.0
   deadline_floor_s: float = 120.0
+  build_deadline_s: float = 1800.0  # For a prior to start and to load.
   max_losses: int = 5  # Of one prior within the window.
   window_s: float = 3600.0
 

@@ -17,6 +17,7 @@ from typing import Any
 from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import names
+from mmdist.core import strict_json
 
 
 def to_dict(config: Any) -> Any:
@@ -35,7 +36,7 @@ def to_dict(config: Any) -> Any:
 
 def to_json(config: Any) -> str:
   """Returns the text of a run's `config.json`."""
-  return json.dumps(to_dict(config), indent=2) + '\n'
+  return strict_json.dumps(to_dict(config), indent=2) + '\n'
 
 
 def from_dict(data: Any, kind: Any = schema.RunConfig, path: str = '') -> Any:

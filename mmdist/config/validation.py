@@ -69,7 +69,7 @@ RANGES = {
   r'checkpoints\.keep_every': (0, math.inf),
   r'checkpoints\.snapshot_every': (1, 64),
   r'faults\.max_\w+': (0, math.inf),
-  r'faults\.(deadline|deadline_floor|window)_s': (1, math.inf),
+  r'faults\.(deadline|deadline_floor|build_deadline|window)_s': (1, math.inf),
   r'faults\.deadline_factor': (1, math.inf),
   r'results\.preview_every': (0, math.inf),
   r'results\.(turntable_views|resolution)': (1, math.inf),

@@ -238,8 +238,10 @@ class Prior(Protocol):
   `proxy_step` of its answers and the `step` of its states are how many it has
   behind it. A prior without anything to learn counts the calls of `fit`.
 
-  A prior may also have a method `close()`. It is called where a prior leaves an
-  actor in which others stay, and should release what the prior holds.
+  A prior may also have a method `close()`, which should release what the prior
+  holds. It is called where a prior leaves a process that goes on: an actor in
+  which others stay, or the learner's. An object that was handed over is not
+  closed in the learner's process, where it is its owner's.
   """
 
   def score(self, request: ScoreRequest) -> ScoreGradient:
@@ -265,7 +267,14 @@ class PriorRecipe:
 
   `build` is a callable that can be pickled, chosen by `mmdist.run.recipes`, so
   that the executors never import the priors.
+
+  Attributes:
+    spec: what is built.
+    build: builds it.
+    is_given: whether `build` returns an object that was there before, and that
+      belongs to whoever handed it over.
   """
 
   spec: PriorSpec
   build: Callable[[PriorSpec], Prior]
+  is_given: bool = False

@@ -162,7 +162,7 @@ def _read_pose(matrix: Any) -> np.ndarray:
     raise errors.UserError('has no transform_matrix.')
   try:
     pose = np.array(matrix, np.float64)
-  except (ValueError, TypeError) as error:
+  except (ValueError, TypeError, OverflowError) as error:
     raise errors.UserError(
       'transform_matrix is no matrix of numbers; expected [4, 4].'
     ) from error
@@ -230,7 +230,11 @@ def _number(
 ) -> float:
   value = settings.get(name, default)
   is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  if not is_number or not math.isfinite(value) or value <= above:
+  try:
+    number = float(value) if is_number else math.nan
+  except OverflowError:  # An integer of hundreds of digits.
+    number = math.inf
+  if not math.isfinite(number) or number <= above:
     expected = 'a number' if above < 0 else f'a number above {above:g}'
-    raise errors.UserError(f'{name} is {value!r}; expected {expected}.')
-  return float(value)
+    raise errors.UserError(f'{name} is {value!r:.60}; expected {expected}.')
+  return number

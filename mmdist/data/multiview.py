@@ -19,7 +19,6 @@ black mask means "unknown"; here it means "empty".)
 from collections.abc import Iterator, Sequence
 import concurrent.futures
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -30,6 +29,7 @@ from PIL import Image
 
 from mmdist.core import errors
 from mmdist.core import shapes
+from mmdist.core import strict_json
 from mmdist.data import frames as frames_lib
 from mmdist.data import lenses as lenses_lib
 from mmdist.data import picture_files
@@ -191,7 +191,9 @@ def write_transforms(
       image = multiview_set.images[subject, camera]
       Image.fromarray(image, 'RGBA').save(place / name)
       frames.append(_frame(name, multiview_set, subject, camera))
-    text = json.dumps({'camera_model': 'OPENCV', 'frames': frames}, indent=2)
+    text = strict_json.dumps(
+      {'camera_model': 'OPENCV', 'frames': frames}, indent=2
+    )
     (place / TRANSFORMS_NAME).write_text(text + '\n')
 
 

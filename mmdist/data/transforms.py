@@ -138,8 +138,16 @@ def _read_splits(data: Mapping[str, Any], names: list[str]) -> list[str]:
   """Returns 'train', 'held out' or '' for every frame, as nerfstudio does."""
   lists: dict[str, set[str]] = {}
   for key in ('train_filenames', *HELD_OUT_KEYS):
-    listed = data.get(key) or []
-    lists[key] = {posixpath.normpath(str(name)) for name in listed}
+    listed = data.get(key)
+    if listed is None:
+      listed = []
+    if not isinstance(listed, list) or not all(
+      isinstance(name, str) for name in listed
+    ):
+      raise errors.UserError(
+        f"{key} is {listed!r:.60}; expected a list of frames' file_path."
+      )
+    lists[key] = {posixpath.normpath(name) for name in listed}
   frames = [posixpath.normpath(name) for name in names]
   for key, listed in lists.items():
     unknown = sorted(listed - set(frames))

@@ -23,6 +23,7 @@ import ray
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.distribution import code_shipping
+from mmdist.distribution import executor
 from mmdist.distribution import processes
 
 
@@ -121,10 +122,7 @@ class Session:
 
   def close(self) -> None:
     """Has the prior release what it holds besides weights that others share."""
-    # Not in the protocol: a prior of a person's own need not have it.
-    close = getattr(self._prior, 'close', None)
-    if close is not None:
-      close()
+    executor.close_prior(self._prior)
 
   def _check(self, proxy_step: int, what: str) -> None:
     if proxy_step != self._proxy_step:
@@ -170,6 +168,10 @@ class PriorActor:
     if session not in self._sessions:
       self._sessions[session] = _build(recipe)
     # The learner has to know the process, to end it if it does not answer.
+    return self.where()
+
+  def where(self) -> processes.ProcessId:
+    """Returns which process this is."""
     return processes.ProcessId(
       os.getpid(), ray.get_runtime_context().get_node_id()
     )

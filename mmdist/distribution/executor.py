@@ -8,6 +8,7 @@ submission, so inline and Ray agree bit for bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import contextlib
 from typing import Any, Protocol, TypeVar
 
 from mmdist.core import errors
@@ -130,6 +131,14 @@ def call(
     raise faults.PriorFailed(prior, step, faults.describe(error)) from error
 
 
+def close_prior(prior: messages.Prior) -> None:
+  """Has a prior release what it holds, where it has a method for that."""
+  # Not in the protocol: a prior of a person's own need not have it.
+  close = getattr(prior, 'close', None)
+  if close is not None:
+    close()
+
+
 class _Answered:
   """A Pending whose answers, or whose fault, are known already."""
 
@@ -157,12 +166,20 @@ class InlineExecutor:
 
   def __init__(self, recipes: Sequence[messages.PriorRecipe]):
     """Builds the priors; PriorFailed names one that cannot be built."""
-    self._priors: dict[str, messages.Prior] = {
-      name: call(name, None, recipe.build, recipe.spec)
-      for name, recipe in recipes_by_name(recipes).items()
-    }
+    self._priors: dict[str, messages.Prior] = {}
     self._unfitted: dict[str, int] = {}  # Prior -> step of the waiting fit.
     self._fit_metrics: dict[str, dict[str, float]] = {}
+    self._closing = contextlib.ExitStack()
+    try:
+      for name, recipe in recipes_by_name(recipes).items():
+        prior = call(name, None, recipe.build, recipe.spec)
+        self._priors[name] = prior
+        if not recipe.is_given:
+          self._closing.callback(close_prior, prior)
+    except BaseException:
+      # Nobody has this executor yet, so nobody else can close it.
+      self.close()
+      raise
 
   def wait_until_ready(self) -> None:
     """Returns at once: the constructor has built every prior."""
@@ -210,6 +227,8 @@ class InlineExecutor:
   def close(self) -> None:
     self._priors = {}
     self._unfitted = {}
+    # Each prior also after another has failed; a second time there is none.
+    self._closing.close()
 
   def __enter__(self) -> 'InlineExecutor':
     return self

@@ -14,6 +14,8 @@ from mmdist.distribution import actor as actor_lib
 from mmdist.distribution import actor_environment
 from mmdist.distribution import processes
 
+_GRACE_S = 2.0  # For a process that Ray has asked to end.
+
 
 class Hosting(Protocol):
   """Where a supervisor finds its actor.
@@ -71,7 +73,9 @@ class Owned:
     del session  # All priors of the actor end with it.
     ray.kill(self.actor)
     if process is not None:
-      processes.end_process(process)
+      # If it ends before it has heard of Ray, Ray takes that for an accident,
+      # and prints a long warning where its head outlives this run.
+      processes.end_process(process, _GRACE_S)
 
 
 class Shared:

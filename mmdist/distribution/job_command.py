@@ -14,7 +14,7 @@ from mmdist.core import errors
 from mmdist.core import names
 
 # The commands that join a cluster; the others use one machine.
-COMMANDS = ('optimize', 'sweep')
+COMMANDS = ('optimize', 'sweep', 'trajectory')
 _MODULE = 'mmdist.distribution.job_entry'
 
 

@@ -8,7 +8,6 @@ actors at once, and loads nothing before it has that room.
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import math
-import time
 from typing import Any
 
 import ray
@@ -16,8 +15,8 @@ from ray._private import state as ray_state
 import ray.util
 from ray.util import scheduling_strategies
 
-from mmdist.core import progress
 from mmdist.distribution import faults
+from mmdist.distribution import waiting
 
 _SAY_AFTER_S = 5.0
 _SAY_EVERY_S = 30.0
@@ -191,14 +190,10 @@ class Room:
       check_stop: called now and then; may raise.
       tell: called with a line for a person.
     """
-    start = time.monotonic()
-    say_at = start + _SAY_AFTER_S
+    patience = waiting.Patience(_SAY_EVERY_S, _SAY_AFTER_S)
     while not self._group.wait(_SLICE_S):
       check_stop()
-      now = time.monotonic()
-      if now >= say_at:
-        say_at = now + _SAY_EVERY_S
-        waited = progress.format_seconds(now - start)
+      if waited := patience.due():
         tell(f'waiting for room, {waited} so far: {self._missing()}')
 
   def _missing(self) -> str:

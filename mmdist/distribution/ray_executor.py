@@ -22,6 +22,7 @@ import ray
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.distribution import actor_environment
+from mmdist.distribution import calls
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import hosting
@@ -94,7 +95,7 @@ def _most(options: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 class _Sent:
   """A Pending of Ray: what `submit` returns."""
 
-  def __init__(self, owner: 'RayExecutor', asked: dict[str, supervisor.Asked]):
+  def __init__(self, owner: 'RayExecutor', asked: dict[str, calls.Asked]):
     self._owner = owner
     self._asked = asked
     # Fits that were under way. An actor does them before these scores, and if
@@ -179,7 +180,7 @@ class RayExecutor:
     }
     self._room: placement.Room | None = None
     self._seat: Any = None
-    self._fits: dict[str, supervisor.Asked] = {}
+    self._fits: dict[str, calls.Asked] = {}
     self._fit_metrics: dict[str, dict[str, float]] = {}
     # Empty until Ray is there: `close` has to work whatever fails below.
     self.supervisors: dict[str, supervisor.PriorSupervisor] = {}
@@ -258,12 +259,12 @@ class RayExecutor:
     self._fits = asked
     return pending
 
-  def take_fits(self) -> dict[str, supervisor.Asked]:
+  def take_fits(self) -> dict[str, calls.Asked]:
     """Hands over the fits under way, to be finished by the taker."""
     fits, self._fits = self._fits, {}
     return fits
 
-  def finish_fits(self, fits: Mapping[str, supervisor.Asked]) -> None:
+  def finish_fits(self, fits: Mapping[str, calls.Asked]) -> None:
     """Waits for builds and these fits, and keeps what the fits report."""
     self.wait_until_ready()
     for name, asked in fits.items():

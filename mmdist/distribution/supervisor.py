@@ -12,7 +12,6 @@ snapshot of the proxy, and the actor carries out each call once (`actor.py`).
 """
 
 from collections.abc import Callable, Mapping
-import dataclasses
 import logging
 import math
 import time
@@ -21,51 +20,22 @@ from typing import Any, TypeVar
 import ray
 
 from mmdist.core import messages
+from mmdist.core import progress
 from mmdist.distribution import actor as actor_lib
+from mmdist.distribution import calls
 from mmdist.distribution import faults
 from mmdist.distribution import hosting as hosting_lib
 from mmdist.distribution import journal as journal_lib
 from mmdist.distribution import limits as limits_lib
 from mmdist.distribution import processes
 from mmdist.distribution import ray_errors
+from mmdist.distribution import waiting
 
 _T = TypeVar('_T')
 _POLL_S = 0.2  # Between two attempts to reach a process that restarts.
-# Longest wait inside Ray; Python handles signals only between such waits.
-_SLICE_S = 0.5
-
-
-@dataclasses.dataclass(frozen=True)
-class Scoring:
-  """A request on its way, whose fit has not been sent yet.
-
-  Where priors share an actor, all are scored before any is fitted, since the
-  learner waits for the scores.
-
-  Attributes:
-    entry: its entry in the journal.
-    score: Ray's reference to the answer.
-    sent: when it was sent, in seconds of `time.monotonic`.
-  """
-
-  entry: journal_lib.Entry
-  score: ray.ObjectRef
-  sent: float = dataclasses.field(default_factory=time.monotonic)
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-  """A request on its way, and the fit that follows it.
-
-  Attributes:
-    entry, score, sent: as of `Scoring`.
-    fit: Ray's reference to what the fit reports.
-  """
-
-  entry: journal_lib.Entry
-  score: ray.ObjectRef
-  fit: ray.ObjectRef
-  sent: float
+# How often it is said that a prior still loads, or does not answer yet.
+_SAY_LOADING_S = 30.0
+_SAY_SILENT_S = 120.0
 
 
 class PriorSupervisor:
@@ -113,12 +83,15 @@ class PriorSupervisor:
     # With a call of its own, the actor comes back without a prior, and says so
     # when it is asked.
     self._build = self._ask_to_build()
+    self._patience = waiting.Patience(_SAY_SILENT_S)
 
   @property
   def _actor(self) -> Any:
     return self._hosting.actor
 
   def _ask_to_build(self) -> ray.ObjectRef:
+    # This first, so that a process that hangs while it builds can be ended.
+    self._where = self._actor.where.remote()
     return self._actor.build.remote(self._session, self._recipe, self._code)
 
   def wait_until_ready(self) -> None:
@@ -130,6 +103,7 @@ class PriorSupervisor:
       self._insist(None, self._await_build, self._build_again, lambda: None)
 
   def _await_build(self) -> None:
+    self._patience = waiting.Patience(_SAY_LOADING_S)
     self._process = self.receive(
       None, self._build, self.limits.build_deadline_s
     )
@@ -138,12 +112,12 @@ class PriorSupervisor:
     self._build = self._ask_to_build()
     self._await_build()
 
-  def ask(self, request: messages.ScoreRequest) -> Scoring:
+  def ask(self, request: messages.ScoreRequest) -> calls.Scoring:
     """Sends a request, and does not wait for its answer."""
     # Noted before it is sent: whatever happens on the way, it can be replayed.
     return self._send_score(self.journal.ask(request))
 
-  def ask_fit(self, scoring: Scoring) -> Asked:
+  def ask_fit(self, scoring: calls.Scoring) -> calls.Asked:
     """Sends the fit after a request, and waits for neither."""
     # Ray carries out the calls on one actor in the order in which they were
     # submitted. So the fit follows its score without another round trip, and
@@ -152,17 +126,17 @@ class PriorSupervisor:
     fit = self._actor.fit.remote(
       self._session, request.step, request.proxy_step
     )
-    return Asked(scoring.entry, scoring.score, fit, scoring.sent)
+    return calls.Asked(scoring.entry, scoring.score, fit, scoring.sent)
 
-  def _send_score(self, entry: journal_lib.Entry) -> Scoring:
-    return Scoring(
+  def _send_score(self, entry: journal_lib.Entry) -> calls.Scoring:
+    return calls.Scoring(
       entry, self._actor.score.remote(self._session, entry.request)
     )
 
-  def _send(self, entry: journal_lib.Entry) -> Asked:
+  def _send(self, entry: journal_lib.Entry) -> calls.Asked:
     return self.ask_fit(self._send_score(entry))
 
-  def answer(self, asked: Asked) -> messages.ScoreGradient:
+  def answer(self, asked: calls.Asked) -> messages.ScoreGradient:
     """Returns the answer; if it was lost, recovers it first.
 
     Raises:
@@ -198,7 +172,7 @@ class PriorSupervisor:
     return self._insist(entry.request.step, get, again, replayed)
 
   def _answered(
-    self, entry: journal_lib.Entry, scoring: Scoring | Asked
+    self, entry: journal_lib.Entry, scoring: calls.Scoring | calls.Asked
   ) -> messages.ScoreGradient:
     reply = self.receive(entry.request.step, scoring.score)
     self._deadline.note(time.monotonic() - scoring.sent)
@@ -206,7 +180,7 @@ class PriorSupervisor:
     entry.digest = journal_lib.digest(reply)
     return reply
 
-  def fitted(self, asked: Asked) -> Mapping[str, float]:
+  def fitted(self, asked: calls.Asked) -> Mapping[str, float]:
     """Returns what the fit after a request reported."""
     entry = asked.entry
 
@@ -263,28 +237,38 @@ class PriorSupervisor:
     Args:
       step: of the request, for the message; None outside of any step.
       reference: to the result of a call on the actor.
-      deadline_s: how long to wait; 0 stands for the deadline of an answer.
+      deadline_s: how long to wait for a build; 0 stands for the deadline of an
+        answer.
     """
+    waits = 'is still loading' if deadline_s else 'has not answered yet'
     deadline_s = deadline_s or self._deadline.seconds(self.limits)
+
+    def look() -> None:
+      self._say_waiting(waits, deadline_s)
+
     try:
-      return self._get(reference, deadline_s)
+      return waiting.get(reference, deadline_s, self._check_stop, look)
     except ray.exceptions.RayError as error:
       raise ray_errors.fault_of(
         error, self.name, step, deadline_s
       ) from ray_errors.cause_of(error)
 
-  def _get(self, reference: ray.ObjectRef, deadline_s: float) -> Any:
-    """Does what ray.get does, in slices: inside it Python hears no signal."""
-    until = time.monotonic() + deadline_s
-    while True:
-      self._check_stop()
-      left = until - time.monotonic()
-      try:
-        return ray.get(reference, timeout=min(max(left, 0), _SLICE_S))
-      except ray.exceptions.GetTimeoutError:
-        # This slice was the last one, and it has passed.
-        if left <= _SLICE_S:
-          raise
+  def _say_waiting(self, waits: str, deadline_s: float) -> None:
+    if waited := self._patience.due():
+      until = progress.format_seconds(deadline_s)
+      logging.warning(
+        "prior '%s' %s, %s so far; it is lost after %s",
+        *(self.name, waits, waited, until),
+      )
+
+  def _last_known(self) -> processes.ProcessId | None:
+    """Returns the process that answers, or that hangs in the first build."""
+    if self._process is not None:
+      return self._process
+    try:
+      return ray.get(self._where, timeout=0)
+    except ray.exceptions.RayError:
+      return None
 
   def _insist(
     self,
@@ -306,6 +290,7 @@ class PriorSupervisor:
       PriorLost: it was lost more often than `limits` allow.
       PriorFailed: the prior itself raised; asking again would not help.
     """
+    self._patience = waiting.Patience(_SAY_SILENT_S)
     try:
       return attempt()
     except faults.PriorLost as fault:
@@ -333,7 +318,7 @@ class PriorSupervisor:
 
   def _bring_back(self, step: int | None, loss: faults.PriorLost) -> None:
     """Makes the prior what it was: built, restored, replayed."""
-    before = self._process
+    before = self._last_known()
     # A process that seems to be dead is killed, too. One that only hangs could
     # wake up later, and would hold its GPU's memory until then. But a process
     # that answers that it lacks this proxy is well, and may have others.
@@ -356,6 +341,7 @@ class PriorSupervisor:
 
   def _rebuild(self, step: int | None) -> None:
     """Waits until Ray has restarted the process, and builds the prior."""
+    self._patience = waiting.Patience(_SAY_LOADING_S)
     until = time.monotonic() + self.limits.build_deadline_s
     while True:
       left = until - time.monotonic()
@@ -372,6 +358,7 @@ class PriorSupervisor:
           self._hosting.replace(actor)  # Ray has given it up for good.
           if self._hosting.actor is actor:
             raise  # Nobody here starts another, so waiting would not help.
+      self._say_waiting('is still loading', self.limits.build_deadline_s)
       time.sleep(_POLL_S)
 
   def _replay(self, entry: journal_lib.Entry) -> None:
@@ -397,4 +384,4 @@ class PriorSupervisor:
 
   def close(self) -> None:
     """Lets the prior go, even if it does not answer any more."""
-    self._hosting.leave(self._session, self._process)
+    self._hosting.leave(self._session, self._last_known())

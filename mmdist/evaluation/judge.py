@@ -22,6 +22,7 @@ from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import model_files
 from mmdist.core import shapes
+from mmdist.core import strict_json
 
 IMAGE_SIZE = 64
 
@@ -141,7 +142,7 @@ def save(judge: Judge, directory: str | os.PathLike) -> None:
     'questions': [dataclasses.asdict(question) for question in judge.questions],
     'record': judge.record,
   }
-  text = json.dumps(content, indent=2)
+  text = strict_json.dumps(content, indent=2)
   atomic.write_text(directory / 'judge.json', text + '\n')
 
 

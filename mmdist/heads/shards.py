@@ -17,6 +17,7 @@ import numpy as np
 from mmdist.cameras import orbits
 from mmdist.core import atomic
 from mmdist.core import seeds
+from mmdist.core import strict_json
 from mmdist.heads import attributes as head_attributes
 from mmdist.heads import siblings as head_siblings
 from mmdist.heads import subjects
@@ -107,7 +108,7 @@ def _write(
     {**dataclasses.asdict(head.attributes), 'view': word}
     for head, word in zip(people, views.words, strict=True)
   ]
-  text = '\n'.join(json.dumps(row) for row in rows)
+  text = '\n'.join(strict_json.dumps(row) for row in rows)
   atomic.write_text(path.with_suffix('.jsonl'), text + '\n')
   with atomic.replacing(path) as temporary:
     np.savez(

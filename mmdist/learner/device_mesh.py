@@ -40,6 +40,15 @@ class Layout:
     """Puts a copy of every leaf on every device."""
     return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
 
+  def compute_alike(self, tree: _Tree) -> _Tree:
+    """Has every device compute all of a tree, under `jax.jit`.
+
+    Else each would compute its own part of it. XLA compiles a part otherwise
+    than the whole, and the last bits would follow from the number of devices.
+    """
+    everywhere = NamedSharding(self.mesh, PartitionSpec())
+    return jax.lax.with_sharding_constraint(tree, everywhere)
+
   def vary(self, tree: _Tree) -> _Tree:
     """Marks replicated values as each device's own, inside `map_chunks`."""
     return jax.lax.pcast(tree, AXIS, to='varying')

@@ -34,18 +34,17 @@ def _cast(
   backgrounds: arrays.Array,
   resolution: int,
   chunk_size: int,
-  num_devices: int,
+  layout: device_mesh.Layout,
 ) -> chunks_lib.Chunks:
-  """Casts the rays of a pass; XLA computes them before anything reads them.
+  """Casts the rays of a pass, the same bits on any number of devices.
 
-  Without the barrier, XLA fuses the computation of the rays with the render if
-  there is one device, but not if there are several. Pictures would then differ
-  by 1e-5.
+  Rays are few numbers beside what a render computes, so each device casts all
+  of them. If each cast its own, pictures would differ by 1e-5.
   """
   chunks = chunks_lib.cast(
-    cameras, backgrounds, resolution, chunk_size, num_devices
+    cameras, backgrounds, resolution, chunk_size, layout.num_devices
   )
-  return jax.lax.optimization_barrier(chunks)
+  return layout.compute_alike(chunks)
 
 
 def make_render(
@@ -75,7 +74,7 @@ def make_render(
     key: jax.Array,
   ) -> Images:
     num_views = len(backgrounds)
-    chunks = _cast(cameras, backgrounds, resolution, size, layout.num_devices)
+    chunks = _cast(cameras, backgrounds, resolution, size, layout)
     images = layout.map_chunks(render_local, sums=False)((params, key), chunks)
     return jax.tree.map(
       lambda image: chunks_lib.join(image, num_views, resolution), images
@@ -125,7 +124,7 @@ def make_vjp(
   ) -> VjpResult:
     num_pixels = len(backgrounds) * resolution**2
     sizes = (config.chunk_size, layout.num_devices)
-    chunks = _cast(cameras, backgrounds, resolution, *sizes)
+    chunks = _cast(cameras, backgrounds, resolution, config.chunk_size, layout)
     cut = {k: chunks_lib.cut(v, *sizes) for k, v in cotangents.items()}
 
     def local(replicated: Any, sharded: Any) -> Any:

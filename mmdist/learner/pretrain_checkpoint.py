@@ -17,6 +17,7 @@ import safetensors.numpy
 from mmdist.config import serialization
 from mmdist.core import atomic
 from mmdist.core import errors
+from mmdist.core import strict_json
 
 
 def save(
@@ -35,8 +36,8 @@ def save(
     jax.tree_util.keystr(where): np.array(leaf) for where, leaf in leaves
   }
   metadata = {
-    'stream': json.dumps(stream_state),
-    'config': json.dumps(serialization.to_dict(config)),
+    'stream': strict_json.dumps(stream_state),
+    'config': strict_json.dumps(serialization.to_dict(config)),
   }
   atomic.write_bytes(path, safetensors.numpy.save(tensors, metadata))
 
@@ -81,7 +82,7 @@ def load(
 def _check_config(
   path: pathlib.Path, stored: Mapping[str, Any], config: Any
 ) -> None:
-  wanted = json.loads(json.dumps(serialization.to_dict(config)))
+  wanted = json.loads(strict_json.dumps(serialization.to_dict(config)))
   changed = sorted(name for name in wanted if wanted[name] != stored.get(name))
   if changed:
     raise errors.UserError(

@@ -23,6 +23,7 @@ from mmdist.core import arrays
 from mmdist.core import asset_paths
 from mmdist.core import atomic
 from mmdist.core import errors
+from mmdist.core import strict_json
 
 CONFIG_NAME = 'config.json'
 PARAMS_NAME = 'params.safetensors'
@@ -52,7 +53,7 @@ def save(
   }
   tensors[_CODES] = np.ascontiguousarray(codes)
   atomic.write_bytes(directory / PARAMS_NAME, safetensors.numpy.save(tensors))
-  text = json.dumps(dataclasses.asdict(config), indent=2) + '\n'
+  text = strict_json.dumps(dataclasses.asdict(config), indent=2) + '\n'
   atomic.write_text(directory / CONFIG_NAME, text)
 
 

@@ -158,6 +158,22 @@ def describe(terms: Sequence[tuple[str, float]]) -> str:
   return ' '.join(words)
 
 
+def title_of(run: schema.RunConfig) -> str:
+  """Returns what a run is about, in one line.
+
+  Where every concept has faded to a weight of 0 at the end, it is about what it
+  was asked meanwhile: the concepts with their schedules.
+  """
+  terms = weighted_texts(run)
+  if terms:
+    return describe(terms)
+  return '; '.join(
+    f'{describe([(concept.text, concept.weight)])}, {concept.schedule.strip()}'
+    for concept in run.concepts
+    if concept.weight
+  )
+
+
 def _merge(concepts: Iterable[Concept]) -> tuple[Concept, ...]:
   """Adds the weights of equal concepts, drops zeros, sorts by key."""
   merged: dict[tuple, Concept] = {}

@@ -6,7 +6,7 @@ every output of a layer that a backward pass may want is added up. What
 libraries keep for themselves (a CUDA context is about half a GiB) is not in it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 import dataclasses
 import pathlib
 from typing import Any
@@ -36,7 +36,7 @@ class Footprint:
     proxy: LoRA weights, gradients and Adam's two moments, in float32.
     activations: of one fit or of the way back through the VAE's encoder,
       whichever is more.
-    offloaded: whether the text encoders lie on the CPU.
+    offloaded: whether the text encoders lie on the CPU and the rest does not.
     dtype: what the network will compute in, in words.
   """
 
@@ -52,7 +52,12 @@ class Footprint:
   def total(self) -> int:
     """Bytes on the prior's device."""
     text = 0 if self.offloaded else self.text
-    return self.denoiser + text + self.vae + self.proxy + self.activations
+    return self.denoiser + text + self.vae + self.own
+
+  @property
+  def own(self) -> int:
+    """Bytes that a prior does not share with others of the same files."""
+    return self.proxy + self.activations
 
 
 def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
@@ -95,7 +100,7 @@ def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
     vae=vae,
     proxy=_proxy_bytes(network, options),
     activations=activations,
-    offloaded=options.memory.offload_text,
+    offloaded=options.memory.offload_text and not is_on_cpu(spec),
     dtype=_name_dtype(dtype, device),
   )
 
@@ -219,8 +224,37 @@ def is_on_cpu(spec: messages.PriorSpec) -> bool:
   return devices.planned_device(spec.options.device).type == 'cpu'
 
 
-def format_lines(footprints: dict[str, Footprint]) -> list[str]:
-  """Returns a line per prior, and the sum if there are several."""
+def sum_of(
+  footprints: Mapping[str, Footprint], models: Mapping[str, Hashable]
+) -> tuple[int, list[list[str]]]:
+  """Adds footprints up; frozen weights that priors share count once.
+
+  Args:
+    footprints: of priors, by name.
+    models: prior -> what those agree in that share a frozen model.
+
+  Returns:
+    Bytes, and the names of the priors of each model that several share.
+  """
+  users: dict[Hashable, list[str]] = {}
+  for name in footprints:
+    users.setdefault(models[name], []).append(name)
+  total = sum(
+    footprints[name].total if name == names[0] else footprints[name].own
+    for names in users.values()
+    for name in names
+  )
+  return total, [names for names in users.values() if len(names) > 1]
+
+
+def format_lines(
+  footprints: Mapping[str, Footprint], models: Mapping[str, Hashable]
+) -> list[str]:
+  """Returns a line per prior, and the sum if there are several.
+
+  Args:
+    footprints, models: see `sum_of`.
+  """
   lines = []
   for name, f in footprints.items():
     text = _gib(f.text) + (' on the CPU' if f.offloaded else '')
@@ -232,8 +266,12 @@ def format_lines(footprints: dict[str, Footprint]) -> list[str]:
       f"memory of prior '{name}': about {_gib(f.total)} ({', '.join(parts)})"
     )
   if len(footprints) > 1:
-    total = sum(f.total for f in footprints.values())
-    lines.append(f'memory of all priors: about {_gib(total)}')
+    total, shared = sum_of(footprints, models)
+    once = ''.join(
+      f'; the frozen weights of {", ".join(names)} count once'
+      for names in shared
+    )
+    lines.append(f'memory of all priors: about {_gib(total)}{once}')
   return lines
 
 

@@ -7,7 +7,6 @@ what a directory is, `denoisers.py` how its network is called.
 from collections.abc import Mapping
 import copy
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any
@@ -22,6 +21,7 @@ from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import names
+from mmdist.core import strict_json
 from mmdist.priors import adapters
 from mmdist.priors import denoisers
 from mmdist.priors import devices
@@ -331,4 +331,4 @@ def _forget_origin(path: pathlib.Path) -> None:
 
 def _write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
-  atomic.write_text(path, json.dumps(content, indent=2) + '\n')
+  atomic.write_text(path, strict_json.dumps(content, indent=2) + '\n')

@@ -12,6 +12,7 @@ optimiser, and learns and predicts the same bits as a proxy that is alone.
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import dataclasses
+import math
 from typing import Any
 import warnings
 
@@ -205,10 +206,8 @@ class Proxy:
     # Before anything moves. A check of the loss alone is not enough: a finite
     # loss may have an infinite gradient. Gathered on the device, so that it is
     # read once.
-    finite = loss.isfinite()
-    for gradient in gradients:
-      finite = finite & gradient.isfinite().all()
-    if not finite:
+    largest = torch.nn.utils.get_total_norm(gradients, math.inf)
+    if not (loss.isfinite() & largest.isfinite()):
       raise errors.NotFinite(
         f'fit {self.step} has a loss of {loss.item()} or a gradient that is '
         'not finite'

@@ -11,6 +11,7 @@ import math
 import pathlib
 
 from mmdist.core import errors
+from mmdist.core import strict_json
 
 MAX_POINTS = 200  # Of a curve that is drawn.
 # A smoothed curve is a mean over this share of the steps.
@@ -29,7 +30,7 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
   lines = path.read_text(encoding='utf-8').splitlines()
   for number, line in enumerate(lines, 1):
     try:
-      rows.append(json.loads(line))
+      rows.append(strict_json.read_metrics(line))
     except json.JSONDecodeError as error:
       if number < len(lines):
         raise errors.UserError(

@@ -166,7 +166,7 @@ def _report(
   metrics = curves.read_metrics(metrics_path) if metrics_path.exists() else []
   known = sessions.read(paths['config'].parent)
   return report_lib.Report(
-    title=concept.describe(concept.weighted_texts(run_config)),
+    title=concept.title_of(run_config),
     facts=summary.facts(run_config, metrics, known, judgement),
     pictures={
       'Turntable: colour and world-space normals': paths['animation'],

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import hashlib
 import html
-import json
 import mimetypes
 import os
 import pathlib
 from urllib import parse
 
 from mmdist.core import atomic
+from mmdist.core import strict_json
 from mmdist.core import tables
 from mmdist.results import mesh_viewer
 from mmdist.results import run_charts
@@ -198,7 +198,7 @@ def _charts(title: str, drawn: Sequence[str], above: str = '') -> str:
 
 
 def _config(config: Mapping) -> str:
-  text = html.escape(json.dumps(config, indent=2, ensure_ascii=False))
+  text = html.escape(strict_json.dumps(config, indent=2, ensure_ascii=False))
   return (
     f'<details><summary>Configuration</summary>\n<pre>{text}</pre></details>'
   )

@@ -1,11 +1,11 @@
-"""A lock file that one process at a time can hold.
+"""A lock file that one process at a time can hold, and folders that have one.
 
 The lock is the system's (`flock`). The system releases it when the process
 ends, even by SIGKILL, so a file that was left behind blocks nobody. The text in
 the file only names the process that holds the lock.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
 import errno
 import fcntl
@@ -16,13 +16,65 @@ import socket
 import warnings
 
 from mmdist.core import errors
+from mmdist.core import local_paths
+from mmdist.core import strict_json
 
+LOCK_NAME = '.lock'  # Of a folder in which one process works.
 # Errors of file systems without locks, such as some of NFS and Lustre.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class InUse(errors.UserError):
   """Another process, or another part of this one, holds the lock."""
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike, flag: str) -> Iterator[None]:
+  """Keeps others out of a folder inside the block; makes the folder.
+
+  A folder that was made for it, and is empty afterwards, is removed.
+
+  Args:
+    folder: of a run or of a training.
+    flag: that names it on a command line, such as '--workdir'.
+
+  Raises:
+    InUse: another process has it; names its host and process.
+    PermissionError: nothing can be written there, for whatever reason.
+  """
+  folder = local_paths.local(folder)
+  missing = [p for p in (folder, *folder.parents) if not p.exists()]
+  with contextlib.ExitStack() as stack:
+    stack.callback(_remove_empty, missing)
+    with writing(folder, flag):
+      folder.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(holding(folder / LOCK_NAME))
+    yield
+
+
+def _remove_empty(folders: Iterable[pathlib.Path]) -> None:
+  for folder in folders:  # The innermost first.
+    try:
+      folder.rmdir()
+    except OSError:
+      return
+
+
+@contextlib.contextmanager
+def writing(folder: pathlib.Path, flag: str) -> Iterator[None]:
+  """Turns an error of writing a folder into one line.
+
+  Args:
+    folder: what is written.
+    flag: that names it on a command line.
+  """
+  try:
+    yield
+  except OSError as error:  # Such as a full disk, or one that is read-only.
+    raise PermissionError(
+      f'{folder} cannot be written ({error.strerror}); give {flag} another '
+      'folder.'
+    ) from error
 
 
 @contextlib.contextmanager
@@ -101,7 +153,7 @@ def _is_at(path: pathlib.Path, descriptor: int) -> bool:
 def _write_holder(descriptor: int) -> None:
   holder = {'host': socket.gethostname(), 'pid': os.getpid()}
   os.ftruncate(descriptor, 0)
-  os.pwrite(descriptor, json.dumps(holder).encode() + b'\n', 0)
+  os.pwrite(descriptor, strict_json.dumps(holder).encode() + b'\n', 0)
 
 
 def _describe_holder(path: pathlib.Path) -> str:

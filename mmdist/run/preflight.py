@@ -1,9 +1,10 @@
 """What is checked of a run, and said about it, before anything is loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 import dataclasses
 import pathlib
 import re
+from typing import TYPE_CHECKING
 
 from mmdist.cameras import orbits
 from mmdist.config import schema
@@ -13,6 +14,9 @@ from mmdist.objectives import binding
 from mmdist.objectives import score_requests
 from mmdist.objectives import texts
 from mmdist.run import recipes as recipes_lib
+
+if TYPE_CHECKING:
+  from mmdist.priors import footprint
 
 
 def check_priors(
@@ -145,22 +149,28 @@ def check_memory(
     for recipe in recipes
     if recipes_lib.has_files(recipe) and footprint.is_on_cpu(recipe.spec)
   ]
-  needed = 0
-  models: set[tuple | None] = set()
-  for recipe in on_cpu:
-    size, model = footprint.estimate(recipe.spec, num_views), _model_of(recipe)
-    # Priors of the same files share their frozen weights.
-    is_shared = model in models
-    needed += size.proxy + size.activations if is_shared else size.total
-    models.add(model)
+  estimates, models = _estimate(on_cpu, num_views)
+  needed, _ = footprint.sum_of(estimates, models)
   there = available_memory()
   if there is not None and needed > there:
     raise errors.UserError(
       f'the priors {", ".join(r.spec.name for r in on_cpu)} need about '
       f'{needed / 2**30:.1f} GiB and this machine has {there / 2**30:.1f} GiB '
-      'free; take a smaller dtype, fewer priors, memory.offload_text, or more '
+      'free; take a smaller dtype or memory.text_dtype, fewer priors, or more '
       'machines (--ray_address).'
     )
+
+
+def _estimate(
+  recipes: Sequence[messages.PriorRecipe], num_views: int
+) -> tuple[dict[str, 'footprint.Footprint'], dict[str, Hashable]]:
+  """Returns each prior's footprint, and which frozen model it will have."""
+  from mmdist.priors import footprint
+
+  return (
+    {r.spec.name: footprint.estimate(r.spec, num_views) for r in recipes},
+    {r.spec.name: _model_of(r) for r in recipes},
+  )
 
 
 def _model_of(recipe: messages.PriorRecipe) -> tuple | None:
@@ -189,9 +199,7 @@ def memory_lines(
   """Returns lines about the memory that each prior will need; loads none."""
   from mmdist.priors import footprint
 
-  estimates = {
-    recipe.spec.name: footprint.estimate(recipe.spec, num_views)
-    for recipe in recipes
-    if recipes_lib.has_files(recipe)
-  }
-  return footprint.format_lines(estimates) if estimates else []
+  with_files = [r for r in recipes if recipes_lib.has_files(r)]
+  if not with_files:
+    return []
+  return footprint.format_lines(*_estimate(with_files, num_views))

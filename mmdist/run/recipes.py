@@ -40,7 +40,9 @@ def make_recipes(
   for name in asked:
     spec = make_spec(name, priors[name], priors[name].num_cpus or num_threads)
     if name in objects:
-      recipes.append(messages.PriorRecipe(spec, GivenPrior(objects[name])))
+      recipes.append(
+        messages.PriorRecipe(spec, GivenPrior(objects[name]), is_given=True)
+      )
     elif is_object(priors[name]):
       kind = priors[name].directory.removeprefix(OBJECT)
       raise errors.UserError(
@@ -89,7 +91,7 @@ def is_object(prior: schema.PriorConfig) -> bool:
 
 def has_files(recipe: messages.PriorRecipe) -> bool:
   """Returns whether a prior is built from files, and not a given object."""
-  return not isinstance(recipe.build, GivenPrior)
+  return not recipe.is_given
 
 
 def name_of_object(value: Any) -> str:

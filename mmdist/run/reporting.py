@@ -24,6 +24,7 @@ from mmdist.config import schema
 from mmdist.core import atomic
 from mmdist.core import progress
 from mmdist.core import representation as representation_lib
+from mmdist.core import strict_json
 from mmdist.nerf import images
 from mmdist.run import early_warnings
 from mmdist.run import event_file
@@ -142,7 +143,7 @@ class Reporter:
     now = time.monotonic()
     row = {'step': step, 'step_seconds': now - self._last_s, **metrics}
     self._last_s = now
-    channels.lines.write(json.dumps(row) + '\n')
+    channels.lines.write(strict_json.dumps(row) + '\n')
     numbers = {name: row[name] for name in row if name != 'step'}
     channels.board.add_scalars(step, numbers)
     if self._wandb is not None:

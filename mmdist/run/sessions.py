@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from mmdist.core import atomic
+from mmdist.core import strict_json
 from mmdist.run import snapshots
 
 SESSIONS_NAME = 'sessions.jsonl'
@@ -43,7 +44,7 @@ def record(workdir: str | os.PathLike, first_step: int) -> None:
   }
   before = path.read_text(encoding='utf-8') if path.is_file() else ''
   # Written anew, because a line that was cut short would spoil the next one.
-  atomic.write_text(path, before + json.dumps(row) + '\n')
+  atomic.write_text(path, before + strict_json.dumps(row) + '\n')
 
 
 def read(workdir: str | os.PathLike) -> list[Mapping[str, Any]]:

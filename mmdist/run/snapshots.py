@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -20,6 +19,7 @@ import numpy as np
 
 from mmdist.core import errors
 from mmdist.core import messages
+from mmdist.core import strict_json
 from mmdist.core import version
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'torch', 'peft')
@@ -67,7 +67,7 @@ def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
 
 def seal_of(arrays: Mapping[str, np.ndarray], identity: Mapping) -> str:
   """Returns one sha256 over the arrays and the run's identity."""
-  known = json.dumps(identity, sort_keys=True)
+  known = strict_json.dumps(identity, sort_keys=True)
   return hashlib.sha256((hash_arrays(arrays) + known).encode()).hexdigest()
 
 

@@ -4,7 +4,7 @@ Owns `.lock`, `config.json`, `priors.json` and `changes.jsonl`. Checks are made
 before anything is written, so that a run that is refused leaves nothing behind.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import contextlib
 import datetime
 import fnmatch
@@ -19,10 +19,10 @@ from mmdist.config import serialization
 from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import local_paths
+from mmdist.core import strict_json
 from mmdist.run import links
 from mmdist.run import locks
 
-LOCK_NAME = '.lock'
 CONFIG_NAME = 'config.json'
 WEIGHTS_NAME = 'priors.json'  # sha256 of every weight file, by prior.
 CHANGES_NAME = 'changes.jsonl'  # What was changed on purpose, and when.
@@ -46,7 +46,7 @@ OUTPUTS = (
 )
 # What a run leaves behind if it is killed before it has written its
 # configuration.
-_LEFT_OVERS = (LOCK_NAME, '.config.*.json')
+_LEFT_OVERS = (locks.LOCK_NAME, '.config.*.json')
 
 # Prior -> file -> sha256.
 Weights = Mapping[str, Mapping[str, str]]
@@ -219,7 +219,7 @@ def claim(
   changes = check(workdir, run, may_change)
   if weights is not None:
     changes += check_weights(workdir, weights, may_change)
-  with _writing(workdir):
+  with locks.writing(workdir, '--workdir'):
     workdir.mkdir(parents=True, exist_ok=True)
     if changes:
       _append_changes(workdir / CHANGES_NAME, changes)
@@ -239,7 +239,7 @@ def _record_weights(workdir: pathlib.Path, weights: Weights) -> None:
       'of the priors are those that it began with.',
       stacklevel=3,
     )
-  text = json.dumps(weights, indent=2, sort_keys=True)
+  text = strict_json.dumps(weights, indent=2, sort_keys=True)
   atomic.write_text(path, text + '\n')
 
 
@@ -255,50 +255,17 @@ def _append_changes(
       'before': serialization.to_dict(change.before),
       'after': serialization.to_dict(change.after),
     }
-    lines += json.dumps(row) + '\n'
+    lines += strict_json.dumps(row) + '\n'
   # The whole file is written anew: after an append that was cut short by a
   # kill, the next line would be unreadable too.
   atomic.write_text(path, lines)
 
 
-@contextlib.contextmanager
-def locked(workdir: str | os.PathLike) -> Iterator[None]:
-  """Keeps other runs out of a folder inside the block; makes the folder.
-
-  A folder that was made for it, and is empty afterwards, is removed.
-
-  Raises:
-    locks.InUse: another run has it; names its host and process.
-    PermissionError: nothing can be written there, for whatever reason.
-  """
-  workdir = local_paths.local(workdir)
-  missing = [p for p in (workdir, *workdir.parents) if not p.exists()]
-  with contextlib.ExitStack() as stack:
-    stack.callback(_remove_empty, missing)
-    with _writing(workdir):
-      workdir.mkdir(parents=True, exist_ok=True)
-      stack.enter_context(locks.holding(workdir / LOCK_NAME))
-    yield
-
-
-def _remove_empty(folders: Iterable[pathlib.Path]) -> None:
-  for folder in folders:  # The innermost first.
-    try:
-      folder.rmdir()
-    except OSError:
-      return
-
-
-@contextlib.contextmanager
-def _writing(workdir: pathlib.Path) -> Iterator[None]:
-  """Turns an error of writing a folder into one line."""
-  try:
-    yield
-  except OSError as error:  # Such as a full disk, or one that is read-only.
-    raise PermissionError(
-      f'{workdir} cannot be written ({error.strerror}); give --workdir another '
-      'folder.'
-    ) from error
+def locked(
+  workdir: str | os.PathLike,
+) -> contextlib.AbstractContextManager[None]:
+  """Keeps other runs out of a folder; see `locks.locked`."""
+  return locks.locked(workdir, '--workdir')
 
 
 def _check_writable(workdir: pathlib.Path) -> None:

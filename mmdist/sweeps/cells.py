@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import hashlib
 import itertools
-import json
 import re
 from typing import Any
 
@@ -19,6 +18,7 @@ from mmdist.config import serialization
 from mmdist.config import validation
 from mmdist.core import errors
 from mmdist.core import names
+from mmdist.core import strict_json
 
 MAX_NAME = 64  # Letters of a cell's name, which is its folder's.
 
@@ -138,7 +138,9 @@ def check_cells(cells: Iterable[Cell]) -> tuple[Cell, ...]:
   by_content: dict[str, Cell] = {}
   for cell in cells:
     names.check_file_name('a cell', cell.name)
-    content = json.dumps(serialization.to_dict(cell.config), sort_keys=True)
+    content = strict_json.dumps(
+      serialization.to_dict(cell.config), sort_keys=True
+    )
     twin = by_content.get(content) or by_name.get(cell.name)
     if twin is not None:
       what = 'the same run' if content in by_content else 'of one name'
@@ -163,7 +165,7 @@ def name_of(values: Mapping[str, Any]) -> str:
   name = '-'.join(parts) or 'cell'
   if len(name) <= MAX_NAME and _is_exact(values):
     return name
-  exact = json.dumps(serialization.to_dict(dict(values)), sort_keys=True)
+  exact = strict_json.dumps(serialization.to_dict(dict(values)), sort_keys=True)
   digits = hashlib.sha256(exact.encode()).hexdigest()[:8]
   return f'{name[: MAX_NAME - 9]}-{digits}'
 

@@ -14,7 +14,9 @@ from typing import Any
 from mmdist.config import serialization
 from mmdist.core import atomic
 from mmdist.core import errors
+from mmdist.core import strict_json
 from mmdist.core import version
+from mmdist.run import links
 from mmdist.run import locks
 from mmdist.run import many_runs
 from mmdist.sweeps import cells as cells_lib
@@ -22,6 +24,15 @@ from mmdist.sweeps import cells as cells_lib
 SWEEP_NAME = 'sweep.json'
 CELLS_NAME = 'cells'
 LOCK_NAME = '.sweep.lock'
+# Everything that a sweep writes there.
+OUTPUTS = (
+  '.*',
+  SWEEP_NAME,
+  CELLS_NAME,
+  'sheet.png',
+  'table.*',
+  'index.html',
+)
 
 
 def cell_folder(
@@ -53,10 +64,11 @@ def check(workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]) -> None:
 
   Raises:
     NotADirectoryError, UserError: in one line; the folder holds another sweep,
-      or something else.
+      something else, or links that lead out of it.
   """
   workdir = pathlib.Path(workdir)
   many_runs.check_folder(workdir)
+  links.check_inside(workdir, OUTPUTS)
   path = workdir / SWEEP_NAME
   if not path.is_file():
     many_runs.check_empty(workdir, 'sweep', CELLS_NAME)
@@ -142,4 +154,4 @@ def _to_json(grid: cells_lib.Grid) -> str:
       for cell in grid.cells
     ],
   }
-  return json.dumps(data, indent=1) + '\n'
+  return strict_json.dumps(data, indent=1) + '\n'

@@ -20,6 +20,7 @@ from mmdist.config import schema
 from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import representation as representation_lib
+from mmdist.core import strict_json
 from mmdist.evaluation import agreement
 from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import known_heads
@@ -117,7 +118,7 @@ def look_at(
     'saturation': metrics.saturation(around['rgb'], around['acc']),
     'detail': metrics.detail(around['rgb'], around['acc']),
   }
-  atomic.write_text(path, json.dumps(row, indent=1) + '\n')
+  atomic.write_text(path, strict_json.dumps(row, indent=1) + '\n')
   return row
 
 
@@ -132,7 +133,7 @@ def _name(judge: judge_lib.Judge) -> str:
 
 def _plain(asked: Mapping[str, Mapping[str, object]]) -> Any:
   """Returns what JSON would give back."""
-  return json.loads(json.dumps(asked, default=str))
+  return json.loads(strict_json.dumps(asked, default=str))
 
 
 def _read(path: pathlib.Path) -> dict[str, Any] | None:

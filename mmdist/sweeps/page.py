@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import hashlib
 import html
-import json
 import os
 import pathlib
 from typing import Any
 from urllib import parse
 
 from mmdist.core import atomic
+from mmdist.core import strict_json
 from mmdist.core import tables
 from mmdist.results import charts
 from mmdist.results import curves
@@ -133,6 +133,7 @@ class Page:
 def to_html(page: Page) -> str:
   """Returns the page as text."""
   digest = hashlib.sha256(_SCRIPT.encode()).digest()
+  common = strict_json.dumps(page.common, indent=2, ensure_ascii=False)
   parts = [
     f'<p>{html.escape(page.summary)}</p>',
     _sheet(page.sheet),
@@ -140,7 +141,7 @@ def to_html(page: Page) -> str:
     _turntables(page.animations),
     _curves(page.metrics),
     '<details><summary>What all cells have in common</summary><pre>'
-    f'{html.escape(json.dumps(page.common, indent=2, ensure_ascii=False))}'
+    f'{html.escape(common)}'
     '</pre></details>',
   ]
   return _PAGE.format(

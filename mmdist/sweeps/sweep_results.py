@@ -15,6 +15,7 @@ from mmdist.config import serialization
 from mmdist.core import asset_paths
 from mmdist.core import atomic
 from mmdist.core import errors
+from mmdist.core import strict_json
 from mmdist.evaluation import judge as judge_lib
 from mmdist.results import curves
 from mmdist.results import make as make_lib
@@ -75,7 +76,7 @@ def make(
   contact_sheet.write(paths['sheet'], grid, pictures, judging.PICTURE)
   columns = _columns(rows)
   atomic.write_text(paths['csv'], _to_csv(columns, rows))
-  atomic.write_text(paths['json'], json.dumps(rows, indent=1) + '\n')
+  atomic.write_text(paths['json'], strict_json.dumps(rows, indent=1) + '\n')
   page = _page(workdir, grid, columns, rows, paths['sheet'])
   page_lib.write(paths['page'], page)
   return paths

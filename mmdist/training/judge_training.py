@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mmdist.core import errors
 from mmdist.core import options as options_lib
+from mmdist.run import locks
 
 if TYPE_CHECKING:
   from mmdist.evaluation import judge as judge_lib
@@ -65,21 +66,32 @@ def train(
   Raises:
     FileNotFoundError, UserError: in one line.
   """
-  from mmdist.evaluation import judge as judge_lib
-  from mmdist.evaluation import train_judge
-  from mmdist.heads import questions as head_questions
   from mmdist.heads import shards as head_shards
 
   options = options_lib.checked(options)
-  questions = tuple(
-    judge_lib.Question(**question) for question in head_questions.questions()
-  )
   paths = head_shards.list_shards(pathlib.Path(options.data))
   if len(paths) < 2:
     raise errors.UserError(
       f'{options.data} holds one shard; the judge needs two or more, one of '
       'them to be tested on.'
     )
+  with locks.locked(options.out, '--out'):
+    return _train(options, paths, report)
+
+
+def _train(
+  options: Options,
+  paths: Sequence[pathlib.Path],
+  report: Callable[[str], None],
+) -> dict[str, float]:
+  from mmdist.evaluation import judge as judge_lib
+  from mmdist.evaluation import train_judge
+  from mmdist.heads import questions as head_questions
+  from mmdist.heads import shards as head_shards
+
+  questions = tuple(
+    judge_lib.Question(**question) for question in head_questions.questions()
+  )
   shards = [head_shards.read_shard(path) for path in paths]
   num_held = max(1, len(shards) // 10)
   learned = _pictures(shards[:-num_held], questions)

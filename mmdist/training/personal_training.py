@@ -15,6 +15,7 @@ import safetensors.torch
 from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import progress
+from mmdist.core import strict_json
 from mmdist.data import concept_images
 from mmdist.data import sheets
 from mmdist.priors import adapters
@@ -163,7 +164,9 @@ class PersonalTraining:
     # The file's name says what it was drawn from: before there is a checkpoint,
     # the same folder may be used with another class.
     made_from = [prompts, options.seed, digest.weight_digests(self._directory)]
-    name = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
+    name = hashlib.sha256(strict_json.dumps(made_from).encode()).hexdigest()[
+      :16
+    ]
     path = self._work / f'class-{name}.npy'
     if not path.is_file():
       images = sample.sample(
@@ -214,9 +217,9 @@ class PersonalTraining:
 
   def _save(self) -> None:
     metadata = {
-      'stream': json.dumps(self._stream.get_state()),
-      'losses': json.dumps(self._losses),
-      'settings': json.dumps(self._settings()),
+      'stream': strict_json.dumps(self._stream.get_state()),
+      'losses': strict_json.dumps(self._losses),
+      'settings': strict_json.dumps(self._settings()),
     }
     with atomic.replacing(self._work / CHECKPOINT) as path:
       safetensors.torch.save_file(self._tuner.save(), path, metadata)
@@ -273,7 +276,7 @@ class PersonalTraining:
     text = ' and the text encoder' if options.train_text_encoder else ''
     preserved = (
       f' Prior preservation: {options.num_class_images} samples of '
-      f'{", ".join(map(json.dumps, options.class_prompt))}, weight '
+      f'{", ".join(map(strict_json.dumps, options.class_prompt))}, weight '
       f'{options.class_weight:g}.'
       if options.class_prompt
       else ''

@@ -17,6 +17,7 @@ from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import options as options_lib
 from mmdist.data import concept_images
+from mmdist.run import locks
 from mmdist.training import personal_pictures
 
 if TYPE_CHECKING:
@@ -120,12 +121,8 @@ def train(
   """
   options = options_lib.checked(options)
   out = pathlib.Path(options.out)
-  # The result is put in its place whole, and has both in every family.
-  if (out / 'README.md').is_file() and (out / 'model_index.json').is_file():
-    report(f'{out} is finished; give another --out for another prior.')
+  if _is_finished(out, report):
     return out
-  if out.exists() and (not out.is_dir() or any(out.iterdir())):
-    raise errors.UserError(f'{out} is not empty; give --out a new folder.')
 
   from mmdist.priors import checks
   from mmdist.priors import families
@@ -140,7 +137,27 @@ def train(
   concept = concept_images.ConceptSet(
     *personal_pictures.read(options, family.image_size, prompt)
   )
-  return _train(options, directory, family, prompt, concept, report)
+  with locks.locked(_work_of(out), '--out'):
+    # Again: another process may have trained here until the folder was locked.
+    if _is_finished(out, report):
+      return out
+    return _train(options, directory, family, prompt, concept, report)
+
+
+def _is_finished(out: pathlib.Path, report: Callable[[str], None]) -> bool:
+  """Returns whether the result is there; UserError if something else is."""
+  # The result is put in its place whole, and has both in every family.
+  if (out / 'README.md').is_file() and (out / 'model_index.json').is_file():
+    report(f'{out} is finished; give another --out for another prior.')
+    return True
+  if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    raise errors.UserError(f'{out} is not empty; give --out a new folder.')
+  return False
+
+
+def _work_of(out: pathlib.Path) -> pathlib.Path:
+  """Returns the folder of the checkpoint and of samples, beside the result."""
+  return out.with_name(f'{out.name}.training')
 
 
 def default_prompt(kind: str) -> str:
@@ -178,8 +195,7 @@ def _train(
   from mmdist.training import personal_training
 
   out = pathlib.Path(options.out)
-  work = out.with_name(f'{out.name}.training')
-  work.mkdir(parents=True, exist_ok=True)
+  work = _work_of(out)
   start = time.monotonic()
   training = personal_training.PersonalTraining(
     options, directory, family, prompt, concept, work

@@ -6,7 +6,6 @@ those of procedural heads.
 
 from collections.abc import Callable, Mapping
 import dataclasses
-import json
 import os
 import pathlib
 import time
@@ -21,6 +20,7 @@ from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import options as options_lib
 from mmdist.core import representation as representation_lib
+from mmdist.core import strict_json
 from mmdist.data import multiview
 from mmdist.data import pixel_stream
 from mmdist.heads import subjects
@@ -29,6 +29,7 @@ from mmdist.learner import pretrain_checkpoint
 from mmdist.nerf import field
 from mmdist.nerf import pretrained
 from mmdist.run import device_setup
+from mmdist.run import locks
 
 _LOG_EVERY = 100
 _NUM_MEASURED = 64  # Held-out pictures that are measured at the end.
@@ -81,12 +82,24 @@ def train_and_measure(
   Raises:
     FileNotFoundError, UserError: in one line, what is wrong.
   """
+  with locks.locked(out, '--out'):
+    return _train_and_measure(config, out, data, report)
+
+
+def _train_and_measure(
+  config: pretrain_lib.PretrainConfig,
+  out: pathlib.Path,
+  data: str,
+  report: Callable[[str], None],
+) -> dict[str, float]:
   pictures = load_set(config, data, report)
   known, unseen = split(pictures, config.num_unseen_subjects)
   representation = field.conditional_nerf(config.nerf)
   state = train(config, representation, known, out, report)
   results = measure(config, representation, state.params, known, unseen)
-  atomic.write_text(out / 'results.json', json.dumps(results, indent=2) + '\n')
+  atomic.write_text(
+    out / 'results.json', strict_json.dumps(results, indent=2) + '\n'
+  )
   return results
 
 

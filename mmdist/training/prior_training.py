@@ -7,7 +7,6 @@ how many threads torch may use before that.
 
 from collections.abc import Callable
 import dataclasses
-import json
 import multiprocessing
 import os
 import pathlib
@@ -20,6 +19,8 @@ from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import options as options_lib
+from mmdist.core import strict_json
+from mmdist.run import locks
 
 if TYPE_CHECKING:
   from mmdist.heads import batches as head_batches
@@ -208,7 +209,7 @@ def _save(
   record = {'num_seen': state.num_seen, 'step': state.step}
   record |= dataclasses.asdict(options)
   path = checkpoint.parent / 'training.json'
-  atomic.write_text(path, json.dumps(record, indent=2) + '\n')
+  atomic.write_text(path, strict_json.dumps(record, indent=2) + '\n')
 
 
 def _write_sheet(
@@ -256,6 +257,14 @@ def train_in_processes(
     FileNotFoundError, UserError: in one line.
   """
   options = _checked(options)
+  # Held here, for all the processes.
+  with locks.locked(options.out, '--out'):
+    _train_in_processes(options, report)
+
+
+def _train_in_processes(
+  options: Options, report: Callable[[str], None]
+) -> None:
   with tempfile.TemporaryDirectory() as folder:
     rendezvous = f'{folder}/rendezvous'
     if options.num_processes == 1:

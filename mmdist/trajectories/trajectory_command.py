@@ -27,10 +27,18 @@ class Options:
   ray_address: str | None = options_lib.option(
     None, 'A running Ray cluster; else Ray starts here.'
   )
+  ship_code: bool = options_lib.option(
+    True,
+    'Whether the workers of a cluster get the mmdist of this machine; else '
+    'each needs the same one, which is checked.',
+  )
   grace_s: float = options_lib.option(
     60.0,
     'After SIGTERM or Ctrl-C, how long the running step may take.',
     minimum=0.1,
+  )
+  preflight_only: bool = options_lib.option(
+    False, 'Take one step of the first leg to run, keep nothing, and end.'
   )
 
 
@@ -58,7 +66,9 @@ def run(
   options = options_lib.checked(options)
   executor: executors.ExecutorLike = options.executor
   if executor == 'ray':
-    executor = executors.RayOptions(options.ray_address)
+    executor = executors.RayOptions(
+      options.ray_address, ship_code=options.ship_code
+    )
   return trajectory_run.trajectory(
     legs_lib.from_config(config),
     options.workdir,
@@ -66,5 +76,6 @@ def run(
     executor=executor,
     film=config.film,
     grace_s=options.grace_s,
+    preflight_only=options.preflight_only,
     report=report,
   )

@@ -17,6 +17,7 @@ from mmdist.config import serialization
 from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import local_paths
+from mmdist.core import strict_json
 from mmdist.core import version
 from mmdist.run import links
 from mmdist.run import locks
@@ -204,5 +205,5 @@ def write(workdir: str | os.PathLike, record: Record) -> None:
     'results': record.results,
     'film': record.film,
   }
-  text = json.dumps(data, indent=1) + '\n'
+  text = strict_json.dumps(data, indent=1) + '\n'
   atomic.write_text(pathlib.Path(workdir) / RECORD_NAME, text)

@@ -60,6 +60,7 @@ def trajectory(
   film: trajectory_schema.FilmConfig | None = None,
   on_step: Callable[[callbacks.Step], None] | None = None,
   grace_s: float = 60.0,
+  preflight_only: bool = False,
   report: Callable[[str], None] = print,
 ) -> Trajectory:
   """Optimises one objective after the other, and films the whole way.
@@ -82,10 +83,13 @@ def trajectory(
     film: how the film is made; None has the defaults.
     on_step: see `mmdist.optimize`; of every leg.
     grace_s: see `mmdist.optimize`.
+    preflight_only: take one real step of the first leg that is not finished,
+      and keep nothing of it.
     report: is told which leg begins.
 
   Returns:
-    What there is now, also if it was stopped.
+    What there is now, also if it was stopped. After a preflight, the legs that
+    were finished before.
 
   Raises:
     UserError, OSError: in one line; a leg, the folder or a result in it.
@@ -108,10 +112,13 @@ def trajectory(
     planned,
     representation,
     params,
-    {'priors': priors, 'executor': executor, 'grace_s': grace_s},
+    {'priors': priors, 'executor': executor},
     film,
     on_step,
+    grace_s,
   )
+  if preflight_only:
+    return _preflight(walk, report)
   with folder.claimed(workdir, planned) as record:
     made: list[opened_run.Run] = []
     for number, leg in enumerate(planned):
@@ -136,6 +143,7 @@ class _Walk:
   given: Mapping[str, Any]
   film: trajectory_schema.FilmConfig
   on_step: Callable[[callbacks.Step], None] | None
+  grace_s: float
 
   def go(self, number: int, before: opened_run.Run | None) -> opened_run.Run:
     """Does what is missing of a leg; returns its run.
@@ -145,27 +153,54 @@ class _Walk:
       before: the run of the leg before, finished; None for the first.
     """
     leg = self.legs[number]
-    workdir = folder.leg_folder(self.workdir, leg.name)
+    finished = self.open_finished(number, before)
+    if finished is not None:
+      return finished
     kept = way.folder_of(self.workdir, leg.name)
-    state = folder.state_of(self.workdir, leg)
-    if state == 'finished' and folder.digest_of(self.workdir, leg):
-      config = self._config_of(leg, before)
-      # The folder of the trajectory may have been moved since.
-      workdir_lib.check(workdir, config, ('nerf_assets',))
-      return opened_run.Run(workdir, self.representation)
-    if state == 'new' and kept.is_dir():
+    if folder.state_of(self.workdir, leg) == 'new' and kept.is_dir():
       shutil.rmtree(kept)  # Of a leg that was removed.
     config, params = self._start(leg, before)
     if before is None:
       way.write(kept, 0, params)
     return optimization.optimize(
       None,
-      workdir,
+      folder.leg_folder(self.workdir, leg.name),
       config=config,
       representation=self.representation,
       params=params,
       on_step=way.keeper(kept, self.film.points_per_leg, self.on_step),
-      may_change=('nerf_assets',) if before is not None else (),
+      may_change=_may_change(before),
+      grace_s=self.grace_s,
+      **self.given,
+    )
+
+  def open_finished(
+    self, number: int, before: opened_run.Run | None
+  ) -> opened_run.Run | None:
+    """Returns the run of a leg, as of `go`; None unless it is finished."""
+    leg = self.legs[number]
+    workdir = folder.leg_folder(self.workdir, leg.name)
+    if folder.state_of(self.workdir, leg) != 'finished':
+      return None
+    if not folder.digest_of(self.workdir, leg):
+      return None
+    # The folder of the trajectory may have been moved since.
+    workdir_lib.check(workdir, self._config_of(leg, before), ('nerf_assets',))
+    return opened_run.Run(workdir, self.representation)
+
+  def preflight(self, number: int, before: opened_run.Run | None) -> None:
+    """Takes one step of a leg elsewhere; writes nothing here.
+
+    Its start is not written either, so it is handed over as parameters.
+    """
+    leg = self.legs[number]
+    optimization.preflight(
+      None,
+      folder.leg_folder(self.workdir, leg.name),
+      config=self._config_of(leg, before),
+      representation=self.representation,
+      params=self.params if before is None else before.params,
+      may_change=_may_change(before),
       **self.given,
     )
 
@@ -198,6 +233,29 @@ class _Walk:
     directory = starts.directory_of(self.workdir, leg.name)
     starts.write(directory, config.nerf, before.params)
     return config, None
+
+
+def _may_change(before: opened_run.Run | None) -> tuple[str, ...]:
+  # Where a later leg starts is a path, and the folder may have been moved.
+  return ('nerf_assets',) if before is not None else ()
+
+
+def _preflight(walk: _Walk, report: Callable[[str], None]) -> Trajectory:
+  """Takes one step of the first leg that is not finished; writes nothing."""
+  record = folder.check(walk.workdir, walk.legs)
+  folder.check_results(walk.workdir, record, walk.legs)
+  made: list[opened_run.Run] = []
+  for number, leg in enumerate(walk.legs):
+    before = made[-1] if made else None
+    report(f'leg {leg.name}: {folder.state_of(walk.workdir, leg)}')
+    run = walk.open_finished(number, before)
+    if run is None:
+      walk.preflight(number, before)
+      break
+    made.append(run)
+  else:
+    report('every leg is finished, so no step is taken')
+  return Trajectory(walk.workdir, tuple(made), {})
 
 
 def _make_results(

@@ -3,6 +3,8 @@ import shutil
 
 import pytest
 
+from mmdist.core import errors
+from mmdist.data import frames as frames_lib
 from mmdist.data import multiview
 from mmdist.data import transforms
 from tests.data import small_sets
@@ -177,3 +179,47 @@ def test_a_file_may_begin_with_a_byte_order_mark(place):
   data = json.loads(path.read_text())
   path.write_text(json.dumps(data), encoding='utf-8-sig')
   assert len(transforms.read_subject(place)) == 4
+
+
+# Of the file, and of one of its frames.
+FIELDS = (
+  ('frames', 'train_filenames', 'test_filenames', 'val_filenames'),
+  ('file_path', 'mask_path', 'transform_matrix'),
+)
+OF_LENSES = (
+  *('camera_model', 'w', 'h', 'fl_x', 'fl_y', 'camera_angle_x'),
+  *('camera_angle_y', 'cx', 'cy', 'k1', 'k2', 'k3', 'k4', 'p1', 'p2'),
+  *('distortion_params', 'is_fisheye'),
+)
+NUMBERS = (0, -1, 5, 1.5, float('nan'), float('inf'), 10**400)
+OTHERS = (None, True, False, '', 'text', '1', 'a\0b', 'x' * 300)
+TREES = ([], [5], [None], ['text'], [[1, 2], [3]], [[10**400] * 4] * 4)
+TREES += ({}, {'a': 1}, [{'file_path': 5}], [[True] * 4] * 4, [['1'] * 4] * 4)
+
+
+@pytest.mark.parametrize(
+  'where, field',
+  [('file', field) for field in FIELDS[0] + OF_LENSES]
+  + [('frame', field) for field in FIELDS[1] + OF_LENSES],
+)
+def test_a_field_of_a_wrong_type_is_one_line(place, where, field):
+  path = place / 'transforms.json'
+  whole = path.read_text()
+  for value in NUMBERS + OTHERS + TREES:
+    data = json.loads(whole)
+    (data if where == 'file' else data['frames'][0])[field] = value
+    path.write_text(json.dumps(data))
+    try:
+      for frame in transforms.read_subject(place):
+        frames_lib.read_lens(frame, 6, 6)
+    except (errors.UserError, OSError) as error:
+      assert '\n' not in str(error)
+      assert 'transforms.json' in str(error) or isinstance(error, OSError)
+
+
+@pytest.mark.parametrize('value', [5, 'images/000.png', {'a': 1}, [5], True])
+@pytest.mark.parametrize('key', ['train_filenames', 'val_filenames'])
+def test_a_list_of_names_that_is_none_is_named(place, key, value):
+  edit(place, lambda data: data.update({key: value}))
+  with pytest.raises(errors.UserError, match=f'{key} is .*; expected a list'):
+    transforms.read_subject(place)

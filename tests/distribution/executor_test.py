@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -127,3 +129,48 @@ def test_closing_twice_is_harmless():
   running = inline(fake_prior.recipe('generic'))
   running.close()
   running.close()
+
+
+def closable(name, closed, behaviour='well', is_given=False):
+  """Returns the recipe of a prior that notes its name when it is closed."""
+  recipe = fake_prior.recipe(name, behaviour)
+
+  def build(spec):
+    prior = fake_prior.FakePrior(spec)
+
+    def close():
+      closed.append(spec.name)
+      if spec.name == 'normal':
+        raise RuntimeError('cannot be closed')
+
+    prior.close = close
+    return prior
+
+  return dataclasses.replace(recipe, build=build, is_given=is_given)
+
+
+def test_all_priors_are_closed_once_also_where_one_of_them_fails():
+  closed = []
+  names = ('generic', 'normal', 'personal')
+  running = inline(
+    *(closable(name, closed) for name in names), fake_prior.recipe('without')
+  )
+  with pytest.raises(RuntimeError, match='cannot be closed'):
+    running.close()
+  running.close()
+  assert sorted(closed) == sorted(names)
+
+
+def test_priors_are_closed_where_a_later_one_cannot_be_built():
+  closed = []
+  with pytest.raises(faults.PriorFailed, match='personal'):
+    inline(
+      closable('generic', closed), fake_prior.recipe('personal', 'raise_build')
+    )
+  assert closed == ['generic']
+
+
+def test_an_object_that_was_handed_over_is_left_to_its_owner():
+  closed = []
+  inline(closable('generic', closed, is_given=True)).close()
+  assert not closed

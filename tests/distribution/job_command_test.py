@@ -71,7 +71,10 @@ def test_words_reach_the_program_as_they_were_typed():
   [
     ([], "expected a command after '--'"),
     (['optimise', '--workdir=a'], "did you mean 'optimize'"),
-    (['evaluate', '--workdir=a'], 'Expected one of: optimize, sweep'),
+    (
+      ['evaluate', '--workdir=a'],
+      'Expected one of: optimize, sweep, trajectory',
+    ),
     (['optimize'], 'optimize has no --workdir'),
     (['optimize', '--workdir='], 'optimize has no --workdir'),
     (['optimize', '--workdir', 'a'], 'optimize has no --workdir'),

@@ -35,3 +35,12 @@ def test_a_process_that_is_gone_is_no_error():
   process = subprocess.Popen(['true'])
   process.wait()
   processes._kill(process.pid)
+
+
+def test_a_process_that_was_asked_to_end_may_do_so_by_itself():
+  command = ['bash', '-c', 'exec -a ray::PriorActor sleep 0.5']
+  with subprocess.Popen(command) as process:
+    while not is_renamed(process.pid):
+      pass
+    processes._kill(process.pid, 30.0)
+    assert process.wait(10) == 0

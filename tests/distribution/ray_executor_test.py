@@ -318,6 +318,24 @@ def test_a_file_that_only_the_learner_has_names_the_machine(cluster):
       running.wait_until_ready()
 
 
+def test_a_prior_that_listens_is_not_killed_at_the_end(cluster, monkeypatch):
+  # Ray prints a long warning of a process that ends before Ray has ended it.
+  running = on_ray(fake_prior.recipe('generic'))
+  running.wait_until_ready()
+  pid = running.supervisors['generic']._process.pid
+  killed = []
+  monkeypatch.setattr(
+    hosting.processes.os, 'kill', lambda *words: killed.append(words)
+  )
+  running.close()
+  assert not killed
+  monkeypatch.undo()
+  until = time.monotonic() + 10  # Its parent may still have to notice.
+  with pytest.raises(ProcessLookupError):
+    while time.monotonic() < until:
+      os.kill(pid, 0)
+
+
 def test_all_priors_are_let_go_also_where_one_of_them_fails(cluster):
   recipes = [fake_prior.recipe(name) for name in ('generic', 'normal')]
   running = ray_executor.RayExecutor(recipes)

@@ -161,6 +161,38 @@ def test_a_prior_that_hangs_is_found_by_the_deadline(
     os.kill(stopped, 0)
 
 
+def test_a_prior_that_hangs_as_it_loads_is_named_and_started_again(
+  cluster, expected, tmp_path, monkeypatch, caplog
+):
+  monkeypatch.setattr(supervisor, '_SAY_LOADING_S', 1.0)
+  plan = [injection.Fault('normal', -1, 'build', 'stop')]
+  with faulty(plan, tmp_path, names=ALONE, build_deadline_s=6.0) as running:
+    one = running.supervisors['normal']
+    hung = ray.get(one._where)
+    running.wait_until_ready()
+    assert one._process != hung
+    with pytest.raises(ProcessLookupError):
+      os.kill(hung.pid, 0)
+    assert_same(run_steps(running, ALONE), expected)
+  injection.assert_fired(plan, tmp_path)
+  said = [r.getMessage() for r in caplog.records]
+  line = "prior 'normal' is still loading, 1 s so far; it is lost after 6 s"
+  assert line in said
+
+
+def test_no_process_that_hangs_as_it_loads_is_left(cluster, tmp_path):
+  plan = [injection.Fault('normal', -1, 'build', 'stop', times=0)]
+  with faulty(plan, tmp_path, names=ALONE) as running:
+    hung = ray.get(running.supervisors['normal']._where)
+    while not (tmp_path / injection.mark_of(plan[0])).exists():
+      time.sleep(0.05)
+  until = time.monotonic() + 10
+  with pytest.raises(ProcessLookupError):
+    while time.monotonic() < until:
+      os.kill(hung.pid, 0)
+      time.sleep(0.05)
+
+
 def test_a_signal_is_heard_while_a_prior_hangs(cluster, tmp_path):
   plan = [injection.Fault('normal', 1, 'score:before', 'stop')]
   stop = stopping.Stopper(1.0)

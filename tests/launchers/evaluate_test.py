@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -39,6 +40,20 @@ def test_the_list_is_written_too(asked, tmp_path, capsys):
   assert [row['run'] for row in rows] == ['a', 'b']
   lines = capsys.readouterr().out.splitlines()
   assert [line.split()[0] for line in lines] == ['run', 'a', 'b', 'mean']
+
+
+def test_a_number_that_cannot_be_measured_is_null(
+  monkeypatch, tmp_path, capsys
+):
+  row = dict.fromkeys(evaluation_table.COLUMNS, math.nan)
+  monkeypatch.setattr(
+    run_evaluation, 'evaluate', lambda *_: [row | {'run': 'a'}]
+  )
+  out = tmp_path / 'scores.json'
+  evaluate.main(Options(json=True, out=str(out)), ['a'])
+  for text in (capsys.readouterr().out, out.read_text()):
+    assert 'NaN' not in text
+    assert json.loads(text)[0]['detail'] is None
 
 
 def test_a_file_that_could_not_be_written_is_refused_at_once(asked, tmp_path):

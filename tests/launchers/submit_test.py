@@ -1,8 +1,11 @@
+import importlib
+
 import pytest
 
 from launchers import command_line
 from launchers import submit
 from mmdist.core import errors
+from mmdist.distribution import job_command
 from mmdist.distribution import job_submission
 
 
@@ -40,4 +43,15 @@ def test_a_mistake_is_one_line_before_any_server_is_asked(capsys):
     )
   said = capsys.readouterr()
   assert exit_.value.code == 1 and said.err.count('\n') == 1
-  assert 'Expected one of: optimize, sweep' in said.err
+  assert 'Expected one of: optimize, sweep, trajectory' in said.err
+
+
+@pytest.mark.parametrize('name', job_command.COMMANDS)
+def test_a_command_that_may_be_a_job_has_the_flags_that_a_job_adds(name):
+  command = importlib.import_module(f'launchers.{name}').COMMAND
+  job = job_command.prepare([name, '--workdir=/shared/run'])
+  _, options, *_ = command_line.parse(
+    [*job.words], command.options, command.config, command.words
+  )
+  assert options.ray_address == 'auto' and options.ship_code is False
+  assert options.preflight_only is False

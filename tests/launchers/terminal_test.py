@@ -39,9 +39,29 @@ def test_what_a_person_can_mend_is_one_line(capsys, error, line):
   assert written.startswith(line) and written.count('\n') == 1
 
 
-def test_debug_shows_where_it_came_from(capsys):
-  assert terminal.call(raising(errors.UserError('no')), ['x', '--debug']) == 1
-  assert 'Traceback' in capsys.readouterr().err
+@pytest.mark.parametrize(
+  'words, is_shown',
+  [
+    (['--debug'], True),
+    (['-debug'], True),
+    (['--debug=true'], True),
+    (['--debug=1', '--config.prompt=a', '--unknown', 'left over'], True),
+    (['--flagfile=FILE'], True),
+    (['--flagfile=nowhere', '--debug'], True),
+    (['--debug', '--nodebug'], False),
+    (['--debug=false'], False),
+    (['--debug=maybe'], False),
+    (['--', 'optimize', '--debug'], False),  # It is the job's.
+    ([], False),
+  ],
+)
+def test_debug_shows_where_it_came_from(capsys, tmp_path, words, is_shown):
+  (tmp_path / 'flags').write_text('--debug=true\n')
+  words = [word.replace('FILE', str(tmp_path / 'flags')) for word in words]
+  assert terminal.call(raising(errors.UserError('no')), ['x', *words]) == 1
+  written = capsys.readouterr().err
+  assert ('Traceback' in written) == is_shown
+  assert written.endswith('error: no\n')
 
 
 @pytest.mark.parametrize(

@@ -67,14 +67,18 @@ for name in sys.argv[3:]:
 
 
 def take_steps(local_count: int, folder, *names: str) -> None:
+  run_on(local_count, _STEPS, str(local_count), str(folder), *names)
+
+
+def run_on(local_count: int, program: str, *words: str) -> None:
   flag = f'--xla_force_host_platform_device_count={local_count}'
   environment = os.environ | {
     'JAX_PLATFORMS': 'cpu',
     'XLA_FLAGS': flag,
     'PYTHONPATH': str(ROOT),
   }
-  command = [sys.executable, '-c', _STEPS, str(local_count), str(folder)]
-  subprocess.run([*command, *names], env=environment, cwd=ROOT, check=True)
+  command = [sys.executable, '-c', program, *words]
+  subprocess.run(command, env=environment, cwd=ROOT, check=True)
 
 
 @pytest.fixture(name='steps', scope='module')
@@ -104,6 +108,33 @@ def test_images_are_the_same_bits_on_any_number_of_devices(steps, kind, counts):
     # way: that is one weight in ten thousand of the NeRF, at most.
     assert np.mean(moved > (1e-6 if kind == 'ball' else 1e-5)) <= 1e-4
     assert moved.max() < 1e-3
+
+
+_PICTURES = """
+import jax
+import numpy as np
+from mmdist.config import schema
+from mmdist.learner import distill
+from tests.learner import tiny_field
+pictures = []
+for num_devices in (1, 2):
+  # Of fewer pixels XLA computes the rays alike in any case.
+  run = schema.RunConfig(
+    num_steps=10, views=schema.ViewsConfig(num_views=2, resolution=32)
+  )
+  run.learner.num_devices = num_devices
+  learner = distill.make_learner(tiny_field.tiny_field(), run)
+  state = learner.init(tiny_field.init(jax.random.key(0)))
+  batch = distill.sample_batch(run.views, 0, 0)
+  pictures.append(learner.render_views(state, batch))
+for name in ('rgb', 'normals', 'acc'):
+  np.testing.assert_array_equal(*(getattr(one, name) for one in pictures))
+"""
+
+
+@pytest.mark.slow
+def test_rays_are_the_same_bits_on_any_number_of_devices():
+  run_on(2, _PICTURES)
 
 
 def test_all_local_devices_by_default():

@@ -127,6 +127,14 @@ def test_gradients_by_chunks_are_those_of_the_whole_batch(trained):
   )
 
 
+def test_the_interlevel_loss_trains_the_proposals(trained):
+  # Nothing else does: where they put samples has no gradient. The loss is so
+  # small that the sum of all losses would not show it.
+  _, states, _ = trained
+  moments = jax.tree.leaves(states[1].opt_state[0].mu['proposal'])
+  assert max(float(jnp.abs(moment).max()) for moment in moments) > 0
+
+
 def test_a_training_goes_on_from_its_file_as_if_never_stopped(
   trained, tmp_path
 ):

@@ -144,3 +144,18 @@ def test_a_result_is_about_what_it_was_asked_to_be_in_the_end():
   # Its prompt is never asked: not even where all concepts have faded.
   del run.concepts[1]
   assert concept_lib.weighted_texts(run) == []
+
+
+def test_a_title_names_concepts_that_have_faded_with_their_schedules():
+  run = schema.RunConfig(
+    concepts=[
+      schema.ConceptConfig('young', 1.0, schedule='linear(1, 0)'),
+      schema.ConceptConfig('green', -0.5, schedule='piecewise(0: 1, 1: 0)'),
+      schema.ConceptConfig('nothing', 0.0),
+    ]
+  )
+  assert concept_lib.title_of(run) == (
+    'young, linear(1, 0); - 0.5 green, piecewise(0: 1, 1: 0)'
+  )
+  run.concepts.append(schema.ConceptConfig('old', 2.0))
+  assert concept_lib.title_of(run) == '2 old'

@@ -53,10 +53,14 @@ def test_the_estimate_follows_dtype_views_and_options(tmp_path):
   sds = tiny.spec(directory, objective='sds')
   assert footprint.estimate(sds, 2).proxy == 0
   memory = messages.MemoryOptions(offload_text=True, checkpoint_encoder=False)
-  other = footprint.estimate(tiny.spec(directory, memory=memory), 2)
+  spec = tiny.spec(directory, memory=memory, device='cuda')
+  other = footprint.estimate(spec, 2)
   assert other.activations > full.activations
   parts = other.denoiser + other.vae + other.proxy + other.activations
   assert other.total == parts
+  # On the CPU, text encoders that are moved there take no less of its memory.
+  here = footprint.estimate(tiny.spec(directory, memory=memory), 2)
+  assert here.total == parts + here.text
 
 
 def test_outputs_of_layers_are_counted():
@@ -80,7 +84,23 @@ def test_no_weight_is_read(tmp_path, monkeypatch):
 def test_lines_name_the_prior_and_the_sum():
   one = footprint.Footprint(2**31, 2**20, 0, 2**20, 2**29)
   two = footprint.Footprint(2**20, 2**20, 2**20, 0, 0, offloaded=True)
-  lines = footprint.format_lines({'generic': one, 'normal': two})
+  lines = footprint.format_lines(
+    {'generic': one, 'normal': two}, {'generic': 'a', 'normal': 'b'}
+  )
   assert lines[0].startswith("memory of prior 'generic': about 2.5 GiB (netw")
   assert 'text 1 MiB on the CPU, VAE 1 MiB' in lines[1]
   assert lines[2] == 'memory of all priors: about 2.5 GiB'
+
+
+def test_frozen_weights_that_priors_share_are_in_the_sum_once():
+  one = footprint.Footprint(2**30, 2**29, 2**28, 2**20, 2**21)
+  two = footprint.Footprint(2**30, 2**29, 2**28, 2**22, 2**23)
+  priors = {'generic': one, 'normal': one, 'twin': two}
+  models = {'generic': 'a', 'normal': 'b', 'twin': 'a'}
+  total, shared = footprint.sum_of(priors, models)
+  assert total == 2 * one.total + 2**22 + 2**23
+  assert shared == [['generic', 'twin']]
+  assert footprint.format_lines(priors, models)[-1] == (
+    'memory of all priors: about 3.5 GiB; the frozen weights of generic, twin '
+    'count once'
+  )

@@ -99,6 +99,10 @@ def test_frozen_weights_that_priors_share_are_counted_once(config, monkeypatch):
     return [recipe, dataclasses.replace(recipe, spec=spec)]
 
   preflight.check_memory(with_twin(), 2)
+  said = preflight.memory_lines(with_twin(), 2)[-1]
+  assert said.endswith('; the frozen weights of generic, twin count once')
+  said = preflight.memory_lines(with_twin(num_threads=7), 2)[-1]
+  assert said.startswith('memory of all') and 'once' not in said
   with pytest.raises(ValueError, match='the priors generic, twin need about'):
     preflight.check_memory(with_twin(num_threads=7), 2)
 

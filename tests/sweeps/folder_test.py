@@ -8,6 +8,7 @@ from mmdist.config import serialization
 from mmdist.run import locks
 from mmdist.sweeps import cells
 from mmdist.sweeps import folder
+from mmdist.sweeps import sweep_results
 
 
 @pytest.fixture
@@ -90,6 +91,28 @@ def test_a_damaged_record_is_one_line(config, tmp_path):
     (tmp_path / 'sweep.json').write_text(text)
     with pytest.raises(ValueError, match='sweep.json is damaged'):
       claim(tmp_path, grid)
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    'sweep.json',
+    'cells',
+    'cells/happy_0',
+    'cells/happy_0.log',
+    'cells/happy_1/config.json',
+    *sweep_results.FILES.values(),
+  ],
+)
+def test_a_link_out_of_the_folder_is_refused(config, tmp_path, name):
+  workdir, outside = tmp_path / 'sweep', tmp_path / 'outside'
+  (workdir / name).parent.mkdir(parents=True)
+  outside.mkdir()
+  (workdir / name).symlink_to(outside)
+  with pytest.raises(ValueError, match=f'{name} is a link to .*') as caught:
+    claim(workdir, make(config, happy=[0, 1]))
+  assert '\n' not in str(caught.value)
+  assert not list(outside.iterdir())
 
 
 def test_two_cannot_sweep_in_one_folder(config, tmp_path):

@@ -2,6 +2,7 @@ import pytest
 
 from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import train_judge
+from mmdist.run import locks
 from mmdist.training import judge_training
 from tests.heads import fake_pictures
 
@@ -54,3 +55,14 @@ def test_one_shard_is_not_enough(tmp_path):
       )
     )
   assert not (tmp_path / 'judge').exists()
+
+
+def test_two_do_not_train_in_one_folder(tmp_path):
+  options = judge_training.Options(
+    data=str(write_data(tmp_path / 'data', 2)),
+    out=str(tmp_path / 'judge'),
+    num_steps=2,
+  )
+  with locks.locked(options.out, '--out'):
+    with pytest.raises(locks.InUse, match='judge is in use by process'):
+      judge_training.train(options)

@@ -11,6 +11,7 @@ import pytest
 from mmdist.heads import subjects
 from mmdist.priors import checks
 from mmdist.priors import pipeline as pipelines
+from mmdist.run import locks
 from mmdist.training import personal_pictures
 from mmdist.training import personal_training
 from mmdist.training import personalization
@@ -242,3 +243,25 @@ def test_a_procedural_head_is_rendered_from_three_orbits(monkeypatch):
   )
   shown = colours[7, ..., :3] / 255 * colours[7, ..., 3:] / 255
   np.testing.assert_allclose(shown, truth.rgba[0, ..., :3], atol=0.01)
+
+
+def test_two_do_not_train_in_one_folder(options, tmp_path):
+  with locks.locked(tmp_path / 'me.training', '--out'):
+    with pytest.raises(locks.InUse, match='me.training is in use by process'):
+      personalization.train(options)
+
+
+def test_one_that_ended_meanwhile_is_not_trained_again(
+  options, tmp_path, monkeypatch
+):
+  locked = locks.locked
+
+  def ended_first(*words):
+    (tmp_path / 'me').mkdir()
+    for name in ('README.md', 'model_index.json'):
+      (tmp_path / 'me' / name).touch()
+    return locked(*words)
+
+  monkeypatch.setattr(locks, 'locked', ended_first)
+  assert personalization.train(options) == tmp_path / 'me'
+  assert not (tmp_path / 'me.training').exists()

@@ -10,6 +10,7 @@ from launchers import terminal
 from mmdist.data import multiview
 from mmdist.learner import pretrain
 from mmdist.nerf import pretrained
+from mmdist.run import locks
 from mmdist.training import pretraining
 from tests.data import small_sets
 from tests.nerf import tiny_nerf
@@ -255,3 +256,9 @@ def test_every_preset_can_be_dealt_out_and_has_someone_to_train_on(preset):
 def test_an_unknown_preset_names_the_nearest():
   with pytest.raises(ValueError, match="did you mean 'preface'"):
     experiment.get_config('prefase')
+
+
+def test_two_do_not_train_in_one_folder(data, tmp_path):
+  with locks.locked(tmp_path / 'nerf', '--out'):
+    with pytest.raises(locks.InUse, match='nerf is in use by process'):
+      pretraining.train_and_measure(tiny_config(), tmp_path / 'nerf', data)

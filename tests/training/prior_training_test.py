@@ -13,6 +13,7 @@ from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
 from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
+from mmdist.run import locks
 from mmdist.training import prior_training
 from tests.heads import fake_pictures
 from tests.priors import tiny
@@ -202,3 +203,12 @@ def test_a_process_that_fails_is_told_of(tmp_path, monkeypatch):
   options = options_of(tmp_path, num_processes=2)
   with pytest.raises(ValueError, match='ended with code 1'):
     prior_training.train_in_processes(options)
+
+
+def test_two_do_not_train_in_one_folder(tmp_path):
+  options = options_of(tmp_path)
+  with locks.locked(options.out, '--out'):
+    with pytest.raises(locks.InUse, match='prior is in use by process'):
+      prior_training.train_in_processes(options)
+  prior_training.train_in_processes(options)
+  assert not (tmp_path / 'prior' / locks.LOCK_NAME).exists()

@@ -129,6 +129,32 @@ def test_a_leg_without_a_checkpoint_starts_from_the_same_result(whole, copied):
   assert again.is_finished and digests(again) == digests(whole)
 
 
+def tree_of(folder) -> dict:
+  return {path: path.stat().st_mtime_ns for path in sorted(folder.rglob('*'))}
+
+
+@pytest.mark.slow
+def test_a_preflight_takes_a_step_of_the_next_leg_and_writes_nothing(
+  whole, copied, tmp_path, capsys
+):
+  assert walk(tmp_path / 'new', preflight_only=True).legs == ()
+  said = capsys.readouterr().out
+  assert 'leg 0-red: new' in said and 'preflight passed' in said
+  assert not (tmp_path / 'new').exists()
+
+  shutil.rmtree(copied / 'legs' / '1-a-ball')
+  before = tree_of(copied)
+  made = walk(copied, preflight_only=True)
+  said = capsys.readouterr().out
+  assert 'leg 0-red: finished' in said and 'leg 1-a-ball: new' in said
+  assert said.count('preflight passed') == 1
+  assert digests(made) == digests(whole)[:1] and not made.is_finished
+  assert tree_of(copied) == before
+
+  walk(whole.workdir, preflight_only=True)
+  assert 'every leg is finished' in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_there_may_be_more_legs_and_not_fewer_or_others(whole, copied):
   more = walk(copied, [*LEGS, ('a red box', 1)])

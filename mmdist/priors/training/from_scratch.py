@@ -25,6 +25,7 @@ import torch.distributed
 from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import messages
+from mmdist.core import strict_json
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors.training import dreambooth
 
@@ -202,7 +203,7 @@ def save_checkpoint(
         tensors[f'{name}/{i}'] = moments[name].contiguous()
   for name, weight in pipeline.text.modules[0].state_dict().items():
     tensors[f'text/{name}'] = weight.contiguous()
-  where = json.dumps({'step': state.step, 'num_seen': state.num_seen})
+  where = strict_json.dumps({'step': state.step, 'num_seen': state.num_seen})
   with atomic.replacing(path) as temporary:
     safetensors.torch.save_file(tensors, temporary, {'state': where})
 
