@@ -4,7 +4,7 @@ Their weights are random (`experiments.benchmarks.gpu_models`). Everything else
 is a run's own path: a directory on disk, opened, scored, fitted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import functools
 import gc
 import pathlib
