@@ -15,6 +15,7 @@ def measure(job: gpu_job.Job) -> None:
   file = job.folder / 'tests.xml'
   command = [sys.executable, '-m', 'pytest', 'tests/gpu', '-m', 'gpu', '-v']
   command += ['-rs', '-p', 'no:cacheprovider', f'--junitxml={file}']
+  command += ['-o', 'junit_family=xunit1']  # Which has what tests record.
   try:
     subprocess.run(command, cwd=ROOT, timeout=max(job.time_left() - 2, 1))
   except subprocess.TimeoutExpired:

@@ -139,7 +139,7 @@ def test_steps_that_were_left_out_fit_no_proxy(tmp_path):
 
 def test_a_changed_identity_is_damage(tmp_path):
   saved_steps.save_steps(tmp_path, [2, 4])
-  path = next((tmp_path / 'checkpoints' / '4' / 'identity').glob('[!_]*'))
+  path = tmp_path / 'checkpoints' / '4' / 'identity' / 'metadata'
   text = path.read_text()
   assert '"num_steps": 7' in text
   path.write_text(text.replace('"num_steps": 7', '"num_steps": 8'))

@@ -37,14 +37,18 @@ def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_jax_gets_its_devices_and_caches_what_is_slow(tmp_path):
   script = """
+import os
 import jax
 from mmdist.run import device_setup
 device_setup.set_up_jax(3)
+device_setup.set_up_jax(3)
 print(jax.local_device_count(), jax.config.jax_compilation_cache_dir)
+print(*os.environ['XLA_FLAGS'].split())
 """
   environment = os.environ | {
     'XDG_CACHE_HOME': str(tmp_path),
     'JAX_PLATFORMS': 'cpu',
+    'XLA_FLAGS': '--xla_gpu_deterministic_ops=false',
   }
   done = subprocess.run(
     [sys.executable, '-c', script],
@@ -54,4 +58,10 @@ print(jax.local_device_count(), jax.config.jax_compilation_cache_dir)
     text=True,
     check=True,
   )
-  assert done.stdout.split() == ['3', str(tmp_path / 'mmdist' / 'jax')]
+  found, flags = done.stdout.splitlines()
+  assert found.split() == ['3', str(tmp_path / 'mmdist' / 'jax')]
+  # The user's own flag stays, and each of ours is added once.
+  assert flags.split() == [
+    '--xla_gpu_deterministic_ops=false',
+    '--xla_cpu_multi_thread_eigen=false',
+  ]
