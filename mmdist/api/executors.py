@@ -148,7 +148,9 @@ def reservations_of(config: schema.RunConfig) -> dict[str, 'Reservation']:
 
 
 def plan_gpus(
-  executor: ExecutorLike, config: schema.RunConfig, priors: Sequence[str]
+  executor: ExecutorLike,
+  config: schema.RunConfig,
+  recipes: Sequence[messages.PriorRecipe],
 ) -> gpu_plan.GpuPlan:
   """Returns who has which GPU of this machine, if Ray is to be started here.
 
@@ -158,7 +160,7 @@ def plan_gpus(
   Args:
     executor: see `mmdist.optimize`.
     config: of the run.
-    priors: names of those that run.
+    recipes: of the priors that run; those of the same files share an actor.
 
   Raises:
     UserError: more are reserved than there are.
@@ -168,12 +170,24 @@ def plan_gpus(
   )
   if not starts:
     return gpu_plan.GpuPlan()
-  return gpu_plan.plan(
+  groups = messages.group_by_files({r.spec.name: r for r in recipes}).values()
+  plan = gpu_plan.plan(
     gpu_plan.visible(),
-    {name: config.priors[name].num_gpus for name in priors},
+    # One actor at a time works for all of its priors.
+    {
+      names[0]: max(config.priors[name].num_gpus for name in names)
+      for names in groups
+    },
     learner_devices=config.learner.num_devices,
     learner_has_gpus=gpu_plan.learner_uses_gpus(),
   )
+  shares = {
+    name: plan.num_gpus[names[0]]
+    for names in groups
+    for name in names
+    if names[0] in plan.num_gpus
+  }
+  return dataclasses.replace(plan, num_gpus=shares)
 
 
 def _learner_gpus(config: schema.RunConfig) -> tuple[str, ...]:

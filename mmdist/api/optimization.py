@@ -188,7 +188,12 @@ def _prepare(
   objective = binding.bind_config(config)
   preflight_lib.check_views(objective, config)
   threads = device_setup.share_cores(len(objective.priors))
-  gpus = executors.plan_gpus(given.executor, config, objective.priors)
+  recipes: list[messages.PriorRecipe] = []
+  if executors.needs_recipes(given.executor):
+    recipes = recipes_lib.make_recipes(
+      config.priors, objective.priors, threads.prior, objects
+    )
+  gpus = executors.plan_gpus(given.executor, config, recipes)
   device_setup.set_up_jax(
     threads.learner, None if gpus.is_shared else len(gpus.learner)
   )
@@ -197,11 +202,7 @@ def _prepare(
   representation, params = load_start(
     config, given.representation, given.params
   )
-  recipes: list[messages.PriorRecipe] = []
-  if executors.needs_recipes(given.executor):
-    recipes = recipes_lib.make_recipes(
-      config.priors, objective.priors, threads.prior, objects
-    )
+  if recipes:
     preflight_lib.check_priors(objective, config)
   where = executors.describe(given.executor)
   for line in preflight_lib.describe(

@@ -21,6 +21,9 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   temporary = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
   try:
     yield temporary
+    # Else a power cut may leave the new name with nothing in it.
+    with open(temporary, 'rb') as file:
+      os.fsync(file.fileno())
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)

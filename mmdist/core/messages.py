@@ -278,3 +278,13 @@ class PriorRecipe:
   spec: PriorSpec
   build: Callable[[PriorSpec], Prior]
   is_given: bool = False
+
+
+def group_by_files(
+  recipes: Mapping[str, PriorRecipe],
+) -> dict[tuple, list[str]]:
+  """Returns the names of the priors that can share an actor, by a key."""
+  groups: dict[tuple, list[str]] = {}
+  for name, recipe in recipes.items():
+    groups.setdefault(recipe.spec.sharing_key or (name,), []).append(name)
+  return groups

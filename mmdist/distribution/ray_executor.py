@@ -53,16 +53,6 @@ def actor_options(
   }
 
 
-def group_by_files(
-  recipes: Mapping[str, messages.PriorRecipe],
-) -> dict[tuple, list[str]]:
-  """Returns the names of the priors that can share an actor, by a key."""
-  groups: dict[tuple, list[str]] = {}
-  for name, recipe in recipes.items():
-    groups.setdefault(recipe.spec.sharing_key or (name,), []).append(name)
-  return groups
-
-
 def _most(options: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
   """Returns the options of an actor in which several priors have room.
 
@@ -172,7 +162,7 @@ class RayExecutor:
       )
       for name, recipe in by_name.items()
     }
-    groups = group_by_files(by_name)
+    groups = messages.group_by_files(by_name)
     of_group = {
       group: _most(options[name] for name in names)
       for group, names in groups.items()

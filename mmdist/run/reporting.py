@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import dataclasses
 import json
 import logging
+import math
 import os
 import pathlib
 import time
@@ -190,10 +191,18 @@ def drop_steps(path: pathlib.Path, first_step: int) -> None:
     return
   kept = [
     line
-    for line in path.read_text().splitlines(keepends=True)
-    if line.endswith('}\n') and json.loads(line)['step'] < first_step
+    for line in path.read_text('utf-8', 'replace').splitlines(keepends=True)
+    if _step_of(line) < first_step
   ]
   atomic.write_text(path, ''.join(kept))
+
+
+def _step_of(line: str) -> float:
+  """Returns whose step a line is; infinity if it is not whole."""
+  try:
+    return json.loads(line)['step'] if line.endswith('\n') else math.inf
+  except (json.JSONDecodeError, KeyError, TypeError):
+    return math.inf
 
 
 def preview_picture(

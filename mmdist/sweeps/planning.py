@@ -184,12 +184,12 @@ def _last_seconds(path: pathlib.Path) -> list[float]:
   return [row['step_seconds'] for row in rows if 'step_seconds' in row]
 
 
-def format_plan(plan: Plan, num_slots: int, where: str) -> list[str]:
+def format_plan(plan: Plan, num_slots: int | None, where: str) -> list[str]:
   """Returns what a person reads before the sweep begins.
 
   Args:
     plan: what will be done.
-    num_slots: cells at a time.
+    num_slots: cells at a time; None: as many as a cluster has room for.
     where: what a slot is, such as '2 cores of this machine'.
   """
   cells = plan.grid.cells
@@ -203,7 +203,8 @@ def format_plan(plan: Plan, num_slots: int, where: str) -> list[str]:
   ]
   if not plan.to_run:
     return lines
-  lines.append(f'cells    {num_slots} at a time, each on {where}')
+  many = 'as many as there is room for' if num_slots is None else num_slots
+  lines.append(f'cells    {many} at a time, each on {where}')
   lines += _model_lines(plan)
   lines += _warning_lines(plan)
   lines.append(f'time     {_time(plan, num_slots)}')
@@ -263,12 +264,13 @@ def _warning_lines(plan: Plan) -> list[str]:
   return lines
 
 
-def _time(plan: Plan, num_slots: int) -> str:
+def _time(plan: Plan, num_slots: int | None) -> str:
   steps = sum(cell.config.num_steps for cell in plan.to_run)
   if plan.step_seconds is None:
     return f'{steps} steps; how long one takes is known once a cell has run'
-  seconds = steps * plan.step_seconds / max(num_slots, 1)
+  seconds = steps * plan.step_seconds / max(num_slots or 1, 1)
   return (
     f'{steps} steps of {plan.step_seconds:.2g} s: about '
     f'{progress.format_seconds(seconds)}, without starting'
+    f'{", one after the other" * (num_slots is None)}'
   )

@@ -110,7 +110,9 @@ def sweep(
   num_slots = max_running or max(len(os.sched_getaffinity(0)) // num_cores, 1)
   if address:
     num_slots = max_running or len(plan.to_run)
-  for line in planning.format_plan(plan, num_slots, f'{num_cores} cores'):
+  # How many a cluster has room for is known when they start.
+  shown = None if address and not max_running else num_slots
+  for line in planning.format_plan(plan, shown, f'{num_cores} cores'):
     report(line)
   if dry_run:
     for line in planning.format_cells(plan):

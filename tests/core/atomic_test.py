@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from mmdist.core import atomic
@@ -20,6 +22,18 @@ def test_an_error_leaves_the_file_of_before(tmp_path):
       raise RuntimeError('half way')
   assert path.read_text() == 'before'
   assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+  path, synced = tmp_path / 'a.txt', []
+
+  def fsync(number):
+    synced.append(os.fstat(number).st_ino)
+    assert not path.exists()
+
+  monkeypatch.setattr(atomic.os, 'fsync', fsync)
+  atomic.write_text(path, 'whole')
+  assert synced == [path.stat().st_ino]
 
 
 def test_bytes_come_back_as_they_were(tmp_path):

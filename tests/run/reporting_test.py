@@ -145,6 +145,17 @@ def test_a_log_does_not_get_a_line_per_step(tmp_path, capsys):
   assert capsys.readouterr().err.count('\r') <= 3  # First, last, closing.
 
 
+@pytest.mark.parametrize(
+  'torn',
+  ['{"step": 2', '{"a": {"b": 1}\n', '{}\n', '3\n', '\0\0\n', '\xff\xfe}\n'],
+)
+def test_lines_that_are_not_whole_go(tmp_path, torn):
+  path = tmp_path / 'metrics.jsonl'
+  path.write_text('{"step": 1}\n' + torn, encoding='latin-1')
+  reporting.drop_steps(path, 3)
+  assert path.read_text() == '{"step": 1}\n'
+
+
 @pytest.mark.parametrize('content', ['', '{"step": 3}\n'])
 def test_a_file_without_earlier_steps_becomes_empty(tmp_path, content):
   path = tmp_path / 'metrics.jsonl'

@@ -47,6 +47,14 @@ def test_a_plan_says_what_there_is_and_what_it_takes(config, tmp_path):
   assert lines[-1] == (
     'time     1200 steps of 2 s: about 20 min 00 s, without starting'
   )
+  # A cluster says how many have room when they start.
+  lines = planning.format_plan(plan, None, '2 cores')
+  assert lines[3] == (
+    'cells    as many as there is room for at a time, each on 2 cores'
+  )
+  assert lines[-1].endswith(
+    'about 40 min 00 s, without starting, one after the other'
+  )
   shown = planning.format_cells(plan)
   assert shown[1].split() == ['happy_0-sad_1', 'finished']
 
