@@ -17,35 +17,16 @@ MODES = ('sum', 'perp', 'renorm')
 Array = TypeVar('Array')
 
 
-def compose(
-  residuals: Array, weights: Sequence[float], mode: str = 'sum'
-) -> Array:
-  """Sums the residuals of M concepts with their signed weights.
-
-  `sum` is the paper's (MagicMirror, Eq. 6). In `perp` each negative concept
-  first loses its component along the summed positives, so that removing one
-  thing cannot undo another. In `renorm` every concept's residual is scaled to
-  a root mean square of 1 on every view before it is weighted; a residual of
-  exactly zero stays zero, since it has no direction.
-
-  Args:
-    residuals: [M, V, ...] unweighted residuals, numpy or torch.
-    weights: M signed weights.
-    mode: one of `MODES`.
-
-  Returns:
-    [V, ...] of the residuals' type; `add` says in which order it is summed.
-
-  Raises:
-    UserError: the mode is unknown, or weights and residuals differ in number.
-  """
-  return add(transform(residuals, weights, mode), weights, mode)
-
-
 def transform(
   residuals: Array, weights: Sequence[float], mode: str = 'sum'
 ) -> list[Array]:
   """Returns each concept's residual as a mode changes it, not yet weighted.
+
+  `sum` is the paper's (MagicMirror, Eq. 6) and changes nothing. In `perp` each
+  negative concept loses its component along the summed positives, so that
+  removing one thing cannot undo another. In `renorm` every concept's residual
+  is scaled to a root mean square of 1 on every view before it is weighted; a
+  residual of exactly zero stays zero, since it has no direction.
 
   Args:
     residuals: [M, V, ...] unweighted residuals, numpy or torch.
