@@ -20,7 +20,8 @@ IN_A_HURRY = ' '.join(
 
 def pytest_configure(config):
   if config.option.markexpr == 'gpu':
-    return  # These are about what a run computes, as it compiles it.
+    device_setup.set_up_jax(1)  # These are about what a run computes.
+    return
   flags = f'{os.environ.get("XLA_FLAGS", "")} {IN_A_HURRY}'.strip()
   with mock.patch.dict(os.environ, XLA_FLAGS=flags):
     jax.devices()  # Reads the flags, once.

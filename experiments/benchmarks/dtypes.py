@@ -8,7 +8,6 @@ alternate between the dtypes, on one thread; the medians are printed.
 """
 
 from collections.abc import Sequence
-import json
 import statistics
 import time
 from typing import Any
@@ -18,6 +17,7 @@ from absl import flags
 import numpy as np
 
 from mmdist.core import messages
+from mmdist.core import strict_json
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('prior', 'color', 'A prior: its directory, or a name.')
@@ -34,7 +34,9 @@ def measure(directory: str, num_views: int, rounds: int) -> list[dict]:
 
   opened = {}
   for dtype in messages.DTYPES:
-    options = messages.PriorOptions(directory=directory, dtype=dtype)
+    options = messages.PriorOptions(
+      directory=directory, dtype=dtype, device='cpu'
+    )
     opened[dtype] = priors.build(messages.PriorSpec('timed', options))
   seconds: dict[str, list[tuple[float, float]]] = {d: [] for d in opened}
   for step in range(rounds):
@@ -76,7 +78,7 @@ def _request(step: int, num_views: int) -> messages.ScoreRequest:
 def main(_: Sequence[str]) -> None:
   rows = measure(FLAGS.prior, FLAGS.views, FLAGS.rounds)
   if FLAGS.json:
-    print(json.dumps(rows))
+    print(strict_json.dumps(rows))
     return
   print('dtype | computes in | score, s | fit, s')
   for row in rows:

@@ -44,8 +44,15 @@ def _compare(job: gpu_job.Job, deterministic: bool) -> gpu_job.Row:
   first = _start(job, folder / 'one', deterministic)
   second = _start(job, folder / 'two', deterministic)
   stopped = _start(job, folder / 'three', deterministic, STOP)
-  whole, again, _ = (_end(job, one) for one in (first, second, stopped))
+  try:
+    whole, again, half = (_end(job, one) for one in (first, second, stopped))
+  finally:
+    for one in (first, second, stopped):
+      one.kill()
+      one.wait()
   seconds = time.monotonic() - start
+  if half[2] != str(STOP):
+    raise RuntimeError(f'a run was to stop after {STOP} steps, not {half[2]}')
   resumed = _end(job, _start(job, folder / 'three', deterministic))
   return {
     'two runs are equal': whole[0] == again[0],
@@ -71,7 +78,7 @@ def _start(
 
 
 def _end(job: gpu_job.Job, process: subprocess.Popen) -> list[str]:
-  """Returns the last line, in words: the digest, and seconds of a step."""
+  """Returns the last line, in words: digest, seconds of a step, last step."""
   said, _ = process.communicate(timeout=max(job.time_left() - 2, 1))
   if process.returncode:
     raise RuntimeError(f'a run ended with exit {process.returncode}')
@@ -105,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   run = optimization.optimize(
     None, given.folder, config=config, executor='inline', on_step=stop_there
   )
-  print(run.digest(), run.metrics[-1]['step_seconds'])
+  print(run.digest(), run.metrics[-1]['step_seconds'], run.step)
 
 
 if __name__ == '__main__':

@@ -28,7 +28,6 @@ import dataclasses
 import datetime
 import importlib
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -41,6 +40,7 @@ import time
 from experiments.benchmarks import gpu_job
 from mmdist.core import atomic
 from mmdist.core import errors
+from mmdist.core import strict_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = (
@@ -131,8 +131,6 @@ def describe(job: gpu_job.Job) -> None:
   import jax
   import torch
 
-  # Before JAX starts: whoever comes second must find memory.
-  os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   found = torch.cuda.get_device_properties(0) if not job.tiny else None
   job.add('versions', {'what': 'jax.devices()', 'value': str(jax.devices())})
   job.add(
@@ -221,6 +219,8 @@ def check(
     raise errors.UserError(
       f"no part is called '{unknown[0]}'; parts: {', '.join(PARTS)}."
     )
+  if not out.parent.is_dir():
+    raise errors.UserError(f'{out.parent} is no folder; give --out in one.')
   end = time.monotonic() + seconds
   head = title()
   tables: gpu_job.Tables = {'parts': []}
@@ -237,7 +237,7 @@ def check(
       atomic.write_text(out, text)
       known = {'title': head, 'tables': tables}
       atomic.write_text(
-        out.with_suffix('.json'), json.dumps(known, indent=2) + '\n'
+        out.with_suffix('.json'), strict_json.dumps(known, indent=2) + '\n'
       )
       print(f'{name}: {tables["parts"][-1]["ended"]}', flush=True)
   print(text)

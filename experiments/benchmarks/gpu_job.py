@@ -14,6 +14,8 @@ import statistics
 import time
 from typing import Any
 
+from mmdist.core import strict_json
+
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 
@@ -46,7 +48,7 @@ class Job:
   def add(self, table: str, row: Mapping[str, Any]) -> None:
     """Adds a row to a table."""
     with self.rows.open('a', encoding='utf-8') as file:
-      file.write(json.dumps({'table': table, 'row': dict(row)}) + '\n')
+      file.write(strict_json.dumps({'table': table, 'row': dict(row)}) + '\n')
 
   def attempt(
     self,

@@ -48,8 +48,7 @@ class Setting:
     num_views: rendered in one call.
     chunk_size: rays at a time.
     precision: of products of float32: JAX's 'default', which is TF32 on a GPU,
-      or 'highest'. A compute policy of the learner, such as bfloat16, would be
-      one more value here, and would be set in `_inputs`.
+      or 'highest'.
   """
 
   name: str

@@ -4,13 +4,14 @@ What a score costs depends on the shapes alone, which are public. The tokenizer
 knows single letters; texts are padded to 77 tokens as everywhere.
 """
 
-import json
 import pathlib
 from typing import Any
 
 import diffusers
 import torch
 import transformers
+
+from mmdist.core import strict_json
 
 _VAE: dict[str, Any] = {
   'down_block_types': ('DownEncoderBlock2D',) * 4,
@@ -139,7 +140,7 @@ def write(kind: str, directory: pathlib.Path, device: str) -> pathlib.Path:
   )
   scheduler.save_pretrained(directory / 'scheduler')
   index['scheduler'] = ['diffusers', 'DDIMScheduler']
-  (directory / 'model_index.json').write_text(json.dumps(index))
+  (directory / 'model_index.json').write_text(strict_json.dumps(index))
   return directory
 
 
@@ -164,7 +165,7 @@ def _write_tokenizer(directory: pathlib.Path) -> None:
   for special in ('<|startoftext|>', '<|endoftext|>'):
     vocabulary[special] = len(vocabulary)
   directory.mkdir(parents=True, exist_ok=True)
-  (directory / 'vocab.json').write_text(json.dumps(vocabulary))
+  (directory / 'vocab.json').write_text(strict_json.dumps(vocabulary))
   (directory / 'merges.txt').write_text('#version: 0.2\n')
   settings = {'tokenizer_class': 'CLIPTokenizer', 'model_max_length': 77}
-  (directory / 'tokenizer_config.json').write_text(json.dumps(settings))
+  (directory / 'tokenizer_config.json').write_text(strict_json.dumps(settings))

@@ -82,7 +82,7 @@ def numbers(run: opened_run.Run) -> dict[str, Any]:
 
 
 def _judged(run: opened_run.Run) -> dict[str, Any]:
-  """Returns the numbers of the judge, and which results are missing."""
+  """Returns how far the judge agrees with the result."""
   row = run.evaluate()
   return {
     name: value

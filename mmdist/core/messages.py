@@ -16,8 +16,8 @@ import numpy as np
 # checked without importing torch; `mmdist.priors` implements each of them.
 CHANNELS = ('rgb', 'normal')
 AUTO = 'auto'
-DTYPES = (AUTO, 'float32', 'bfloat16', 'float16')
 TEXT_DTYPES = ('float32', 'bfloat16', 'float16')
+DTYPES = (AUTO, *TEXT_DTYPES)
 OBJECTIVES = ('vsd', 'sds')
 WEIGHTINGS = ('sigma2', 'uniform', 'x0', 'fantasia')
 PROXY_NOISES = ('own', 'shared')

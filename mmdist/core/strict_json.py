@@ -24,7 +24,7 @@ def _without_nan(value: Any) -> Any:
   if isinstance(value, float):
     return value if math.isfinite(value) else None
   if isinstance(value, Mapping):
-    return {key: _without_nan(one) for key, one in value.items()}
+    return {_without_nan(k): _without_nan(one) for k, one in value.items()}
   if isinstance(value, list | tuple):
     return [_without_nan(one) for one in value]
   return value
@@ -34,7 +34,9 @@ def read_metrics(line: str) -> dict[str, float]:
   """Returns the numbers of a line of metrics, in which null stands for NaN.
 
   Raises:
-    json.JSONDecodeError: it is no JSON.
+    json.JSONDecodeError: it is no JSON object.
   """
   row = json.loads(line)
+  if not isinstance(row, dict):
+    raise json.JSONDecodeError('expected an object', line, 0)
   return {k: math.nan if v is None else v for k, v in row.items()}

@@ -9,6 +9,7 @@ submission, so inline and Ray agree bit for bit.
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
+import logging
 from typing import Any, Protocol, TypeVar
 
 from mmdist.core import errors
@@ -177,8 +178,12 @@ class InlineExecutor:
         if not recipe.is_given:
           self._closing.callback(close_prior, prior)
     except BaseException:
-      # Nobody has this executor yet, so nobody else can close it.
-      self.close()
+      # Nobody has this executor yet, so nobody else can close it. What has
+      # failed is why there is none, not a prior that cannot be closed.
+      try:
+        self.close()
+      except Exception:
+        logging.exception('a prior could not be closed')
       raise
 
   def wait_until_ready(self) -> None:

@@ -90,6 +90,7 @@ class PriorSupervisor:
     return self._hosting.actor
 
   def _ask_to_build(self) -> ray.ObjectRef:
+    self._asked_to_build_at = time.monotonic()
     # This first, so that a process that hangs while it builds can be ended.
     self._where = self._actor.where.remote()
     return self._actor.build.remote(self._session, self._recipe, self._code)
@@ -103,7 +104,10 @@ class PriorSupervisor:
       self._insist(None, self._await_build, self._build_again, lambda: None)
 
   def _await_build(self) -> None:
-    self._patience = waiting.Patience(_SAY_LOADING_S)
+    # Its building began when it was asked, maybe while another was waited for.
+    self._patience = waiting.Patience(
+      _SAY_LOADING_S, start=self._asked_to_build_at
+    )
     self._process = self.receive(
       None, self._build, self.limits.build_deadline_s
     )
@@ -262,13 +266,12 @@ class PriorSupervisor:
       )
 
   def _last_known(self) -> processes.ProcessId | None:
-    """Returns the process that answers, or that hangs in the first build."""
-    if self._process is not None:
-      return self._process
+    """Returns the process that answers, or that hangs while it builds."""
+    # The newest one has said where it is before it began to build.
     try:
       return ray.get(self._where, timeout=0)
     except ray.exceptions.RayError:
-      return None
+      return self._process
 
   def _insist(
     self,
@@ -349,10 +352,14 @@ class PriorSupervisor:
       build = self._ask_to_build()
       try:
         self._process = self.receive(step, build, max(left, _POLL_S))
+        # What follows is replayed, not loaded.
+        self._patience = waiting.Patience(_SAY_SILENT_S)
         return
       except faults.PriorLost as fault:
-        # While Ray restarts a process, every call on it fails like this.
-        if left <= 0:
+        # While Ray restarts a process, every call on it fails like this. After
+        # the deadline it is not asked once more: that call would wait behind
+        # the one that hangs, and nobody would know which process to end.
+        if time.monotonic() >= until:
           raise
         if isinstance(fault.__cause__, ray.exceptions.ActorDiedError):
           self._hosting.replace(actor)  # Ray has given it up for good.

@@ -18,10 +18,16 @@ class Patience:
   Args:
     every_s: seconds between two times.
     first_s: seconds before the first one, if that is not the same.
+    start: `time.monotonic()` when the waiting began; None stands for now.
   """
 
-  def __init__(self, every_s: float, first_s: float | None = None):
-    self._start = time.monotonic()
+  def __init__(
+    self,
+    every_s: float,
+    first_s: float | None = None,
+    start: float | None = None,
+  ):
+    self._start = time.monotonic() if start is None else start
     self._say_at = self._start + (every_s if first_s is None else first_s)
     self._every_s = every_s
 

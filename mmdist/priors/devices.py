@@ -2,7 +2,7 @@
 
 `'auto'` stands for what the machine is good at. It is looked up where the
 network is opened, so the priors of one run may answer differently on different
-machines; a run's fingerprint names the machine's processor for that reason.
+machines: on a mixed cluster, name the dtype.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from mmdist.core import names
 AUTO = messages.AUTO
 # By the names that a configuration has for them.
 DTYPES: Mapping[str, torch.dtype] = {
-  name: getattr(torch, name) for name in messages.DTYPES if name != AUTO
+  name: getattr(torch, name) for name in messages.TEXT_DTYPES
 }
 # Instructions that multiply bfloat16 numbers, as torch names them: of Intel and
 # AMD the first two, of ARM the last two.
@@ -43,7 +43,7 @@ def planned_device(name: str) -> torch.device:
 
 
 def resolve_device(name: str) -> torch.device:
-  """Returns the device of that name, which this machine has.
+  """Returns the device of that name, where this machine has such a kind.
 
   Raises:
     UserError: as `planned_device`; or there is none here.
@@ -85,7 +85,8 @@ def has_bfloat16(device: torch.device) -> bool:
     # A GPU of another machine is taken for one of today.
     if not torch.cuda.is_available():
       return True
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Since Ampere; before, it is emulated.
+    return torch.cuda.get_device_capability(device) >= (8, 0)
   if device.type != 'cpu':
     return False
   # Since torch 2.11; before, nothing public told.

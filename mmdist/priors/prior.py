@@ -6,14 +6,13 @@ is still fitting. The answer is always that of the proxy before the fit, whether
 the prior runs in an actor or in the learner's process.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import itertools
-import logging
 import math
 import os
 import time
-from typing import Any, TypeVar
+from typing import Any
 import weakref
 
 import numpy as np
@@ -25,6 +24,7 @@ from mmdist.core import names
 from mmdist.core import seeds
 from mmdist.core import shapes
 from mmdist.priors import concept_proxies
+from mmdist.priors import determinism
 from mmdist.priors import locate
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
@@ -34,8 +34,6 @@ from mmdist.priors import score as scores
 # Share of the views fitted with the empty text, so that the proxy can be
 # guided at any step: guidance needs its unconditional prediction.
 EMPTY_TEXT_SHARE = 0.1
-
-_T = TypeVar('_T')
 
 
 def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
@@ -115,32 +113,11 @@ def configure_torch(num_threads: int) -> None:
     torch.set_num_threads(num_threads)
   # CUDA reads this when its first kernel runs.
   os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-  # Strictly: with warnings alone, attention on CUDA stays as it is.
-  torch.use_deterministic_algorithms(True)
+  torch.use_deterministic_algorithms(True, warn_only=True)
   # The flag above would otherwise fill every new buffer with NaN.
   deterministic: Any = torch.utils.deterministic  # Its types lack this flag.
   deterministic.fill_uninitialized_memory = False
   torch.backends.cudnn.benchmark = False
-
-
-def _deterministically(call: Callable[[], _T]) -> _T:
-  """Calls; where a network cannot be strict, calls once more and warns.
-
-  Torch says so before anything has changed: a fit's weights move after its
-  backward pass.
-  """
-  try:
-    return call()
-  except RuntimeError as error:
-    if 'deterministic implementation' not in str(error):
-      raise
-    logging.warning(
-      'answers may differ in their last bits from one time to the next, and a '
-      'resumed run from one that was not stopped: %s',
-      str(error).split(',')[0],
-    )
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    return call()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -164,6 +141,7 @@ class DiffusionPrior:
     self.spec = spec
     self.pipeline = pipeline
     self.proxy = _make_proxy(spec, pipeline)
+    self._strict = determinism.Strict(spec.name)
     # SDS has no proxy that would count its fits. Its fits do nothing, but each
     # request says how many it expects, so they are counted here.
     self._num_empty_fits = 0
@@ -185,7 +163,7 @@ class DiffusionPrior:
     start = time.monotonic()
     # Before the networks run, which may take seconds.
     self._check(request)
-    answer = _deterministically(
+    answer = self._strict.call(
       lambda: scores.score(
         self.pipeline,
         self.proxy,
@@ -234,8 +212,7 @@ class DiffusionPrior:
       return {}
     start = time.monotonic()
     try:
-      proxy = self.proxy
-      losses = _deterministically(lambda: self._fit_proxy(proxy, shown))
+      losses = self._fit_proxy(self.proxy, shown)
     except FloatingPointError as error:
       raise errors.NotFinite(
         f'step {shown.request.step}, prior {self.spec.name!r}: {error}.'
@@ -318,7 +295,10 @@ class DiffusionPrior:
       )
       return (noise_pred - target).square().mean()
 
-    return member.proxy.fit(loss_of_proxy, request.proxy_learning_rate)
+    # Torch refuses an operation before any weight of the proxy has moved.
+    return self._strict.call(
+      lambda: member.proxy.fit(loss_of_proxy, request.proxy_learning_rate)
+    )
 
   def _check(self, request: messages.ScoreRequest) -> None:
     shapes.check_shape('images', request.images, ('V', 'H', 'W', 3))

@@ -31,7 +31,7 @@ _SHEET_CLOSEUPS = ('mouth', 'eyes')
 
 
 # What a folder's reader is told where there is no video.
-NO_VIDEO = 'no film: imageio-ffmpeg is missing'
+NO_VIDEO = 'no film: imageio-ffmpeg or its program is missing'
 
 
 class NoEncoderError(errors.UserError):
@@ -98,7 +98,7 @@ def write_mp4(
     fps: frames per second.
 
   Raises:
-    NoEncoderError: imageio-ffmpeg is not installed.
+    NoEncoderError: there is no imageio-ffmpeg, or no program of its.
   """
   _check_frames(frames)
   height, width = frames.shape[1:3]
@@ -126,15 +126,18 @@ def _encode_h264(path: os.PathLike, frames: np.ndarray, fps: int) -> None:
   try:
     # Here, because all else works without it.
     import imageio_ffmpeg
-  except ModuleNotFoundError as error:
+
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+  # The second where the package was installed without its program.
+  except (ModuleNotFoundError, RuntimeError) as error:
     raise NoEncoderError(
-      f'{NO_VIDEO}; pip install imageio-ffmpeg, then make it with mmdist view.'
+      f'{NO_VIDEO}; pip install imageio-ffmpeg, and make the results again.'
     ) from error
   size = f'{frames.shape[2]}x{frames.shape[1]}'
   raw = ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', size, '-r', str(fps)]
   h264 = ['-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-crf', '18']
   finished = subprocess.run(
-    [imageio_ffmpeg.get_ffmpeg_exe(), '-y', '-v', 'error']
+    [ffmpeg, '-y', '-v', 'error']
     + [*raw, '-i', '-', *h264, '-movflags', '+faststart', str(path)],
     input=np.ascontiguousarray(frames).tobytes(),
     capture_output=True,

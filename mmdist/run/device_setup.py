@@ -69,8 +69,9 @@ def set_up_jax(num_cpu_devices: int, num_gpus: int | None = None) -> None:
     jax.config.update('jax_cuda_visible_devices', ordinals)
   given = os.environ.get('XLA_FLAGS', '')
   ours = [f'{name}={value}' for name, value in _FLAGS.items()]
-  flags = [given] + [flag for flag in ours if flag.split('=')[0] not in given]
-  os.environ['XLA_FLAGS'] = ' '.join(flags).strip()
+  names = {flag.split('=')[0] for flag in given.split()}
+  flags = [flag for flag in ours if flag.split('=')[0] not in names]
+  os.environ['XLA_FLAGS'] = ' '.join([given, *flags]).strip()
   try:
     jax.config.update('jax_num_cpu_devices', num_cpu_devices)
   except RuntimeError:  # JAX has started.

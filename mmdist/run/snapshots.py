@@ -158,6 +158,14 @@ def _instructions() -> list[str]:
   return [name for name in _INSTRUCTIONS if name in known]
 
 
+def _xla_flags(platform_name: str) -> str:
+  """Returns XLA's flags, without those of GPUs where there is none."""
+  flags = os.environ.get('XLA_FLAGS', '').split()
+  if platform_name != 'gpu':
+    flags = [flag for flag in flags if not flag.startswith('--xla_gpu')]
+  return ' '.join(flags)
+
+
 def fingerprint() -> dict[str, str]:
   """Returns the versions and the machine that decide the last bits.
 
@@ -172,7 +180,7 @@ def fingerprint() -> dict[str, str]:
     'instructions': ' '.join(_instructions()),
     'cores': str(len(os.sched_getaffinity(0))),
     'threads': os.environ.get('OMP_NUM_THREADS', 'unset'),
-    'xla_flags': os.environ.get('XLA_FLAGS', ''),
+    'xla_flags': _xla_flags(devices[0].platform),
     'devices': f'{len(devices)} x {devices[0].device_kind}',
     'processes': str(jax.process_count()),
   }

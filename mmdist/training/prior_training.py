@@ -8,9 +8,11 @@ how many threads torch may use before that.
 from collections.abc import Callable
 import dataclasses
 import multiprocessing
+from multiprocessing import connection
 import os
 import pathlib
 import tempfile
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -262,6 +264,33 @@ def train_in_processes(
     _train_in_processes(options, report)
 
 
+def end_with_parent() -> None:
+  """Ends this process as soon as the one that started it is gone.
+
+  That one holds the lock of the folder, and whoever gives the same command next
+  must find nobody at work in it.
+  """
+  parent = multiprocessing.parent_process()
+  if parent is None:
+    raise RuntimeError('this process was not started by multiprocessing')
+
+  def watch(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
+
+  threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
+
+
+def _rank(
+  rank: int,
+  options: Options,
+  rendezvous: str,
+  report: Callable[[str], None],
+) -> None:
+  end_with_parent()
+  worker(rank, options, rendezvous, report)
+
+
 def _train_in_processes(
   options: Options, report: Callable[[str], None]
 ) -> None:
@@ -272,7 +301,7 @@ def _train_in_processes(
       return
     context = multiprocessing.get_context('spawn')
     ranks = [
-      context.Process(target=worker, args=(rank, options, rendezvous, report))
+      context.Process(target=_rank, args=(rank, options, rendezvous, report))
       for rank in range(options.num_processes)
     ]
     for process in ranks:

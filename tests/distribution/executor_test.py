@@ -161,13 +161,12 @@ def test_all_priors_are_closed_once_also_where_one_of_them_fails():
   assert sorted(closed) == sorted(names)
 
 
-def test_priors_are_closed_where_a_later_one_cannot_be_built():
+@pytest.mark.parametrize('name', ['generic', 'normal'])  # Of which one fails.
+def test_priors_are_closed_where_a_later_one_cannot_be_built(name):
   closed = []
   with pytest.raises(faults.PriorFailed, match='personal'):
-    inline(
-      closable('generic', closed), fake_prior.recipe('personal', 'raise_build')
-    )
-  assert closed == ['generic']
+    inline(closable(name, closed), fake_prior.recipe('personal', 'raise_build'))
+  assert closed == [name]
 
 
 def test_an_object_that_was_handed_over_is_left_to_its_owner():

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import faults
 from mmdist.distribution import limits as limits_lib
+from mmdist.distribution import processes
 from mmdist.distribution import ray_executor
 from mmdist.distribution import supervisor
 from mmdist.run import stopping
@@ -178,6 +180,43 @@ def test_a_prior_that_hangs_as_it_loads_is_named_and_started_again(
   said = [r.getMessage() for r in caplog.records]
   line = "prior 'normal' is still loading, 1 s so far; it is lost after 6 s"
   assert line in said
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+  'when', ['twice as it begins', 'as it is brought back']
+)
+def test_every_process_that_hangs_as_it_loads_is_ended(
+  when, cluster, expected, tmp_path
+):
+  again = when == 'as it is brought back'
+  hang = injection.Fault('normal', -1, 'build', 'stop', 1 if again else 2)
+  plan = [hang] + again * [injection.Fault('normal', 2, 'score:before')]
+  mark = tmp_path / injection.mark_of(hang)
+  if again:
+    mark.touch()  # The first time it loads well.
+  seen = set()
+  with faulty(
+    plan, tmp_path, names=ALONE, build_deadline_s=5.0, max_losses=4
+  ) as running:
+    one = running.supervisors['normal']
+    end = processes.end_process
+
+    def note(process):
+      seen.add(process.pid)
+      end(process)
+
+    with mock.patch.object(processes, 'end_process', note):
+      running.wait_until_ready()
+      if again:
+        mark.unlink()
+      assert_same(run_steps(running, ALONE), expected)
+    seen.discard(one._process.pid)
+  injection.assert_fired(plan, tmp_path)
+  assert len(seen) == 2
+  for pid in seen:
+    with pytest.raises(ProcessLookupError):
+      os.kill(pid, 0)
 
 
 def test_no_process_that_hangs_as_it_loads_is_left(cluster, tmp_path):

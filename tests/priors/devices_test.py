@@ -47,15 +47,17 @@ def test_auto_is_float32_where_torch_cannot_tell(monkeypatch):
 
 @pytest.mark.parametrize('native', [True, False])
 def test_an_emulating_gpu_computes_in_float32(monkeypatch, native):
-  # torch itself says yes where it only emulates, unless it is asked.
+  # A V100 beside an A100.
+  capabilities = {0: (8, 0), 1: (7, 0)}
   monkeypatch.setattr(
     torch.cuda,
-    'is_bf16_supported',
-    lambda including_emulation=True: including_emulation or native,
+    'get_device_capability',
+    lambda device: capabilities[device.index],
   )
   monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
   expected = torch.bfloat16 if native else torch.float32
-  assert devices.resolve_dtype('auto', CUDA) == expected
+  device = torch.device('cuda', 0 if native else 1)
+  assert devices.resolve_dtype('auto', device) == expected
 
 
 def test_a_gpu_of_another_machine_is_planned_for_and_not_opened(monkeypatch):
@@ -108,7 +110,8 @@ def test_the_memory_line_names_the_dtype_and_warns_of_a_slow_one(
 
   def line(dtype):
     spec = tiny.spec(directory, dtype=dtype)
-    return footprint.format_lines({'a': footprint.estimate(spec, 1)})[0]
+    estimates = {'a': footprint.estimate(spec, 1)}
+    return footprint.format_lines(estimates, {'a': 'a'})[0]
 
   have(monkeypatch)
   assert ' in float32,' in line('auto')

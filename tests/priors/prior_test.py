@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mmdist.core import messages
+from mmdist.priors import pipeline as pipelines
 from mmdist.priors import prior as priors
 from tests.priors import tiny
 
@@ -317,25 +318,60 @@ def test_threads_are_set_only_when_asked(directory):
   assert torch.get_num_threads() == 1
 
 
-def test_a_network_that_cannot_be_deterministic_is_said_and_answers(
+def refuse_if_strict():
+  if not torch.is_deterministic_algorithms_warn_only_enabled():
+    raise RuntimeError(
+      'put_ does not have a deterministic implementation, but you set it.'
+    )
+
+
+@pytest.mark.parametrize('proxy_per', ['prior', 'concept'])
+def test_a_network_that_cannot_be_strict_is_said_once_and_goes_on(
+  directory, monkeypatch, caplog, proxy_per
+):
+  spec = tiny.spec(directory, proxy_per=proxy_per)
+  expected = priors.build(spec)
+  before = _run(expected, range(2)), expected.save_proxy()
+  predict = pipelines.predict
+
+  def refusing(*args):
+    refuse_if_strict()
+    return predict(*args)
+
+  monkeypatch.setattr(pipelines, 'predict', refusing)
+  prior = priors.build(spec)
+  answers, state = _run(prior, range(2)), prior.save_proxy()
+  assert caplog.text.count('put_ does not have a deterministic') == 1
+  assert f"prior '{spec.name}'" in caplog.text
+  for one, other in zip(answers, before[0], strict=True):
+    np.testing.assert_array_equal(one.cotangent, other.cotangent)
+  _assert_same(state, before[1])
+
+
+def test_a_fit_that_cannot_be_strict_moves_each_proxy_once(
   directory, monkeypatch, caplog
 ):
+  prior = priors.build(tiny.spec(directory, proxy_per='concept'))
+  expected = priors.build(tiny.spec(directory, proxy_per='concept'))
+  _run(expected, range(1))
+  prior.score(_request())
+  grad = torch.autograd.grad
+
+  def refusing(*args, **kwargs):
+    refuse_if_strict()
+    return grad(*args, **kwargs)
+
+  monkeypatch.setattr(torch.autograd, 'grad', refusing)
+  prior.fit()
+  assert 'may differ in their last bits' in caplog.text
+  _assert_same(prior.save_proxy(), expected.save_proxy())
+
+
+def test_strictness_is_for_the_priors_own_calls(directory):
   prior = priors.build(tiny.spec(directory))
-  score = priors.scores.score
-
-  def strict(*args):
-    if not torch.is_deterministic_algorithms_warn_only_enabled():
-      raise RuntimeError(
-        'put_ does not have a deterministic implementation, but you set it.'
-      )
-    return score(*args)
-
-  monkeypatch.setattr(priors.scores, 'score', strict)
-  answer = prior.score(_request())
-  assert np.isfinite(answer.cotangent).all()
-  assert 'put_ does not have a deterministic implementation' in caplog.text
-  priors.configure_torch(1)
-  assert not torch.is_deterministic_algorithms_warn_only_enabled()
+  _run(prior, range(1))
+  assert torch.is_deterministic_algorithms_warn_only_enabled()
+  assert torch.are_deterministic_algorithms_enabled()
 
 
 def test_other_errors_of_a_network_stay_what_they_are(directory, monkeypatch):

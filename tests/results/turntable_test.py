@@ -114,13 +114,21 @@ def test_a_sheet_looks_from_every_side_and_closely():
   assert set(words) <= set(orbits.VIEW_WORDS)
 
 
+@pytest.mark.parametrize('missing', ['package', 'program'])
 def test_without_ffmpeg_there_is_an_animation_and_a_line(
-  tmp_path, monkeypatch, caplog
+  tmp_path, monkeypatch, caplog, missing
 ):
-  monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)  # Not installed.
+  if missing == 'package':
+    monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)
+  else:
+
+    def find():
+      raise RuntimeError('No ffmpeg exe could be found.')
+
+    monkeypatch.setattr(imageio_ffmpeg, 'get_ffmpeg_exe', find)
   paths = {'video': tmp_path / 'a.mp4', 'animation': tmp_path / 'a.webp'}
   paths['video'].write_bytes(b'of an earlier avatar')
   made = turntable.write_film(paths, colored_frames(2, 8, 8))
   assert made == {'animation': paths['animation']}
   assert [path.name for path in tmp_path.iterdir()] == ['a.webp']
-  assert 'no film: imageio-ffmpeg is missing' in caplog.text
+  assert 'no film: imageio-ffmpeg or its program is missing' in caplog.text

@@ -282,3 +282,32 @@ def test_checkpoints_of_every_schema_are_restored(schema, tmp_path):
   # And the run goes on from there.
   saved_steps.save_steps(tmp_path / 'run', [4])
   assert int(saved_steps.restore(tmp_path / 'run')[0].step) == 4
+
+
+@pytest.mark.parametrize(
+  'text, expected',
+  [
+    ('flags\t\t: fpu avx2 avx512f avx512_bf16x\n', 'avx2 avx512f'),
+    ('processor: 0\nFeatures\t: fp asimd bf16 sve\n', 'bf16 sve'),
+    ('nothing of the kind\n', ''),
+    (None, ''),  # No such file: another system.
+  ],
+)
+def test_the_fingerprint_names_what_kernels_are_chosen_by(
+  monkeypatch, text, expected
+):
+  def read(path, *args):
+    del args
+    if text is None:
+      raise FileNotFoundError(path)
+    return text
+
+  monkeypatch.setattr(snapshots.pathlib.Path, 'read_text', read)
+  assert ' '.join(snapshots._instructions()) == expected
+
+
+def test_flags_of_gpus_are_no_difference_between_cpus(monkeypatch):
+  flags = '--xla_cpu_multi_thread_eigen=false --xla_gpu_deterministic_ops=true'
+  monkeypatch.setenv('XLA_FLAGS', flags)
+  assert snapshots.fingerprint()['xla_flags'] == flags.split()[0]
+  assert snapshots._xla_flags('gpu') == flags

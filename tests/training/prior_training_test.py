@@ -1,7 +1,11 @@
 import dataclasses
 import functools
 import json
+import pathlib
 import re
+import subprocess
+import sys
+import time
 import types
 
 import numpy as np
@@ -17,6 +21,8 @@ from mmdist.run import locks
 from mmdist.training import prior_training
 from tests.heads import fake_pictures
 from tests.priors import tiny
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -212,3 +218,45 @@ def test_two_do_not_train_in_one_folder(tmp_path):
       prior_training.train_in_processes(options)
   prior_training.train_in_processes(options)
   assert not (tmp_path / 'prior' / locks.LOCK_NAME).exists()
+
+
+_PARENT = """
+import multiprocessing, pathlib, sys, time
+from mmdist.training import prior_training
+
+def child(path):
+  prior_training.end_with_parent()
+  pathlib.Path(path).touch()
+  time.sleep(60)
+
+if __name__ == '__main__':
+  process = multiprocessing.get_context('fork').Process(
+    target=child, args=sys.argv[1:]
+  )
+  process.start()
+  print(process.pid, flush=True)
+  process.join()
+"""
+
+
+def test_the_processes_of_a_training_end_with_the_one_that_started_them(
+  tmp_path,
+):
+  begun = tmp_path / 'begun'
+  parent = subprocess.Popen(
+    [sys.executable, '-c', _PARENT, str(begun)],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  with parent:
+    child = int(parent.stdout.readline())
+    until = time.monotonic() + 20
+    while not begun.exists() and time.monotonic() < until:
+      time.sleep(0.05)
+    parent.kill()  # It cannot say goodbye.
+  status = pathlib.Path(f'/proc/{child}/status')
+  # A zombie has ended: nobody has asked for its exit code yet.
+  while status.exists() and 'zombie' not in status.read_text():
+    assert time.monotonic() < until
+    time.sleep(0.05)
