@@ -12,7 +12,6 @@ from experiments import mix
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.results import make
-from mmdist.results import turntable
 from mmdist.results import mesh_viewer
 from tests.results import sphere_field
 
