@@ -37,12 +37,14 @@ _KEYS = {'step', 'judge', 'asked', 'picture', 'sees', 'saturation', 'detail'}
 
 
 def concepts_of(
-  cells: Sequence[cells_lib.Cell],
+  cells: Sequence[cells_lib.Cell], judge: judge_lib.Judge
 ) -> dict[str, dict[str, object]]:
   """Returns label -> attributes, of every concept that any cell asks for.
 
   Attributes that all concepts share tell no concept from another, so they are
-  left out. A text that says nothing of the embedded heads is left out as well.
+  left out, unless the judge can tell no others: a joker minus green hair is to
+  lose what a joker has. A text that says nothing of the embedded heads is left
+  out as well.
   """
   asked: dict[str, dict[str, object]] = {}
   for cell in cells:
@@ -57,10 +59,9 @@ def concepts_of(
     common = set.intersection(
       *(set(map(str, one.items())) for one in asked.values())
     )
-    asked = {
-      label: {k: v for k, v in one.items() if str((k, v)) not in common}
-      for label, one in asked.items()
-    }
+    for label, one in asked.items():
+      own = {k: v for k, v in one.items() if str((k, v)) not in common}
+      asked[label] = own if agreement.can_judge(judge, own) else one
   return {label: one for label, one in asked.items() if one}
 
 
@@ -118,8 +119,9 @@ def look_at(
     'saturation': metrics.saturation(around['rgb'], around['acc']),
     'detail': metrics.detail(around['rgb'], around['acc']),
   }
-  atomic.write_text(path, strict_json.dumps(row, indent=1) + '\n')
-  return row
+  text = strict_json.dumps(row, indent=1)
+  atomic.write_text(path, text + '\n')
+  return json.loads(text)  # As the next time.
 
 
 @functools.lru_cache(maxsize=1)

@@ -57,7 +57,7 @@ def make(
   """
   workdir = pathlib.Path(workdir)
   looks = judge_lib.load(asset_paths.resolve(judge))
-  concepts = judging.concepts_of(grid.cells)
+  concepts = judging.concepts_of(grid.cells, looks)
   rows, pictures = [], {}
   for cell in grid.cells:
     row = describe(workdir, cell, ended.get(cell.name))

@@ -55,6 +55,9 @@ class Supervisor(supervisor.PriorSupervisor):
       raise faults.PriorLost(self.name, step, str(error)) from error
     return reply
 
+  def _last_known(self):
+    return self._where[0] or self._process
+
 
 class Gone:
   """An actor whose process is gone; counts what it is asked."""

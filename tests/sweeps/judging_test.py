@@ -3,6 +3,7 @@ import json
 import pytest
 
 from experiments import mix
+from mmdist.core import asset_paths
 from mmdist.evaluation import judge as judge_lib
 from mmdist.sweeps import cells
 from mmdist.sweeps import folder
@@ -70,3 +71,23 @@ def test_what_was_removed_is_made_anew(suffix, look_at):
   look_at.stem.with_suffix(suffix).unlink()
   with pytest.raises(LookedAnew):
     look_at()
+
+
+@pytest.mark.parametrize(
+  'preset, expected',
+  [
+    (
+      'happy_sad',
+      {'happy': {'expression': 'happy'}, 'sad': {'expression': 'sad'}},
+    ),
+    # A joker has green hair too; it is what the sweep is about.
+    ('joker_minus_green', {'green': {'hair_color': 'green'}}),
+  ],
+)
+def test_each_concept_is_asked_for_what_it_is_about(preset, expected):
+  grid = cells.grid(mix.get_config(preset), {'seed': [0]})
+  judge = judge_lib.load(asset_paths.resolve('judge'))
+  asked = judging.concepts_of(grid.cells, judge)
+  for label, attributes in expected.items():
+    assert asked[label].items() >= attributes.items()
+  assert set(asked) == {c.name for c in mix.get_config(preset).concepts}
