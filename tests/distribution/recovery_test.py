@@ -183,9 +183,7 @@ def test_a_prior_that_hangs_as_it_loads_is_named_and_started_again(
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize(
-  'when', ['twice as it begins', 'as it is brought back']
-)
+@pytest.mark.parametrize('when', ['twice at first', 'as it is brought back'])
 def test_every_process_that_hangs_as_it_loads_is_ended(
   when, cluster, expected, tmp_path
 ):
