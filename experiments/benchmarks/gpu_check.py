@@ -22,7 +22,7 @@ beside it as JSON.
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
 import datetime
@@ -61,68 +61,25 @@ class Part:
   """One part.
 
   Attributes:
-    load: returns the function that runs it; imports what it needs.
+    place: 'module:function' beside this file. It is imported in the part's own
+      process: whatever a part imports may break without breaking the others.
     budget_s: when it is killed.
   """
 
-  load: Callable[[], Callable[[gpu_job.Job], None]]
+  place: str
   budget_s: float
-
-
-# The functions are imported in the part's own process: whatever a part imports
-# may break without breaking the others.
-def _learner() -> Callable[[gpu_job.Job], None]:
-  from experiments.benchmarks import gpu_learner
-
-  return gpu_learner.measure
-
-
-def _priors() -> Callable[[gpu_job.Job], None]:
-  from experiments.benchmarks import gpu_priors
-
-  return gpu_priors.measure
-
-
-def _sharing() -> Callable[[gpu_job.Job], None]:
-  from experiments.benchmarks import gpu_priors
-
-  return gpu_priors.measure_sharing
-
-
-def _demo() -> Callable[[gpu_job.Job], None]:
-  from experiments.benchmarks import gpu_runs
-
-  return gpu_runs.measure_demo
-
-
-def _ray() -> Callable[[gpu_job.Job], None]:
-  from experiments.benchmarks import gpu_ray
-
-  return gpu_ray.measure
-
-
-def _bits() -> Callable[[gpu_job.Job], None]:
-  from experiments.benchmarks import gpu_bits
-
-  return gpu_bits.measure
-
-
-def _tests() -> Callable[[gpu_job.Job], None]:
-  from experiments.benchmarks import gpu_tests
-
-  return gpu_tests.measure
 
 
 # In the order in which they run: what is wanted most comes first.
 PARTS: Mapping[str, Part] = {
-  'versions': Part(lambda: describe, 40),
-  'learner': Part(_learner, 150),
-  'priors': Part(_priors, 120),
-  'sharing': Part(_sharing, 90),
-  'demo': Part(_demo, 120),
-  'tests': Part(_tests, 150),
-  'bits': Part(_bits, 120),
-  'ray': Part(_ray, 120),
+  'versions': Part('gpu_check:describe', 40),
+  'learner': Part('gpu_learner:measure', 150),
+  'priors': Part('gpu_priors:measure', 120),
+  'sharing': Part('gpu_priors:measure_sharing', 90),
+  'demo': Part('gpu_runs:measure_demo', 120),
+  'tests': Part('gpu_tests:measure', 150),
+  'bits': Part('gpu_bits:measure', 120),
+  'ray': Part('gpu_ray:measure', 120),
 }
 
 
@@ -255,7 +212,9 @@ def run_child(
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
   end = time.monotonic() + seconds
   job = gpu_job.Job(folder / f'{name}.jsonl', folder, end, tiny)
-  PARTS[name].load()(job)
+  module, function = PARTS[name].place.split(':')
+  imported = importlib.import_module(f'experiments.benchmarks.{module}')
+  getattr(imported, function)(job)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -130,7 +130,7 @@ def write(kind: str, directory: pathlib.Path, device: str) -> pathlib.Path:
     for number, clip in enumerate(clips, 1):
       suffix = f'_{number}' if number > 1 else ''
       save(f'text_encoder{suffix}', _text_encoder(clip, bool(suffix)))
-      _write_tokenizer(directory / f'tokenizer{suffix}')
+      write_tokenizer(directory / f'tokenizer{suffix}')
       index[f'tokenizer{suffix}'] = ['transformers', 'CLIPTokenizer']
   scheduler: Any = diffusers.DDIMScheduler(
     beta_start=0.00085,
@@ -157,8 +157,13 @@ def _text_encoder(sizes: dict[str, Any], is_projected: bool) -> Any:
   return transformers.CLIPTextModel(config)
 
 
-def _write_tokenizer(directory: pathlib.Path) -> None:
-  """Writes a byte-pair tokenizer of CLIP's kind that knows single letters."""
+def write_tokenizer(directory: pathlib.Path, length: int = 77) -> None:
+  """Writes a byte-pair tokenizer of CLIP's kind that knows single letters.
+
+  Args:
+    directory: is made.
+    length: tokens of the longest text.
+  """
   letters = 'abcdefghijklmnopqrstuvwxyz,'
   pieces = [*letters, *(f'{letter}</w>' for letter in letters)]
   vocabulary = {piece: index for index, piece in enumerate(pieces)}
@@ -167,5 +172,5 @@ def _write_tokenizer(directory: pathlib.Path) -> None:
   directory.mkdir(parents=True, exist_ok=True)
   (directory / 'vocab.json').write_text(strict_json.dumps(vocabulary))
   (directory / 'merges.txt').write_text('#version: 0.2\n')
-  settings = {'tokenizer_class': 'CLIPTokenizer', 'model_max_length': 77}
+  settings = {'tokenizer_class': 'CLIPTokenizer', 'model_max_length': length}
   (directory / 'tokenizer_config.json').write_text(strict_json.dumps(settings))

@@ -46,7 +46,7 @@ def test_a_part_that_hangs_or_breaks_takes_no_other_with_it(
     return popen([sys.executable, '-c', programs[name]], **options)
 
   popen = subprocess.Popen
-  parts = {name: gpu_check.Part(lambda: dict, 6) for name in programs}
+  parts = {name: gpu_check.Part('nowhere:nothing', 6) for name in programs}
   monkeypatch.setattr(gpu_check, 'PARTS', parts)
   monkeypatch.setattr(gpu_check, 'title', lambda: ['# A title'])
   monkeypatch.setattr(gpu_check.subprocess, 'Popen', start)

@@ -7,6 +7,7 @@ import diffusers
 import torch
 import transformers
 
+from experiments.benchmarks import gpu_models
 from mmdist.core import messages
 from mmdist.priors.training import embedded
 
@@ -118,16 +119,7 @@ def _vae() -> diffusers.AutoencoderKL:
 
 def clip_tokenizer(directory: pathlib.Path) -> None:
   """Writes a byte-pair tokenizer of CLIP's kind that knows single letters."""
-  letters = 'abcdefghijklmnopqrstuvwxyz,'
-  pieces = [*letters, *(f'{letter}</w>' for letter in letters)]
-  vocabulary = {piece: index for index, piece in enumerate(pieces)}
-  for special in ('<|startoftext|>', '<|endoftext|>'):
-    vocabulary[special] = len(vocabulary)
-  directory.mkdir(parents=True, exist_ok=True)
-  (directory / 'vocab.json').write_text(json.dumps(vocabulary))
-  (directory / 'merges.txt').write_text('#version: 0.2\n')
-  settings = {'tokenizer_class': 'CLIPTokenizer', 'model_max_length': LENGTH}
-  (directory / 'tokenizer_config.json').write_text(json.dumps(settings))
+  gpu_models.write_tokenizer(directory, LENGTH)
 
 
 def spec(
