@@ -16,7 +16,6 @@ from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import names
 from mmdist.core import representation as representation_lib
-from mmdist.core import strict_json
 from mmdist.core import tables
 from mmdist.nerf import field
 from mmdist.nerf import images
@@ -25,6 +24,7 @@ from mmdist.results import ledger_table
 from mmdist.results import make
 from mmdist.results import triangle_mesh
 from mmdist.results import turntable
+from mmdist.run import metrics_file
 from mmdist.run import opening
 from mmdist.run import reporting
 from mmdist.run import workdir as workdir_lib
@@ -117,15 +117,7 @@ class Run:
 
     A number that was not finite is NaN here, and null in the file.
     """
-    path = self.workdir / reporting.METRICS_NAME
-    if not path.is_file():
-      return []
-    # The last line may be half written if the run is going on.
-    return [
-      strict_json.read_metrics(line)
-      for line in path.read_text(encoding='utf-8').splitlines()
-      if line.endswith('}')
-    ]
+    return metrics_file.read(self.workdir / metrics_file.NAME)
 
   def ledger(self, first: int = 0, last: int | None = None) -> tables.Table:
     """Returns what each concept did to the update, one row per prior.

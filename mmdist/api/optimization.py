@@ -28,10 +28,10 @@ from mmdist.objectives import concept as concept_lib
 from mmdist.results import make
 from mmdist.run import callbacks
 from mmdist.run import device_setup
+from mmdist.run import metrics_file
 from mmdist.run import opening
 from mmdist.run import preflight as preflight_lib
 from mmdist.run import recipes as recipes_lib
-from mmdist.run import reporting
 from mmdist.run import resuming
 from mmdist.run import stopping
 from mmdist.run import wandb_log
@@ -99,7 +99,7 @@ def optimize(
         task.representation,
         finished,
         task.config,
-        workdir / reporting.METRICS_NAME,
+        workdir / metrics_file.NAME,
         judged.judge(task.config, task.representation, finished),
       )
   return opened_run.Run(workdir, representation)
@@ -205,14 +205,17 @@ def _prepare(
   if recipes:
     preflight_lib.check_priors(objective, config)
   where = executors.describe(given.executor)
+  memory = preflight_lib.estimate_memory(recipes, config.views.num_views)
   for line in preflight_lib.describe(
     objective, config, recipes, threads.learner, where
   ):
     print(line)
+  for line in memory.lines():
+    print(line)
   if gpus.describe():
     print(f'gpus     {gpus.describe()}')
   if recipes and where in (executors.IN_PROCESS, executors.HERE):
-    preflight_lib.check_memory(recipes, config.views.num_views)
+    memory.check()
   return _Task(
     config, workdir, recipes, representation, params, tuple(may_change), gpus
   )

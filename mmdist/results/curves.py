@@ -6,12 +6,7 @@ stands before the first slash is the chart, the rest is the curve.
 """
 
 from collections.abc import Mapping, Sequence
-import json
 import math
-import pathlib
-
-from mmdist.core import errors
-from mmdist.core import strict_json
 
 MAX_POINTS = 200  # Of a curve that is drawn.
 # A smoothed curve is a mean over this share of the steps.
@@ -22,22 +17,6 @@ _OLD_CHARTS = {'pull': 'cotangent_norm'}
 
 Point = tuple[float, float]  # Step and value.
 Series = Mapping[str, Sequence[Point]]
-
-
-def read_metrics(path: pathlib.Path) -> list[dict]:
-  """Reads JSON lines; a torn last line, of a killed run, is left out."""
-  rows = []
-  lines = path.read_text(encoding='utf-8').splitlines()
-  for number, line in enumerate(lines, 1):
-    try:
-      rows.append(strict_json.read_metrics(line))
-    except json.JSONDecodeError as error:
-      if number < len(lines):
-        raise errors.UserError(
-          f'{path.name} line {number} is not JSON ({error.msg}); move the file '
-          'away to make a report without curves.'
-        ) from error
-  return rows
 
 
 def group_series(rows: Sequence[Mapping]) -> dict[str, dict[str, list]]:

@@ -20,13 +20,13 @@ from mmdist.core import atomic
 from mmdist.core import representation as representation_lib
 from mmdist.nerf import images
 from mmdist.objectives import concept
-from mmdist.results import curves
 from mmdist.results import ledger_table
 from mmdist.results import mesh_viewer
 from mmdist.results import report as report_lib
 from mmdist.results import summary
 from mmdist.results import triangle_mesh
 from mmdist.results import turntable
+from mmdist.run import metrics_file
 from mmdist.run import sessions
 from mmdist.run import workdir as workdir_lib
 
@@ -162,8 +162,7 @@ def _report(
   judgement: summary.Judgement | None,
 ) -> report_lib.Report:
   """Gathers the page from what was made."""
-  metrics_path = pathlib.Path(metrics_path)
-  metrics = curves.read_metrics(metrics_path) if metrics_path.exists() else []
+  metrics = metrics_file.read(pathlib.Path(metrics_path))
   known = sessions.read(paths['config'].parent)
   return report_lib.Report(
     title=concept.title_of(run_config),

@@ -14,8 +14,8 @@ from mmdist.core import representation as representation_lib
 from mmdist.nerf import field
 from mmdist.results import make
 from mmdist.results import summary
+from mmdist.run import metrics_file
 from mmdist.run import opening
-from mmdist.run import reporting
 from mmdist.run import workdir as workdir_lib
 
 LIVE = 'live'  # What `mmdist.results.live_server` serves.
@@ -106,7 +106,7 @@ def remake(
       representation,
       avatar.params,
       run,
-      avatar.workdir / reporting.METRICS_NAME,
+      avatar.workdir / metrics_file.NAME,
       judge(run, representation, avatar.params) if judge else None,
     )
   )

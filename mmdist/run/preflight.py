@@ -1,6 +1,6 @@
 """What is checked of a run, and said about it, before anything is loaded."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 import dataclasses
 import pathlib
 import re
@@ -76,6 +76,8 @@ def describe(
 ) -> list[str]:
   """Returns what a run will do, for a person to read before it begins.
 
+  Memory is told apart from it; see `estimate_memory`.
+
   Args:
     objective: what is asked.
     config: of the run.
@@ -109,7 +111,7 @@ def describe(
     f'; composed by {config.mode}'
   )
   lines.append(f'open     {_left_open(objective, config)}')
-  return lines + memory_lines(recipes, views.num_views)
+  return lines
 
 
 def _left_open(
@@ -132,44 +134,72 @@ def _left_open(
   )
 
 
-def check_memory(
-  recipes: Sequence[messages.PriorRecipe], num_views: int
-) -> None:
-  """Checks that the priors fit into the memory of this machine's CPU.
+@dataclasses.dataclass(frozen=True)
+class MemoryEstimate:
+  """The memory that priors will need.
 
-  Priors on a GPU are not checked: only the device knows what is free there.
+  Attributes:
+    footprints: of each prior that has files, by its name.
+    models: which frozen model each of them will have; equal where they share.
+    on_cpu: the names of those that are on the CPU.
+  """
+
+  footprints: Mapping[str, 'footprint.Footprint']
+  models: Mapping[str, Hashable]
+  on_cpu: Sequence[str]
+
+  def lines(self) -> list[str]:
+    """Returns lines about the memory of each prior."""
+    from mmdist.priors import footprint
+
+    if not self.footprints:
+      return []
+    return footprint.format_lines(self.footprints, self.models)
+
+  def check(self) -> None:
+    """Checks that the priors fit into the memory of this machine's CPU.
+
+    Priors on a GPU are not checked: only the device knows what is free there.
+
+    Raises:
+      UserError: in one line.
+    """
+    from mmdist.priors import footprint
+
+    needed, _ = footprint.sum_of(
+      {name: self.footprints[name] for name in self.on_cpu}, self.models
+    )
+    there = available_memory()
+    if there is not None and needed > there:
+      raise errors.UserError(
+        f'the priors {", ".join(self.on_cpu)} need about '
+        f'{needed / 2**30:.1f} GiB and this machine has {there / 2**30:.1f} '
+        'GiB free; take a smaller dtype or memory.text_dtype, fewer priors, or '
+        'more machines (--ray_address).'
+      )
+
+
+def estimate_memory(
+  recipes: Sequence[messages.PriorRecipe], num_views: int
+) -> MemoryEstimate:
+  """Estimates what priors will need, and loads none of them.
+
+  Args:
+    recipes: of the priors; those that have no files are left out.
+    num_views: that each looks at in a step.
 
   Raises:
-    UserError: in one line.
+    FileNotFoundError, UserError: in one line, what is wrong with the files.
   """
+  with_files = [r for r in recipes if recipes_lib.has_files(r)]
+  if not with_files:
+    return MemoryEstimate({}, {}, [])
   from mmdist.priors import footprint
 
-  on_cpu = [
-    recipe
-    for recipe in recipes
-    if recipes_lib.has_files(recipe) and footprint.is_on_cpu(recipe.spec)
-  ]
-  estimates, models = _estimate(on_cpu, num_views)
-  needed, _ = footprint.sum_of(estimates, models)
-  there = available_memory()
-  if there is not None and needed > there:
-    raise errors.UserError(
-      f'the priors {", ".join(r.spec.name for r in on_cpu)} need about '
-      f'{needed / 2**30:.1f} GiB and this machine has {there / 2**30:.1f} GiB '
-      'free; take a smaller dtype or memory.text_dtype, fewer priors, or more '
-      'machines (--ray_address).'
-    )
-
-
-def _estimate(
-  recipes: Sequence[messages.PriorRecipe], num_views: int
-) -> tuple[dict[str, 'footprint.Footprint'], dict[str, Hashable]]:
-  """Returns each prior's footprint, and which frozen model it will have."""
-  from mmdist.priors import footprint
-
-  return (
-    {r.spec.name: footprint.estimate(r.spec, num_views) for r in recipes},
-    {r.spec.name: _model_of(r) for r in recipes},
+  return MemoryEstimate(
+    {r.spec.name: footprint.estimate(r.spec, num_views) for r in with_files},
+    {r.spec.name: _model_of(r) for r in with_files},
+    [r.spec.name for r in with_files if footprint.is_on_cpu(r.spec)],
   )
 
 
@@ -191,15 +221,3 @@ def available_memory() -> int | None:
     return None
   found = re.search(r'^MemAvailable:\s+(\d+) kB', text, re.MULTILINE)
   return int(found[1]) * 1024 if found else None
-
-
-def memory_lines(
-  recipes: Sequence[messages.PriorRecipe], num_views: int
-) -> list[str]:
-  """Returns lines about the memory that each prior will need; loads none."""
-  from mmdist.priors import footprint
-
-  with_files = [r for r in recipes if recipes_lib.has_files(r)]
-  if not with_files:
-    return []
-  return footprint.format_lines(*_estimate(with_files, num_views))

@@ -8,9 +8,7 @@ a finished run are `mmdist.results`'.
 
 from collections.abc import Mapping
 import dataclasses
-import json
 import logging
-import math
 import os
 import pathlib
 import time
@@ -29,10 +27,10 @@ from mmdist.core import strict_json
 from mmdist.nerf import images
 from mmdist.run import early_warnings
 from mmdist.run import event_file
+from mmdist.run import metrics_file
 from mmdist.run import sessions
 from mmdist.run import wandb_log
 
-METRICS_NAME = 'metrics.jsonl'
 PREVIEW_NAME = 'preview.png'
 PREVIEW_AZIMUTHS = (0.0, 0.6, 1.6)  # Radians: front, three-quarter, side.
 PREVIEW_RESOLUTION = 96
@@ -104,8 +102,8 @@ class Reporter:
 
   def _open(self, step: int) -> '_Channels':
     self._close()
-    path = self._workdir / METRICS_NAME
-    drop_steps(path, step)
+    path = self._workdir / metrics_file.NAME
+    metrics_file.drop_steps(path, step)
     channels = _Channels(
       lines=path.open('a', buffering=1),
       board=event_file.EventFile(self._workdir / 'tensorboard', step),
@@ -179,30 +177,6 @@ def summary(metrics: Mapping[str, float]) -> str:
     elif kind == 'cotangent_norm' and '/' not in prior:
       shown[f'cotangent {prior}'] = value
   return ', '.join(f'{name} {value:.3g}' for name, value in shown.items())
-
-
-def drop_steps(path: pathlib.Path, first_step: int) -> None:
-  """Rewrites a metrics file without the steps from `first_step` on.
-
-  They were taken after the checkpoint that is resumed from. A torn last line,
-  of a run that was killed while writing, goes too.
-  """
-  if not path.exists():
-    return
-  kept = [
-    line
-    for line in path.read_text('utf-8', 'replace').splitlines(keepends=True)
-    if _step_of(line) < first_step
-  ]
-  atomic.write_text(path, ''.join(kept))
-
-
-def _step_of(line: str) -> float:
-  """Returns whose step a line is; infinity if it is not whole."""
-  try:
-    return json.loads(line)['step'] if line.endswith('\n') else math.inf
-  except (json.JSONDecodeError, KeyError, TypeError):
-    return math.inf
 
 
 def preview_picture(

@@ -6,7 +6,6 @@ the files of their priors, is read once.
 
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
-import json
 import os
 import pathlib
 import statistics
@@ -19,9 +18,9 @@ from mmdist.core import progress
 from mmdist.objectives import binding
 from mmdist.objectives import texts
 from mmdist.run import device_setup
+from mmdist.run import metrics_file
 from mmdist.run import preflight
 from mmdist.run import recipes as recipes_lib
-from mmdist.run import reporting
 from mmdist.run import resuming
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import folder
@@ -172,15 +171,17 @@ def _step_seconds(
   """Returns the median of the last steps of cells that ran here."""
   found: list[float] = []
   for cell in cells:
-    path = folder.cell_folder(workdir, cell) / reporting.METRICS_NAME
-    if len(found) < _MEASURED_CELLS and path.is_file():
+    path = folder.cell_folder(workdir, cell) / metrics_file.NAME
+    if len(found) < _MEASURED_CELLS:
       found += _last_seconds(path)
   return statistics.median(found) if found else None
 
 
 def _last_seconds(path: pathlib.Path) -> list[float]:
-  lines = path.read_text(encoding='utf-8').splitlines()[-_MEASURED_STEPS:]
-  rows = [json.loads(line) for line in lines if line.endswith('}')]
+  try:
+    rows = metrics_file.read(path)[-_MEASURED_STEPS:]
+  except errors.UserError:
+    return []  # Said where it matters: here it is an estimate less.
   return [row['step_seconds'] for row in rows if 'step_seconds' in row]
 
 
@@ -248,7 +249,7 @@ def _model_lines(plan: Plan) -> list[str]:
     f'model    {recipe.spec.options.directory} of '
     f'{", ".join(sorted(users[key]))}, once for all cells; {line}'
     for key, recipe in plan.models.items()
-    for line in preflight.memory_lines([recipe], num_views)[:1]
+    for line in preflight.estimate_memory([recipe], num_views).lines()[:1]
   ]
 
 

@@ -17,9 +17,8 @@ from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import strict_json
 from mmdist.evaluation import judge as judge_lib
-from mmdist.results import curves
 from mmdist.results import make as make_lib
-from mmdist.run import reporting
+from mmdist.run import metrics_file
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import contact_sheet
 from mmdist.sweeps import folder
@@ -122,8 +121,8 @@ def _seconds(workdir: pathlib.Path, cell: cells_lib.Cell) -> tuple[float, int]:
 
 
 def _metrics(workdir: pathlib.Path, cell: cells_lib.Cell) -> list[dict]:
-  path = folder.cell_folder(workdir, cell) / reporting.METRICS_NAME
-  return curves.read_metrics(path) if path.is_file() else []
+  cell_folder = folder.cell_folder(workdir, cell)
+  return metrics_file.read(cell_folder / metrics_file.NAME)
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -3,6 +3,7 @@ import pathlib
 
 import pytest
 
+from mmdist.run import reporting
 from tests.end_to_end import launching
 
 
@@ -10,6 +11,12 @@ from tests.end_to_end import launching
 def fixture_trained(tmp_path_factory) -> pathlib.Path:
   """Writes a random NeRF and two random priors; returns their folder."""
   return launching.write_trained(tmp_path_factory.mktemp('trained'))
+
+
+@pytest.fixture(autouse=True)
+def _small_previews(monkeypatch):
+  """Renders a picture of each step in few pixels: programs here are slow."""
+  monkeypatch.setattr(reporting, 'PREVIEW_RESOLUTION', 16)
 
 
 @pytest.fixture(name='here')

@@ -1,32 +1,9 @@
-import json
 import math
 import random
 
 import pytest
 
 from mmdist.results import curves
-
-
-def write_lines(path, *lines):
-  path.write_text('\n'.join(lines) + '\n')
-  return path
-
-
-def test_metrics_are_read_line_by_line(tmp_path):
-  rows = [{'step': 0, 'loss': 1.0}, {'step': 1, 'loss': 0.5}]
-  path = write_lines(tmp_path / 'm.jsonl', *map(json.dumps, rows))
-  assert curves.read_metrics(path) == rows
-
-
-def test_the_torn_last_line_of_a_killed_run_is_left_out(tmp_path):
-  path = write_lines(tmp_path / 'm.jsonl', '{"step": 0}', '{"step": 1, "lo')
-  assert curves.read_metrics(path) == [{'step': 0}]
-
-
-def test_a_damaged_line_is_named(tmp_path):
-  path = write_lines(tmp_path / 'm.jsonl', '{"step": 0}', 'nonsense', '{}')
-  with pytest.raises(ValueError, match='m.jsonl line 2 is not JSON'):
-    curves.read_metrics(path)
 
 
 def test_one_number_of_several_priors_shares_a_chart():

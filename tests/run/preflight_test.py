@@ -26,9 +26,8 @@ def test_all_that_will_be_sent_and_added_up_is_said(config):
   config.views.use_view_words = False
   config.concepts[0].schedule = 'linear(1, 0.5)'
   objective = binding.bind_config(config)
-  lines = preflight.describe(
-    objective, config, make_recipes(config), 4, 'on this machine'
-  )
+  recipes = make_recipes(config)
+  lines = preflight.describe(objective, config, recipes, 4, 'on this machine')
   assert lines[0] == (
     'learner  on this machine, 4 cores; 2 views of 64 x 64 pixels a step, '
     '300 steps'
@@ -45,7 +44,8 @@ def test_all_that_will_be_sent_and_added_up_is_said(config):
   assert any(
     line.startswith('open     the paper leaves open') for line in lines
   )
-  assert lines[-1].startswith('memory of all priors: about ')
+  said = preflight.estimate_memory(recipes, config.views.num_views).lines()
+  assert said[-1].startswith('memory of all priors: about ')
 
 
 def test_view_words_are_counted(config):
@@ -75,17 +75,17 @@ def test_priors_that_cannot_fit_are_refused_before_they_load(
   recipes = make_recipes(config)
   for recipe in recipes:
     recipe.spec.options.device = 'cpu'
-  preflight.check_memory(recipes, 2)
+  preflight.estimate_memory(recipes, 2).check()
   monkeypatch.setattr(preflight, 'available_memory', lambda: 2**20)
   with pytest.raises(
     ValueError, match='the priors generic, normal need about 0.1 GiB and this'
   ):
-    preflight.check_memory(recipes, 2)
+    preflight.estimate_memory(recipes, 2).check()
   for recipe in recipes:  # A GPU says itself what it has.
     recipe.spec.options.device = 'cuda'
-  preflight.check_memory(recipes, 2)
+  preflight.estimate_memory(recipes, 2).check()
   monkeypatch.setattr(preflight, 'available_memory', lambda: None)
-  preflight.check_memory(recipes, 2)
+  preflight.estimate_memory(recipes, 2).check()
 
 
 def test_frozen_weights_that_priors_share_are_counted_once(config, monkeypatch):
@@ -98,13 +98,15 @@ def test_frozen_weights_that_priors_share_are_counted_once(config, monkeypatch):
     spec = dataclasses.replace(recipe.spec, name='twin', **changes)
     return [recipe, dataclasses.replace(recipe, spec=spec)]
 
-  preflight.check_memory(with_twin(), 2)
-  said = preflight.memory_lines(with_twin(), 2)[-1]
+  estimate = preflight.estimate_memory(with_twin(), 2)
+  estimate.check()
+  said = estimate.lines()[-1]
   assert said.endswith('; the frozen weights of generic, twin count once')
-  said = preflight.memory_lines(with_twin(num_threads=7), 2)[-1]
+  estimate = preflight.estimate_memory(with_twin(num_threads=7), 2)
+  said = estimate.lines()[-1]
   assert said.startswith('memory of all') and 'once' not in said
   with pytest.raises(ValueError, match='the priors generic, twin need about'):
-    preflight.check_memory(with_twin(num_threads=7), 2)
+    estimate.check()
 
 
 def test_the_memory_of_this_machine_is_read():

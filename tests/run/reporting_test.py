@@ -10,6 +10,7 @@ import pytest
 
 from mmdist.config import schema
 from mmdist.run import event_file
+from mmdist.run import metrics_file
 from mmdist.run import reporting
 from tests.learner import tiny_field
 
@@ -32,7 +33,7 @@ def report_steps(workdir, steps, run=None) -> None:
 
 
 def read_rows(workdir) -> list[dict]:
-  lines = (workdir / reporting.METRICS_NAME).read_text().splitlines()
+  lines = (workdir / metrics_file.NAME).read_text().splitlines()
   return [json.loads(line) for line in lines]
 
 
@@ -52,7 +53,7 @@ def test_steps_repeated_after_a_resume_appear_once(tmp_path):
 
 def test_a_torn_last_line_is_dropped(tmp_path):
   report_steps(tmp_path, range(2))
-  with (tmp_path / reporting.METRICS_NAME).open('a') as file:
+  with (tmp_path / metrics_file.NAME).open('a') as file:
     file.write('{"step": 2, "lo')
   report_steps(tmp_path, range(2, 3))
   assert [row['step'] for row in read_rows(tmp_path)] == [0, 1, 2]
@@ -123,7 +124,7 @@ def test_the_summary_names_the_loss_and_each_whole_answer():
 
 
 def test_a_run_goes_on_in_a_file_with_the_old_names(tmp_path):
-  path = tmp_path / reporting.METRICS_NAME
+  path = tmp_path / metrics_file.NAME
   path.write_text('{"step": 0, "pull/generic": 0.5}\n')
   report_steps(tmp_path, range(1, 2))
   assert [row['step'] for row in read_rows(tmp_path)] == [0, 1]
@@ -143,22 +144,3 @@ def test_the_bar_starts_where_the_run_does(tmp_path, capsys):
 def test_a_log_does_not_get_a_line_per_step(tmp_path, capsys):
   report_steps(tmp_path, range(6))
   assert capsys.readouterr().err.count('\r') <= 3  # First, last, closing.
-
-
-@pytest.mark.parametrize(
-  'torn',
-  ['{"step": 2', '{"a": {"b": 1}\n', '{}\n', '3\n', '\0\0\n', '\xff\xfe}\n'],
-)
-def test_lines_that_are_not_whole_go(tmp_path, torn):
-  path = tmp_path / 'metrics.jsonl'
-  path.write_text('{"step": 1}\n' + torn, encoding='latin-1')
-  reporting.drop_steps(path, 3)
-  assert path.read_text() == '{"step": 1}\n'
-
-
-@pytest.mark.parametrize('content', ['', '{"step": 3}\n'])
-def test_a_file_without_earlier_steps_becomes_empty(tmp_path, content):
-  path = tmp_path / 'metrics.jsonl'
-  path.write_text(content)
-  reporting.drop_steps(path, 3)
-  assert path.read_text() == ''

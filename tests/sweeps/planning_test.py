@@ -23,7 +23,7 @@ def test_a_plan_says_what_there_is_and_what_it_takes(config, tmp_path):
   (done / 'config.json').write_text(serialization.to_json(grid.cells[1].config))
   rows = [{'step': i, 'step_seconds': 2.0} for i in range(5)]
   text = ''.join(json.dumps(row) + '\n' for row in rows)
-  (done / 'metrics.jsonl').write_text(text + '{"step": 5, "st')
+  (done / 'metrics.jsonl').write_text(text + '{"step": 5, "a": {"b": 1}')
   with folder.claimed(tmp_path / 'none', grid):
     pass
   (tmp_path / 'none' / 'sweep.json').rename(tmp_path / 'sweep.json')
