@@ -15,6 +15,8 @@ import ray
 from experiments import mix
 from launchers import sweep
 import mmdist
+from mmdist.cameras import orbits
+from mmdist.evaluation import agreement
 from mmdist.sweeps import cell_runner
 from mmdist.sweeps import folder
 from mmdist.sweeps import shared_actors
@@ -128,8 +130,20 @@ def test_cells_that_share_actors_are_those_that_run_alone(
   _check_results(made, ran)
 
 
+@pytest.fixture
+def few_views(monkeypatch):
+  """Has a judge look from two sides: renders are slow here."""
+  judging_views, turntable = agreement.judging_views, orbits.turntable
+  monkeypatch.setattr(
+    agreement, 'judging_views', lambda: judging_views().take(range(2))
+  )
+  monkeypatch.setattr(orbits, 'turntable', lambda _: turntable(2))
+
+
 @pytest.mark.slow
-def test_a_cell_is_a_run_and_its_results_are_shown(trained, tmp_path):
+def test_a_cell_is_a_run_and_its_results_are_shown(
+  few_views, trained, tmp_path
+):
   grid = small_grid(trained, 1, sad=[0])
   start, cell = grid.cells
   runner = cell_runner.CellRunner()
