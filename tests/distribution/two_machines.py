@@ -41,7 +41,7 @@ def wait_for_room(cluster) -> None:
     room = placement.Room({'another': FAST.options(num_threads=1)})
     waiter = threading.Thread(target=room.wait, kwargs={'tell': said.append})
     waiter.start()
-    waiter.join(timeout=3.0)
+    waiter.join(timeout=1.0)
     assert waiter.is_alive()
     assert said[0].startswith('waiting for room, ')
     assert '1 fast wanted, 0 free (' in said[0]

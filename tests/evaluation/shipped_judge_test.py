@@ -10,7 +10,7 @@ from mmdist.heads import attributes as head_attributes
 from mmdist.heads import questions as head_questions
 from mmdist.heads import subjects
 
-HEADS_PER_EXPRESSION = 3
+HEADS_PER_EXPRESSION = 2
 
 
 @pytest.fixture(scope='module')
