@@ -73,17 +73,35 @@ def test_fits_lower_the_loss(directory):
   assert proxy.step == 8
 
 
-def test_a_fit_is_one_step_of_adam(directory):
+def test_fits_are_the_steps_of_an_explicit_adam(directory, monkeypatch):
   pipeline, proxy = _proxied(directory)
-  before = {n: w.detach().clone() for n, w in proxy.parameters.items()}
-  _fit(pipeline, proxy, learning_rate=1e-3)
-  moments = proxy.save().arrays
-  for name, weight in proxy.parameters.items():
-    gradient = moments[f'exp_avg/{name}'] / (1 - 0.9)
-    # Adam's first step in closed form; float32 in another order.
-    step = 1e-3 * gradient / (np.abs(gradient) + 1e-8)
-    moved = (before[name] - weight.detach()).numpy()
-    np.testing.assert_allclose(moved, step, rtol=0, atol=1e-6)
+  start = [w.detach().numpy().copy() for w in proxy.parameters.values()]
+  seen, grad = [], torch.autograd.grad
+
+  def note(*args, **kwargs):
+    found = grad(*args, **kwargs)
+    seen.append([gradient.numpy().astype(np.float64) for gradient in found])
+    return found
+
+  monkeypatch.setattr(torch.autograd, 'grad', note)
+  rates = np.linspace(1e-3, 1e-2, 12)
+  for rate in rates:
+    _fit(pipeline, proxy, learning_rate=float(rate))
+  # In float64, as the paper of Adam has it (Kingma and Ba 2015, Algorithm 1).
+  moved = [np.zeros(w.shape) for w in start]
+  first, second = ([np.zeros(w.shape) for w in start] for _ in range(2))
+  for step, (rate, gradients) in enumerate(zip(rates, seen, strict=True), 1):
+    for k, gradient in enumerate(gradients):
+      first[k] = 0.9 * first[k] + 0.1 * gradient
+      second[k] = 0.99 * second[k] + 0.01 * gradient**2
+      mean = first[k] / (1 - 0.9**step)
+      size = np.sqrt(second[k] / (1 - 0.99**step))
+      moved[k] -= rate * mean / (size + 1e-8)
+  weights = [w.detach().numpy() for w in proxy.parameters.values()]
+  assert len(weights) == len(moved) > 10
+  for weight, before, step in zip(weights, start, moved, strict=True):
+    error = np.abs(weight - before - step).max() / np.abs(step).max()
+    assert error < 1e-5
 
 
 def test_a_restored_proxy_goes_on_bit_for_bit(directory):
