@@ -116,6 +116,9 @@ class Run:
     """One dict for each step: its number, seconds, losses and norms.
 
     A number that was not finite is NaN here, and null in the file.
+
+    Raises:
+      UserError: a line of the file, other than a torn last one, is damaged.
     """
     return metrics_file.read(self.workdir / metrics_file.NAME)
 

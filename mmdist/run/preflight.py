@@ -76,7 +76,7 @@ def describe(
 ) -> list[str]:
   """Returns what a run will do, for a person to read before it begins.
 
-  Memory is told apart from it; see `estimate_memory`.
+  What the priors need in memory is not in it; see `estimate_memory`.
 
   Args:
     objective: what is asked.
