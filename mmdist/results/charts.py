@@ -27,6 +27,8 @@ _NAMED_COLORS = {'red': '#c0392b', 'green': '#2e8b57', 'blue': '#2a5db0'}
 # The share of the raw points, of the highest and of the lowest, that the axis
 # may leave out.
 _OUTLIERS = 0.02
+# Rounding of float32 is no difference, and six digits of a tick have to show one.
+_RESOLUTION = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,21 +126,25 @@ def _axes(series: curves.Series, smoothed: curves.Series) -> _Axes:
   values += raw[cut : len(raw) - cut]
   y_ticks = ticks(*_range(values))
   return _Axes(
-    x=(x := _range(steps)),
+    x=(x := _range(steps, 0.0)),
     y=(y_ticks[0], y_ticks[-1]),
     x_ticks=[t for t in ticks(*x, whole=True) if x[0] <= t <= x[1]],
     y_ticks=y_ticks,
   )
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
+def _range(
+  values: Sequence[float], resolution: float = _RESOLUTION
+) -> tuple[float, float]:
   """Returns the ends of an axis, never equal.
 
-  What differs by rounding alone is one number.
+  Args:
+    values: that are drawn along it.
+    resolution: what differs by less, as a share of its size, is one number.
   """
   low, high = min(values), max(values)
   size = max(abs(low), abs(high))
-  if high - low > 1e-9 * size:
+  if high - low > resolution * size:
     return low, high
   margin = 0.5 * (size or 1.0)
   return low - margin, high + margin
@@ -180,7 +186,7 @@ def _frame(title: str, axes: _Axes) -> str:
   for tick in axes.x_ticks:
     x, _ = axes.place(tick, axes.y[0])
     parts.append(f'<path d="M{x:.1f} {bottom}v4" stroke="#999"/>')
-    parts.append(_text(round(x, 1), bottom + 17, f'{tick:g}', '#555', 'middle'))
+    parts.append(_text(round(x, 1), bottom + 17, f'{tick:.0f}', '#555', 'middle'))
   parts.append(f'<path d="M{_LEFT} {bottom}H{right}" stroke="#999"/>')
   parts.append(_text(right, bottom + 32, 'step', '#555'))
   return ''.join(parts)

@@ -47,6 +47,26 @@ def test_ticks_of_any_range_are_few_and_even():
     assert spaces == pytest.approx([spaces[0]] * len(spaces))
 
 
+@pytest.mark.parametrize('size', [1.0, 9.99, 0.3, -2e4, 3e-7])
+@pytest.mark.parametrize('spread', [0, 1e-9, 1e-7, 1e-5, 1.1e-4, 1e-3, 1])
+def test_the_numbers_along_an_axis_are_told_apart(size, spread):
+  points = [(i, size * (1 + spread * (-1) ** i)) for i in range(40)]
+  svg = charts.draw_chart('share', {'': points})
+  numbers = [
+    e.text
+    for e in elements(svg, 'text')
+    if e.get('text-anchor') == 'end' and e.text not in ('share', 'step')
+  ]
+  assert len(numbers) >= 2
+  assert len(set(numbers)) == len(numbers)
+
+
+def test_late_steps_have_their_own_numbers():
+  points = [(10**6 + i, float(i)) for i in range(50)]
+  svg = charts.draw_chart('loss', {'': points})
+  assert {'1000010', '1000020'} <= set(texts(svg))
+
+
 def test_steps_have_whole_ticks():
   assert charts.ticks(0, 3, whole=True) == [0, 1, 2, 3]
 
