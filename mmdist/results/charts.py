@@ -27,7 +27,7 @@ _NAMED_COLORS = {'red': '#c0392b', 'green': '#2e8b57', 'blue': '#2a5db0'}
 # The share of the raw points, of the highest and of the lowest, that the axis
 # may leave out.
 _OUTLIERS = 0.02
-# Rounding of float32 is no difference, and six digits of a tick have to show one.
+# Rounding of float32 is no difference, and a tick has six digits to show one.
 _RESOLUTION = 1e-4
 
 
@@ -186,7 +186,9 @@ def _frame(title: str, axes: _Axes) -> str:
   for tick in axes.x_ticks:
     x, _ = axes.place(tick, axes.y[0])
     parts.append(f'<path d="M{x:.1f} {bottom}v4" stroke="#999"/>')
-    parts.append(_text(round(x, 1), bottom + 17, f'{tick:.0f}', '#555', 'middle'))
+    parts.append(
+      _text(round(x, 1), bottom + 17, f'{tick:.0f}', '#555', 'middle')
+    )
   parts.append(f'<path d="M{_LEFT} {bottom}H{right}" stroke="#999"/>')
   parts.append(_text(right, bottom + 32, 'step', '#555'))
   return ''.join(parts)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mmdist.config import schema
+from mmdist.learner import colors
 from mmdist.run import early_warnings
 
 STEPS = 200
@@ -63,6 +64,23 @@ def swaying(step):
 @pytest.mark.parametrize('color', [still, fading])
 def test_a_run_that_goes_well_is_not_warned_of(color, seed):
   assert early_warnings.review(make_run(), rows(color, 0.84, seed=seed)) == []
+
+
+@pytest.mark.parametrize('share, jump', [(0.08, 0.4), (0.15, 0.35), (0.3, 0.3)])
+@pytest.mark.parametrize('seed', range(10))
+def test_views_that_are_unlike_the_others_are_no_fluctuation(share, jump, seed):
+  # As of a red hat, which fills a picture from above: the head stands still.
+  rng = np.random.default_rng(seed)
+  made = []
+  for step in range(300):
+    views = 0.5 + 0.03 * rng.standard_normal((2, 3))
+    views[rng.random(2) < share] += [jump, -jump, 0.0]
+    mean, variance = views.mean(0), views.var(0, ddof=1).sum() / 2
+    names = dict(zip(colors.NAMES, mean, strict=True))
+    made.append(
+      {'step': step, 'saturation': 0.8, 'color_variance': variance} | names
+    )
+  assert early_warnings.review(make_run(), made) == []
 
 
 @pytest.mark.parametrize('seed', range(5))
