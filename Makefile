@@ -82,7 +82,7 @@ test: venv ## Runs all tests but test-long, chaos, guards, cluster-test.
 
 coverage: export PYTEST_ADDOPTS += --cov=mmdist \
 	--cov-report=term:skip-covered --cov-fail-under=95
-coverage: test ## The same tests with coverage, 95 % at least: half as long again.
+coverage: test ## The same tests with coverage, 95 % at least; slower.
 
 test-fast: venv ## Runs the tests that take a second or less.
 	@$(IN_VENV) -m pytest -m 'not slow and not chaos and not guards and not cluster and not long and not gpu' $(PARALLEL) $(PYTEST_FLAGS)

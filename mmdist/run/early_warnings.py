@@ -46,7 +46,9 @@ class Monitor:
     """
     self._run = run
     self._rows: collections.deque = collections.deque(maxlen=WINDOW)
-    self._variances: list[float] = []  # Of all steps since the first ones.
+    # Of all steps since the first ones: the sum of their variances, and how many
+    # have one.
+    self._variance, self._num_variances = 0.0, 0
     self._last = -1
     self._said: set[str] = set()
 
@@ -59,12 +61,14 @@ class Monitor:
     """
     if step <= self._last:
       self._rows.clear()
-      self._variances.clear()
+      self._variance, self._num_variances = 0.0, 0
     self._last = step
     if step < WINDOW or colors.NAMES[0] not in metrics:
       return []
     self._rows.append(metrics)
-    self._variances.append(metrics.get('color_variance', math.nan))
+    if 'color_variance' in metrics:
+      self._variance += metrics['color_variance']
+      self._num_variances += 1
     if len(self._rows) < WINDOW:
       return []
     found = {
@@ -92,7 +96,7 @@ class Monitor:
     # are asked as well.
     explained = max(
       float(np.mean([row['color_variance'] for row in self._rows])),
-      float(np.nanmean(self._variances)),
+      self._variance / self._num_variances,
     )
     found = variance_around_trend(
       [[row[name] for name in colors.NAMES] for row in self._rows]
