@@ -46,8 +46,7 @@ class Monitor:
     """
     self._run = run
     self._rows: collections.deque = collections.deque(maxlen=WINDOW)
-    # Of all steps since the first ones: the sum of their variances, and how many
-    # have one.
+    # Of all steps since the first ones: their variances added up, and how many.
     self._variance, self._num_variances = 0.0, 0
     self._last = -1
     self._said: set[str] = set()
