@@ -69,11 +69,13 @@ class Progress:
 
   Attributes:
     cell: name of the one that runs; '' for none.
-    step: steps behind it.
+    step: steps behind it; 0 until this attempt made one.
+    restored: how many of them the attempt found in the cell's checkpoint.
   """
 
   cell: str = ''
   step: int = 0
+  restored: int = 0
 
 
 class CellRunner:
@@ -126,7 +128,9 @@ class CellRunner:
     return Outcome('finished' if run.is_finished else 'stopped')
 
   def _on_step(self, step: Any) -> None:
-    self._progress = Progress(self._progress.cell, step.number)
+    before = self._progress
+    restored = before.restored if before.step else step.number - 1
+    self._progress = Progress(before.cell, step.number, restored)
     if self._is_stopping:
       step.stop()
 

@@ -1,13 +1,12 @@
-"""Runs the cells of a sweep over Ray: slots, shared actors, progress, signals.
+"""Runs the cells of a sweep over Ray: slots, shared actors, signals.
 
 What is decided about cells is in `scheduling.py`, what is checked before in
 `planning.py`, and what is made of the results in `sweep_results.py`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import os
-import time
 from typing import Any
 import uuid
 
@@ -24,8 +23,7 @@ from mmdist.sweeps import planning
 from mmdist.sweeps import ray_slots
 from mmdist.sweeps import scheduling
 from mmdist.sweeps import shared_actors
-
-SAY_EVERY_S = 30.0  # Between lines of progress.
+from mmdist.sweeps import sweep_progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +76,7 @@ def run(
     running.lose,
     code=code_of(settings),
   )
-  said = _Progress(cells.values(), slots, report)
+  said = sweep_progress.SweepProgress(cells.values(), slots.progress, report)
   stop = stopping.Stopper(settings.grace_s)
   stop.has_begun = True  # So that cells are given their time to save.
   is_told = False
@@ -205,61 +203,3 @@ def describe(
     return f'{job.name}: {outcome.kind} after {took}'
   then = 'it will be tried again' if again else f'its log is {log}'
   return f'{job.name}: failed (attempt {job.attempt}): {outcome.error}; {then}'
-
-
-class _Progress:
-  """Reports now and then how far all cells are, and how long it will take.
-
-  Args:
-    cells: that are run.
-    slots: that run them.
-    report: is told.
-  """
-
-  def __init__(
-    self,
-    cells: Iterable[cells_lib.Cell],
-    slots: ray_slots.RaySlots,
-    report: Callable[[str], None],
-  ):
-    self._left = {cell.name: cell.config.num_steps for cell in cells}
-    self._total = sum(self._left.values())
-    self._num_cells = len(self._left)
-    self._slots = slots
-    self._report = report
-    self._said = time.monotonic()
-    self._first: tuple[float, int] | None = None
-
-  def ended(self, name: str) -> None:
-    """Notes that a cell takes no more steps."""
-    self._left[name] = 0
-
-  def say(self) -> None:
-    """Reports, unless it did so less than `SAY_EVERY_S` ago."""
-    now = time.monotonic()
-    if now - self._said < SAY_EVERY_S:
-      return
-    self._said = now
-    at = self._slots.progress()
-    left = dict(self._left)
-    for name, progress in at.items():
-      if name in left and left[name]:
-        left[name] = max(left[name] - progress.step, 0)
-    done = self._total - sum(left.values())
-    if self._first is None:
-      self._first = now, done
-    since, before = self._first
-    rate = (done - before) / (now - since) if now > since else 0.0
-    eta = (
-      f', about {progress_lib.format_seconds(sum(left.values()) / rate)} to go'
-      if rate > 0
-      else ''
-    )
-    running = ', '.join(
-      f'{name} {progress.step}' for name, progress in sorted(at.items()) if name
-    )
-    cells_done = sum(not steps for steps in self._left.values())
-    self._report(
-      f'{cells_done} of {self._num_cells} cells, {done} of {self._total} steps'
-      f'{eta}; running: {running or "none yet"}'
-    )
