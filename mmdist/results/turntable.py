@@ -123,16 +123,7 @@ def _encode_h264(path: os.PathLike, frames: np.ndarray, fps: int) -> None:
   Not by `imageio_ffmpeg.write_frames`: that forks with a hook between fork and
   exec, which may deadlock beside JAX's threads.
   """
-  try:
-    # Here, because all else works without it.
-    import imageio_ffmpeg
-
-    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-  # The second where the package was installed without its program.
-  except (ModuleNotFoundError, RuntimeError) as error:
-    raise NoEncoderError(
-      f'{NO_VIDEO}; pip install imageio-ffmpeg, and make the results again.'
-    ) from error
+  ffmpeg = find_ffmpeg()
   size = f'{frames.shape[2]}x{frames.shape[1]}'
   raw = ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', size, '-r', str(fps)]
   h264 = ['-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-crf', '18']
@@ -147,6 +138,32 @@ def _encode_h264(path: os.PathLike, frames: np.ndarray, fps: int) -> None:
     raise RuntimeError(
       f'ffmpeg could not encode {len(frames)} frames of {size}: {reason}'
     )
+
+
+def find_ffmpeg() -> str:
+  """Returns the path of the program that encodes videos.
+
+  Raises:
+    NoEncoderError: there is no imageio-ffmpeg, or no program of its.
+  """
+  try:
+    # Here, because all else works without it.
+    import imageio_ffmpeg
+
+    return imageio_ffmpeg.get_ffmpeg_exe()
+  # The second where the package was installed without its program.
+  except (ModuleNotFoundError, RuntimeError) as error:
+    raise NoEncoderError(
+      f'{NO_VIDEO}; pip install imageio-ffmpeg, and make the results again.'
+    ) from error
+
+
+def can_write_video() -> bool:
+  """Returns whether there is a program that encodes videos."""
+  try:
+    return bool(find_ffmpeg())
+  except NoEncoderError:
+    return False
 
 
 def write_webp(

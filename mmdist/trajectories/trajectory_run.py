@@ -17,6 +17,7 @@ from mmdist.config import trajectory_schema
 from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import representation as representation_lib
+from mmdist.results import turntable
 from mmdist.run import callbacks
 from mmdist.run import device_setup
 from mmdist.run import workdir as workdir_lib
@@ -272,8 +273,13 @@ def _make_results(
     'results': dict(record.results),
   }
   paths = {n: walk.workdir / file for n, file in film_lib.FILES.items()}
-  if record.film == made_with and all(p.is_file() for p in paths.values()):
-    return paths
+  there = {name: path for name, path in paths.items() if path.is_file()}
+  # A video that cannot be made here is not tried again at every look.
+  missing = paths.keys() - there.keys()
+  if missing == {'video'} and not turntable.can_write_video():
+    missing = set()
+  if record.film == made_with and not missing:
+    return there
   report('making the film')
   ended = [
     film_lib.Ended(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import types
 
 import numpy as np
@@ -209,6 +210,18 @@ def test_another_film_is_made_of_the_same_way(copied):
   assert made.results['video'].read_bytes() != before
   record = json.loads((copied / 'trajectory.json').read_text())
   assert record['film']['film']['hold_s'] == 0.5
+
+
+@pytest.mark.slow
+def test_a_missing_video_is_made_where_ffmpeg_is(copied, monkeypatch):
+  (copied / 'trajectory.mp4').unlink()
+  sheet = (copied / 'sheet.png').stat().st_mtime_ns
+  with monkeypatch.context() as context:
+    context.setitem(sys.modules, 'imageio_ffmpeg', None)
+    again = walk(copied)
+  assert set(again.results) == {'animation', 'sheet'}
+  assert (copied / 'sheet.png').stat().st_mtime_ns == sheet
+  assert walk(copied).results['video'].stat().st_size > 0
 
 
 @pytest.mark.parametrize(
