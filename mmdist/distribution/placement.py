@@ -74,8 +74,8 @@ def this_machine() -> str:
 def check_room(options: Mapping[Any, Mapping[str, Any]]) -> None:
   """Raises ClusterUnavailable for actors that would wait for ever.
 
-  Each has to fit on some machine, and all machines together need room for all
-  of them. What other jobs use now is ignored, since they will end.
+  Each has to fit on some machine, and the machines need room for all of them
+  side by side. What other jobs use now is ignored, since they will end.
 
   Args:
     options: actor -> Ray's options.
@@ -101,6 +101,59 @@ def check_room(options: Mapping[Any, Mapping[str, Any]]) -> None:
         f'({"; ".join(_describe_all(node, bundle) for node in machines)}); '
         'lower its num_cpus, num_gpus or resources, or add a machine.'
       )
+  if not _fit_together(bundles, list(options.values()), machines):
+    wants = ', '.join(
+      ' and '.join(f'{amount:g} {name}' for name, amount in bundle.items())
+      for bundle in bundles
+    )
+    total = {name: 1.0 for bundle in bundles for name in bundle}
+    raise faults.ClusterUnavailable(
+      f'the run reserves {wants}, and the machines cannot hold all of it side '
+      f'by side ({"; ".join(_describe_all(node, total) for node in machines)}'
+      '); lower num_cpus, num_gpus or resources, or add a machine.'
+    )
+
+
+_MOST_TRIES = 10_000  # Where packing is undecided after these, Ray decides.
+
+
+def _fit_together(
+  bundles: Sequence[Mapping[str, float]],
+  options: Sequence[Mapping[str, Any]],
+  machines: Sequence[Mapping[str, Any]],
+) -> bool:
+  """Returns False if no way to deal bundles out to machines has room for all.
+
+  Sums do not tell: 3, 3 and 2 CPUs find no room on two machines of 4.
+  """
+  free = [dict(node['Resources']) for node in machines]
+  # The largest first: they have the fewest places.
+  order = sorted(
+    range(len(bundles)), key=lambda i: sum(bundles[i].values()), reverse=True
+  )
+  tries = 0
+
+  def place(number: int) -> bool:
+    nonlocal tries
+    if number == len(order):
+      return True
+    bundle = bundles[order[number]]
+    labels = options[order[number]].get('label_selector', {})
+    for left, node in zip(free, machines, strict=True):
+      tries += 1
+      if tries > _MOST_TRIES:
+        return True
+      if not _fits(bundle, labels, {**node, 'Resources': left}):
+        continue
+      for name, amount in bundle.items():
+        left[name] -= amount
+      if place(number + 1):
+        return True
+      for name, amount in bundle.items():
+        left[name] += amount
+    return False
+
+  return place(0)
 
 
 _FIELDS = {'CPU': 'num_cpus', 'GPU': 'num_gpus'}
@@ -122,7 +175,8 @@ def _fits(
   node: Mapping[str, Any],
 ) -> bool:
   has_room = all(
-    node['Resources'].get(name, 0.0) >= amount
+    # Less than Ray counts in, for what was taken away and put back.
+    node['Resources'].get(name, 0.0) >= amount - 1e-6
     for name, amount in bundle.items()
   )
   known = node.get('Labels', {})
@@ -172,6 +226,7 @@ class Room:
   def __init__(self, options: Mapping[Any, Mapping[str, Any]]):
     self._index = {name: index for index, name in enumerate(options)}
     self._bundles = [_bundle(one) for one in options.values()]
+    self._patience: waiting.Patience | None = None  # While some is missing.
     labels = [dict(one.get('label_selector', {})) for one in options.values()]
     self._group = ray.util.placement_group(
       self._bundles,
@@ -190,11 +245,31 @@ class Room:
       check_stop: called now and then; may raise.
       tell: called with a line for a person.
     """
-    patience = waiting.Patience(_SAY_EVERY_S, _SAY_AFTER_S)
     while not self._group.wait(_SLICE_S):
       check_stop()
-      if waited := patience.due():
-        tell(f'waiting for room, {waited} so far: {self._missing()}')
+      self._tell_what_is_missing(tell)
+    self._patience = None
+
+  def is_whole(self, tell: Callable[[str], None] = print) -> bool:
+    """Returns whether all of the room is there, now.
+
+    A machine that is lost takes its part away, until Ray finds room elsewhere.
+
+    Args:
+      tell: called now and then with what is missing, for a person.
+    """
+    state = ray.util.placement_group_table(self._group)['state']
+    if state == 'CREATED':
+      self._patience = None
+      return True
+    self._tell_what_is_missing(tell)
+    return False
+
+  def _tell_what_is_missing(self, tell: Callable[[str], None]) -> None:
+    if self._patience is None:
+      self._patience = waiting.Patience(_SAY_EVERY_S, _SAY_AFTER_S)
+    if waited := self._patience.due():
+      tell(f'waiting for room, {waited} so far: {self._missing()}')
 
   def _missing(self) -> str:
     """Returns what is reserved, and how much of it is free."""

@@ -53,7 +53,7 @@ def actor_options(
   }
 
 
-def _most(options: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def most_of(options: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
   """Returns the options of an actor in which several priors have room.
 
   Its priors work one at a time, so it reserves the most that one of them does.
@@ -164,7 +164,7 @@ class RayExecutor:
     }
     groups = messages.group_by_files(by_name)
     of_group = {
-      group: _most(options[name] for name in names)
+      group: most_of(options[name] for name in names)
       for group, names in groups.items()
       if group not in (shared or {})
     }

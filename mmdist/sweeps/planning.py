@@ -77,6 +77,11 @@ class Plan:
     }
     return dataclasses.replace(self, states=states)
 
+  def keys(self, name: str) -> set[tuple]:
+    """Returns the sharing keys of the frozen models that a cell asks."""
+    keys = {recipe.spec.sharing_key for recipe in self.recipes[name]}
+    return {key for key in keys if key is not None}
+
   @property
   def models(self) -> dict[tuple, messages.PriorRecipe]:
     """One recipe for each frozen model that the cells share."""

@@ -2,9 +2,13 @@
 
 Ray decides where a slot is. A slot for which there is no room waits, and comes
 when another job ends or a machine joins. A slot that dies is asked for again.
+
+The room of one slot is reserved together with that of the priors, so that a
+sweep always goes on. The other slots take what is left; where a machine was
+lost and the priors find no room any more, they give way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import os
 import time
@@ -15,11 +19,15 @@ import ray
 from mmdist.distribution import actor_environment
 from mmdist.distribution import code_shipping
 from mmdist.distribution import faults
+from mmdist.distribution import gpu_plan
 from mmdist.distribution import ray_errors
 from mmdist.sweeps import cell_runner
 from mmdist.sweeps import scheduling
 
 _LOOK_FOR_ROOM_EVERY_S = 10.0
+# How long the reserved room may be missing before a running cell is ended. A
+# cell whose prior has no room would else wait for it in vain.
+_GIVE_WAY_AFTER_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +37,24 @@ class Size:
   Attributes:
     cores: for its learner, and for priors that run in its process.
     num_gpus: of its learner.
+    visible_gpus: names of those that its learner may use without reserving
+      any; '' leaves all of its machine's.
   """
 
   cores: int
   num_gpus: float = 0.0
+  visible_gpus: str = ''
+
+  def options(self) -> dict[str, Any]:
+    """Returns Ray's options of a slot."""
+    runtime_env = actor_environment.runtime_env(num_threads=0)
+    if self.visible_gpus:
+      runtime_env['env_vars'][gpu_plan.VISIBLE] = self.visible_gpus
+    return {
+      'num_cpus': self.cores,
+      'num_gpus': self.num_gpus,
+      'runtime_env': runtime_env,
+    }
 
 
 class Runner(cell_runner.CellRunner):
@@ -80,6 +102,7 @@ class _Slot:
     node: Ray's id of its machine; '' if it is not there yet.
     index: among the slots of that machine.
     job: that it runs.
+    is_reserved: whether it has the place that is reserved for one slot.
   """
 
   actor: Any
@@ -87,6 +110,7 @@ class _Slot:
   node: str = ''
   index: int = 0
   job: scheduling.Job | None = None
+  is_reserved: bool = False
 
   @property
   def is_free(self) -> bool:
@@ -103,6 +127,9 @@ class RaySlots:
     on_lost: called with the job of a slot that died.
     runner: what a slot's process is.
     code: the sweep's, which the slots compare with theirs; '' is not compared.
+    reserved: Ray's options of one slot with its place in a reservation; None
+      where nothing is reserved.
+    is_whole: returns whether all that is reserved is there now.
   """
 
   def __init__(
@@ -113,6 +140,8 @@ class RaySlots:
     on_lost: Callable[[scheduling.Job], None] = lambda job: None,
     runner: type[Runner] = Runner,
     code: str = '',
+    reserved: Mapping[str, Any] | None = None,
+    is_whole: Callable[[], bool] = lambda: True,
   ):
     self._size = size
     self._most = most
@@ -120,6 +149,10 @@ class RaySlots:
     self._on_lost = on_lost
     self._runner = runner
     self._code = code
+    self._reserved = reserved
+    self._is_whole = is_whole
+    self._was_whole = time.monotonic()
+    self._gives_way = False
     self._slots: list[_Slot] = []
     self._looked = 0.0
     self._num_failed_starts = 0  # Since the last slot that came.
@@ -132,27 +165,51 @@ class RaySlots:
     room = int(resources.get('CPU', 0.0) // self._size.cores)
     if self._size.num_gpus:
       room = min(room, int(resources.get('GPU', 0.0) // self._size.num_gpus))
+    if self._gives_way:
+      return
     while len(self._slots) < min(max(room, 1), self._most):
       self._slots.append(self._start())
 
   def _start(self) -> _Slot:
+    is_reserved = self._reserved is not None and not any(
+      slot.is_reserved for slot in self._slots
+    )
+    options = {'scheduling_strategy': 'SPREAD', **self._size.options()}
+    if is_reserved:
+      options = dict(self._reserved or {})
     # Any: Ray's types know `remote` only of methods that are marked for it.
     actor: Any = (
       ray.remote(self._runner)
       .options(
-        **actor_environment.without_inherited(
-          {'runtime_env': actor_environment.runtime_env(num_threads=0)}
-        ),
-        num_cpus=self._size.cores,
-        num_gpus=self._size.num_gpus,
-        scheduling_strategy='SPREAD',
+        **actor_environment.without_inherited(options),
         max_restarts=0,
         # `progress` and `stop` are heard while `run` runs.
         max_concurrency=2,
       )
       .remote()
     )
-    return _Slot(actor, actor.where.remote(self._code))
+    pending = actor.where.remote(self._code)
+    return _Slot(actor, pending, is_reserved=is_reserved)
+
+  def _look_for_room(self) -> None:
+    """Asks for more slots; has slots give way where priors find no room."""
+    now = time.monotonic()
+    self._gives_way = not self._is_whole()
+    if not self._gives_way:
+      self._was_whole = now
+    self._ask_for_slots()
+    if not self._gives_way:
+      return
+    others = [slot for slot in self._slots if not slot.is_reserved]
+    ending = [slot for slot in others if slot.job is None]
+    if not ending and now - self._was_whole > _GIVE_WAY_AFTER_S:
+      # One at a time, and then Ray has as long again to use its room.
+      ending, self._was_whole = others[-1:], now
+    for slot in ending:
+      # A cell that ran there is heard of by `wait`, as of any lost process.
+      ray.kill(slot.actor)
+      if slot.job is None:
+        self._slots.remove(slot)
 
   @property
   def num_slots(self) -> int:
@@ -160,7 +217,8 @@ class RaySlots:
     return sum(bool(slot.node) for slot in self._slots)
 
   def free(self) -> int:
-    return sum(slot.is_free for slot in self._slots)
+    # A cell that began now would wait for its prior.
+    return sum(slot.is_free for slot in self._slots) * (not self._gives_way)
 
   def start(self, job: scheduling.Job) -> None:
     slot = next(slot for slot in self._slots if slot.is_free)
@@ -173,7 +231,7 @@ class RaySlots:
     self, seconds: float
   ) -> Sequence[tuple[scheduling.Job, cell_runner.Outcome]]:
     if time.monotonic() - self._looked > _LOOK_FOR_ROOM_EVERY_S:
-      self._ask_for_slots()
+      self._look_for_room()
     slots = {s.pending: s for s in self._slots if s.pending is not None}
     if not slots:
       time.sleep(seconds)

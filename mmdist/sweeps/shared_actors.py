@@ -4,7 +4,7 @@ There is one for each set of weight files and settings, however many cells and
 learners. Each learner has proxies of its own in it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -12,8 +12,6 @@ import ray
 from mmdist.core import messages
 from mmdist.distribution import actor as actor_lib
 from mmdist.distribution import hosting
-from mmdist.distribution import placement
-from mmdist.distribution import ray_executor
 
 # How long to wait for an actor's sign of life. One that gives none in this time
 # is busy, or is being brought back.
@@ -21,34 +19,35 @@ _HEAR_S = 2.0
 
 
 class ActorPool:
-  """Starts actors as they are needed, and ends them with the sweep."""
+  """Starts actors as they are needed, and ends those that are needed no more.
 
-  def __init__(self) -> None:
+  Args:
+    options: `PriorSpec.sharing_key` -> Ray's options of its actor, with its
+      place.
+  """
+
+  def __init__(self, options: Mapping[tuple, Mapping[str, Any]]) -> None:
+    self._options = options
     self._actors: dict[tuple, hosting.Owned] = {}
 
   def actors_for(
-    self,
-    recipes: Sequence[messages.PriorRecipe],
-    reservations: Mapping[str, placement.Reservation],
+    self, recipes: Sequence[messages.PriorRecipe]
   ) -> dict[tuple, Any]:
-    """Returns sharing key -> handle, for the priors of one cell.
-
-    Args:
-      recipes: of the cell's priors.
-      reservations: by prior, what its actor reserves.
-    """
+    """Returns sharing key -> handle, for the priors of one cell."""
     found = {}
     for recipe in recipes:
       key = recipe.spec.sharing_key
       if key is None:  # An object: it has an actor of its own.
         continue
       if key not in self._actors:
-        options = ray_executor.actor_options(
-          recipe.spec, reservations[recipe.spec.name]
-        )
-        self._actors[key] = hosting.Owned(options)
+        self._actors[key] = hosting.Owned(self._options[key])
       found[key] = self._actors[key].actor
     return found
+
+  def keep_only(self, needed: Collection[tuple]) -> None:
+    """Ends the actors of all other sharing keys; their memory is free then."""
+    for key in self._actors.keys() - set(needed):
+      self._actors.pop(key).leave(actor_lib.SessionId('', ''), None)
 
   def end_learner(self, learner: str) -> None:
     """Has every actor drop the proxies of a learner that has died."""

@@ -34,6 +34,7 @@ class SweepProgress:
     self._left = {cell.name: cell.config.num_steps for cell in cells}
     self._total = sum(self._left.values())
     self._num_cells = len(self._left)
+    self._num_failed = 0
     self._heard = heard
     self._report = report
     self._clock = clock
@@ -41,9 +42,10 @@ class SweepProgress:
     self._restored: dict[str, int] = {}
     self._first: tuple[float, int] | None = None
 
-  def ended(self, name: str) -> None:
+  def ended(self, name: str, is_failed: bool = False) -> None:
     """Notes that a cell takes no more steps."""
     self._left[name] = 0
+    self._num_failed += is_failed
 
   def say(self) -> None:
     """Reports, unless it did so less than `SAY_EVERY_S` ago."""
@@ -65,7 +67,9 @@ class SweepProgress:
     )
     cells_done = sum(not steps for steps in self._left.values())
     self._report(
-      f'{cells_done} of {self._num_cells} cells, {done} of {self._total} steps'
+      f'{cells_done} of {self._num_cells} cells'
+      f'{f" ({self._num_failed} failed)" * bool(self._num_failed)}, '
+      f'{done} of {self._total} steps'
       f'{self._time_left(now, done, sum(left.values()))}; '
       f'running: {running or "none yet"}'
     )

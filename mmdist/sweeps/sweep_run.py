@@ -1,20 +1,21 @@
 """Runs the cells of a sweep over Ray: slots, shared actors, signals.
 
 What is decided about cells is in `scheduling.py`, what is checked before in
-`planning.py`, and what is made of the results in `sweep_results.py`.
+`planning.py`, what is reserved in `sweep_room.py`, and what is made of the
+results in `sweep_results.py`.
 """
 
 from collections.abc import Callable, Mapping
+import contextlib
 import dataclasses
 import os
 from typing import Any
 import uuid
 
-from mmdist.api import executors
 from mmdist.core import progress as progress_lib
 from mmdist.core import source_hash
 from mmdist.distribution import cluster as cluster_lib
-from mmdist.distribution import ray_executor
+from mmdist.distribution import placement
 from mmdist.run import stopping
 from mmdist.sweeps import cell_runner
 from mmdist.sweeps import cells as cells_lib
@@ -24,6 +25,7 @@ from mmdist.sweeps import ray_slots
 from mmdist.sweeps import scheduling
 from mmdist.sweeps import shared_actors
 from mmdist.sweeps import sweep_progress
+from mmdist.sweeps import sweep_room
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Settings:
       each cell's in the process of its learner.
     address: of a running cluster; None starts Ray on this machine.
     cores: that each cell has.
-    num_gpus: of each cell's learner.
+    num_gpus: of each cell's learner; 0 has it use those of its machine that
+      no prior reserves.
     most: cells at a time, at most.
     max_attempts: of one cell.
     grace_s: how long cells may take to save after a signal.
@@ -62,23 +65,53 @@ def run(
 
   The folder has to be held by `folder.claimed`.
   """
+  needs = sweep_room.needs_of(plan, settings)
+  stop = stopping.Stopper(settings.grace_s)
+  with contextlib.ExitStack() as closing:
+    cluster = cluster_lib.Cluster(
+      settings.address,
+      needs.at_once,
+      ship_code=settings.ship_code,
+      gpus=needs.gpus,
+    )
+    closing.callback(cluster.close)
+    closing.enter_context(stop)
+    room = placement.Room(needs.at_least)
+    closing.callback(room.close)
+    try:
+      room.wait(stop.check_stop, report)
+    except stopping.Overdue:
+      return {cell.name: scheduling.Ended('left') for cell in plan.to_run}
+    stop.has_begun = True  # So that cells are given their time to save.
+    pool = shared_actors.ActorPool(
+      {key: room.place(key, one) for key, one in needs.models.items()}
+    )
+    closing.callback(pool.close)
+    return _run_cells(plan, workdir, settings, report, needs, room, pool, stop)
+
+
+def _run_cells(
+  plan: planning.Plan,
+  workdir: str | os.PathLike,
+  settings: Settings,
+  report: Callable[[str], None],
+  needs: sweep_room.Needs,
+  room: placement.Room,
+  pool: shared_actors.ActorPool,
+  stop: stopping.Stopper,
+) -> Mapping[str, scheduling.Ended]:
   cells = {cell.name: cell for cell in plan.to_run}
-  options = _reservations(plan, settings)
-  cluster = cluster_lib.Cluster(
-    settings.address, options, ship_code=settings.ship_code
-  )
-  pool = shared_actors.ActorPool()
   running = _Running(cells, plan, workdir, settings, pool)
   slots = ray_slots.RaySlots(
-    ray_slots.Size(settings.cores, settings.num_gpus),
+    needs.slot,
     min(settings.most, len(cells)),
     running.make_task,
     running.lose,
     code=code_of(settings),
+    reserved=room.place(sweep_room.SLOT, needs.slot.options()),
+    is_whole=lambda: room.is_whole(report),
   )
   said = sweep_progress.SweepProgress(cells.values(), slots.progress, report)
-  stop = stopping.Stopper(settings.grace_s)
-  stop.has_begun = True  # So that cells are given their time to save.
   is_told = False
   ended: dict[str, scheduling.Ended] = {}
 
@@ -88,9 +121,12 @@ def run(
     if again:
       pool.replace_dead()
     else:
-      said.ended(job.name)
+      said.ended(job.name, is_failed=outcome.kind == 'failed')
       ended[job.name] = scheduling.Ended(
         outcome.kind, outcome.error, job.attempt
+      )
+      pool.keep_only(
+        {key for name in cells if name not in ended for key in plan.keys(name)}
       )
     log = folder.log_path(workdir, cells[job.name])
     report(describe(job, outcome, again, log))
@@ -104,22 +140,19 @@ def run(
     said.say()
 
   try:
-    with stop:
-      return scheduling.run_all(
-        cells,
-        slots,
-        max_attempts=settings.max_attempts,
-        tell=tell,
-        is_stopping=lambda: stop.asked,
-        on_poll=on_poll,
-      )
+    return scheduling.run_all(
+      cells,
+      slots,
+      max_attempts=settings.max_attempts,
+      tell=tell,
+      is_stopping=lambda: stop.asked,
+      on_poll=on_poll,
+    )
   except stopping.Overdue:
     report('the cells took too long to save; each goes on from its checkpoint')
     return {n: ended.get(n, scheduling.Ended('stopped')) for n in cells}
   finally:
     slots.close()
-    pool.close()
-    cluster.close()
 
 
 def code_of(settings: Settings) -> str:
@@ -128,23 +161,6 @@ def code_of(settings: Settings) -> str:
   On one machine nothing is compared: a checkout may be edited meanwhile.
   """
   return source_hash.name_code() if settings.address else ''
-
-
-def _reservations(
-  plan: planning.Plan, settings: Settings
-) -> dict[Any, dict[str, Any]]:
-  """Returns Ray's options of what the sweep needs at least."""
-  slot = {'num_cpus': settings.cores, 'num_gpus': settings.num_gpus}
-  # A Ray that starts here is made large enough for all slots; a cluster is
-  # only asked whether it has room for one.
-  count = 1 if settings.address else min(settings.most, len(plan.to_run))
-  options: dict[Any, dict[str, Any]] = {
-    f'cell {number}': slot for number in range(count)
-  }
-  if settings.executor == 'ray':
-    for key, recipe in plan.models.items():
-      options[key] = ray_executor.actor_options(recipe.spec)
-  return options
 
 
 class _Running:
@@ -169,9 +185,7 @@ class _Running:
     cell = self._cells[job.name]
     actors: Mapping[tuple, Any] = {}
     if self._settings.executor == 'ray':
-      actors = self._pool.actors_for(
-        self._plan.recipes[job.name], executors.reservations_of(cell.config)
-      )
+      actors = self._pool.actors_for(self._plan.recipes[job.name])
     learner = f'{job.name}/{job.attempt}/{uuid.uuid4().hex[:8]}'
     self._learners[job.name] = learner
     return cell_runner.Task(

@@ -52,6 +52,8 @@ def reserve(**wants):
     [reserve(num_gpus=0.5), reserve(num_gpus=0.5)],
     [reserve(resources={'fast': 2}), reserve(node_labels={'rack': 'b'})],
     [reserve(colocate='learner', num_cpus=8)],
+    # Only one way to deal them out has room for all: 5 and 3, 4.
+    [reserve(num_cpus=3), reserve(num_cpus=4), reserve(num_cpus=5)],
     [],
   ],
 )
@@ -82,6 +84,11 @@ def test_what_has_room_passes(wanted, machines):
       r"reserves 1 CPU with the labels \{'rack': 'c'\}, and no machine",
     ),
     ([reserve(colocate='learner', num_gpus=1)], 'and no machine has all of it'),
+    (
+      [reserve(num_cpus=3)] * 2 + [reserve(num_cpus=6)],
+      r'reserves 3 CPU, 3 CPU, 6 CPU, and the machines cannot hold all of it '
+      r'side by side \(head has 8 CPU; worker has 4 CPU\); lower num_cpus',
+    ),
   ],
 )
 def test_what_can_never_be_placed_is_said(wanted, line, machines):

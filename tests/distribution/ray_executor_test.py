@@ -211,7 +211,7 @@ def test_a_shared_actor_reserves_what_each_of_its_priors_needs():
     placement.Reservation(resources={'large': 2.0, 'fast': 1.0}),
   ]
   options = [one.options(1) for one in wants]
-  most = ray_executor._most(options)
+  most = ray_executor.most_of(options)
   assert most == {
     'num_cpus': 2,
     'num_gpus': 1,
@@ -220,7 +220,7 @@ def test_a_shared_actor_reserves_what_each_of_its_priors_needs():
   }
   other = placement.Reservation(node_labels={'zone': 'b'}).options(1)
   with pytest.raises(errors.UserError, match="zone 'a' and 'b' for priors"):
-    ray_executor._most([*options, other])
+    ray_executor.most_of([*options, other])
 
 
 def shareable(name, files='same'):

@@ -74,8 +74,8 @@ def pools(monkeypatch):
   """The pools of shared actors that sweeps have made."""
   made, plain = [], shared_actors.ActorPool
 
-  def make():
-    made.append(plain())
+  def make(options):
+    made.append(plain(options))
     return made[-1]
 
   monkeypatch.setattr(shared_actors, 'ActorPool', make)

@@ -1,6 +1,9 @@
 """Slots on one local Ray for the whole module."""
 
 import os
+import pathlib
+import subprocess
+import sys
 import time
 
 import pytest
@@ -13,6 +16,8 @@ from mmdist.sweeps import cell_runner
 from mmdist.sweeps import ray_slots
 from mmdist.sweeps import scheduling
 from tests.sweeps import slow_runner
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -110,6 +115,20 @@ def test_processes_that_cannot_start_are_not_started_for_ever():
   ):
     scheduling.run_all(['sleep-0'], slots)
   slots.close()
+
+
+@pytest.mark.slow
+def test_priors_have_room_where_cells_fill_the_cluster():
+  # In a process of its own, which has joined no other Ray before.
+  done = subprocess.run(
+    [sys.executable, '-m', 'tests.sweeps.full_cluster'],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=180,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.splitlines() == ['reserved', 'gave way']
 
 
 def test_a_slot_too_large_for_the_machine_is_waited_for(tmp_path):

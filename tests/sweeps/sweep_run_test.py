@@ -4,6 +4,7 @@ import types
 
 from experiments import mix
 from mmdist.distribution import cluster
+from mmdist.distribution import placement
 from mmdist.run import stopping
 from mmdist.sweeps import cell_runner
 from mmdist.sweeps import cells
@@ -28,6 +29,25 @@ class Slots:
     outcome = cell_runner.Outcome('failed', 'no such word')
     return [(job, outcome) for job in self._jobs if job.name == 'wrong']
 
+  def progress(self):
+    return {}
+
+  def close(self):
+    pass
+
+
+class Room:
+  """It is there at once."""
+
+  def __init__(self, options):
+    self.options = options
+
+  def wait(self, check_stop, tell):
+    pass
+
+  def place(self, name, options):
+    return {**options, 'placed': name}
+
   def close(self):
     pass
 
@@ -44,6 +64,7 @@ def test_a_cell_that_failed_stays_failed_when_the_others_take_too_long(
 ):
   monkeypatch.setattr(ray_slots, 'RaySlots', Slots)
   monkeypatch.setattr(stopping, 'Stopper', Impatient)
+  monkeypatch.setattr(placement, 'Room', Room)
   closed = []
   monkeypatch.setattr(
     cluster,
@@ -56,7 +77,8 @@ def test_a_cell_that_failed_stays_failed_when_the_others_take_too_long(
     mix.get_config(), [{'name': 'wrong'}, {'name': 'slow', 'seed': 1}]
   )
   states = {cell.name: 'new' for cell in made}
-  plan = planning.Plan(cells.Grid((), made), states, {}, {}, None)
+  recipes = dict.fromkeys(states, ())
+  plan = planning.Plan(cells.Grid((), made), states, recipes, {}, None)
   settings = sweep_run.Settings('inline', None, cores=1, most=2)
   ended = sweep_run.run(plan, tmp_path, settings, lambda line: None)
   assert (ended['wrong'].kind, ended['wrong'].error) == (
