@@ -177,6 +177,7 @@ def plan_gpus(
     {
       names[0]: max(config.priors[name].num_gpus for name in names)
       for names in groups
+      if any(config.priors[name].device != 'cpu' for name in names)
     },
     learner_devices=config.learner.num_devices,
     learner_has_gpus=gpu_plan.learner_uses_gpus(),

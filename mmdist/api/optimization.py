@@ -194,18 +194,21 @@ def _prepare(
       config.priors, objective.priors, threads.prior, objects
     )
   gpus = executors.plan_gpus(given.executor, config, recipes)
-  device_setup.set_up_jax(
-    threads.learner, None if gpus.is_shared else len(gpus.learner)
-  )
   for line in binding.balance_warnings(objective):
     warnings.warn(line, stacklevel=3)
+  if recipes:
+    preflight_lib.check_priors(objective, config)
+  memory = preflight_lib.estimate_memory(recipes, config.views.num_views)
+  # Before JAX begins, which reads its share of a GPU then.
+  device_setup.set_up_jax(
+    threads.learner,
+    None if gpus.is_shared else len(gpus.learner),
+    memory.left_for_learner(gpus),
+  )
   representation, params = load_start(
     config, given.representation, given.params
   )
-  if recipes:
-    preflight_lib.check_priors(objective, config)
   where = executors.describe(given.executor)
-  memory = preflight_lib.estimate_memory(recipes, config.views.num_views)
   for line in preflight_lib.describe(
     objective, config, recipes, threads.learner, where
   ):
@@ -215,7 +218,7 @@ def _prepare(
   if gpus.describe():
     print(f'gpus     {gpus.describe()}')
   if recipes and where in (executors.IN_PROCESS, executors.HERE):
-    memory.check()
+    memory.check(gpus)
   return _Task(
     config, workdir, recipes, representation, params, tuple(may_change), gpus
   )

@@ -4,7 +4,8 @@ JAX takes every GPU that it sees, and Ray gives out every GPU that it sees. So
 each is shown its own, before either begins:
 
   no GPU      nothing is decided.
-  one         learner and priors share it; JAX takes memory as it needs it.
+  one         learner and priors share it; JAX takes memory as it needs it, and
+              leaves what the priors will need.
   several     the learner has those that the priors leave, at least one; each
               prior has one of its own, or priors share those that are left.
 """
@@ -15,6 +16,7 @@ import importlib.util
 import math
 import os
 import pathlib
+import subprocess
 
 from mmdist.core import errors
 
@@ -72,6 +74,42 @@ def visible(folder: pathlib.Path = _DRIVER) -> tuple[str, ...]:
   names = [name.strip() for name in chosen.split(',')]
   names = names[: names.index('-1')] if '-1' in names else names
   return tuple(filter(None, names)) if there else ()
+
+
+@dataclasses.dataclass(frozen=True)
+class GpuMemory:
+  """The memory of one GPU, bytes."""
+
+  free: int
+  total: int
+
+
+def memory_of(gpus: Sequence[str]) -> list[GpuMemory]:
+  """Returns the memory of GPUs, as NVIDIA's driver tells it; else nothing.
+
+  Args:
+    gpus: their names.
+  """
+  if not gpus:
+    return []
+  command = [
+    'nvidia-smi',
+    f'--id={",".join(gpus)}',
+    '--query-gpu=memory.free,memory.total',
+    '--format=csv,noheader,nounits',
+  ]
+  try:
+    told = subprocess.run(
+      command, capture_output=True, text=True, timeout=20, check=True
+    )
+    # One line for each, in MiB.
+    return [
+      GpuMemory(*(int(number) * 2**20 for number in line.split(',')))
+      for line in told.stdout.splitlines()
+    ]
+  # The last where a GPU does not say, as one that is divided does not.
+  except (OSError, subprocess.SubprocessError, ValueError, TypeError):
+    return []
 
 
 def learner_uses_gpus() -> bool:

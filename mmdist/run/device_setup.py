@@ -21,6 +21,9 @@ _FLAGS = {
 }
 
 
+MEMORY_FRACTION = 'XLA_PYTHON_CLIENT_MEM_FRACTION'
+
+
 @dataclasses.dataclass(frozen=True)
 class Threads:
   """How the cores of this machine are shared.
@@ -50,7 +53,11 @@ def share_cores(num_priors: int, num_cores: int | None = None) -> Threads:
   return Threads(num_cores, max(num_cores // max(num_priors, 1), 1))
 
 
-def set_up_jax(num_cpu_devices: int, num_gpus: int | None = None) -> None:
+def set_up_jax(
+  num_cpu_devices: int,
+  num_gpus: int | None = None,
+  memory_fraction: float | None = None,
+) -> None:
   """Configures JAX; should come before its first computation.
 
   On a CPU the learner's parallelism is a mesh of single-threaded devices, over
@@ -61,8 +68,10 @@ def set_up_jax(num_cpu_devices: int, num_gpus: int | None = None) -> None:
 
   Args:
     num_cpu_devices: where there is no GPU.
-    num_gpus: the first so many are JAX's, the others somebody else's; None
-      leaves all of them to JAX.
+    num_gpus: the first so many are JAX's alone, the others somebody else's;
+      None has JAX share all that there are.
+    memory_fraction: the most of a shared GPU's memory that JAX may take; None
+      leaves that to JAX.
   """
   if num_gpus is not None:
     ordinals = ','.join(map(str, range(num_gpus)))
@@ -83,8 +92,11 @@ def set_up_jax(num_cpu_devices: int, num_gpus: int | None = None) -> None:
         'mmdist before anything else computes with JAX.',
         stacklevel=3,
       )
-  # Priors may share the learner's GPU, most of which JAX would take at once.
-  os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+  if num_gpus is None:
+    # Priors may share the learner's GPU, most of which JAX would take at once.
+    os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+  if memory_fraction is not None:
+    os.environ.setdefault(MEMORY_FRACTION, f'{memory_fraction:.3f}')
   cache = cache_directory() / 'jax'
   jax.config.update('jax_compilation_cache_dir', str(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)

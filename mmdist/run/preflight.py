@@ -10,6 +10,7 @@ from mmdist.cameras import orbits
 from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import messages
+from mmdist.distribution import gpu_plan
 from mmdist.objectives import binding
 from mmdist.objectives import score_requests
 from mmdist.objectives import texts
@@ -156,27 +157,75 @@ class MemoryEstimate:
       return []
     return footprint.format_lines(self.footprints, self.models)
 
-  def check(self) -> None:
-    """Checks that the priors fit into the memory of this machine's CPU.
+  @property
+  def on_gpu(self) -> list[str]:
+    """The names of the others."""
+    return [name for name in self.footprints if name not in self.on_cpu]
 
-    Priors on a GPU are not checked: only the device knows what is free there.
+  def _needed(self, names: Sequence[str]) -> int:
+    from mmdist.priors import footprint
+
+    return footprint.sum_of(
+      {name: self.footprints[name] for name in names}, self.models
+    )[0]
+
+  def check(self, gpus: gpu_plan.GpuPlan | None = None) -> None:
+    """Checks that the priors fit into the memory of this machine.
+
+    Args:
+      gpus: who has which; None does not look at GPUs.
 
     Raises:
       UserError: in one line.
     """
-    from mmdist.priors import footprint
-
-    needed, _ = footprint.sum_of(
-      {name: self.footprints[name] for name in self.on_cpu}, self.models
-    )
     there = available_memory()
-    if there is not None and needed > there:
-      raise errors.UserError(
-        f'the priors {", ".join(self.on_cpu)} need about '
-        f'{needed / 2**30:.1f} GiB and this machine has {there / 2**30:.1f} '
-        'GiB free; take a smaller dtype or memory.text_dtype, fewer priors, or '
-        'more machines (--ray_address).'
-      )
+    if there is not None:
+      _check_fits(self.on_cpu, self._needed(self.on_cpu), there, 'machine')
+    if gpus is None or not self.on_gpu:
+      return
+    if gpus.is_shared:
+      # Torch takes the first one that it sees, for all of them.
+      for memory in gpu_plan.memory_of(gpu_plan.visible()[:1]):
+        needed = self._needed(self.on_gpu)
+        _check_fits(self.on_gpu, needed, memory.free, 'GPU')
+      return
+    free = [memory.free for memory in gpu_plan.memory_of(gpus.priors)]
+    for name in self.on_gpu if free else []:
+      _check_fits([name], self._needed([name]), max(free), 'GPU')
+
+  def left_for_learner(self, gpus: gpu_plan.GpuPlan) -> float | None:
+    """Returns the share of a GPU's memory that priors on it leave the learner.
+
+    Args:
+      gpus: who has which.
+
+    Returns:
+      In (0, 1); None where they share no GPU, or its memory is not known.
+    """
+    if not (gpus.is_shared and gpus.learner and self.on_gpu):
+      return None
+    for memory in gpu_plan.memory_of(gpus.learner[:1]):
+      left = (memory.free - self._needed(self.on_gpu)) / memory.total
+      return max(left, _LEAST_SHARE)
+    return None
+
+
+# So that a learner whose priors were estimated too high begins all the same.
+_LEAST_SHARE = 0.1
+
+
+def _check_fits(
+  names: Sequence[str], needed: int, there: int, where: str
+) -> None:
+  if needed > there:
+    more = (
+      'more machines (--ray_address)' if where == 'machine' else 'more GPUs'
+    )
+    raise errors.UserError(
+      f'the priors {", ".join(names)} need about {needed / 2**30:.1f} GiB and '
+      f'this {where} has {there / 2**30:.1f} GiB free; take a smaller dtype or '
+      f'memory.text_dtype, fewer priors, or {more}.'
+    )
 
 
 def estimate_memory(

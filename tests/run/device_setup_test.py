@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from mmdist.run import device_setup
@@ -65,3 +66,33 @@ print(*os.environ['XLA_FLAGS'].split())
     '--xla_gpu_deterministic_ops=false',
     '--xla_cpu_multi_thread_eigen=false',
   ]
+
+
+@pytest.mark.parametrize(
+  'options, expected',
+  [
+    ({}, ['false', None]),
+    ({'memory_fraction': 0.61234}, ['false', '0.612']),
+    ({'num_gpus': 2}, [None, None]),  # All of its own.
+  ],
+)
+def test_jax_leaves_memory_on_gpus_that_it_shares(
+  monkeypatch, options, expected
+):
+  names = ['XLA_PYTHON_CLIENT_PREALLOCATE', device_setup.MEMORY_FRACTION]
+  for name in [*names, 'XLA_FLAGS']:
+    monkeypatch.setenv(name, '')  # So that it is put back after the test.
+    monkeypatch.delenv(name)
+  monkeypatch.setattr(jax.config, 'update', lambda name, value: None)
+  device_setup.set_up_jax(2, **options)
+  assert [os.environ.get(name) for name in names] == expected
+
+
+def test_what_the_user_says_of_memory_stays(monkeypatch):
+  monkeypatch.setenv('XLA_FLAGS', '')
+  monkeypatch.setenv('XLA_PYTHON_CLIENT_PREALLOCATE', 'true')
+  monkeypatch.setenv(device_setup.MEMORY_FRACTION, '0.9')
+  monkeypatch.setattr(jax.config, 'update', lambda name, value: None)
+  device_setup.set_up_jax(2, memory_fraction=0.5)
+  assert os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'] == 'true'
+  assert os.environ[device_setup.MEMORY_FRACTION] == '0.9'

@@ -6,6 +6,7 @@ import pytest
 
 from experiments import mix
 from mmdist.config import schema
+from mmdist.distribution import gpu_plan
 from mmdist.objectives import binding
 from mmdist.priors import footprint
 from mmdist.run import preflight
@@ -107,6 +108,66 @@ def test_frozen_weights_that_priors_share_are_counted_once(config, monkeypatch):
   assert said.startswith('memory of all') and 'once' not in said
   with pytest.raises(ValueError, match='the priors generic, twin need about'):
     estimate.check()
+
+
+@pytest.fixture
+def nvidia_smi(monkeypatch, tmp_path):
+  """Sets what the driver's program says of the GPUs that are asked for."""
+  program = tmp_path / 'nvidia-smi'
+  monkeypatch.setenv('PATH', str(tmp_path))
+
+  def says(*lines, status=0):
+    echoes = ''.join(f'echo "{line}"\n' for line in lines)
+    program.write_text(f'#!/bin/sh\n{echoes}exit {status}\n')
+    program.chmod(0o755)
+
+  return says
+
+
+def on_gpu(config) -> preflight.MemoryEstimate:
+  recipes = make_recipes(config)
+  for recipe in recipes:
+    recipe.spec.options.device = 'cuda'
+  return preflight.estimate_memory(recipes, 2)
+
+
+def test_priors_have_to_fit_on_the_gpus_that_they_are_given(
+  config, monkeypatch, nvidia_smi
+):
+  monkeypatch.setattr(gpu_plan, 'visible', lambda: ('0', '1', '2'))
+  estimate = on_gpu(config)
+  shared = gpu_plan.GpuPlan(('0',))
+  nvidia_smi('60, 80000')  # MiB; each needs 32 of them.
+  with pytest.raises(
+    ValueError, match='generic, normal need .* this GPU has 0.1 GiB free;'
+  ):
+    estimate.check(shared)
+  # One prior for each: the larger GPU has room.
+  apart = gpu_plan.GpuPlan(('0',), ('1', '2'))
+  nvidia_smi('20, 80000', '60, 80000')
+  estimate.check(apart)
+  nvidia_smi('20, 80000', '20, 80000')
+  with pytest.raises(ValueError, match='the priors generic need about'):
+    estimate.check(apart)
+  for status, line in ((1, 'No devices were found'), (0, '[N/A], [N/A]')):
+    nvidia_smi(line, status=status)
+    estimate.check(shared)  # Not known.
+
+
+def test_the_learner_leaves_its_priors_their_part_of_a_shared_gpu(
+  config, monkeypatch, nvidia_smi
+):
+  estimate, shared = on_gpu(config), gpu_plan.GpuPlan(('0',))
+  monkeypatch.setattr(estimate.__class__, '_needed', lambda *_: 300 * 2**20)
+  nvidia_smi('900, 1000')
+  assert estimate.left_for_learner(shared) == pytest.approx(0.6)
+  nvidia_smi('310, 1000')
+  assert estimate.left_for_learner(shared) == 0.1
+  assert estimate.left_for_learner(gpu_plan.GpuPlan()) is None
+  apart = gpu_plan.GpuPlan(('0',), ('1',))
+  assert estimate.left_for_learner(apart) is None
+  nvidia_smi(status=1)
+  assert estimate.left_for_learner(shared) is None
 
 
 def test_the_memory_of_this_machine_is_read():
