@@ -5,7 +5,7 @@ errors for a Ray that cannot be started or reached. SECURITY.md says what its
 defaults protect from, and what they do not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 import contextlib
 import dataclasses
 import logging
@@ -50,6 +50,7 @@ class Cluster:
     dashboard: bool = False,
     ship_code: bool = True,
     gpus: Sequence[str] = (),
+    cells: Collection[Any] = (),
   ):
     """Joins Ray or starts it; uses the one that this process has joined.
 
@@ -62,6 +63,7 @@ class Cluster:
         process; they then need not have one. See `code_shipping`.
       gpus: names of the GPUs that a Ray started here gives out; none leaves all
         of them to it.
+      cells: those of `options` that are of a sweep's cells, not of priors.
 
     Raises:
       ClusterUnavailable: Ray cannot be had, or has no room for an actor.
@@ -81,7 +83,7 @@ class Cluster:
             shipped['runtime_env'] = code_shipping.driver_env(folder)
           local = _Local(self.directory or '', options, dashboard, gpus)
           _start(address or '', local, shipped)
-      placement.check_room(options)
+      placement.check_room(options, cells)
       self._watch = cluster_head.Watch(ray.get_runtime_context().gcs_address)
     except BaseException:  # After any error the private folder is removed.
       self.close()

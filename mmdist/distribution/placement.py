@@ -5,7 +5,7 @@ actors may wait for each other for ever. So a run reserves room for all of its
 actors at once, and loads nothing before it has that room.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 import dataclasses
 import math
 from typing import Any
@@ -71,7 +71,10 @@ def this_machine() -> str:
   return f'node:{ray.util.get_node_ip_address()}'
 
 
-def check_room(options: Mapping[Any, Mapping[str, Any]]) -> None:
+def check_room(
+  options: Mapping[Any, Mapping[str, Any]],
+  cells: Collection[Any] = (),
+) -> None:
   """Raises ClusterUnavailable for actors that would wait for ever.
 
   Each has to fit on some machine, and the machines need room for all of them
@@ -79,6 +82,7 @@ def check_room(options: Mapping[Any, Mapping[str, Any]]) -> None:
 
   Args:
     options: actor -> Ray's options.
+    cells: those that are not of priors, but of the cells of a sweep.
   """
   machines = [node for node in ray.nodes() if node['Alive']]
   bundles = [_bundle(one) for one in options.values()]
@@ -91,15 +95,18 @@ def check_room(options: Mapping[Any, Mapping[str, Any]]) -> None:
         f'{math.fsum(there):g} ({_describe(machines, resource)}); lower their '
         f'{_FIELDS.get(resource, "resources")} or add machines.'
       )
-  for bundle, one in zip(bundles, options.values(), strict=True):
+  for (name, one), bundle in zip(options.items(), bundles, strict=True):
     labels = one.get('label_selector', {})
     if not any(_fits(bundle, labels, node) for node in machines):
       wants = ', '.join(f'{amount:g} {name}' for name, amount in bundle.items())
       where = f' with the labels {labels}' if labels else ''
+      who, remedy = 'prior', 'its num_cpus, num_gpus or resources'
+      if name in cells:
+        who, remedy = 'cell', '--cores_per_cell or --gpus_per_cell'
       raise faults.ClusterUnavailable(
-        f'a prior reserves {wants}{where}, and no machine has all of it '
+        f'a {who} reserves {wants}{where}, and no machine has all of it '
         f'({"; ".join(_describe_all(node, bundle) for node in machines)}); '
-        'lower its num_cpus, num_gpus or resources, or add a machine.'
+        f'lower {remedy}, or add a machine.'
       )
   if not _fit_together(bundles, list(options.values()), machines):
     wants = ', '.join(

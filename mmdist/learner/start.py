@@ -24,6 +24,21 @@ def load_params(run: schema.RunConfig) -> dict:
   Raises:
     FileNotFoundError, UserError: no such assets, or of another shape.
   """
+  weights, code = _read(run)
+  return {**weights, 'code': jnp.asarray(code)}
+
+
+def check(run: schema.RunConfig) -> None:
+  """Checks, without starting JAX, that `load_params` would succeed.
+
+  Raises:
+    FileNotFoundError, UserError: as `load_params`.
+  """
+  _read(run)
+
+
+def _read(run: schema.RunConfig) -> tuple[Mapping, np.ndarray]:
+  """Returns the pretrained weights and the code of the start head."""
   directory = _find_assets(run)
   trained, weights, codes = pretrained.load(directory)
   changed = [
@@ -36,7 +51,7 @@ def load_params(run: schema.RunConfig) -> dict:
       f'the weights in {directory} are of another network than config.nerf'
       f' ({"; ".join(changed)}); give the first values as --config.nerf.FIELD.'
     )
-  return start_params(weights, codes, run.learner.start_code, run.seed)
+  return weights, choose_code(codes, run.learner.start_code, run.seed)
 
 
 def _find_assets(run: schema.RunConfig) -> str:
@@ -57,13 +72,10 @@ def _find_assets(run: schema.RunConfig) -> str:
     ) from error
 
 
-def start_params(
-  weights: Mapping, codes: np.ndarray, start_code: str, seed: int
-) -> dict:
-  """Joins pretrained weights with the code of a start head.
+def choose_code(codes: np.ndarray, start_code: str, seed: int) -> np.ndarray:
+  """Returns the code [C] of a start head.
 
   Args:
-    weights: the representation's parameters without 'code'.
     codes: [num_subjects, C] of the training subjects.
     start_code: 'mean', a subject's number, or 'random': a draw from the normal
       distribution, per dimension, of the subjects' codes.
@@ -72,10 +84,6 @@ def start_params(
   Raises:
     UserError: there is no such subject.
   """
-  return {**weights, 'code': jnp.asarray(_code(codes, start_code, seed))}
-
-
-def _code(codes: np.ndarray, start_code: str, seed: int) -> np.ndarray:
   codes = np.asarray(codes, np.float32)
   mean = codes.mean(0)
   if start_code == 'mean':

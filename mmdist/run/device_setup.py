@@ -21,9 +21,6 @@ _FLAGS = {
 }
 
 
-MEMORY_FRACTION = 'XLA_PYTHON_CLIENT_MEM_FRACTION'
-
-
 @dataclasses.dataclass(frozen=True)
 class Threads:
   """How the cores of this machine are shared.
@@ -96,7 +93,9 @@ def set_up_jax(
     # Priors may share the learner's GPU, most of which JAX would take at once.
     os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   if memory_fraction is not None:
-    os.environ.setdefault(MEMORY_FRACTION, f'{memory_fraction:.3f}')
+    os.environ.setdefault(
+      'XLA_PYTHON_CLIENT_MEM_FRACTION', f'{memory_fraction:.3f}'
+    )
   cache = cache_directory() / 'jax'
   jax.config.update('jax_compilation_cache_dir', str(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)

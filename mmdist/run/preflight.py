@@ -111,11 +111,11 @@ def describe(
     f'balance  {", ".join(f"{c} S = {total:g}" for c, total in sums.items())}'
     f'; composed by {config.mode}'
   )
-  lines.append(f'open     {_left_open(objective, config)}')
+  lines.append(f'open     {left_open(objective, config)}')
   return lines
 
 
-def _left_open(
+def left_open(
   objective: binding.BoundObjective, config: schema.RunConfig
 ) -> str:
   """Returns this run's choices where the paper is silent (docs/method.md)."""
@@ -169,18 +169,22 @@ class MemoryEstimate:
       {name: self.footprints[name] for name in names}, self.models
     )[0]
 
-  def check(self, gpus: gpu_plan.GpuPlan | None = None) -> None:
+  def check(
+    self, gpus: gpu_plan.GpuPlan | None = None, copies: int = 1
+  ) -> None:
     """Checks that the priors fit into the memory of this machine.
 
     Args:
       gpus: who has which; None does not look at GPUs.
+      copies: processes that each hold all of them on the CPU.
 
     Raises:
       UserError: in one line.
     """
     there = available_memory()
     if there is not None:
-      _check_fits(self.on_cpu, self._needed(self.on_cpu), there, 'machine')
+      needed = copies * self._needed(self.on_cpu)
+      _check_fits(self.on_cpu, needed, there, 'machine')
     if gpus is None or not self.on_gpu:
       return
     if gpus.is_shared:
@@ -221,8 +225,9 @@ def _check_fits(
     more = (
       'more machines (--ray_address)' if where == 'machine' else 'more GPUs'
     )
+    shown = ', '.join(names[:4]) + ' and others' * (len(names) > 4)
     raise errors.UserError(
-      f'the priors {", ".join(names)} need about {needed / 2**30:.1f} GiB and '
+      f'the priors {shown} need about {needed / 2**30:.1f} GiB and '
       f'this {where} has {there / 2**30:.1f} GiB free; take a smaller dtype or '
       f'memory.text_dtype, fewer priors, or {more}.'
     )

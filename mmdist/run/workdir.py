@@ -76,7 +76,7 @@ def check(
       names a field that does not exist.
   """
   workdir = local_paths.local(workdir)
-  _check_writable(workdir)
+  check_writable(workdir)
   check_links(workdir)
   before = _read_held_run(workdir)
   if before is None:
@@ -268,7 +268,12 @@ def locked(
   return locks.locked(workdir, '--workdir')
 
 
-def _check_writable(workdir: pathlib.Path) -> None:
+def check_writable(workdir: pathlib.Path) -> None:
+  """Checks, writing nothing, that a folder can be made or written.
+
+  Raises:
+    NotADirectoryError, PermissionError, FileNotFoundError: in one line.
+  """
   existing = workdir
   while not existing.exists():
     if existing.is_symlink():

@@ -33,6 +33,7 @@ class Task:
     learner: what this attempt is called by those actors; never used before.
     code: the sweep's, on a cluster; see `code_shipping.check_same`.
     folder: paths in the configuration are relative to it, if it exists.
+    preflight_only: whether it takes one step, of which nothing is kept.
   """
 
   name: str
@@ -44,6 +45,7 @@ class Task:
   learner: str = ''
   code: str = ''
   folder: str = ''
+  preflight_only: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +110,11 @@ class CellRunner:
     if task.executor == 'ray':
       executor = executors.SharedActors(task.actors, task.learner, task.code)
     try:
+      if task.preflight_only:
+        optimization.preflight(
+          None, task.workdir, config=task.config, executor=executor
+        )
+        return Outcome('finished')
       run = optimization.optimize(
         None,
         task.workdir,

@@ -19,6 +19,7 @@ from mmdist.core import version
 from mmdist.run import links
 from mmdist.run import locks
 from mmdist.run import many_runs
+from mmdist.run import workdir as workdir_lib
 from mmdist.sweeps import cells as cells_lib
 
 SWEEP_NAME = 'sweep.json'
@@ -63,11 +64,13 @@ def check(workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]) -> None:
   be there, and their settings must be the same.
 
   Raises:
-    NotADirectoryError, UserError: in one line; the folder holds another sweep,
-      something else, or links that lead out of it.
+    NotADirectoryError, PermissionError, FileNotFoundError, UserError: in one
+      line; the folder holds another sweep, something else, or links that lead
+      out of it, or nothing can be written there.
   """
   workdir = pathlib.Path(workdir)
   many_runs.check_folder(workdir)
+  workdir_lib.check_writable(workdir)
   links.check_inside(workdir, OUTPUTS)
   path = workdir / SWEEP_NAME
   if not path.is_file():
@@ -117,7 +120,9 @@ def _describe(cells: Sequence[cells_lib.Cell]) -> dict[str, dict[str, Any]]:
 
 @contextlib.contextmanager
 def claimed(workdir: str | os.PathLike, grid: cells_lib.Grid) -> Iterator[None]:
-  """Holds a folder for a sweep inside the block, and writes what it is.
+  """Holds a folder for a sweep inside the block.
+
+  What the sweep is, `record` writes there, once nothing is in its way any more.
 
   Raises:
     locks.InUse: another process sweeps there.
@@ -125,11 +130,17 @@ def claimed(workdir: str | os.PathLike, grid: cells_lib.Grid) -> Iterator[None]:
   """
   workdir = pathlib.Path(workdir)
   check(workdir, grid.cells)
-  (workdir / CELLS_NAME).mkdir(parents=True, exist_ok=True)
+  workdir.mkdir(parents=True, exist_ok=True)
   with locks.holding(workdir / LOCK_NAME):
     check(workdir, grid.cells)
-    atomic.write_text(workdir / SWEEP_NAME, _to_json(grid))
     yield
+
+
+def record(workdir: str | os.PathLike, grid: cells_lib.Grid) -> None:
+  """Writes into a claimed folder which sweep it holds."""
+  workdir = pathlib.Path(workdir)
+  (workdir / CELLS_NAME).mkdir(exist_ok=True)
+  atomic.write_text(workdir / SWEEP_NAME, _to_json(grid))
 
 
 def _to_json(grid: cells_lib.Grid) -> str:

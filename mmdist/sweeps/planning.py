@@ -4,7 +4,8 @@ A thousand cells are planned in seconds, since what they have in common, such as
 the files of their priors, is read once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -14,7 +15,7 @@ from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import names as names_lib
-from mmdist.core import progress
+from mmdist.learner import start
 from mmdist.objectives import binding
 from mmdist.objectives import texts
 from mmdist.run import device_setup
@@ -22,6 +23,7 @@ from mmdist.run import metrics_file
 from mmdist.run import preflight
 from mmdist.run import recipes as recipes_lib
 from mmdist.run import resuming
+from mmdist.run import workdir as workdir_lib
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import folder
 
@@ -40,6 +42,7 @@ class Plan:
     recipes: by cell, of the priors that it asks; none for one that is not run.
     warnings: a line about the balance of weights -> cells that it is about.
     step_seconds: of the cells that have run here; None if none has.
+    objectives: by cell, of those that ask something.
   """
 
   grid: cells_lib.Grid
@@ -47,6 +50,9 @@ class Plan:
   recipes: Mapping[str, Sequence[messages.PriorRecipe]]
   warnings: Mapping[str, Sequence[str]]
   step_seconds: float | None
+  objectives: Mapping[str, binding.BoundObjective] = dataclasses.field(
+    default_factory=dict
+  )
 
   @property
   def to_run(self) -> list[cells_lib.Cell]:
@@ -106,12 +112,13 @@ def make_plan(
     num_cores: that each cell has; they decide its threads.
 
   Raises:
-    UserError: in one line; a cell cannot be run, which is named, or the folder
-      holds another sweep.
-    FileNotFoundError: files of a prior are not there.
+    UserError, OSError: in one line; a cell cannot be run, or its folder holds
+      something else, which is named, or the folder holds another sweep.
   """
   folder.check(workdir, grid.cells)
   make_recipes = _RecipeMaker(num_cores)
+  check_start = _StartCheck()
+  objectives: dict[str, binding.BoundObjective] = {}
   states: dict[str, str] = {}
   recipes: dict[str, Sequence[messages.PriorRecipe]] = {}
   warnings: dict[str, list[str]] = {}
@@ -119,18 +126,45 @@ def make_plan(
     if cell.asks_nothing:
       states[cell.name], recipes[cell.name] = 'start', []
       continue
-    states[cell.name] = folder.state_of(workdir, cell)
-    try:
+    with _naming(cell):
+      # Also of a finished one: what a person changed there by hand would else
+      # be shown as this cell's.
+      workdir_lib.check(folder.cell_folder(workdir, cell), cell.config)
+      states[cell.name] = folder.state_of(workdir, cell)
       objective = binding.bind_config(cell.config)
       preflight.check_views(objective, cell.config)
+      check_start(cell.config)
       recipes[cell.name] = make_recipes(cell.config, objective)
-    except errors.UserError as error:
-      raise errors.UserError(f"cell '{cell.name}': {error}") from error
+    objectives[cell.name] = objective
     for line in binding.balance_warnings(objective):
       warnings.setdefault(line, []).append(cell.name)
   make_recipes.check_texts()
   seconds = _step_seconds(workdir, grid.cells)
-  return Plan(grid, states, recipes, warnings, seconds)
+  return Plan(grid, states, recipes, warnings, seconds, objectives)
+
+
+@contextlib.contextmanager
+def _naming(cell: cells_lib.Cell) -> Iterator[None]:
+  """Puts a cell's name before what is wrong with it."""
+  try:
+    yield
+  except errors.UserError as error:
+    raise errors.UserError(f"cell '{cell.name}': {error}") from error
+  except OSError as error:
+    raise type(error)(f"cell '{cell.name}': {error}") from error
+
+
+class _StartCheck:
+  """Checks what runs start from; reads each network once."""
+
+  def __init__(self) -> None:
+    self._seen: set[str] = set()
+
+  def __call__(self, config: schema.RunConfig) -> None:
+    key = repr((config.nerf_assets, config.nerf, config.learner.start_code))
+    if key not in self._seen:
+      start.check(config)
+      self._seen.add(key)
 
 
 class _RecipeMaker:
@@ -187,96 +221,44 @@ def _last_seconds(path: pathlib.Path) -> list[float]:
     rows = metrics_file.read(path)[-_MEASURED_STEPS:]
   except errors.UserError:
     return []  # Said where it matters: here it is an estimate less.
-  return [row['step_seconds'] for row in rows if 'step_seconds' in row]
+  seconds = [row.get('step_seconds') for row in rows]
+  return [one for one in seconds if isinstance(one, int | float)]
 
 
-def format_plan(plan: Plan, num_slots: int | None, where: str) -> list[str]:
-  """Returns what a person reads before the sweep begins.
+def _label(recipe: messages.PriorRecipe) -> str:
+  """Returns a name that tells a frozen model from all others of a sweep."""
+  options = recipe.spec.options
+  parts = [options.directory, options.lora, str(options.lora_scale)]
+  kind = ' '.join(parts[: 3 if options.lora else 1])
+  return f'{recipe.spec.name} ({kind}, {options.dtype}, {options.device})'
+
+
+def estimate_memory(
+  plan: Plan, num_slots: int, executor: str
+) -> tuple[preflight.MemoryEstimate, int]:
+  """Estimates what the priors of a sweep will need on one machine.
 
   Args:
-    plan: what will be done.
-    num_slots: cells at a time; None: as many as a cluster has room for.
-    where: what a slot is, such as '2 cores of this machine'.
+    plan: of which at least one cell is to be run.
+    num_slots: cells at a time.
+    executor: 'ray' has each frozen model once, and the proxies of each cell;
+      'inline' has the priors of each cell in its own process.
+
+  Returns:
+    The estimate, and how many processes hold all of it.
   """
-  cells = plan.grid.cells
-  lines = [
-    f'sweep    {len(cells)} cells: '
-    + ', '.join(_counts([plan.states[cell.name] for cell in cells]))
-  ]
-  lines += [
-    f'axis     {axis.field} = {", ".join(map(str, axis.values))}'
-    for axis in plan.grid.axes
-  ]
-  if not plan.to_run:
-    return lines
-  many = 'as many as there is room for' if num_slots is None else num_slots
-  lines.append(f'cells    {many} at a time, each on {where}')
-  lines += _model_lines(plan)
-  lines += _warning_lines(plan)
-  lines.append(f'time     {_time(plan, num_slots)}')
-  return lines
-
-
-def format_cells(plan: Plan) -> list[str]:
-  """Returns a line for each cell: its name and its state."""
-  width = max(len(cell.name) for cell in plan.grid.cells)
-  return [
-    f'{cell.name:{width}}  {plan.states[cell.name]}' for cell in plan.grid.cells
-  ]
-
-
-_WORDS = {
-  'finished': 'finished',
-  'begun': 'to go on with',
-  'new': 'to begin',
-  'later': 'for another time',
-  'start': 'that ask nothing and show the start',
-}
-
-
-def _counts(states: Sequence[str]) -> list[str]:
-  return [
-    f'{states.count(state)} {words}'
-    for state, words in _WORDS.items()
-    if states.count(state)
-  ]
-
-
-def _model_lines(plan: Plan) -> list[str]:
-  """Returns a line for each frozen model, which many cells share."""
-  users: dict[tuple, set[str]] = {}
-  for cell in plan.to_run:
-    for recipe in plan.recipes[cell.name]:
-      if recipe.spec.sharing_key is not None:
-        users.setdefault(recipe.spec.sharing_key, set()).add(recipe.spec.name)
   num_views = max(cell.config.views.num_views for cell in plan.to_run)
-  return [
-    f'model    {recipe.spec.options.directory} of '
-    f'{", ".join(sorted(users[key]))}, once for all cells; {line}'
-    for key, recipe in plan.models.items()
-    for line in preflight.estimate_memory([recipe], num_views).lines()[:1]
+  if executor == 'inline':
+    most = max(plan.to_run, key=lambda cell: len(plan.recipes[cell.name]))
+    recipes = plan.recipes[most.name]
+    return preflight.estimate_memory(recipes, num_views), num_slots
+  # Copies of one recipe are estimated as priors that share their model.
+  copies = [
+    dataclasses.replace(
+      recipe, spec=dataclasses.replace(recipe.spec, name=name)
+    )
+    for recipe in plan.models.values()
+    for slot in range(num_slots)
+    for name in [f'{_label(recipe)}{f" of cell {slot + 1}" * bool(slot)}']
   ]
-
-
-def _warning_lines(plan: Plan) -> list[str]:
-  """Returns each warning about a balance once, with the cells it is of."""
-  to_run = {cell.name for cell in plan.to_run}
-  lines = []
-  for line, names in plan.warnings.items():
-    named = [name for name in names if name in to_run]
-    if named:
-      more = f' and {len(named) - 3} more' * (len(named) > 3)
-      lines.append(f'warning  {line} (cells: {", ".join(named[:3])}{more})')
-  return lines
-
-
-def _time(plan: Plan, num_slots: int | None) -> str:
-  steps = sum(cell.config.num_steps for cell in plan.to_run)
-  if plan.step_seconds is None:
-    return f'{steps} steps; how long one takes is known once a cell has run'
-  seconds = steps * plan.step_seconds / max(num_slots or 1, 1)
-  return (
-    f'{steps} steps of {plan.step_seconds:.2g} s: about '
-    f'{progress.format_seconds(seconds)}, without starting'
-    f'{", one after the other" * (num_slots is None)}'
-  )
+  return preflight.estimate_memory(copies, num_views), 1

@@ -18,7 +18,6 @@ from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import placement
 from mmdist.run import stopping
 from mmdist.sweeps import cell_runner
-from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import folder
 from mmdist.sweeps import planning
 from mmdist.sweeps import ray_slots
@@ -43,6 +42,7 @@ class Settings:
     max_attempts: of one cell.
     grace_s: how long cells may take to save after a signal.
     ship_code: whether the workers of a cluster get this mmdist.
+    preflight_only: whether a cell takes one step, of which nothing is kept.
   """
 
   executor: str
@@ -53,6 +53,7 @@ class Settings:
   max_attempts: int = 3
   grace_s: float = 60.0
   ship_code: bool = True
+  preflight_only: bool = False
 
 
 def run(
@@ -60,10 +61,20 @@ def run(
   workdir: str | os.PathLike,
   settings: Settings,
   report: Callable[[str], None],
+  begin: Callable[[], None] = lambda: None,
 ) -> Mapping[str, scheduling.Ended]:
   """Runs what is left to run; returns what became of it, by cell.
 
-  The folder has to be held by `folder.claimed`.
+  Args:
+    plan: says what that is.
+    workdir: of the sweep, held by `folder.claimed`.
+    settings: how it is run.
+    report: is told of progress and ended cells.
+    begin: called once there is room, before the first cell.
+
+  Raises:
+    UserError, ClusterUnavailable: it could not begin, and `begin` was not
+      called.
   """
   needs = sweep_room.needs_of(plan, settings)
   stop = stopping.Stopper(settings.grace_s)
@@ -73,21 +84,45 @@ def run(
       needs.at_once,
       ship_code=settings.ship_code,
       gpus=needs.gpus,
+      cells=needs.at_once.keys() - needs.models.keys(),
     )
     closing.callback(cluster.close)
     closing.enter_context(stop)
+
+    def check() -> None:
+      stop.check_stop()
+      cluster.check_alive()
+
+    def unless_lost(close: Callable[[], None]) -> None:
+      # Where the head is gone, Ray would try for a minute to tell it, and then
+      # end this process.
+      if not cluster.is_lost():
+        close()
+
     room = placement.Room(needs.at_least)
-    closing.callback(room.close)
+    closing.callback(unless_lost, room.close)
     try:
-      room.wait(stop.check_stop, report)
+      room.wait(check, report)
     except stopping.Overdue:
       return {cell.name: scheduling.Ended('left') for cell in plan.to_run}
+    begin()
     stop.has_begun = True  # So that cells are given their time to save.
     pool = shared_actors.ActorPool(
       {key: room.place(key, one) for key, one in needs.models.items()}
     )
-    closing.callback(pool.close)
-    return _run_cells(plan, workdir, settings, report, needs, room, pool, stop)
+    closing.callback(unless_lost, pool.close)
+    running = _Running(plan, workdir, settings, pool)
+    slots = ray_slots.RaySlots(
+      needs.slot,
+      min(settings.most, len(plan.to_run)),
+      running.make_task,
+      running.lose,
+      code=code_of(settings),
+      reserved=room.place(sweep_room.SLOT, needs.slot.options()),
+      is_whole=lambda: room.is_whole(report),
+    )
+    closing.callback(unless_lost, slots.close)
+    return _run_cells(plan, workdir, settings, report, slots, pool, stop, check)
 
 
 def _run_cells(
@@ -95,22 +130,12 @@ def _run_cells(
   workdir: str | os.PathLike,
   settings: Settings,
   report: Callable[[str], None],
-  needs: sweep_room.Needs,
-  room: placement.Room,
+  slots: ray_slots.RaySlots,
   pool: shared_actors.ActorPool,
   stop: stopping.Stopper,
+  check: Callable[[], None],
 ) -> Mapping[str, scheduling.Ended]:
   cells = {cell.name: cell for cell in plan.to_run}
-  running = _Running(cells, plan, workdir, settings, pool)
-  slots = ray_slots.RaySlots(
-    needs.slot,
-    min(settings.most, len(cells)),
-    running.make_task,
-    running.lose,
-    code=code_of(settings),
-    reserved=room.place(sweep_room.SLOT, needs.slot.options()),
-    is_whole=lambda: room.is_whole(report),
-  )
   said = sweep_progress.SweepProgress(cells.values(), slots.progress, report)
   is_told = False
   ended: dict[str, scheduling.Ended] = {}
@@ -136,7 +161,7 @@ def _run_cells(
     if stop.asked and not is_told:
       is_told = True
       slots.stop()
-    stop.check_stop()
+    check()
     said.say()
 
   try:
@@ -151,8 +176,6 @@ def _run_cells(
   except stopping.Overdue:
     report('the cells took too long to save; each goes on from its checkpoint')
     return {n: ended.get(n, scheduling.Ended('stopped')) for n in cells}
-  finally:
-    slots.close()
 
 
 def code_of(settings: Settings) -> str:
@@ -168,13 +191,12 @@ class _Running:
 
   def __init__(
     self,
-    cells: Mapping[str, cells_lib.Cell],
     plan: planning.Plan,
     workdir: str | os.PathLike,
     settings: Settings,
     pool: shared_actors.ActorPool,
   ):
-    self._cells = cells
+    self._cells = {cell.name: cell for cell in plan.to_run}
     self._plan = plan
     self._workdir = workdir
     self._settings = settings
@@ -198,6 +220,7 @@ class _Running:
       learner,
       code_of(self._settings),
       os.getcwd(),
+      preflight_only=self._settings.preflight_only,
     )
 
   def lose(self, job: scheduling.Job) -> None:

@@ -5,15 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import os
 import pathlib
+import tempfile
 
-from mmdist.api import executors
-from mmdist.api import optimization
 from mmdist.core import asset_paths
 from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import names
+from mmdist.distribution import gpu_plan
+from mmdist.evaluation import judge as judge_lib
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import folder
+from mmdist.sweeps import plan_lines
 from mmdist.sweeps import planning
 from mmdist.sweeps import scheduling
 from mmdist.sweeps import sweep_results
@@ -102,7 +104,8 @@ def sweep(
   if not isinstance(grid, cells_lib.Grid):
     grid = cells_lib.Grid((), cells_lib.check_cells(grid))
   workdir = local_paths.local(workdir)
-  asset_paths.resolve(judge)  # It is opened after hours: a mistake is said now.
+  # It looks after hours: a mistake is said now.
+  judge_lib.load(asset_paths.resolve(judge))
   num_cores = cores_per_cell or len(os.sched_getaffinity(0))
   plan = planning.make_plan(grid, workdir, num_cores)
   if only is not None:
@@ -112,14 +115,16 @@ def sweep(
     num_slots = max_running or len(plan.to_run)
   # How many a cluster has room for is known when they start.
   shown = None if address and not max_running else num_slots
-  for line in planning.format_plan(plan, shown, f'{num_cores} cores'):
+  for line in plan_lines.format_plan(
+    plan, shown, f'{num_cores} cores', workdir
+  ):
     report(line)
+  if plan.to_run and not address:
+    memory, copies = planning.estimate_memory(plan, num_slots, executor)
+    memory.check(gpu_plan.GpuPlan(gpu_plan.visible()), copies)
   if dry_run:
-    for line in planning.format_cells(plan):
+    for line in plan_lines.format_cells(plan):
       report(line)
-    return None
-  if preflight_only:
-    _take_one_step(plan, workdir, executor, address, ship_code)
     return None
   settings = sweep_run.Settings(
     executor,
@@ -131,10 +136,21 @@ def sweep(
     grace_s=grace_s,
     ship_code=ship_code,
   )
+  if preflight_only:
+    _take_one_step(plan, settings, report)
+    return None
   with folder.claimed(workdir, grid):
     ended: Mapping[str, scheduling.Ended] = {}
     if plan.to_run:
-      ended = sweep_run.run(plan, workdir, settings, report)
+      ended = sweep_run.run(
+        plan,
+        workdir,
+        settings,
+        report,
+        begin=lambda: folder.record(workdir, grid),
+      )
+    else:
+      folder.record(workdir, grid)
     report('looking at what there is')
     results = sweep_results.make(workdir, grid, ended, judge, report)
   rows = sweep_results.read_rows(workdir)
@@ -144,20 +160,30 @@ def sweep(
 
 def _take_one_step(
   plan: planning.Plan,
-  workdir: pathlib.Path,
-  executor: str,
-  address: str | None,
-  ship_code: bool,
+  settings: sweep_run.Settings,
+  report: Callable[[str], None],
 ) -> None:
-  if plan.to_run:
-    first = plan.to_run[0]
-    optimization.preflight(
-      None,
-      folder.cell_folder(workdir, first),
-      config=first.config,
-      executor='inline'
-      if executor == 'inline'
-      else executors.RayOptions(address, ship_code=ship_code),
+  """Takes one real step of the first cell, where and as it will be run.
+
+  Raises:
+    UserError: it failed; its log is reported before.
+  """
+  if not plan.to_run:
+    return
+  first = plan.to_run[0]
+  with tempfile.TemporaryDirectory(prefix='mmdist-preflight-') as workdir:
+    ended = sweep_run.run(
+      plan.of([first.name]),
+      workdir,
+      dataclasses.replace(settings, preflight_only=True, max_attempts=1),
+      lambda line: None,
+    )[first.name]
+    log = folder.log_path(workdir, first)
+    for line in log.read_text('utf-8').splitlines() if log.is_file() else ():
+      report(line)
+  if ended.kind == 'failed':
+    raise errors.UserError(
+      f"one step of cell '{first.name}' failed: {ended.error}"
     )
 
 

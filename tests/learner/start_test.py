@@ -9,9 +9,7 @@ CODES = np.random.default_rng(0).normal(2.0, 0.5, (400, 3)).astype(np.float32)
 
 
 def code_of(name: str, seed: int = 0):
-  params = start.start_params({'nerf': 1}, CODES, name, seed)
-  assert params['nerf'] == 1
-  return np.asarray(params['code'])
+  return start.choose_code(CODES, name, seed)
 
 
 def test_the_mean_is_of_all_subjects():

@@ -10,6 +10,7 @@ import pytest
 
 from mmdist.run import device_setup
 
+FRACTION = 'XLA_PYTHON_CLIENT_MEM_FRACTION'
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -79,7 +80,7 @@ print(*os.environ['XLA_FLAGS'].split())
 def test_jax_leaves_memory_on_gpus_that_it_shares(
   monkeypatch, options, expected
 ):
-  names = ['XLA_PYTHON_CLIENT_PREALLOCATE', device_setup.MEMORY_FRACTION]
+  names = ['XLA_PYTHON_CLIENT_PREALLOCATE', FRACTION]
   for name in [*names, 'XLA_FLAGS']:
     monkeypatch.setenv(name, '')  # So that it is put back after the test.
     monkeypatch.delenv(name)
@@ -91,8 +92,8 @@ def test_jax_leaves_memory_on_gpus_that_it_shares(
 def test_what_the_user_says_of_memory_stays(monkeypatch):
   monkeypatch.setenv('XLA_FLAGS', '')
   monkeypatch.setenv('XLA_PYTHON_CLIENT_PREALLOCATE', 'true')
-  monkeypatch.setenv(device_setup.MEMORY_FRACTION, '0.9')
+  monkeypatch.setenv(FRACTION, '0.9')
   monkeypatch.setattr(jax.config, 'update', lambda name, value: None)
   device_setup.set_up_jax(2, memory_fraction=0.5)
   assert os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'] == 'true'
-  assert os.environ[device_setup.MEMORY_FRACTION] == '0.9'
+  assert os.environ[FRACTION] == '0.9'

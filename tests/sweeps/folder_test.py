@@ -22,7 +22,7 @@ def make(config, **axes):
 
 def claim(workdir, grid):
   with folder.claimed(workdir, grid):
-    pass
+    folder.record(workdir, grid)
 
 
 def test_a_sweep_goes_on_in_its_folder_and_may_grow(config, tmp_path):

@@ -7,6 +7,7 @@ from experiments import mix
 from mmdist.config import serialization
 from mmdist.sweeps import cells
 from mmdist.sweeps import folder
+from mmdist.sweeps import plan_lines
 from mmdist.sweeps import planning
 
 
@@ -24,8 +25,8 @@ def test_a_plan_says_what_there_is_and_what_it_takes(config, tmp_path):
   rows = [{'step': i, 'step_seconds': 2.0} for i in range(5)]
   text = ''.join(json.dumps(row) + '\n' for row in rows)
   (done / 'metrics.jsonl').write_text(text + '{"step": 5, "a": {"b": 1}')
-  with folder.claimed(tmp_path / 'none', grid):
-    pass
+  (tmp_path / 'none').mkdir()
+  folder.record(tmp_path / 'none', grid)
   (tmp_path / 'none' / 'sweep.json').rename(tmp_path / 'sweep.json')
   plan = planning.make_plan(grid, tmp_path, 2)
   assert [c.name for c in plan.to_run] == [
@@ -34,7 +35,7 @@ def test_a_plan_says_what_there_is_and_what_it_takes(config, tmp_path):
     'happy_1-sad_0',
     'happy_1-sad_1',
   ]
-  lines = planning.format_plan(plan, 2, '2 cores')
+  lines = plan_lines.format_plan(plan, 2, '2 cores', tmp_path)
   assert lines[0] == (
     'sweep    6 cells: 1 finished, 4 to begin, 1 that ask nothing and show the '
     'start'
@@ -48,22 +49,26 @@ def test_a_plan_says_what_there_is_and_what_it_takes(config, tmp_path):
     'time     1200 steps of 2 s: about 20 min 00 s, without starting'
   )
   # A cluster says how many have room when they start.
-  lines = planning.format_plan(plan, None, '2 cores')
+  lines = plan_lines.format_plan(plan, None, '2 cores', tmp_path)
   assert lines[3] == (
     'cells    as many as there is room for at a time, each on 2 cores'
   )
   assert lines[-1].endswith(
     'about 40 min 00 s, without starting, one after the other'
   )
-  shown = planning.format_cells(plan)
-  assert shown[1].split() == ['happy_0-sad_1', 'finished']
+  shown = plan_lines.format_cells(plan)
+  assert shown[1].split() == (
+    'happy_0-sad_1 finished rgb S = 1, normal S = 1'.split()
+  )
 
 
 def test_a_part_of_a_plan_leaves_the_others_for_later(config, tmp_path):
   grid = cells.grid(config, {'seed': range(4)})
   plan = planning.make_plan(grid, tmp_path, 1).of(['seed_1', 'seed_2'])
   assert [c.name for c in plan.to_run] == ['seed_1', 'seed_2']
-  assert '2 for another time' in planning.format_plan(plan, 1, '')[0]
+  assert (
+    '2 for another time' in plan_lines.format_plan(plan, 1, '', tmp_path)[0]
+  )
   with pytest.raises(ValueError, match="unknown cell 'seed_9'"):
     plan.of(['seed_9'])
 
@@ -79,12 +84,101 @@ def test_a_cell_that_cannot_be_run_is_named(config, tmp_path):
     planning.make_plan(words, tmp_path, 1)
 
 
+def test_what_a_cell_would_start_from_is_checked(config, tmp_path):
+  for field, value, words in (
+    ('nerf_assets', '/nowhere', "cell 'nerf_assets_.*nowhere.*': nerf_assets:"),
+    (
+      'learner.start_code',
+      '9999',
+      "cell 'start_code_9999': learner",
+    ),
+    ('nerf.nerf_width', 32, "cell 'nerf_width_32': the weights in .* are of "),
+    ('priors.normal.directory', '/nowhere', "cell 'directory_.*nowhere"),
+  ):
+    grid = cells.grid(config, {field: [value]})
+    with pytest.raises((ValueError, OSError), match=words):
+      planning.make_plan(grid, tmp_path, 1)
+
+
+def test_a_cell_that_was_changed_by_hand_is_named(config, tmp_path):
+  grid = cells.grid(config, {'seed': [0, 1]})
+  cell = folder.cell_folder(tmp_path, grid.cells[1])
+  (cell / 'checkpoints' / str(config.num_steps)).mkdir(parents=True)
+  (cell / 'report.html').touch()
+  text = serialization.to_json(grid.cells[1].config)
+  for changed, words in (
+    (text.replace('"num_steps": 300', '"num_steps": 7'), 'num_steps: 7 -> 300'),
+    ('{', 'config.json'),
+  ):
+    (cell / 'config.json').write_text(changed)
+    folder.record(tmp_path, grid)
+    with pytest.raises(ValueError, match=f"cell 'seed_1': .*{words}"):
+      planning.make_plan(grid, tmp_path, 1)
+  (cell / 'config.json').write_text(text)
+  assert planning.make_plan(grid, tmp_path, 1).states['seed_1'] == 'finished'
+
+
+def test_a_cell_whose_folder_holds_something_else_is_named(config, tmp_path):
+  grid = cells.grid(config, {'seed': [0, 1]})
+  folder.record(tmp_path, grid)
+  cell = folder.cell_folder(tmp_path, grid.cells[0])
+  cell.write_text('a file')
+  with pytest.raises(OSError, match="cell 'seed_0': .* is a file;"):
+    planning.make_plan(grid, tmp_path, 1)
+  cell.unlink()
+  cell.parent.rmdir()
+  cell.parent.write_text('no folder')
+  with pytest.raises(OSError, match='cells is a file;'):
+    planning.make_plan(grid, tmp_path, 1)
+
+
+def test_the_time_left_counts_what_cells_have_behind_them(config, tmp_path):
+  grid = cells.grid(config, {'seed': [0, 1]})
+  folder.record(tmp_path, grid)
+  cell = folder.cell_folder(tmp_path, grid.cells[0])
+  (cell / 'checkpoints' / '200').mkdir(parents=True)
+  (cell / 'config.json').write_text(serialization.to_json(grid.cells[0].config))
+  plan = planning.make_plan(grid, tmp_path, 1)
+  lines = plan_lines.format_plan(plan, 1, '', tmp_path)
+  assert lines[-1].startswith('time     400 steps; ')
+
+
+def test_what_priors_will_read_and_how_weights_add_up_is_said(config, tmp_path):
+  grid = cells.grid(config, {'happy': [0.5, 1], 'sad': [-0.2, 0.4]})
+  plan = planning.make_plan(grid, tmp_path, 1)
+  lines = plan_lines.format_plan(plan, 1, '', tmp_path)
+  (reads,) = [one for one in lines if one.startswith('reads    generic')]
+  assert reads == (
+    "reads    generic: 'a portrait of a happy man', 'a portrait of a sad man', "
+    'with each of 11 view words'
+  )
+  (balance,) = [one for one in lines if one.startswith('balance')]
+  assert balance == (
+    'balance  rgb S = 0.3 to 1.4, normal S = 0.3 to 1.4; composed by sum'
+  )
+  assert sum(line.startswith('open     the paper') for line in lines) == 1
+
+
+def test_memory_of_frozen_weights_does_not_grow_with_the_cells(
+  config, tmp_path
+):
+  plan = planning.make_plan(cells.grid(config, {'seed': range(4)}), tmp_path, 1)
+
+  def needed(num_slots, executor='ray'):
+    estimate, copies = planning.estimate_memory(plan, num_slots, executor)
+    return copies * estimate._needed(list(estimate.footprints))
+
+  one, two, four = (needed(n) for n in (1, 2, 4))
+  assert two - one == (four - two) / 2  # Proxies and activations.
+  assert needed(4, 'inline') == 4 * one > four
+
+
 def test_a_balance_without_a_fixed_point_is_said_once(config, tmp_path):
   grid = cells.grid(config, {'sad': [-0.6, -0.7], 'seed': [0, 1, 2]})
   plan = planning.make_plan(grid, tmp_path, 1)
   warned = [
     line
-    for line in planning.format_plan(plan, 1, '')
+    for line in plan_lines.format_plan(plan, 1, '', tmp_path)
     if line.startswith('warning')
   ]
   assert len(warned) == 4  # Two channels, two sums.
@@ -123,8 +217,8 @@ def test_planning_does_not_grow_with_what_cells_have_in_common(
   grid = cells.grid(config, axes)
   start = time.process_time()  # Whatever else the machine does meanwhile.
   plan = planning.make_plan(grid, tmp_path, 1)
-  planning.format_plan(plan, 4, '')
-  planning.format_cells(plan)
+  plan_lines.format_plan(plan, 4, '', tmp_path)
+  plan_lines.format_cells(plan)
   assert len(plan.to_run) == 100
   assert sorted(looked) == ['color', 'normal']
   # A thousand take four seconds of an EPYC's core; with room for coverage.

@@ -70,7 +70,9 @@ def test_a_cell_that_failed_stays_failed_when_the_others_take_too_long(
     cluster,
     'Cluster',
     lambda *args, **options: types.SimpleNamespace(
-      close=lambda: closed.append(True)
+      close=lambda: closed.append(True),
+      check_alive=lambda: None,
+      is_lost=lambda: False,
     ),
   )
   made = cells.listed(
