@@ -70,7 +70,7 @@ def check(workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]) -> None:
   """
   workdir = pathlib.Path(workdir)
   many_runs.check_folder(workdir)
-  workdir_lib.check_writable(workdir)
+  workdir_lib.check_writable(workdir / CELLS_NAME)
   links.check_inside(workdir, OUTPUTS)
   path = workdir / SWEEP_NAME
   if not path.is_file():

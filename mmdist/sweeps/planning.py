@@ -129,7 +129,8 @@ def make_plan(
     with _naming(cell):
       # Also of a finished one: what a person changed there by hand would else
       # be shown as this cell's.
-      workdir_lib.check(folder.cell_folder(workdir, cell), cell.config)
+      if os.path.lexists(path := folder.cell_folder(workdir, cell)):
+        workdir_lib.check(path, cell.config)
       states[cell.name] = folder.state_of(workdir, cell)
       objective = binding.bind_config(cell.config)
       preflight.check_views(objective, cell.config)
