@@ -12,6 +12,7 @@ import os
 from typing import Any
 import uuid
 
+from mmdist.core import errors
 from mmdist.core import progress as progress_lib
 from mmdist.core import source_hash
 from mmdist.distribution import cluster as cluster_lib
@@ -73,8 +74,8 @@ def run(
     begin: called once there is room, before the first cell.
 
   Raises:
-    UserError, ClusterUnavailable: it could not begin, and `begin` was not
-      called.
+    UserError, ClusterUnavailable: it could not begin, or was stopped before,
+      and `begin` was not called.
   """
   needs = sweep_room.needs_of(plan, settings)
   stop = stopping.Stopper(settings.grace_s)
@@ -104,7 +105,10 @@ def run(
     try:
       room.wait(check, report)
     except stopping.Overdue:
-      return {cell.name: scheduling.Ended('left') for cell in plan.to_run}
+      raise errors.UserError(
+        'stopped while there was no room yet; nothing was begun, and the same '
+        'command begins.'
+      ) from None
     begin()
     stop.has_begun = True  # So that cells are given their time to save.
     pool = shared_actors.ActorPool(

@@ -2,6 +2,8 @@
 
 import types
 
+import pytest
+
 from experiments import mix
 from mmdist.distribution import cluster
 from mmdist.distribution import placement
@@ -52,6 +54,13 @@ class Room:
     pass
 
 
+class NoRoom(Room):
+  """It never comes."""
+
+  def wait(self, check_stop, tell):
+    check_stop()
+
+
 class Impatient(stopping.Stopper):
   """Its time is over when it is first asked."""
 
@@ -59,13 +68,12 @@ class Impatient(stopping.Stopper):
     raise stopping.Overdue
 
 
-def test_a_cell_that_failed_stays_failed_when_the_others_take_too_long(
-  monkeypatch, tmp_path
-):
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+  """Runs two cells where `room` is; notes whether the cluster was closed."""
   monkeypatch.setattr(ray_slots, 'RaySlots', Slots)
   monkeypatch.setattr(stopping, 'Stopper', Impatient)
-  monkeypatch.setattr(placement, 'Room', Room)
-  closed = []
+  closed, begun = [], []
   monkeypatch.setattr(
     cluster,
     'Cluster',
@@ -82,10 +90,27 @@ def test_a_cell_that_failed_stays_failed_when_the_others_take_too_long(
   recipes = dict.fromkeys(states, ())
   plan = planning.Plan(cells.Grid((), made), states, recipes, {}, None)
   settings = sweep_run.Settings('inline', None, cores=1, most=2)
-  ended = sweep_run.run(plan, tmp_path, settings, lambda line: None)
+
+  def in_room(room):
+    monkeypatch.setattr(placement, 'Room', room)
+    return sweep_run.run(
+      plan, tmp_path, settings, str, begin=lambda: begun.append(True)
+    )
+
+  return types.SimpleNamespace(in_room=in_room, closed=closed, begun=begun)
+
+
+def test_a_cell_that_failed_stays_failed_when_the_others_take_too_long(run):
+  ended = run.in_room(Room)
   assert (ended['wrong'].kind, ended['wrong'].error) == (
     'failed',
     'no such word',
   )
   assert ended['slow'].kind == 'stopped'
-  assert closed
+  assert run.closed and run.begun
+
+
+def test_a_sweep_that_is_stopped_without_room_has_not_begun(run):
+  with pytest.raises(ValueError, match='stopped while there was no room yet'):
+    run.in_room(NoRoom)
+  assert run.closed and not run.begun
