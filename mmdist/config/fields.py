@@ -13,6 +13,15 @@ from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import errors
 
+# What Python raises where a text is no value; the last two of many brackets.
+_NO_VALUE = (
+  ValueError,
+  SyntaxError,
+  KeyError,
+  TypeError,
+  MemoryError,
+  RecursionError,
+)
 _PART = re.compile(r'\.?([A-Za-z_][\w-]*)|\[(\d+)\]')
 
 
@@ -92,7 +101,7 @@ def parse(config: schema.RunConfig, name: str, text: str) -> Any:
   text = text.strip()
   try:
     return _read(text, before)
-  except (ValueError, SyntaxError, KeyError, TypeError) as error:
+  except _NO_VALUE as error:
     kind = 'number' if type(before) in (int, float) else type(before).__name__
     raise errors.UserError(
       f"{name} is '{text}'; expected a {kind}, such as {before!r}."

@@ -110,7 +110,7 @@ def listed(
   Args:
     config: what they have in common.
     described: per cell, path or name of a concept -> value. The key 'name' is
-      the cell's.
+      the cell's; without one it is named after its values.
 
   Raises:
     UserError: see `grid`; or two cells are the same run.
@@ -118,7 +118,8 @@ def listed(
   cells = []
   for values in described:
     values = dict(values)
-    name = str(values.pop('name', '')) or name_of(values)
+    given = values.pop('name', None)
+    name = name_of(values) if given in (None, '') else str(given)
     changed = fields.set_fields(config, values)
     validation.validate(changed)
     cells.append(Cell(name, changed, values))
@@ -165,7 +166,10 @@ def name_of(values: Mapping[str, Any]) -> str:
   name = '-'.join(parts) or 'cell'
   if len(name) <= MAX_NAME and _is_exact(values):
     return name
-  exact = strict_json.dumps(serialization.to_dict(dict(values)), sort_keys=True)
+  # A value may be anything here, such as a date: it is checked afterwards.
+  exact = strict_json.dumps(
+    serialization.to_dict(dict(values)), sort_keys=True, default=str
+  )
   digits = hashlib.sha256(exact.encode()).hexdigest()[:8]
   return f'{name[: MAX_NAME - 9]}-{digits}'
 

@@ -157,7 +157,31 @@ def test_cells_come_from_a_file(name, text, config, tmp_path):
     ('c.yaml', '- {hapy: 1}', "no field 'hapy'"),
     ('c.yaml', '- {happy: [1]}', 'expected float'),
     ('c.yaml', '- !!python/object:os.system {}', 'is no YAML'),
+    ('c.yaml', '- {happy: 2001-99-99}', "'2001-99-99' is no timestamp.*line 1"),
+    ('c.yaml', '- {happy: !!timestamp soon}', "'soon' is no timestamp"),
+    ('c.yaml', '- {happy: !!float abc}', "'abc' is no float.*line 1"),
+    ('c.yaml', '- {happy: !!int abc}', "'abc' is no int"),
+    ('c.yaml', "- {happy: !!int ''}", "'' is no int"),
+    ('c.yaml', '- {happy: !!bool abc}', "'abc' is no bool"),
+    ('c.yaml', '- {happy: !!binary a}', 'is no YAML'),
+    ('c.yaml', '- {happy: ' + '1' * 9999 + '}', "11' is no int"),
+    ('c.yaml', '- {happy: ' + '1' * 999 + '}', 'more than 308 digits'),
+    ('c.yaml', '- {happy: 2001-01-01 00:00:00}', r'datetime.*expected float'),
+    ('c.yaml', '- {happy: !!binary aaaa}', 'expected float'),
+    ('c.yaml', '- &a {happy: 1, x: *a}', 'holds a cell that is part of itself'),
+    ('c.yaml', '[' * 5000, 'is no YAML'),
+    ('c.yaml', '- {happy: 1, happy: 2}', "'happy' is given twice.*line 1"),
+    ('c.json', '[{"happy": 1, "happy": 2}]', "'happy' is given twice"),
+    ('c.yaml', '- {"happy": 1, happy: 2}', "'happy' is given twice"),
     ('c.py', 'x = 1', r'defines no get_cells\(config\)'),
+    ('c.py', 'get_cells = []', r'defines no get_cells\(config\)'),
+    ('c.py', 'def get_cells(): pass', r'takes \(\) .*; expected \(config\)'),
+    ('c.py', 'def get_cells(a, b): pass', r'takes \(a, b\) \(missing'),
+    ('c.py', 'def get_cells(config): pass', 'holds no list of cells'),
+    ('c.py', 'def get_cells(config): yield {}', 'holds no list of cells'),
+    ('c.py', "get_cells = lambda config: 'ab'", 'holds no list of cells'),
+    ('c.py', 'raise SystemExit(0)', r'ends the program with exit\(0\)'),
+    ('c.py', 'get_cells = exit', r'ends the program with exit\('),
     ('c.txt', '', 'is no file of cells'),
   ],
 )
@@ -172,6 +196,41 @@ def test_a_text_of_digits_in_a_file_stays_a_text(config, tmp_path):
   (tmp_path / 'c.yaml').write_text("- {name: '007', learner.start_code: '5'}\n")
   (cell,) = cell_sources.read_cells(str(tmp_path / 'c.yaml'), config)
   assert (cell.name, cell.config.learner.start_code) == ('007', '5')
+
+
+def test_what_is_merged_into_a_cell_may_be_overridden(config, tmp_path):
+  text = """
+- &base {happy: 0.5, sad: 1}
+- {<<: *base, sad: 0}
+- {<<: [{happy: 0.1}, *base], seed: 1}
+"""
+  (tmp_path / 'c.yaml').write_text(text)
+  made = cell_sources.read_cells(str(tmp_path / 'c.yaml'), config)
+  assert [weights(cell) for cell in made] == [(0.5, 1), (0.5, 0), (0.1, 1)]
+
+
+@pytest.mark.parametrize('name', ['null', '~', "''"])
+def test_a_cell_without_a_name_is_named_after_its_values(
+  name, config, tmp_path
+):
+  (tmp_path / 'c.yaml').write_text(f'- {{name: {name}, happy: 0.5}}\n')
+  (cell,) = cell_sources.read_cells(str(tmp_path / 'c.yaml'), config)
+  assert cell.name == 'happy_0.5'
+
+
+def test_a_name_that_looks_like_a_number_stays_a_name(config, tmp_path):
+  (tmp_path / 'c.yaml').write_text('- {name: 1e3, happy: 0.5}\n')
+  (cell,) = cell_sources.read_cells(str(tmp_path / 'c.yaml'), config)
+  assert cell.name == '1e3'
+
+
+def test_a_mistake_inside_a_persons_function_keeps_its_traceback(
+  config, tmp_path
+):
+  text = 'def get_cells(config):\n  return [].pop()\n'
+  (tmp_path / 'c.py').write_text(text)
+  with pytest.raises(IndexError, match='pop from empty list'):
+    cell_sources.read_cells(str(tmp_path / 'c.py'), config)
 
 
 def test_a_file_that_is_not_there_is_one_line(config, tmp_path):
