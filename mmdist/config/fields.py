@@ -22,6 +22,7 @@ _NO_VALUE = (
   MemoryError,
   RecursionError,
 )
+_WEIGHT = re.compile(r'concepts\[(\d+)\]\.weight')
 _PART = re.compile(r'\.?([A-Za-z_][\w-]*)|\[(\d+)\]')
 
 
@@ -72,7 +73,22 @@ def set_fields(
   data = serialization.to_dict(config)
   for name, value in values.items():
     _set(data, resolve(config, name), serialization.to_dict(value))
-  return serialization.from_dict(data, type(config))
+  try:
+    return serialization.from_dict(data, type(config))
+  except errors.UserError as error:
+    raise errors.UserError(_with_names(config, str(error))) from error
+
+
+def called(config: schema.RunConfig, path: str) -> str:
+  """Returns what a message calls a field: a concept's weight by its name."""
+  weight = _WEIGHT.fullmatch(path)
+  name = config.concepts[int(weight[1])].name if weight else ''
+  return f"the weight of '{name}'" if name else path
+
+
+def _with_names(config: schema.RunConfig, line: str) -> str:
+  path, space, rest = line.partition(' ')
+  return f'{called(config, path)}{space}{rest}'
 
 
 def _set(data: Any, path: str, value: Any) -> None:

@@ -11,6 +11,7 @@ import math
 import re
 from typing import Any
 
+from mmdist.config import fields
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import composition
@@ -80,6 +81,7 @@ RANGES = {
 def validate(config: schema.RunConfig) -> None:
   """Raises UserError, in one line, at the first value that cannot be run."""
   for path, value in serialization.flatten(config).items():
+    _check_finite(config, path, value)
     _check_leaf(path, value)
   for name in config.priors:
     _check_prior_name(name)
@@ -92,9 +94,14 @@ def validate(config: schema.RunConfig) -> None:
   _check_start_code(config.learner.start_code)
 
 
-def _check_leaf(path: str, value: Any) -> None:
+def _check_finite(config: schema.RunConfig, path: str, value: Any) -> None:
   if isinstance(value, float) and not math.isfinite(value):
-    raise errors.UserError(f'{path} is {value}; expected a finite number.')
+    raise errors.UserError(
+      f'{fields.called(config, path)} is {value}; expected a finite number.'
+    )
+
+
+def _check_leaf(path: str, value: Any) -> None:
   all_choices, ranges, holds_path = _rules_of(path)
   for choices in all_choices:
     names.check_choice(path, value, choices)

@@ -12,6 +12,7 @@ from mmdist.config import serialization
 from mmdist.config import validation
 from mmdist.core import errors
 from mmdist.core import local_paths
+from mmdist.sweeps import cell_names
 from mmdist.sweeps import cells
 from mmdist.sweeps import plain_yaml
 
@@ -62,9 +63,10 @@ def _with_settings(
   changed = []
   for cell in found:
     config = cell.config
-    for setting in settings:
-      config = set_one(config, setting)
-    validation.validate(config)
+    with cell_names.naming(cell.name):
+      for setting in settings:
+        config = set_one(config, setting)
+      validation.validate(config)
     changed.append(dataclasses.replace(cell, config=config))
   return cells.check_cells(changed)
 

@@ -21,6 +21,7 @@ from mmdist.evaluation import judge as judge_lib
 from mmdist.results import make as make_lib
 from mmdist.run import metrics_file
 from mmdist.sweeps import cells as cells_lib
+from mmdist.sweeps import columns as columns_lib
 from mmdist.sweeps import contact_sheet
 from mmdist.sweeps import folder
 from mmdist.sweeps import judging
@@ -33,7 +34,6 @@ FILES = {
   'json': 'table.json',
   'page': 'index.html',
 }
-_MEASURED = ('saturation', 'detail')
 _DAMAGE = (errors.UserError, OSError)  # In the files of one cell.
 
 
@@ -115,8 +115,8 @@ def _show(
     except _DAMAGE as error:
       damage.append(f'cannot be shown: {error}')
     else:
-      row |= {f'sees {name}': share for name, share in seen['sees'].items()}
-      row |= {name: seen[name] for name in _MEASURED}
+      row |= {columns_lib.sees(k): share for k, share in seen['sees'].items()}
+      row |= {name: seen[name] for name in columns_lib.MEASURED}
       picture = workdir / folder.CELLS_NAME / seen['picture']
   for line in damage:
     report(f"cell '{cell.name}' {line}")
@@ -168,7 +168,7 @@ def _read_metrics(
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
   columns = list(dict.fromkeys(name for row in rows for name in row))
-  last = [name for name in ('seconds', 'error') if name in columns]
+  last = [name for name in columns_lib.LAST if name in columns]
   return [name for name in columns if name not in last] + last
 
 

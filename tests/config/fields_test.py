@@ -79,5 +79,13 @@ def test_what_cannot_be_set_is_one_line(name, text, line, config):
 
 
 def test_a_value_of_another_type_is_refused(config):
-  with pytest.raises(ValueError, match=r"\[0\].weight is 'x'; expected"):
-    fields.set_fields(config, {'happy': 'x'})
+  with pytest.raises(ValueError, match="seed is 'x'; expected int"):
+    fields.set_fields(config, {'seed': 'x'})
+
+
+@pytest.mark.parametrize('name', ['happy', 'concepts[0].weight'])
+def test_a_wrong_weight_is_told_by_the_name_of_its_concept(name, config):
+  with pytest.raises(ValueError, match="^the weight of 'happy' is 'x'; expect"):
+    fields.set_fields(config, {name: 'x'})
+  with pytest.raises(ValueError, match=r"^concepts\[2\].weight is 'x'; expect"):
+    fields.set_fields(config, {'concepts[2].weight': 'x'})

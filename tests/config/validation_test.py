@@ -60,6 +60,18 @@ def test_a_value_that_cannot_be_run_is_one_line(path, value, message):
   assert '\n' not in str(error.value)
 
 
+def test_a_weight_that_is_not_finite_is_told_by_the_name_of_its_concept():
+  config = schema.RunConfig()
+  config.concepts = [schema.ConceptConfig('a man', float('inf'), name='man')]
+  with pytest.raises(ValueError, match="the weight of 'man' is inf; expected"):
+    validation.validate(config)
+  config.concepts[0].name = ''
+  with pytest.raises(
+    ValueError, match=r'concepts\[0\].weight is inf; expected'
+  ):
+    validation.validate(config)
+
+
 def test_a_prior_may_have_a_name_of_64_characters():
   validation.validate(changed('priors', {'a' * 64: {}}))
 

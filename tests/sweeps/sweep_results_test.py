@@ -9,6 +9,7 @@ import pytest
 from experiments import mix
 from mmdist.evaluation import judge as judge_lib
 from mmdist.sweeps import cells
+from mmdist.sweeps import columns
 from mmdist.sweeps import folder
 from mmdist.sweeps import judging
 from mmdist.sweeps import sweep_results
@@ -33,7 +34,12 @@ def workdir(grid, tmp_path, monkeypatch):
     name = f'{cell.name}.png'
     picture = Image.new('RGB', (judging.PICTURE, judging.PICTURE))
     picture.save(workdir / folder.CELLS_NAME / name)
-    return {'picture': name, 'sees': {}, 'saturation': 0.5, 'detail': 0.1}
+    return {
+      'picture': name,
+      'sees': {'happy': 0.5},
+      'saturation': 0.5,
+      'detail': 0.1,
+    }
 
   monkeypatch.setattr(judge_lib, 'load', lambda folder: None)
   monkeypatch.setattr(judging, 'concepts_of', lambda cells, looks: {})
@@ -59,6 +65,15 @@ def test_the_table_has_a_row_for_each_cell(workdir, grid):
   assert {row['error'] for row in rows} == {''} and not said
   with open(workdir / 'table.csv', newline='') as file:
     assert [row['detail'] for row in csv.DictReader(file)] == ['0.1'] * 3
+
+
+def test_every_column_is_an_axis_or_one_that_is_known(workdir, grid):
+  rows, _ = make(workdir, grid)
+  for column in rows[0]:
+    assert columns.is_own(column) or column in {a.field for a in grid.axes}
+  assert set(columns.OWN) <= set(rows[0])
+  with open(workdir / 'table.csv', newline='') as file:
+    assert next(csv.reader(file))[-2:] == ['seconds', 'error']
 
 
 @pytest.mark.parametrize(
