@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import itertools
 
 from mmdist.config import schema
 from mmdist.core import errors
@@ -100,12 +101,7 @@ def run(
   """
   options = options_lib.checked(options)
   grid = _find_cells(config, options)
-  chosen = [cell.name for cell in grid.cells[options.first : options.last]]
-  if not chosen:
-    raise errors.UserError(
-      f'--first={options.first} --last={options.last} leaves no cell of '
-      f'{len(grid.cells)}.'
-    )
+  chosen = _choose(grid, options.first, options.last)
   return sweeping.sweep(
     grid,
     options.workdir,
@@ -125,15 +121,33 @@ def run(
   )
 
 
+def _choose(grid: cells_lib.Grid, first: int, last: int | None) -> list[str]:
+  """Returns the names of the cells from `first` up to `last`, without it."""
+  chosen = [cell.name for cell in grid.cells[first:last]]
+  if not chosen:
+    flags = f'--first={first}' + f' --last={last}' * (last is not None)
+    raise errors.UserError(
+      f'{flags} leaves no cell: there are {len(grid.cells)}, counted from 0; '
+      f'expected --first below {len(grid.cells)} and below --last.'
+    )
+  return chosen
+
+
 def _find_cells(config: schema.RunConfig, options: Options) -> cells_lib.Grid:
   axes = [*options.grid]
   if options.seeds:
     axes.append(f'seed={",".join(options.seeds)}')
-  named = {'--grid': axes, '--cells': options.cells, '--study': options.study}
-  given = [flag for flag, value in named.items() if value]
-  if len(given) > 1:
+  # Of which one can be given, each with its flags.
+  sources = [
+    {'--grid': options.grid, '--seeds': options.seeds},
+    {'--cells': options.cells},
+    {'--study': options.study},
+  ]
+  given = [[flag for flag, value in one.items() if value] for one in sources]
+  if sum(map(bool, given)) > 1:
     raise errors.UserError(
-      f'{" and ".join(given)} are given; expected one of them.'
+      f'{" and ".join(itertools.chain(*given))} are given; expected axes '
+      '(--grid, --seeds), or --cells, or --study.'
     )
   return cell_sources.find_cells(
     config, axes, options.cells, options.study, options.set

@@ -47,7 +47,14 @@ def test_a_name_may_have_points():
   cell_names.check('happy_0.5.png2')
 
 
-def test_an_error_opens_with_the_name_of_its_cell():
-  with pytest.raises(errors.UserError, match="^cell 'a': seed is -1"):
+@pytest.mark.parametrize('kind', [errors.UserError, FileNotFoundError])
+def test_an_error_opens_with_the_name_of_its_cell(kind):
+  with pytest.raises(kind, match="^cell 'a': it is not there$"):
     with cell_names.naming('a'):
-      raise errors.UserError('seed is -1')
+      raise kind('it is not there')
+
+
+def test_a_mistake_in_a_program_stays_what_it_is():
+  with pytest.raises(KeyError):
+    with cell_names.naming('a'):
+      raise KeyError('a')
