@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import dataclasses
-import itertools
 
 from mmdist.config import schema
 from mmdist.core import errors
@@ -137,17 +136,18 @@ def _find_cells(config: schema.RunConfig, options: Options) -> cells_lib.Grid:
   axes = [*options.grid]
   if options.seeds:
     axes.append(f'seed={",".join(options.seeds)}')
-  # Of which one can be given, each with its flags.
-  sources = [
-    {'--grid': options.grid, '--seeds': options.seeds},
-    {'--cells': options.cells},
-    {'--study': options.study},
-  ]
-  given = [[flag for flag, value in one.items() if value] for one in sources]
-  if sum(map(bool, given)) > 1:
+  given = {
+    '--grid': bool(options.grid),
+    '--seeds': bool(options.seeds),
+    '--cells': bool(options.cells),
+    '--study': bool(options.study),
+  }
+  # Seeds are an axis of the grid.
+  if bool(axes) + given['--cells'] + given['--study'] > 1:
+    named = ' and '.join(flag for flag, is_given in given.items() if is_given)
     raise errors.UserError(
-      f'{" and ".join(itertools.chain(*given))} are given; expected axes '
-      '(--grid, --seeds), or --cells, or --study.'
+      f'{named} are given; expected axes (--grid, --seeds), or --cells, or '
+      '--study.'
     )
   return cell_sources.find_cells(
     config, axes, options.cells, options.study, options.set

@@ -1,5 +1,7 @@
 """A sweep as a command line asks for it; nothing is run."""
 
+import math
+
 import pytest
 
 from experiments import mix
@@ -95,3 +97,11 @@ def test_flags_that_exclude_each_other_are_those_that_were_given(
 def test_a_study_may_be_made_in_part(asked):
   run(experiments.load('generate'), study='mixes', first=1, last=3)
   assert asked['only'] == list(mix.PRESETS)[1:3]
+
+
+@pytest.mark.parametrize('option', ['gpus_per_cell', 'grace_s'])
+@pytest.mark.parametrize('value', [math.inf, math.nan])
+def test_a_number_without_end_is_one_line(option, value, asked):
+  with pytest.raises(errors.UserError, match='expected a finite number'):
+    run(seeds=('0',), dry_run=True, **{option: value})
+  assert not asked
