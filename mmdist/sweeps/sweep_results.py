@@ -209,15 +209,43 @@ def _page(
     reports=links(make_lib.FILES['report']),
     metrics=metrics,
     common=common_settings(grid.cells),
+    own=own_settings(grid.cells),
   )
 
 
 def common_settings(cells: Sequence[cells_lib.Cell]) -> dict[str, Any]:
   """Returns path -> value of the fields in which no two cells differ."""
   flat = [serialization.flatten(cell.config) for cell in cells]
-  missing = object()
   return {
     path: serialization.to_dict(value)
     for path, value in flat[0].items()
-    if all(one.get(path, missing) == value for one in flat)
+    if _is_common(path, flat)
   }
+
+
+def own_settings(
+  cells: Sequence[cells_lib.Cell],
+) -> dict[str, dict[str, Any]]:
+  """Returns cell -> path -> value of the fields in which cells differ.
+
+  From the configurations alone: what a cell says of itself, `values`, is less
+  where it was written by hand or is the preset of a study. A field that a cell
+  has not, since it has fewer concepts or priors, is left out for it.
+  """
+  flat = [serialization.flatten(cell.config) for cell in cells]
+  paths = dict.fromkeys(path for one in flat for path in one)
+  differing = [path for path in paths if not _is_common(path, flat)]
+  return {
+    cell.name: {
+      path: serialization.to_dict(one[path])
+      for path in differing
+      if path in one
+    }
+    for cell, one in zip(cells, flat, strict=True)
+  }
+
+
+def _is_common(path: str, flat: Sequence[Mapping[str, Any]]) -> bool:
+  missing = object()  # Equal to no value, and to itself.
+  first = flat[0].get(path, missing)
+  return all(one.get(path, missing) == first for one in flat)

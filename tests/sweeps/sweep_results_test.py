@@ -1,17 +1,22 @@
 """What a sweep leaves, also where the files of one cell are damaged."""
 
 import csv
+import dataclasses
 import json
 
 from PIL import Image
 import pytest
 
 from experiments import mix
+from mmdist.config import experiments
+from mmdist.config import serialization
 from mmdist.evaluation import judge as judge_lib
+from mmdist.sweeps import cell_sources
 from mmdist.sweeps import cells
 from mmdist.sweeps import columns
 from mmdist.sweeps import folder
 from mmdist.sweeps import judging
+from mmdist.sweeps import page as page_lib
 from mmdist.sweeps import sweep_results
 
 
@@ -125,3 +130,58 @@ def test_a_cell_that_cannot_be_opened_is_not_shown_and_the_others_are(
   assert said == ["cell 'seed_1' cannot be shown: its checkpoint is gone"]
   assert rows[1]['error'] == 'cannot be shown: its checkpoint is gone'
   assert [row.get('detail') for row in rows] == [0.1, None, 0.1]
+
+
+def page_of(workdir, grid, monkeypatch):
+  """Returns what the page says, and the lines about the cells."""
+  pages = []
+  monkeypatch.setattr(
+    page_lib, 'to_html', lambda page: pages.append(page) or ''
+  )
+  said = []
+  sweep_results.make(workdir, grid, {}, report=said.append)
+  return pages[0], said
+
+
+def test_the_page_links_what_there_is_of_each_cell(workdir, grid, monkeypatch):
+  for cell, name in [('seed_1', 'turntable.webp'), ('seed_2', 'report.html')]:
+    (workdir / 'cells' / cell / name).touch()
+  page, _ = page_of(workdir, grid, monkeypatch)
+  assert page.animations == {'seed_1': 'cells/seed_1/turntable.webp'}
+  assert page.reports == {'seed_2': 'cells/seed_2/report.html'}
+  assert set(page.metrics) == {'seed_0', 'seed_1', 'seed_2'}
+  assert page.metrics['seed_0'][1]['loss'] == 0.1
+
+
+def test_cells_without_values_differ_all_the_same(workdir, grid, monkeypatch):
+  plain = mix.get_config('happy_sad')
+  other = mix.get_config('joker_minus_green')
+  fewer = dataclasses.replace(plain, concepts=plain.concepts[:1], seed=5)
+  made = cells.check_cells(
+    [
+      cells.Cell('plain', plain),
+      cells.Cell('other', other),
+      cells.Cell('fewer', fewer),
+    ]
+  )
+  page, _ = page_of(workdir, cells.Grid((), made), monkeypatch)
+  assert page.own['plain']['seed'] == 0 and page.own['fewer']['seed'] == 5
+  assert page.own['other']['concepts[1].text'] == other.concepts[1].text
+  assert 'concepts[1].text' not in page.own['fewer']
+  # What differs and what is common are all that there is.
+  for cell in made:
+    flat = serialization.flatten(cell.config)
+    assert page.own[cell.name].keys() | page.common.keys() == flat.keys()
+    assert not page.own[cell.name].keys() & page.common.keys()
+    for path, value in (page.own[cell.name] | page.common).items():
+      assert value == serialization.to_dict(flat[path])
+
+
+@pytest.mark.parametrize('study', ['mixes', 'proxies'])
+def test_the_cells_of_a_study_say_in_what_they_differ(study):
+  plain = experiments.load('generate')
+  made = cell_sources.find_cells(plain, study=study).cells
+  own = sweep_results.own_settings(made)
+  assert all(not cell.values and own[cell.name] for cell in made)
+  texts = [json.dumps(one, sort_keys=True) for one in own.values()]
+  assert len(set(texts)) == len(texts)
