@@ -7,6 +7,7 @@ The files of the priors' weights are fields of the same kind, below `weights`.
 
 from collections.abc import Iterable
 import dataclasses
+import functools
 import re
 from typing import Any
 
@@ -88,6 +89,8 @@ def is_below(field: str, names: Iterable[str]) -> bool:
   return any(name in _prefixes(field) for name in names)
 
 
+# A sweep asks this about the same fields of a thousand configurations.
+@functools.lru_cache(maxsize=4096)
 def is_free(field: str) -> bool:
   """Returns whether a field may change without being named."""
   return is_below(field, FREE) or bool(re.fullmatch(_FREE_OF_A_PRIOR, field))

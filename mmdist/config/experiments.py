@@ -8,6 +8,9 @@ folder of that name inside the installed package. An experiment is named as
 """
 
 import ast
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import inspect
 import os
 import pathlib
 import runpy
@@ -78,10 +81,7 @@ def load(name: str, kind: type = schema.RunConfig) -> Any:
     UserError: the preset is unknown, or the file defines no such config.
   """
   path, preset = find(name)
-  get_config = run_file(path).get('get_config')
-  if get_config is None:
-    raise errors.UserError(f'{path} defines no get_config(preset).')
-  config = get_config(preset) if preset else get_config()
+  config = call(path, 'get_config', *([preset] if preset else []))
   if not isinstance(config, kind):
     raise errors.UserError(
       f'get_config of {path} returned {type(config).__name__}; expected '
@@ -90,9 +90,70 @@ def load(name: str, kind: type = schema.RunConfig) -> Any:
   return config
 
 
+def call(
+  path: str | os.PathLike, name: str, *given: Any, takes: str = 'preset'
+) -> Any:
+  """Runs a Python file of the person's own, and a function that it defines.
+
+  An error inside of either keeps its traceback.
+
+  Args:
+    path: of the file.
+    name: of the function.
+    *given: what the function is called with.
+    takes: how a person would write that.
+
+  Raises:
+    UserError: in one line; there is no such function, it cannot be called so,
+      or the file ends the program.
+  """
+  function = run_file(path).get(name)
+  if not callable(function):
+    raise errors.UserError(f'{path} defines no {name}({takes}).')
+  _check_takes(function, given, f'{name} of {path}', takes)
+  with _going_on(path):
+    return function(*given)
+
+
+def _check_takes(
+  function: Callable, given: Sequence[Any], what: str, takes: str
+) -> None:
+  try:
+    signature = inspect.signature(function)
+  except (TypeError, ValueError):  # One of C may have none.
+    return
+  try:
+    signature.bind(*given)
+  except TypeError as error:
+    raise errors.UserError(
+      f'{what} takes {signature} ({error}); expected ({takes})'
+      f'{"" if given else ", with a default"}.'
+    ) from error
+
+
+@contextlib.contextmanager
+def _going_on(path: str | os.PathLike) -> Iterator[None]:
+  """Turns an exit inside the block into an error.
+
+  A file that ends the program with exit code 0 would else look like success.
+  """
+  try:
+    yield
+  except SystemExit as end:
+    raise errors.UserError(
+      f'{path} ends the program with exit({end.code!r}); expected a file that '
+      'returns, so take the exit out, or raise an error instead.'
+    ) from end
+
+
 def run_file(path: str | os.PathLike) -> dict[str, Any]:
-  """Runs a Python file of the person's own; returns the names it defines."""
-  return runpy.run_path(str(path))
+  """Runs a Python file of the person's own; returns the names it defines.
+
+  Raises:
+    UserError: the file ends the program.
+  """
+  with _going_on(path):
+    return runpy.run_path(str(path))
 
 
 def load_module(stem: str) -> dict[str, Any]:

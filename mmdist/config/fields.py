@@ -13,6 +13,16 @@ from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import errors
 
+# What Python raises where a text is no value; the last two of many brackets.
+_NO_VALUE = (
+  ValueError,
+  SyntaxError,
+  KeyError,
+  TypeError,
+  MemoryError,
+  RecursionError,
+)
+_WEIGHT = re.compile(r'concepts\[(\d+)\]\.weight')
 _PART = re.compile(r'\.?([A-Za-z_][\w-]*)|\[(\d+)\]')
 
 
@@ -63,7 +73,22 @@ def set_fields(
   data = serialization.to_dict(config)
   for name, value in values.items():
     _set(data, resolve(config, name), serialization.to_dict(value))
-  return serialization.from_dict(data, type(config))
+  try:
+    return serialization.from_dict(data, type(config))
+  except errors.UserError as error:
+    raise errors.UserError(_with_names(config, str(error))) from error
+
+
+def called(config: schema.RunConfig, path: str) -> str:
+  """Returns what a message calls a field: a concept's weight by its name."""
+  weight = _WEIGHT.fullmatch(path)
+  name = config.concepts[int(weight[1])].name if weight else ''
+  return f"the weight of '{name}'" if name else path
+
+
+def _with_names(config: schema.RunConfig, line: str) -> str:
+  path, space, rest = line.partition(' ')
+  return f'{called(config, path)}{space}{rest}'
 
 
 def _set(data: Any, path: str, value: Any) -> None:
@@ -92,7 +117,7 @@ def parse(config: schema.RunConfig, name: str, text: str) -> Any:
   text = text.strip()
   try:
     return _read(text, before)
-  except (ValueError, SyntaxError, KeyError, TypeError) as error:
+  except _NO_VALUE as error:
     kind = 'number' if type(before) in (int, float) else type(before).__name__
     raise errors.UserError(
       f"{name} is '{text}'; expected a {kind}, such as {before!r}."

@@ -97,7 +97,12 @@ def _type_hints(kind: type) -> dict[str, Any]:
 
 def _scalar(data: Any, kind: Any, path: str) -> Any:
   if kind is float and isinstance(data, int) and not isinstance(data, bool):
-    return float(data)
+    try:
+      return float(data)
+    except OverflowError as error:
+      raise errors.UserError(
+        f'{path} is a number of more than 308 digits; expected float.'
+      ) from error
   # JSON tells true from 1; in Python, True is an int.
   if type(data) is not kind:
     raise errors.UserError(f'{path} is {data!r}; expected {kind.__name__}.')

@@ -4,7 +4,6 @@ Mutable dataclasses, as those of `mmdist.config.schema` and for the same reason.
 """
 
 import dataclasses
-import math
 
 from mmdist.config import schema
 from mmdist.config import serialization
@@ -47,11 +46,11 @@ class TrajectoryConfig:
 
 # The smallest and largest values, both allowed.
 _RANGES = {
-  'points_per_leg': (1, math.inf),
+  'points_per_leg': (1, 10**4),
   'frames_per_second': (1, 120),
   'hold_s': (0, 60),
   'swing_deg': (0, 180),
-  'swing_s': (0.1, math.inf),
+  'swing_s': (0.1, 3600),
 }
 
 
@@ -60,5 +59,6 @@ def check_film(film: FilmConfig) -> None:
   for name, value in serialization.flatten(film).items():
     low, high = _RANGES[name]
     if not low <= value <= high:  # NaN is in no range.
-      wanted = f'at least {low}' if high == math.inf else f'{low} to {high}'
-      raise errors.UserError(f'film.{name} is {value}; expected {wanted}.')
+      raise errors.UserError(
+        f'film.{name} is {value}; expected {low} to {high}.'
+      )

@@ -11,6 +11,7 @@ import math
 import re
 from typing import Any
 
+from mmdist.config import fields
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import composition
@@ -75,11 +76,43 @@ RANGES = {
   r'results\.(turntable_views|resolution)': (1, math.inf),
   r'results\.mesh_resolution': (8, math.inf),
 }
+# The largest size of a value, of either sign, where a larger one would end in a
+# traceback, fill any machine, or never end. These are far above what is useful.
+_COUNT = 10**9  # A step of 1 ms is taken so often in 12 days.
+_FACTOR = 10**6  # Products of weights stay finite.
+LIMITS = {
+  r'num_steps': _COUNT,
+  r'concepts\[\d+\]\.weight': _FACTOR,
+  r'nerf\.(proposal|nerf)_depth': 256,
+  r'nerf\.(proposal|nerf)_width': 2**14,
+  r'nerf\.code_size': 2**14,
+  r'nerf\.num_(proposal|nerf)_samples': 2**12,
+  r'nerf\.num_proposal_passes': 64,
+  r'nerf\.(position|viewdir)_levels': 32,  # Octaves that float32 can tell.
+  r'views\.num_views': 2**10,
+  r'views\.resolution': 2**13,
+  r'views\.emphasis\.[\w-]+': _FACTOR,
+  r'priors\.\w+\.rank': 2**12,
+  r'priors\.\w+\.(weight|lora_scale)': _FACTOR,
+  r'priors\.\w+\.num_[cg]pus': 10**4,
+  r'priors\.\w+\.resources\..*': 10**12,  # May be bytes.
+  r'learner\.chunk_size': 2**20,
+  r'learner\.num_devices': 10**4,
+  r'checkpoints\.(every|keep|keep_every)': _COUNT,
+  r'faults\.max_\w+': _COUNT,
+  r'faults\.(deadline|deadline_floor|build_deadline|window)_s': _COUNT,
+  r'faults\.deadline_factor': _FACTOR,
+  r'results\.preview_every': _COUNT,
+  r'results\.turntable_views': 3600,
+  r'results\.resolution': 2**13,
+  r'results\.mesh_resolution': 2**11,
+}
 
 
 def validate(config: schema.RunConfig) -> None:
   """Raises UserError, in one line, at the first value that cannot be run."""
   for path, value in serialization.flatten(config).items():
+    _check_size(config, path, value)
     _check_leaf(path, value)
   for name in config.priors:
     _check_prior_name(name)
@@ -92,9 +125,19 @@ def validate(config: schema.RunConfig) -> None:
   _check_start_code(config.learner.start_code)
 
 
-def _check_leaf(path: str, value: Any) -> None:
+def _check_size(config: schema.RunConfig, path: str, value: Any) -> None:
+  if not isinstance(value, int | float):
+    return
+  called, limit = fields.called(config, path), _limit_of(path)
   if isinstance(value, float) and not math.isfinite(value):
-    raise errors.UserError(f'{path} is {value}; expected a finite number.')
+    raise errors.UserError(f'{called} is {value}; expected a finite number.')
+  if limit is not None and abs(value) > limit:
+    shown = f'{value}' if abs(value) < 10**20 else 'a number of many digits'
+    end = f'at most {limit}' if value > 0 else f'at least {-limit}'
+    raise errors.UserError(f'{called} is {shown}; expected {end}.')
+
+
+def _check_leaf(path: str, value: Any) -> None:
   all_choices, ranges, holds_path = _rules_of(path)
   for choices in all_choices:
     names.check_choice(path, value, choices)
@@ -121,6 +164,15 @@ def _rules_of(path: str) -> tuple[list[Sequence[str]], list[tuple], bool]:
     [ends for pattern, ends in RANGES.items() if re.fullmatch(pattern, path)],
     is_path(path),
   )
+
+
+@functools.lru_cache(maxsize=4096)
+def _limit_of(path: str) -> int | None:
+  """Returns the largest size that a field may have; None: any."""
+  for pattern, limit in LIMITS.items():
+    if re.fullmatch(pattern, path):
+      return limit
+  return None
 
 
 def _check_range(path: str, value: float, low: float, high: float) -> None:

@@ -7,6 +7,7 @@ the dataclass itself. A function that takes such options calls `checked` first.
 
 from collections.abc import Sequence
 import dataclasses
+import math
 import typing
 from typing import Any
 
@@ -25,7 +26,8 @@ class Description:
 
   Attributes:
     help: a sentence for `--help`.
-    minimum, maximum: bounds of a number, both allowed; None: no bound.
+    minimum, maximum: bounds of a number, both allowed; None: no bound but that
+      it has to be finite.
     choices: the only values of a text; empty: any text.
     is_path: of a file or folder on this machine; may begin with `~`.
     repeated: a tuple whose flag is given once per item, since items may hold
@@ -95,8 +97,10 @@ def check(options: Any) -> None:
 
 def _check_bounds(name: str, value: float, described: Description) -> None:
   low, high = described.minimum, described.maximum
-  # Written so that NaN is out of bounds.
-  if low is not None and not value >= low:
+  # Nothing is without end: what may be left out has a value that says so.
+  if isinstance(value, float) and not math.isfinite(value):
+    raise errors.UserError(f'{name} is {value}; expected a finite number.')
+  if low is not None and value < low:
     raise errors.UserError(f'{name} is {value}; expected at least {low}.')
-  if high is not None and not value <= high:
+  if high is not None and value > high:
     raise errors.UserError(f'{name} is {value}; expected at most {high}.')

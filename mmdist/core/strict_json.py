@@ -36,7 +36,16 @@ def read_metrics(line: str) -> dict[str, float]:
   Raises:
     json.JSONDecodeError: it is no JSON object.
   """
-  row = json.loads(line)
+  try:
+    row = json.loads(line, parse_int=_read_whole)
+  except RecursionError as error:  # A thousand brackets.
+    raise json.JSONDecodeError('too many brackets', line, 0) from error
   if not isinstance(row, dict):
     raise json.JSONDecodeError('expected an object', line, 0)
   return {k: math.nan if v is None else v for k, v in row.items()}
+
+
+def _read_whole(text: str) -> int | float:
+  """Returns a whole number; infinity where it is larger than any float."""
+  number = float(text)
+  return int(text) if math.isfinite(number) else number

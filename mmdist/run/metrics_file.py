@@ -4,15 +4,22 @@ It is read while it is written, and after the run was killed: its last line may
 be torn.
 """
 
+from collections.abc import Mapping
 import json
 import math
 import pathlib
+from typing import Any
 
 from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import strict_json
+from mmdist.core import tables
 
 NAME = 'metrics.jsonl'
+# What the loop itself writes in every line. Whoever reads a line counts on
+# these; any other number may be anything, and is then left out of a chart.
+_OWN = ('step', 'step_seconds')
+_REMEDY = 'Move the file away to go without its curves.'
 
 
 def read(path: pathlib.Path) -> list[dict[str, float]]:
@@ -22,7 +29,8 @@ def read(path: pathlib.Path) -> list[dict[str, float]]:
     path: of the file; where there is none, there are no steps.
 
   Raises:
-    UserError: a line before the last is no JSON object.
+    UserError: a line before the last is no JSON object, or what the loop writes
+      is no finite number.
   """
   if not path.is_file():
     return []
@@ -30,14 +38,26 @@ def read(path: pathlib.Path) -> list[dict[str, float]]:
   lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
   for number, line in enumerate(lines, 1):
     try:
-      rows.append(strict_json.read_metrics(line))
+      row = strict_json.read_metrics(line)
     except json.JSONDecodeError as error:
       if number < len(lines):
         raise errors.UserError(
           f'{path} line {number} is not JSON ({error.msg}); expected a step of '
-          'the run. Move the file away to go without its curves.'
+          f'the run. {_REMEDY}'
         ) from error
+    else:
+      _check_own(row, f'{path} line {number}')
+      rows.append(row)
   return rows
+
+
+def _check_own(row: Mapping[str, Any], where: str) -> None:
+  for name in _OWN:
+    value = row.get(name, 0)
+    if not tables.is_number(value) or not math.isfinite(value):
+      raise errors.UserError(
+        f'{where}: {name} is {repr(value)[:60]}; expected a number. {_REMEDY}'
+      )
 
 
 def drop_steps(path: pathlib.Path, first_step: int) -> None:
@@ -59,6 +79,7 @@ def drop_steps(path: pathlib.Path, first_step: int) -> None:
 def _step_of(line: str) -> float:
   """Returns whose step a line is; infinity if it is not whole."""
   try:
-    return json.loads(line)['step'] if line.endswith('\n') else math.inf
-  except (json.JSONDecodeError, KeyError, TypeError):
+    step: Any = strict_json.read_metrics(line).get('step')
+  except json.JSONDecodeError:
     return math.inf
+  return step if line.endswith('\n') and tables.is_number(step) else math.inf

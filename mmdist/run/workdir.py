@@ -321,4 +321,8 @@ def read_config(workdir: str | os.PathLike) -> schema.RunConfig:
     raise FileNotFoundError(
       f'{workdir} holds no run: there is no {CONFIG_NAME} in it.'
     )
-  return serialization.from_json(path.read_text(encoding='utf-8'), str(path))
+  try:
+    text = path.read_text(encoding='utf-8')
+  except UnicodeDecodeError as error:
+    raise errors.UserError(f'{path} is no configuration: {error}') from error
+  return serialization.from_json(text, str(path))

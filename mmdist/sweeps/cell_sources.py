@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import pathlib
 import re
 from typing import Any
-
-import yaml
 
 from mmdist.config import experiments
 from mmdist.config import fields
 from mmdist.config import schema
+from mmdist.config import serialization
 from mmdist.config import validation
 from mmdist.core import errors
 from mmdist.core import local_paths
+from mmdist.sweeps import cell_names
 from mmdist.sweeps import cells
+from mmdist.sweeps import plain_yaml
 
 _CLOSING = {'(': ')', '[': ']', '{': '}', '"': '"', "'": "'"}
 _QUOTES = '\'"'
@@ -63,9 +63,10 @@ def _with_settings(
   changed = []
   for cell in found:
     config = cell.config
-    for setting in settings:
-      config = set_one(config, setting)
-    validation.validate(config)
+    with cell_names.naming(cell.name):
+      for setting in settings:
+        config = set_one(config, setting)
+      validation.validate(config)
     changed.append(dataclasses.replace(cell, config=config))
   return cells.check_cells(changed)
 
@@ -154,25 +155,14 @@ def read_cells(path: str, config: schema.RunConfig) -> tuple[cells.Cell, ...]:
       f'{path} is no file; expected the cells of a sweep, as YAML or Python.'
     )
   if file.suffix == '.py':
-    get_cells = experiments.run_file(file).get('get_cells')
-    if get_cells is None:
-      raise errors.UserError(f'{path} defines no get_cells(config).')
-    described = get_cells(config)
+    described = experiments.call(file, 'get_cells', config, takes='config')
   elif file.suffix in ('.yaml', '.yml', '.json'):
-    described = _read_yaml(file)
+    described = plain_yaml.read(file)
   else:
     raise errors.UserError(
       f'{path} is no file of cells; expected one that ends in .yaml or .py.'
     )
   return cells.listed(config, _check_list(path, described))
-
-
-def _read_yaml(file: pathlib.Path) -> Any:
-  try:
-    return yaml.safe_load(file.read_text(encoding='utf-8'))
-  except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-    line = ' '.join(str(error).split())
-    raise errors.UserError(f'{file} is no YAML: {line}') from error
 
 
 def _check_list(path: str, described: Any) -> Sequence[Mapping[str, Any]]:
@@ -185,9 +175,19 @@ def _check_list(path: str, described: Any) -> Sequence[Mapping[str, Any]]:
       f'{path} holds no list of cells; expected a list of mappings, such as '
       '"- {happy: 0.5, seed: 1}".'
     )
+  try:
+    plain = [serialization.to_dict(cell) for cell in described]
+  except RecursionError as error:
+    raise errors.UserError(
+      f'{path} holds a cell that is part of itself; expected numbers, texts '
+      'and lists as values.'
+    ) from error
   return [
-    {str(key): _number(value) for key, value in cell.items()}
-    for cell in described
+    {
+      str(key): value if key == 'name' else _number(value)
+      for key, value in cell.items()
+    }
+    for cell in plain
   ]
 
 

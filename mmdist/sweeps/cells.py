@@ -7,21 +7,18 @@ contact sheet, the second across its columns, and further ones are blocks.
 
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
-import hashlib
 import itertools
-import re
 from typing import Any
 
+from mmdist.config import deciding
 from mmdist.config import fields
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.config import validation
 from mmdist.core import errors
-from mmdist.core import names
 from mmdist.core import strict_json
-
-MAX_NAME = 64  # Letters of a cell's name, which is its folder's.
-
+from mmdist.sweeps import cell_names
+from mmdist.sweeps import columns
 
 _EMPTY = (
   'the sweep has no cell; expected one axis or more, such as '
@@ -77,29 +74,73 @@ class Grid:
 
 
 def grid(
-  config: schema.RunConfig, axes: Mapping[str, Sequence[Any]] | Sequence[Axis]
+  config: schema.RunConfig,
+  axes: Mapping[str, Iterable[Any]] | Sequence[Axis] = (),
+  **more: Iterable[Any],
 ) -> Grid:
   """Returns the product of axes over a configuration.
+
+  `grid(config, {'happy': [0, 1], 'learner.learning_rate': [1e-3, 3e-3]})`, or
+  `grid(config, happy=[0, 1], seed=range(3))` where the names allow it.
 
   Args:
     config: what all cells have in common.
     axes: field, or name of a concept -> its values; see `Axis`.
+    **more: further axes, behind the others.
 
   Raises:
     UserError: an axis has no value, or one twice; a field or concept is
-      unknown; a value is none of the field.
+      unknown, or decides nothing about the avatar; a value is none of the
+      field.
   """
-  if not axes:
+  found = _read_axes(axes) + _read_axes(more)
+  if not found:
     raise errors.UserError(_EMPTY)
-  if isinstance(axes, Mapping):
-    axes = [Axis(field, tuple(values)) for field, values in axes.items()]
-  _check_axes(config, axes)
-  combinations = itertools.product(*(axis.values for axis in axes))
+  _check_axes(config, found)
+  combinations = itertools.product(*(axis.values for axis in found))
   described = [
-    dict(zip([axis.field for axis in axes], values, strict=True))
+    dict(zip([axis.field for axis in found], values, strict=True))
     for values in combinations
   ]
-  return Grid(tuple(axes), listed(config, described))
+  return Grid(tuple(found), listed(config, described))
+
+
+def _read_axes(
+  axes: Mapping[str, Iterable[Any]] | Sequence[Axis],
+) -> list[Axis]:
+  if isinstance(axes, Mapping):
+    return [_read_axis(field, values) for field, values in axes.items()]
+  for axis in axes:
+    if not isinstance(axis, Axis):
+      raise errors.UserError(
+        f'{axis!r} is no axis of a grid; expected a mapping, such as '
+        "{'happy': [0, 0.5, 1]}."
+      )
+  return [_read_axis(axis.field, axis.values) for axis in axes]
+
+
+def _read_axis(field: str, values: Any) -> Axis:
+  values = _plain(values)
+  what = f"axis '{field}' of the grid is {values!r}; expected a list of values"
+  if isinstance(values, Mapping | set | frozenset):
+    raise errors.UserError(f'{what}, in the order in which they are shown.')
+  # The letters of a text are not meant.
+  if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+    raise errors.UserError(f'{what}, such as [{values!r}].')
+  return Axis(field, tuple(_plain(value) for value in values))
+
+
+def _plain(value: Any) -> Any:
+  """Returns a number or an array of numpy's as Python's, also inside a list."""
+  if hasattr(value, 'tolist'):
+    return value.tolist()
+  if isinstance(value, tuple):
+    return tuple(_plain(one) for one in value)
+  return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
+def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+  return {field: _plain(value) for field, value in values.items()}
 
 
 def listed(
@@ -110,17 +151,19 @@ def listed(
   Args:
     config: what they have in common.
     described: per cell, path or name of a concept -> value. The key 'name' is
-      the cell's.
+      the cell's; without one it is named after its values.
 
   Raises:
     UserError: see `grid`; or two cells are the same run.
   """
   cells = []
-  for values in described:
-    values = dict(values)
-    name = str(values.pop('name', '')) or name_of(values)
-    changed = fields.set_fields(config, values)
-    validation.validate(changed)
+  for one in described:
+    values = _plain_values(one)
+    given = values.pop('name', None)
+    name = cell_names.make(values) if given in (None, '') else str(given)
+    with cell_names.naming(name):
+      changed = fields.set_fields(config, values)
+      validation.validate(changed)
     cells.append(Cell(name, changed, values))
   return check_cells(cells)
 
@@ -131,57 +174,46 @@ def check_cells(cells: Iterable[Cell]) -> tuple[Cell, ...]:
   Raises:
     UserError: in one line.
   """
-  cells = tuple(cells)
+  cells = tuple(
+    dataclasses.replace(cell, values=_plain_values(cell.values))
+    for cell in cells
+  )
   if not cells:
     raise errors.UserError(_EMPTY)
   by_name: dict[str, Cell] = {}
   by_content: dict[str, Cell] = {}
   for cell in cells:
-    names.check_file_name('a cell', cell.name)
+    cell_names.check(cell.name)
+    for field in cell.values:
+      _check_column(f"cell '{cell.name}'", field)
     content = strict_json.dumps(
-      serialization.to_dict(cell.config), sort_keys=True
+      serialization.to_dict(deciding.deciding_fields(cell.config)),
+      sort_keys=True,
     )
-    twin = by_content.get(content) or by_name.get(cell.name)
-    if twin is not None:
-      what = 'the same run' if content in by_content else 'of one name'
+    if content in by_content:
+      raise errors.UserError(_same_run(by_content[content], cell))
+    if cell.name in by_name:
       raise errors.UserError(
-        f"the cells '{twin.name}' and '{cell.name}' are {what}; expected each "
-        'once.'
+        f"the cells '{cell.name}' and '{cell.name}' are of one name; expected "
+        'each once.'
       )
     by_name[cell.name] = by_content[content] = cell
   return cells
 
 
-def name_of(values: Mapping[str, Any]) -> str:
-  """Returns a file name made of what tells a cell from the others.
-
-  Short values are readable in it, such as 'happy_0.5-sad_1'. A long name is cut
-  and ends in a few digits of a hash, so that it differs from others.
-  """
-  parts = []
-  for field, value in values.items():
-    part = f'{field.rpartition(".")[2]}_{_shown(value)}'
-    parts.append(re.sub(r'[^\w.-]+', '-', part, flags=re.ASCII).strip('-'))
-  name = '-'.join(parts) or 'cell'
-  if len(name) <= MAX_NAME and _is_exact(values):
-    return name
-  exact = strict_json.dumps(serialization.to_dict(dict(values)), sort_keys=True)
-  digits = hashlib.sha256(exact.encode()).hexdigest()[:8]
-  return f'{name[: MAX_NAME - 9]}-{digits}'
-
-
-def _is_exact(values: Mapping[str, Any]) -> bool:
-  """Returns whether the name says every value in full."""
-  return all(
-    re.fullmatch(r'[\w.-]*', _shown(value), re.ASCII)
-    for value in values.values()
+def _same_run(first: Cell, second: Cell) -> str:
+  """Returns the line about two cells that would become the same avatar."""
+  before, after = map(serialization.flatten, (first.config, second.config))
+  idle = [
+    f"; in '{path}' they differ, but {why}"
+    for path in before
+    if before[path] != after.get(path)
+    and (why := deciding.why_idle(first.config, path))
+  ]
+  return (
+    f"the cells '{first.name}' and '{second.name}' are the same run"
+    f'{"".join(idle[:1])}; expected each once.'
   )
-
-
-def _shown(value: Any) -> str:
-  if isinstance(value, float):
-    return f'{value:g}' if float(f'{value:g}') == value else repr(value)
-  return str(value)
 
 
 def _check_axes(config: schema.RunConfig, axes: Sequence[Axis]) -> None:
@@ -193,16 +225,37 @@ def _check_axes(config: schema.RunConfig, axes: Sequence[Axis]) -> None:
         f"two axes of the grid set '{path}'; expected one for each field."
       )
     paths[path] = axis.field
-    if not axis.values:
+    _check_column(f"axis '{axis.field}' of the grid", axis.field)
+    why = deciding.why_idle(config, path)
+    if why:
       raise errors.UserError(
-        f"axis '{axis.field}' of the grid has no values; expected some, such "
-        f"as --grid='{axis.field}=0,0.5,1'."
+        f"axis '{axis.field}' of the grid decides nothing: {why}; expected a "
+        'field that does. What all cells are to have is set once, with --set '
+        'or in the configuration.'
       )
-    seen: list[Any] = []
-    for value in axis.values:
-      if value in seen:
-        raise errors.UserError(
-          f"axis '{axis.field}' of the grid has {_shown(value)} twice; "
-          'expected each value once.'
-        )
-      seen.append(value)
+    _check_values(axis)
+
+
+def _check_column(what: str, field: str) -> None:
+  if columns.is_own(field):
+    raise errors.UserError(
+      f"{what} sets '{field}', and the table has a column '{field}' of its "
+      "own; expected another name: rename the concept, or write its weight's "
+      'path, such as concepts[0].weight.'
+    )
+
+
+def _check_values(axis: Axis) -> None:
+  if not axis.values:
+    raise errors.UserError(
+      f"axis '{axis.field}' of the grid has no values; expected some, such "
+      f"as --grid='{axis.field}=0,0.5,1'."
+    )
+  seen: list[Any] = []
+  for value in axis.values:
+    if value in seen:
+      raise errors.UserError(
+        f"axis '{axis.field}' of the grid has {cell_names.show(value)} twice; "
+        'expected each value once.'
+      )
+    seen.append(value)

@@ -101,7 +101,8 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
       }
       for cell in data['cells']
     }
-  except (ValueError, KeyError, TypeError) as error:
+  # Bad JSON is a ValueError; a thousand brackets are a RecursionError.
+  except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise errors.UserError(
       f'{path} is damaged; give --workdir a new folder, or put the old file '
       'back.'

@@ -21,6 +21,7 @@ from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import representation as representation_lib
 from mmdist.core import strict_json
+from mmdist.core import tables
 from mmdist.evaluation import agreement
 from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import known_heads
@@ -147,13 +148,36 @@ def _plain(asked: Mapping[str, Mapping[str, object]]) -> Any:
 
 def _read(path: pathlib.Path) -> dict[str, Any] | None:
   """Returns what was seen of a cell; None if it cannot be used as it is."""
+  picture = path.with_suffix('.png')
   try:
     row = json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, ValueError):
+    return row if _is_whole(row, picture.name) and _opens(picture) else None
+  # Bad JSON is a ValueError; a thousand brackets are a RecursionError.
+  except (OSError, ValueError, RecursionError):
     return None
-  complete = isinstance(row, dict) and _KEYS <= row.keys()
-  has_picture = path.with_suffix('.png').is_file()
-  return row if complete and has_picture else None
+
+
+def _is_whole(row: Any, picture: str) -> bool:
+  """Returns whether everything that `look_at` writes is there."""
+  if not isinstance(row, dict) or not _KEYS <= row.keys():
+    return False
+  if not isinstance(row['sees'], dict) or row['picture'] != picture:
+    return False
+  numbers = [row['saturation'], row['detail'], *row['sees'].values()]
+  return all(n is None or tables.is_number(n) for n in numbers)
+
+
+def _opens(path: pathlib.Path) -> bool:
+  """Returns whether a picture is whole: one that is not would end the sheet."""
+  try:
+    with Image.open(path) as picture:
+      if picture.size == (PICTURE, PICTURE):
+        picture.load()
+        return True
+  # What Pillow raises of damage besides the system's errors.
+  except (SyntaxError, Image.DecompressionBombError):
+    pass
+  return False
 
 
 def step_of(workdir: str | os.PathLike, cell: cells_lib.Cell) -> int:

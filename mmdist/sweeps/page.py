@@ -57,6 +57,7 @@ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto;
   max-width: 84rem; padding: 0 1.5rem; color: #222; background: #fff; }}
 h1 {{ font-size: 1.6rem; line-height: 1.25; margin: 0 0 1rem; }}
 h2 {{ font-size: 1.2rem; margin: 2rem 0 .6rem; }}
+h3 {{ font-size: 1rem; margin: 1rem 0 .3rem; }}
 img {{ max-width: 100%; }}
 .scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; }}
@@ -117,6 +118,7 @@ class Page:
     reports: cell -> path of its report, relative to the page.
     metrics: cell -> rows of numbers with their `step`.
     common: the settings that all cells have.
+    own: cell -> the settings in which cells differ, as this one has them.
   """
 
   title: str
@@ -128,21 +130,21 @@ class Page:
   reports: Mapping[str, str]
   metrics: Mapping[str, Sequence[Mapping]]
   common: Mapping[str, Any]
+  own: Mapping[str, Mapping[str, Any]]
 
 
 def to_html(page: Page) -> str:
   """Returns the page as text."""
   digest = hashlib.sha256(_SCRIPT.encode()).digest()
-  common = strict_json.dumps(page.common, indent=2, ensure_ascii=False)
   parts = [
     f'<p>{html.escape(page.summary)}</p>',
     _sheet(page.sheet),
     _table(page),
     _turntables(page.animations),
     _curves(page.metrics),
-    '<details><summary>What all cells have in common</summary><pre>'
-    f'{html.escape(common)}'
-    '</pre></details>',
+    _own_settings(page.own),
+    '<details><summary>What all cells have in common</summary>'
+    f'{_settings(page.common)}</details>',
   ]
   return _PAGE.format(
     title=html.escape(page.title),
@@ -226,3 +228,18 @@ def _curves(metrics: Mapping[str, Sequence[Mapping]]) -> str:
   if not drawn:
     return ''
   return f'<h2>Curves</h2><div class="charts">{"".join(drawn)}</div>'
+
+
+def _own_settings(own: Mapping[str, Mapping[str, Any]]) -> str:
+  if not any(own.values()):
+    return ''
+  blocks = ''.join(
+    f'<h3>{html.escape(name)}</h3>{_settings(settings)}'
+    for name, settings in own.items()
+  )
+  return f'<details><summary>In what cells differ</summary>{blocks}</details>'
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+  text = strict_json.dumps(settings, indent=2, ensure_ascii=False)
+  return f'<pre>{html.escape(text)}</pre>'

@@ -100,12 +100,7 @@ def run(
   """
   options = options_lib.checked(options)
   grid = _find_cells(config, options)
-  chosen = [cell.name for cell in grid.cells[options.first : options.last]]
-  if not chosen:
-    raise errors.UserError(
-      f'--first={options.first} --last={options.last} leaves no cell of '
-      f'{len(grid.cells)}.'
-    )
+  chosen = _choose(grid, options.first, options.last)
   return sweeping.sweep(
     grid,
     options.workdir,
@@ -125,15 +120,34 @@ def run(
   )
 
 
+def _choose(grid: cells_lib.Grid, first: int, last: int | None) -> list[str]:
+  """Returns the names of the cells from `first` up to `last`, without it."""
+  chosen = [cell.name for cell in grid.cells[first:last]]
+  if not chosen:
+    flags = f'--first={first}' + f' --last={last}' * (last is not None)
+    raise errors.UserError(
+      f'{flags} leaves no cell: there are {len(grid.cells)}, counted from 0; '
+      f'expected --first below {len(grid.cells)} and below --last.'
+    )
+  return chosen
+
+
 def _find_cells(config: schema.RunConfig, options: Options) -> cells_lib.Grid:
   axes = [*options.grid]
   if options.seeds:
     axes.append(f'seed={",".join(options.seeds)}')
-  named = {'--grid': axes, '--cells': options.cells, '--study': options.study}
-  given = [flag for flag, value in named.items() if value]
-  if len(given) > 1:
+  given = {
+    '--grid': bool(options.grid),
+    '--seeds': bool(options.seeds),
+    '--cells': bool(options.cells),
+    '--study': bool(options.study),
+  }
+  # Seeds are an axis of the grid.
+  if bool(axes) + given['--cells'] + given['--study'] > 1:
+    named = ' and '.join(flag for flag, is_given in given.items() if is_given)
     raise errors.UserError(
-      f'{" and ".join(given)} are given; expected one of them.'
+      f'{named} are given; expected axes (--grid, --seeds), or --cells, or '
+      '--study.'
     )
   return cell_sources.find_cells(
     config, axes, options.cells, options.study, options.set

@@ -5,6 +5,7 @@ Owns `sheet.png`, `table.csv`, `table.json` and `index.html` in its folder.
 
 from collections.abc import Callable, Mapping, Sequence
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -20,6 +21,7 @@ from mmdist.evaluation import judge as judge_lib
 from mmdist.results import make as make_lib
 from mmdist.run import metrics_file
 from mmdist.sweeps import cells as cells_lib
+from mmdist.sweeps import columns as columns_lib
 from mmdist.sweeps import contact_sheet
 from mmdist.sweeps import folder
 from mmdist.sweeps import judging
@@ -32,7 +34,7 @@ FILES = {
   'json': 'table.json',
   'page': 'index.html',
 }
-_MEASURED = ('saturation', 'detail')
+_DAMAGE = (errors.UserError, OSError)  # In the files of one cell.
 
 
 def make(
@@ -49,7 +51,7 @@ def make(
     grid: its cells.
     ended: what became of those that ran now, by cell.
     judge: a judge, or its folder.
-    report: is told of a cell that cannot be opened.
+    report: is told of what cannot be opened of a cell.
 
   Returns:
     What was made -> where; see `FILES`.
@@ -57,28 +59,69 @@ def make(
   workdir = pathlib.Path(workdir)
   looks = judge_lib.load(asset_paths.resolve(judge))
   concepts = judging.concepts_of(grid.cells, looks)
-  rows, pictures = [], {}
-  for cell in grid.cells:
-    row = describe(workdir, cell, ended.get(cell.name))
-    if row['step'] is not None:
-      try:
-        seen = judging.look_at(workdir, cell, looks, concepts)
-      except (errors.UserError, OSError) as error:
-        row['error'] = row['error'] or str(error)
-        report(f"cell '{cell.name}' cannot be shown: {error}")
-      else:
-        row |= {f'sees {name}': share for name, share in seen['sees'].items()}
-        row |= {name: seen[name] for name in _MEASURED}
-        pictures[cell.name] = workdir / folder.CELLS_NAME / seen['picture']
-    rows.append(row)
+  shown = [
+    _show(workdir, cell, ended.get(cell.name), looks, concepts, report)
+    for cell in grid.cells
+  ]
+  rows = [one.row for one in shown]
+  pictures = {one.row['name']: one.picture for one in shown if one.picture}
+  metrics = {one.row['name']: one.metrics for one in shown if one.metrics}
   paths = {name: workdir / file for name, file in FILES.items()}
   contact_sheet.write(paths['sheet'], grid, pictures, judging.PICTURE)
   columns = _columns(rows)
   atomic.write_text(paths['csv'], _to_csv(columns, rows))
   atomic.write_text(paths['json'], strict_json.dumps(rows, indent=1) + '\n')
-  page = _page(workdir, grid, columns, rows, paths['sheet'])
+  page = _page(workdir, grid, columns, rows, metrics, paths['sheet'])
   page_lib.write(paths['page'], page)
   return paths
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+  """What there is of one cell.
+
+  Attributes:
+    row: of the table.
+    metrics: of its steps.
+    picture: its file; None if there is none.
+  """
+
+  row: dict[str, Any]
+  metrics: list[dict[str, float]]
+  picture: pathlib.Path | None
+
+
+def _show(
+  workdir: pathlib.Path,
+  cell: cells_lib.Cell,
+  ended: scheduling.Ended | None,
+  looks: judge_lib.Judge,
+  concepts: Mapping[str, Mapping[str, object]],
+  report: Callable[[str], None],
+) -> _Shown:
+  """Returns what there is of a cell; what is damaged is its row's error.
+
+  The other cells are shown whatever is wrong with the files of this one.
+  """
+  damage, metrics, picture = [], [], None
+  try:
+    metrics = _read_metrics(workdir, cell)
+  except _DAMAGE as error:
+    damage.append(f'has no curves: {error}')
+  row = describe(workdir, cell, ended, metrics)
+  if row['step'] is not None:
+    try:
+      seen = judging.look_at(workdir, cell, looks, concepts)
+    except _DAMAGE as error:
+      damage.append(f'cannot be shown: {error}')
+    else:
+      row |= {columns_lib.sees(k): share for k, share in seen['sees'].items()}
+      row |= {name: seen[name] for name in columns_lib.MEASURED}
+      picture = workdir / folder.CELLS_NAME / seen['picture']
+  for line in damage:
+    report(f"cell '{cell.name}' {line}")
+  row['error'] = row['error'] or '; '.join(damage)
+  return _Shown(row, metrics, picture)
 
 
 def read_rows(workdir: str | os.PathLike) -> list[dict[str, Any]]:
@@ -91,6 +134,7 @@ def describe(
   workdir: pathlib.Path,
   cell: cells_lib.Cell,
   ended: scheduling.Ended | None,
+  metrics: Sequence[Mapping[str, float]],
 ) -> dict[str, Any]:
   """Returns a cell's row without what the judge sees.
 
@@ -104,30 +148,27 @@ def describe(
   if error:
     state = 'failed'
   values = serialization.to_dict(dict(cell.values))
-  seconds, num_steps = _seconds(workdir, cell)
+  seconds = sum(row.get('step_seconds', 0.0) for row in metrics)
   return {
     'name': cell.name,
     **values,
     'state': state,
     'step': step,
-    'seconds': round(seconds, 1) if num_steps else None,
+    'seconds': round(seconds, 1) if metrics else None,
     'error': error,
   }
 
 
-def _seconds(workdir: pathlib.Path, cell: cells_lib.Cell) -> tuple[float, int]:
-  rows = _metrics(workdir, cell)
-  return sum(row.get('step_seconds', 0.0) for row in rows), len(rows)
-
-
-def _metrics(workdir: pathlib.Path, cell: cells_lib.Cell) -> list[dict]:
+def _read_metrics(
+  workdir: pathlib.Path, cell: cells_lib.Cell
+) -> list[dict[str, float]]:
   cell_folder = folder.cell_folder(workdir, cell)
   return metrics_file.read(cell_folder / metrics_file.NAME)
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
   columns = list(dict.fromkeys(name for row in rows for name in row))
-  last = [name for name in ('seconds', 'error') if name in columns]
+  last = [name for name in columns_lib.LAST if name in columns]
   return [name for name in columns if name not in last] + last
 
 
@@ -144,6 +185,7 @@ def _page(
   grid: cells_lib.Grid,
   columns: Sequence[str],
   rows: Sequence[Mapping[str, Any]],
+  metrics: Mapping[str, Sequence[Mapping]],
   sheet: pathlib.Path,
 ) -> page_lib.Page:
   states = [str(row['state']) for row in rows]
@@ -165,21 +207,45 @@ def _page(
     sheet=sheet,
     animations=links(make_lib.FILES['animation']),
     reports=links(make_lib.FILES['report']),
-    metrics={
-      cell.name: metrics
-      for cell in grid.cells
-      if (metrics := _metrics(workdir, cell))
-    },
+    metrics=metrics,
     common=common_settings(grid.cells),
+    own=own_settings(grid.cells),
   )
 
 
 def common_settings(cells: Sequence[cells_lib.Cell]) -> dict[str, Any]:
   """Returns path -> value of the fields in which no two cells differ."""
   flat = [serialization.flatten(cell.config) for cell in cells]
-  missing = object()
   return {
     path: serialization.to_dict(value)
     for path, value in flat[0].items()
-    if all(one.get(path, missing) == value for one in flat)
+    if _is_common(path, flat)
   }
+
+
+def own_settings(
+  cells: Sequence[cells_lib.Cell],
+) -> dict[str, dict[str, Any]]:
+  """Returns cell -> path -> value of the fields in which cells differ.
+
+  From the configurations alone: what a cell says of itself, `values`, is less
+  where it was written by hand or is the preset of a study. A field that a cell
+  has not, since it has fewer concepts or priors, is left out for it.
+  """
+  flat = [serialization.flatten(cell.config) for cell in cells]
+  paths = dict.fromkeys(path for one in flat for path in one)
+  differing = [path for path in paths if not _is_common(path, flat)]
+  return {
+    cell.name: {
+      path: serialization.to_dict(one[path])
+      for path in differing
+      if path in one
+    }
+    for cell, one in zip(cells, flat, strict=True)
+  }
+
+
+def _is_common(path: str, flat: Sequence[Mapping[str, Any]]) -> bool:
+  missing = object()  # Equal to no value, and to itself.
+  first = flat[0].get(path, missing)
+  return all(one.get(path, missing) == first for one in flat)

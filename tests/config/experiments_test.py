@@ -4,6 +4,7 @@ import pytest
 
 from mmdist.config import experiments
 from mmdist.config import schema
+from mmdist.core import errors
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,33 @@ def test_an_installed_package_has_its_experiments_inside(
 
 def test_a_file_beside_the_experiments_can_be_read():
   assert 'happy_sad' in experiments.load_module('mix')['PRESETS']
+
+
+@pytest.mark.parametrize(
+  'text, line',
+  [
+    ('raise SystemExit(0)', r'own.py ends the program with exit\(0\)'),
+    (
+      "def get_config(preset=''):\n  raise SystemExit('done')",
+      r"own.py ends the program with exit\('done'\)",
+    ),
+    ('get_config = 3', r'defines no get_config\(preset\)'),
+    (
+      'def get_config(preset): pass',
+      r'takes \(preset\) .*; expected \(preset\), with a default',
+    ),
+  ],
+)
+def test_a_file_that_gives_no_configuration_is_one_line(text, line):
+  pathlib.Path('own.py').write_text(text)
+  with pytest.raises(errors.UserError, match=line) as error:
+    experiments.load('own.py')
+  assert '\n' not in str(error.value)
+
+
+def test_a_function_without_presets_takes_none():
+  pathlib.Path('own.py').write_text('def get_config(): pass')
+  with pytest.raises(
+    errors.UserError, match=r'takes \(\) .too many positional'
+  ):
+    experiments.load('own.py:quick')

@@ -66,15 +66,26 @@ def test_several_fields_are_set_at_once(config):
     ('happy', 'much', "happy is 'much'; expected a number, such as 0.6"),
     ('learner.remat', 'maybe', "learner.remat is 'maybe'; expected a bool"),
     ('views.background', '0.3', "views.background is '0.3'; expected a tuple"),
+    ('views.background', '-' * 99999 + '1', 'expected a tuple'),
     ('', '1', "no field ''"),
   ],
 )
 def test_what_cannot_be_set_is_one_line(name, text, line, config):
   with pytest.raises(ValueError, match=line) as error:
     fields.parse(config, name, text)
-  assert '\n' not in str(error.value) and len(str(error.value)) < 900
+  assert '\n' not in str(error.value) and len(str(error.value)) < 900 + len(
+    text
+  )
 
 
 def test_a_value_of_another_type_is_refused(config):
-  with pytest.raises(ValueError, match=r"\[0\].weight is 'x'; expected"):
-    fields.set_fields(config, {'happy': 'x'})
+  with pytest.raises(ValueError, match="seed is 'x'; expected int"):
+    fields.set_fields(config, {'seed': 'x'})
+
+
+@pytest.mark.parametrize('name', ['happy', 'concepts[0].weight'])
+def test_a_wrong_weight_is_told_by_the_name_of_its_concept(name, config):
+  with pytest.raises(ValueError, match="^the weight of 'happy' is 'x'; expect"):
+    fields.set_fields(config, {name: 'x'})
+  with pytest.raises(ValueError, match=r"^concepts\[2\].weight is 'x'; expect"):
+    fields.set_fields(config, {'concepts[2].weight': 'x'})

@@ -60,6 +60,7 @@ def test_whole_numbers_are_good_floats():
     ({'num_steps': 'many'}, "num_steps is 'many'; expected int."),
     ({'num_steps': True}, 'num_steps is True; expected int.'),
     ({'num_steps': 2.5}, 'num_steps is 2.5; expected int.'),
+    ({'learner': {'adam_b1': 10**400}}, 'adam_b1 is a number of more than 308'),
     ({'priors': []}, r"priors is '\[\]'; expected a mapping."),
     ({'concepts': 'joker'}, "concepts is 'joker'; expected a list."),
     ({'concepts': [{'txt': ''}]}, r"no field 'concepts\[0\].txt'"),

@@ -60,6 +60,60 @@ def test_a_value_that_cannot_be_run_is_one_line(path, value, message):
   assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize(
+  'path, value, end',
+  [
+    ('num_steps', 10**26, 'at most 1000000000.'),
+    ('num_steps', 10**400, 'at most 1000000000.'),
+    ('num_steps', 10**9 + 1, 'at most 1000000000.'),
+    ('nerf.nerf_width', 10**6, 'at most 16384.'),
+    ('nerf.position_levels', 128, 'at most 32.'),
+    ('views.resolution', 10**5, 'at most 8192.'),
+    ('priors.normal.weight', 1e300, 'at most 1000000.'),
+    ('priors.normal.weight', -1e300, 'at least -1000000.'),
+    ('learner.chunk_size', 2**63, 'at most 1048576.'),
+    ('faults.deadline_s', 1e30, 'at most 1000000000.'),
+    ('results.mesh_resolution', 10**4, 'at most 2048.'),
+  ],
+)
+def test_a_value_that_no_machine_could_run_is_one_line(path, value, end):
+  line = (
+    rf'^{re.escape(path)} is [^ ]+( number of many digits)?; expected {end}$'
+  )
+  with pytest.raises(ValueError, match=line) as error:
+    validation.validate(changed(path, value))
+  assert len(str(error.value)) < 100
+
+
+def test_the_largest_values_that_make_sense_pass():
+  for path, value in {
+    'num_steps': 10**9,
+    'views.resolution': 8192,
+    'nerf.nerf_width': 1536,  # The paper's.
+    'priors.normal.weight': -1e6,
+  }.items():
+    validation.validate(changed(path, value))
+
+
+def test_no_default_is_near_its_limit():
+  config = schema.RunConfig()
+  for path, value in serialization.flatten(config).items():
+    limit = validation._limit_of(path)
+    assert limit is None or value <= limit / 4, path
+
+
+def test_a_weight_that_is_not_finite_is_told_by_the_name_of_its_concept():
+  config = schema.RunConfig()
+  config.concepts = [schema.ConceptConfig('a man', float('inf'), name='man')]
+  with pytest.raises(ValueError, match="the weight of 'man' is inf; expected"):
+    validation.validate(config)
+  config.concepts[0].name = ''
+  with pytest.raises(
+    ValueError, match=r'concepts\[0\].weight is inf; expected'
+  ):
+    validation.validate(config)
+
+
 def test_a_prior_may_have_a_name_of_64_characters():
   validation.validate(changed('priors', {'a' * 64: {}}))
 
@@ -71,6 +125,11 @@ def test_a_subject_may_be_the_start():
 def test_every_rule_meets_a_field():
   config = schema.RunConfig()
   config.priors['generic'].resources = {'fast': 1.0}
+  config.concepts = [schema.ConceptConfig('a man')]
   paths = serialization.flatten(config)
-  for pattern in (*validation.CHOICES, *validation.RANGES):
+  for pattern in (
+    *validation.CHOICES,
+    *validation.RANGES,
+    *validation.LIMITS,
+  ):
     assert any(re.fullmatch(pattern, path) for path in paths), pattern

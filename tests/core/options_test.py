@@ -12,6 +12,7 @@ class Options:
   kind: str = options_lib.option('a', 'Which.', choices=('alpha', 'a'))
   count: int | None = options_lib.option(None, 'How many.', minimum=1)
   share: float = options_lib.option(0.5, 'Of all.', minimum=0, maximum=1)
+  pause: float = options_lib.option(1.0, 'Seconds.')
 
 
 def test_a_default_stands_at_its_field_and_may_be_missing():
@@ -31,7 +32,10 @@ def test_what_is_within_its_bounds_passes():
     ({'kind': 'alpa'}, "kind is 'alpa'; did you mean 'alpha'?"),
     ({'count': 0}, 'count is 0; expected at least 1.'),
     ({'share': 1.5}, 'share is 1.5; expected at most 1.'),
-    ({'share': math.nan}, 'share is nan; expected'),
+    ({'share': math.nan}, 'share is nan; expected a finite number.'),
+    ({'pause': math.nan}, 'pause is nan; expected a finite number.'),
+    ({'pause': math.inf}, 'pause is inf; expected a finite number.'),
+    ({'pause': -math.inf}, 'pause is -inf; expected a finite number.'),
   ],
 )
 def test_what_is_not_is_one_line(changes, line):

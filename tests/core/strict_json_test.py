@@ -61,3 +61,8 @@ def test_nothing_else_writes_json(path):
     and node.value.id == 'json'
   ]
   assert not found, 'strict_json.dumps writes what every program reads'
+
+
+def test_a_whole_number_beyond_all_floats_is_infinite():
+  row = strict_json.read_metrics('{"a": ' + '1' * 9999 + ', "b": 12}')
+  assert row == {'a': math.inf, 'b': 12} and isinstance(row['b'], int)

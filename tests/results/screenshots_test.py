@@ -185,6 +185,7 @@ def write_sweep(folder: pathlib.Path) -> pathlib.Path:
     reports={},
     metrics={row['name']: metrics(60) for row in rows},
     common={'seed': 0},
+    own={row['name']: {'concepts[0].weight': row['happy']} for row in rows},
   )
   page_lib.write(folder / 'index.html', page)
   return folder / 'index.html'

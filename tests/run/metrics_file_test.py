@@ -44,8 +44,40 @@ def test_a_damaged_line_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+  'line, error',
+  [
+    ('[' * 100_000, r'line 2 is not JSON \(too many brackets\)'),
+    ('{"step": "one"}', "line 2: step is 'one'; expected a number"),
+    ('{"step": true}', 'line 2: step is True; expected a number'),
+    ('{"step": 1, "step_seconds": "x"}', "step_seconds is 'x'; expected"),
+    ('{"step": 1, "step_seconds": 1' + 9999 * '0' + '}', 'is inf; expected'),
+  ],
+)
+def test_what_the_loop_never_writes_is_one_line(tmp_path, line, error):
+  path = write_lines(tmp_path / 'm.jsonl', '{"step": 0}', line, '{}')
+  with pytest.raises(errors.UserError, match=error) as caught:
+    metrics_file.read(path)
+  assert '\n' not in str(caught.value)
+  assert len(str(caught.value)) < 300
+
+
+def test_other_numbers_of_a_line_may_be_anything(tmp_path):
+  path = write_lines(tmp_path / 'm.jsonl', '{"step": 0, "mood": "good"}')
+  assert metrics_file.read(path) == [{'step': 0, 'mood': 'good'}]
+
+
+@pytest.mark.parametrize(
   'torn',
-  ['{"step": 2', '{"a": {"b": 1}\n', '{}\n', '3\n', '\0\0\n', '\xff\xfe}\n'],
+  [
+    '{"step": 2',
+    '{"a": {"b": 1}\n',
+    '{}\n',
+    '3\n',
+    '\0\0\n',
+    '\xff\xfe}\n',
+    '{"step": "2"}\n',
+    '[' * 100_000 + '\n',
+  ],
 )
 def test_lines_that_are_not_whole_go(tmp_path, torn):
   path = tmp_path / 'metrics.jsonl'

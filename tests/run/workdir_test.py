@@ -68,8 +68,11 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ['holiday.jpg']
 
 
-def test_a_config_of_something_else_is_refused(tmp_path):
-  (tmp_path / 'config.json').write_text('{"hidden_size": 768}')
+@pytest.mark.parametrize(
+  'content', [b'{"hidden_size": 768}', b'{"prompt": "\xff"}']
+)
+def test_a_config_of_something_else_is_refused(content, tmp_path):
+  (tmp_path / 'config.json').write_bytes(content)
   with pytest.raises(ValueError, match='is no configuration'):
     workdir_lib.check(tmp_path, make_run())
 

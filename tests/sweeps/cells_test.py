@@ -1,3 +1,7 @@
+import copy
+import re
+
+import numpy as np
 import pytest
 
 from experiments import mix
@@ -5,6 +9,7 @@ from mmdist.config import schema
 from mmdist.core import names
 from mmdist.sweeps import cell_sources
 from mmdist.sweeps import cells
+from mmdist.sweeps import columns
 
 
 @pytest.fixture(scope='module')
@@ -79,7 +84,20 @@ def test_a_grid_of_sentences_has_short_names(config):
     ({'happy': []}, "axis 'happy' of the grid has no values"),
     ({'happy': [0, 1, 0.0]}, "axis 'happy' of the grid has 0 twice"),
     ({'hapy': [1]}, "no field 'hapy'; did you mean 'happy'"),
-    ({'happy': ['much']}, r"weight is 'much'; expected float"),
+    (
+      {'happy': ['much']},
+      "^cell 'happy_much': the weight of 'happy' is 'much'; expected float",
+    ),
+    ({'mode': 'sum'}, r"mode' of the grid is 'sum'; .* such as \['sum'\]"),
+    ({'happy': 0.5}, r'is 0.5; expected a list of values, such as \[0.5\]'),
+    ({'happy': {0.5, 1}}, 'expected a list of values, in the order in which'),
+    ({'happy': {0.5: 1}}, 'expected a list of values, in the order in which'),
+    (['happy=0,1'], "'happy=0,1' is no axis of a grid; expected a mapping"),
+    ({'results.resolution': [8, 16]}, "'results.resolution' .* nothing: it is"),
+    ({'checkpoints.every': [0, 5]}, 'decides nothing: it is not about the av'),
+    ({'priors.normal.num_gpus': [0, 1]}, 'decides nothing: it is not about'),
+    ({'prompt': ['a', 'b']}, 'decides nothing: the concepts are asked in its'),
+    ({'concepts[0].name': ['a', 'b']}, 'decides nothing: it is a name for'),
     (
       {'happy': [1], 'concepts[0].weight': [2]},
       r"two axes of the grid set 'concepts\[0\].weight'",
@@ -90,6 +108,57 @@ def test_a_grid_of_sentences_has_short_names(config):
 def test_a_wrong_grid_is_one_line(axes, line, config):
   with pytest.raises(ValueError, match=line):
     cells.grid(config, axes)
+
+
+def test_axes_may_be_given_by_name(config):
+  plain = cells.grid(config, {'happy': [0, 1], 'sad': [0, 1], 'seed': [3]})
+  assert cells.grid(config, happy=(0, 1), sad=(0, 1), seed=[3]) == plain
+  assert cells.grid(config, {'happy': (0, 1)}, sad=(0, 1), seed=[3]) == plain
+  with pytest.raises(ValueError, match='two axes of the grid set'):
+    cells.grid(config, {'happy': [0]}, happy=[1])
+  with pytest.raises(ValueError, match="no field 'hapy'; did you mean 'happy'"):
+    cells.grid(config, hapy=[1])
+
+
+def test_numbers_of_numpy_are_those_of_python(config):
+  made = cells.grid(
+    config,
+    {
+      'happy': np.linspace(0, 1, 3),
+      'seed': np.arange(2),
+      'learner.remat': [np.True_],
+      'views.background': [(np.float64(0.25), np.float32(0.5))],
+    },
+  )
+  assert made == cells.grid(
+    config,
+    {
+      'happy': [0.0, 0.5, 1.0],
+      'seed': [0, 1],
+      'learner.remat': [True],
+      'views.background': [(0.25, 0.5)],
+    },
+  )
+  for axis in made.axes:
+    assert all(type(v) in (int, float, bool, tuple) for v in axis.values)
+  (cell,) = cells.check_cells([cells.Cell('a', config, {'seed': np.int64(0)})])
+  assert type(cell.values['seed']) is int
+
+
+@pytest.mark.parametrize('name', columns.OWN)
+def test_a_concept_that_is_called_as_a_column_is_no_axis(name, config):
+  config = copy.deepcopy(config)
+  config.concepts[0].name = name
+  with pytest.raises(ValueError, match=f"has a column '{name}' of its own"):
+    cells.grid(config, {name: [0, 1]})
+  # Its weight is one all the same.
+  made = cells.grid(config, {'concepts[0].weight': [0, 1]})
+  assert [weights(cell)[0] for cell in made.cells] == [0, 1]
+  if name != 'name':  # Which is the cell's.
+    with pytest.raises(ValueError, match=f"^cell '{name}_1' sets '{name}', an"):
+      cells.listed(config, [{name: 1}])
+  with pytest.raises(ValueError, match=f"^cell 'a' sets '{name}', and the tab"):
+    cells.check_cells([cells.Cell('a', config, {name: 1})])
 
 
 @pytest.mark.parametrize(
@@ -122,6 +191,36 @@ def test_the_same_run_twice_is_refused(config):
     cells.listed(config, [{'name': 'x'}, {'name': 'x', 'seed': 1}])
   with pytest.raises(ValueError, match="a cell is called '../up'"):
     cells.listed(config, [{'name': '../up'}])
+  with pytest.raises(ValueError, match="a cell is called 'x.log'; expected"):
+    cells.listed(config, [{'name': 'x'}, {'name': 'x.log', 'seed': 1}])
+
+
+@pytest.mark.parametrize(
+  'field, value, why',
+  [
+    ('results.resolution', 8, 'it is not about the avatar'),
+    ('concepts[0].name', 'glad', 'it is a name for people'),
+    ('prompt', 'a king', 'the concepts are asked in its place'),
+  ],
+)
+def test_cells_that_differ_in_what_decides_nothing_are_the_same_run(
+  field, value, why, config
+):
+  line = f"'a' and 'b' are the same run; in '{field}' they differ, but {why};"
+  with pytest.raises(ValueError, match=re.escape(line)):
+    cells.listed(config, [{'name': 'a'}, {'name': 'b', field: value}])
+  # With another seed they are two.
+  made = cells.listed(
+    config, [{'name': 'a'}, {'name': 'b', field: value, 'seed': 1}]
+  )
+  assert len(made) == 2
+
+
+def test_a_wrong_value_names_its_cell(config):
+  with pytest.raises(ValueError, match="^cell 'b': seed is -1; expected 0 to"):
+    cells.listed(config, [{'name': 'a'}, {'name': 'b', 'seed': -1}])
+  with pytest.raises(ValueError, match="^cell 'hapy_1': no field 'hapy'; did"):
+    cells.listed(config, [{'happy': 1}, {'hapy': 1}])
 
 
 @pytest.mark.parametrize(
@@ -157,7 +256,31 @@ def test_cells_come_from_a_file(name, text, config, tmp_path):
     ('c.yaml', '- {hapy: 1}', "no field 'hapy'"),
     ('c.yaml', '- {happy: [1]}', 'expected float'),
     ('c.yaml', '- !!python/object:os.system {}', 'is no YAML'),
+    ('c.yaml', '- {happy: 2001-99-99}', "'2001-99-99' is no timestamp.*line 1"),
+    ('c.yaml', '- {happy: !!timestamp soon}', "'soon' is no timestamp"),
+    ('c.yaml', '- {happy: !!float abc}', "'abc' is no float.*line 1"),
+    ('c.yaml', '- {happy: !!int abc}', "'abc' is no int"),
+    ('c.yaml', "- {happy: !!int ''}", "'' is no int"),
+    ('c.yaml', '- {happy: !!bool abc}', "'abc' is no bool"),
+    ('c.yaml', '- {happy: !!binary a}', 'is no YAML'),
+    ('c.yaml', '- {happy: ' + '1' * 9999 + '}', "11' is no int"),
+    ('c.yaml', '- {happy: ' + '1' * 999 + '}', 'more than 308 digits'),
+    ('c.yaml', '- {happy: 2001-01-01 00:00:00}', r'datetime.*expected float'),
+    ('c.yaml', '- {happy: !!binary aaaa}', 'expected float'),
+    ('c.yaml', '- &a {happy: 1, x: *a}', 'holds a cell that is part of itself'),
+    ('c.yaml', '[' * 5000, 'is no YAML'),
+    ('c.yaml', '- {happy: 1, happy: 2}', "'happy' is given twice.*line 1"),
+    ('c.json', '[{"happy": 1, "happy": 2}]', "'happy' is given twice"),
+    ('c.yaml', '- {"happy": 1, happy: 2}', "'happy' is given twice"),
     ('c.py', 'x = 1', r'defines no get_cells\(config\)'),
+    ('c.py', 'get_cells = []', r'defines no get_cells\(config\)'),
+    ('c.py', 'def get_cells(): pass', r'takes \(\) .*; expected \(config\)'),
+    ('c.py', 'def get_cells(a, b): pass', r'takes \(a, b\) \(missing'),
+    ('c.py', 'def get_cells(config): pass', 'holds no list of cells'),
+    ('c.py', 'def get_cells(config): yield {}', 'holds no list of cells'),
+    ('c.py', "get_cells = lambda config: 'ab'", 'holds no list of cells'),
+    ('c.py', 'raise SystemExit(0)', r'ends the program with exit\(0\)'),
+    ('c.py', 'get_cells = exit', r'ends the program with exit\('),
     ('c.txt', '', 'is no file of cells'),
   ],
 )
@@ -172,6 +295,41 @@ def test_a_text_of_digits_in_a_file_stays_a_text(config, tmp_path):
   (tmp_path / 'c.yaml').write_text("- {name: '007', learner.start_code: '5'}\n")
   (cell,) = cell_sources.read_cells(str(tmp_path / 'c.yaml'), config)
   assert (cell.name, cell.config.learner.start_code) == ('007', '5')
+
+
+def test_what_is_merged_into_a_cell_may_be_overridden(config, tmp_path):
+  text = """
+- &base {happy: 0.5, sad: 1}
+- {<<: *base, sad: 0}
+- {<<: [{happy: 0.1}, *base], seed: 1}
+"""
+  (tmp_path / 'c.yaml').write_text(text)
+  made = cell_sources.read_cells(str(tmp_path / 'c.yaml'), config)
+  assert [weights(cell) for cell in made] == [(0.5, 1), (0.5, 0), (0.1, 1)]
+
+
+@pytest.mark.parametrize('name', ['null', '~', "''"])
+def test_a_cell_without_a_name_is_named_after_its_values(
+  name, config, tmp_path
+):
+  (tmp_path / 'c.yaml').write_text(f'- {{name: {name}, happy: 0.5}}\n')
+  (cell,) = cell_sources.read_cells(str(tmp_path / 'c.yaml'), config)
+  assert cell.name == 'happy_0.5'
+
+
+def test_a_name_that_looks_like_a_number_stays_a_name(config, tmp_path):
+  (tmp_path / 'c.yaml').write_text('- {name: 1e3, happy: 0.5}\n')
+  (cell,) = cell_sources.read_cells(str(tmp_path / 'c.yaml'), config)
+  assert cell.name == '1e3'
+
+
+def test_a_mistake_inside_a_persons_function_keeps_its_traceback(
+  config, tmp_path
+):
+  text = 'def get_cells(config):\n  return [].pop()\n'
+  (tmp_path / 'c.py').write_text(text)
+  with pytest.raises(IndexError, match='pop from empty list'):
+    cell_sources.read_cells(str(tmp_path / 'c.py'), config)
 
 
 def test_a_file_that_is_not_there_is_one_line(config, tmp_path):
@@ -200,3 +358,14 @@ def test_a_study_has_experiments_of_its_own(config):
   assert {c.config.num_steps for c in found.cells} == {3}
   with pytest.raises(ValueError, match='a study has experiments of its own'):
     cell_sources.find_cells(config, study='mixes')
+  with pytest.raises(ValueError, match="^cell 'happy_sad': seed is -1; expec"):
+    cell_sources.find_cells(plain, study='mixes', settings=['seed=-1'])
+
+
+@pytest.mark.parametrize(
+  'study', ['held_out', 'expressions', 'proxies', 'normals', 'mixes']
+)
+def test_the_cells_of_a_study_are_different_runs(study):
+  from mmdist.config import experiments
+
+  assert cell_sources.find_cells(experiments.load('generate'), study=study)

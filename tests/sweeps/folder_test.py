@@ -87,7 +87,13 @@ def test_a_folder_of_something_else_is_refused(config, tmp_path):
 def test_a_damaged_record_is_one_line(config, tmp_path):
   grid = make(config, happy=[0, 1])
   claim(tmp_path, grid)
-  for text in ('{', '[]', '{"base": 1}', '{"base": {}, "cells": [1]}'):
+  for text in (
+    '{',
+    '[]',
+    '{"base": 1}',
+    '{"base": {}, "cells": [1]}',
+    '[' * 100_000,
+  ):
     (tmp_path / 'sweep.json').write_text(text)
     with pytest.raises(ValueError, match='sweep.json is damaged'):
       claim(tmp_path, grid)

@@ -1,5 +1,6 @@
 import json
 
+from PIL import Image
 import pytest
 
 from experiments import mix
@@ -40,7 +41,8 @@ def look_at(tmp_path, monkeypatch):
     'detail': 0.5,
   }
   stem.with_suffix('.json').write_text(json.dumps(row))
-  stem.with_suffix('.png').touch()
+  size = judging.PICTURE, judging.PICTURE
+  Image.new('RGB', size).save(stem.with_suffix('.png'))
 
   def look_at(by=judge, concepts=()):
     return judging.look_at(tmp_path, cell, by, dict(concepts))
@@ -69,6 +71,50 @@ def test_another_question_or_step_is_looked_at_anew(look_at):
 @pytest.mark.parametrize('suffix', ['.json', '.png'])
 def test_what_was_removed_is_made_anew(suffix, look_at):
   look_at.stem.with_suffix(suffix).unlink()
+  with pytest.raises(LookedAnew):
+    look_at()
+
+
+@pytest.mark.parametrize(
+  'suffix, content',
+  [
+    ('.json', b'[' * 100_000),
+    ('.json', b'{"sees": '),
+    ('.json', b'[]'),
+    ('.png', b''),
+    ('.png', b'no picture'),
+  ],
+)
+def test_what_is_damaged_is_made_anew(suffix, content, look_at):
+  look_at.stem.with_suffix(suffix).write_bytes(content)
+  with pytest.raises(LookedAnew):
+    look_at()
+
+
+@pytest.mark.parametrize(
+  'key, value',
+  [
+    ('sees', ['happy']),
+    ('sees', {'happy': 'much'}),
+    ('saturation', 'much'),
+    ('picture', '../../other.png'),
+  ],
+)
+def test_a_record_of_another_kind_is_made_anew(key, value, look_at):
+  path = look_at.stem.with_suffix('.json')
+  path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+  with pytest.raises(LookedAnew):
+    look_at()
+
+
+def test_a_picture_that_is_cut_off_or_of_another_size_is_made_anew(look_at):
+  path = look_at.stem.with_suffix('.png')
+  noise = Image.effect_noise((judging.PICTURE, judging.PICTURE), 50)
+  noise.save(path)
+  path.write_bytes(path.read_bytes()[:-9000])
+  with pytest.raises(LookedAnew):
+    look_at()
+  Image.new('RGB', (8, 8)).save(path)
   with pytest.raises(LookedAnew):
     look_at()
 

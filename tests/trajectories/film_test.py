@@ -65,11 +65,13 @@ def test_the_frames_show_the_points(legs):
 @pytest.mark.parametrize(
   'field, value, words',
   [
-    ('points_per_leg', 0, 'at least 1'),
+    ('points_per_leg', 0, '1 to 10000'),
+    ('points_per_leg', 10**26, '1 to 10000'),
     ('frames_per_second', 0, '1 to 120'),
     ('hold_s', -1.0, '0 to 60'),
     ('swing_deg', float('nan'), '0 to 180'),
-    ('swing_s', 0.0, 'at least 0.1'),
+    ('swing_s', 0.0, '0.1 to 3600'),
+    ('swing_s', float('inf'), '0.1 to 3600'),
   ],
 )
 def test_a_film_that_cannot_be_made_is_one_line(field, value, words):
