@@ -73,7 +73,7 @@ def naming(name: str) -> Iterator[None]:
   """Opens the line of an error inside the block with the cell's name."""
   try:
     yield
-  except (errors.UserError, FileNotFoundError) as error:
-    is_path = isinstance(error, FileNotFoundError)
-    kind = FileNotFoundError if is_path else errors.UserError
-    raise kind(f"cell '{name}': {error}") from error
+  except errors.UserError as error:
+    raise errors.UserError(f"cell '{name}': {error}") from error
+  except OSError as error:
+    raise type(error)(f"cell '{name}': {error}") from error

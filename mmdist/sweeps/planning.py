@@ -4,8 +4,7 @@ A thousand cells are planned in seconds, since what they have in common, such as
 the files of their priors, is read once.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import os
 import pathlib
@@ -24,6 +23,7 @@ from mmdist.run import preflight
 from mmdist.run import recipes as recipes_lib
 from mmdist.run import resuming
 from mmdist.run import workdir as workdir_lib
+from mmdist.sweeps import cell_names
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import folder
 
@@ -126,7 +126,7 @@ def make_plan(
     if cell.asks_nothing:
       states[cell.name], recipes[cell.name] = 'start', []
       continue
-    with _naming(cell):
+    with cell_names.naming(cell.name):
       # Also of a finished one: what a person changed there by hand would else
       # be shown as this cell's.
       if os.path.lexists(path := folder.cell_folder(workdir, cell)):
@@ -142,17 +142,6 @@ def make_plan(
   make_recipes.check_texts()
   seconds = _step_seconds(workdir, grid.cells)
   return Plan(grid, states, recipes, warnings, seconds, objectives)
-
-
-@contextlib.contextmanager
-def _naming(cell: cells_lib.Cell) -> Iterator[None]:
-  """Puts a cell's name before what is wrong with it."""
-  try:
-    yield
-  except errors.UserError as error:
-    raise errors.UserError(f"cell '{cell.name}': {error}") from error
-  except OSError as error:
-    raise type(error)(f"cell '{cell.name}': {error}") from error
 
 
 class _StartCheck:
@@ -193,7 +182,11 @@ class _RecipeMaker:
     options = recipe.spec.options
     key = options.directory, options.lora
     if key not in self._files:
-      self._files[key] = resuming.files_digest(*key)
+      try:
+        self._files[key] = resuming.files_digest(*key)
+      except FileNotFoundError as error:
+        field = f'priors.{recipe.spec.name}'
+        raise FileNotFoundError(f'{field}: {error}') from error
     files = self._files[key]
     return dataclasses.replace(
       recipe, spec=dataclasses.replace(recipe.spec, files=files)

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import math
 import os
 import pathlib
 import tempfile
@@ -101,6 +102,15 @@ def sweep(
     ClusterUnavailable: Ray cannot be had.
   """
   names.check_choice('executor', executor, ('ray', 'inline'))
+  for name, value, least in (
+    ('cores_per_cell', cores_per_cell, 0),
+    ('gpus_per_cell', gpus_per_cell, 0.0),
+    ('max_running', max_running, 0),
+    ('max_attempts', max_attempts, 1),
+    ('grace_s', grace_s, 0.0),
+  ):
+    if not least <= value < math.inf:  # NaN is in no range.
+      raise errors.UserError(f'{name} is {value}; expected at least {least}.')
   if not isinstance(grid, cells_lib.Grid):
     grid = cells_lib.Grid((), cells_lib.check_cells(grid))
   workdir = local_paths.local(workdir)

@@ -93,7 +93,11 @@ def test_what_a_cell_would_start_from_is_checked(config, tmp_path):
       "cell 'start_code_9999': learner",
     ),
     ('nerf.nerf_width', 32, "cell 'nerf_width_32': the weights in .* are of "),
-    ('priors.normal.directory', '/nowhere', "cell 'directory_.*nowhere"),
+    (
+      'priors.normal.directory',
+      '/nowhere',
+      "cell 'directory_.*: priors.normal: .*/nowhere",
+    ),
   ):
     grid = cells.grid(config, {field: [value]})
     with pytest.raises((ValueError, OSError), match=words):

@@ -86,6 +86,23 @@ def test_a_preflight_takes_its_step_where_the_sweep_would(
     take()
 
 
+@pytest.mark.parametrize(
+  'options',
+  [
+    {'cores_per_cell': -2},
+    {'gpus_per_cell': float('inf')},
+    {'gpus_per_cell': float('nan')},
+    {'max_attempts': 0},
+    {'max_running': -1},
+  ],
+)
+def test_odd_numbers_are_told_before_anything_begins(grid, tmp_path, options):
+  (name,) = options
+  with pytest.raises(ValueError, match=f'{name} is .*; expected at least'):
+    sweeping.sweep(grid, tmp_path / 'sweep', **options)
+  assert not (tmp_path / 'sweep').exists()
+
+
 def test_a_judge_that_is_none_is_told_before_the_cells_run(grid, tmp_path):
   with pytest.raises(FileNotFoundError, match='judge.json is missing'):
     sweeping.sweep(grid, tmp_path / 'sweep', judge=str(tmp_path), dry_run=True)
