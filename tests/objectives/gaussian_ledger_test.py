@@ -98,16 +98,19 @@ def test_the_table_has_the_numbers_computed_by_hand():
   requests = [gaussians._request(WEIGHTS, RENDERS, step) for step in range(6)]
   table = ledger_table.make([ask(r)[0] for r in requests], config(), 2, 5)
   by_hand = np.mean([expected(r) for r in requests[2:5]], axis=0)
-  assert table['concept'] == ['happy', 'sad']
-  assert table['weight'] == [1.5, -0.5]
+  assert table['concept'] == [None, 'happy', 'sad']
+  assert table['weight'] == [None, 1.5, -0.5]
   for column, numbers in zip(('norm', 'cosine', 'share'), by_hand):
     # The networks compute in float32.
-    np.testing.assert_allclose(table[column], numbers, rtol=1e-4)
+    np.testing.assert_allclose(table[column][1:], numbers, rtol=1e-4)
+  # The whole answer is alone on its channel.
+  whole = table[0]
+  assert (whole['cosine'], whole['share']) == pytest.approx((1.0, 1.0))
   cosines = np.array([expected(r)[1] for r in requests[2:5]])
-  assert table['conflict'] == list((cosines < 0).mean(0))
-  assert table['proxy_loss'] == [0.25, 0.25]
-  assert table['seconds'] == [0.5, 0.5] and table['fit_seconds'] == [1.5, 1.5]
-  assert table['steps'] == [3, 3]
+  assert table['conflict'] == [0.0, *(cosines < 0).mean(0)]
+  assert table['proxy_loss'] == [0.25] * 3
+  assert table['seconds'] == [0.5] * 3 and table['fit_seconds'] == [1.5] * 3
+  assert table['steps'] == [3] * 3
 
 
 def test_a_concept_that_the_sum_works_against_is_in_conflict():
@@ -120,7 +123,8 @@ def test_a_concept_that_the_sum_works_against_is_in_conflict():
   assert cosine < 0 < row['cosine/generic/1']
   assert row['share/generic/0'] < 0
   table = ledger_table.make([row], config())
-  assert table['conflict'] == [1.0, 0.0]
+  assert table['conflict'] == [0.0, 1.0, 0.0]
+  assert row['conflict/generic/0'] == 1.0 and row['conflict/generic/1'] == 0.0
 
 
 def request_of(*terms):
