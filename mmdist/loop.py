@@ -131,6 +131,7 @@ def _take_step(
   cotangents = score_requests.sum_cotangents(answers, views)
   state, stats = learner.apply_cotangents(state, batch, cotangents)
   stats |= colors.measure(renders.rgb, renders.acc, batch.backgrounds)
+  stats |= ledger.scheduled_weights(objective, step, config.num_steps)
   return state, stats | ledger.step_metrics(
     answers, executor.fit_metrics(), views
   )

@@ -145,6 +145,20 @@ def test_every_step_is_reported_with_its_cotangents(tmp_path):
   assert 'proxy_loss/generic' in rows[1]
 
 
+def test_every_step_reports_the_weights_that_a_schedule_moves(tmp_path):
+  run = make_run(3)
+  run.concepts = [
+    schema.ConceptConfig('fades', 2.0, schedule='linear(1, 0)'),
+    schema.ConceptConfig('stays', 1.0),
+  ]
+  run_loop(run, tmp_path, fakes()[:1])
+  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  assert [row['weight/generic/0'] for row in rows] == [2.0, 1.0, 0.0]
+  assert 'weight/generic/1' not in rows[0]
+  assert rows[0]['conflict/generic'] == 0.0
+
+
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
   run = make_run(6, normal=True)
   whole = run_loop(run, tmp_path / 'whole', fakes())

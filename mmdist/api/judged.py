@@ -11,6 +11,7 @@ from mmdist.core import asset_paths
 from mmdist.core import errors
 from mmdist.core import representation as representation_lib
 from mmdist.nerf import images
+from mmdist.objectives import concept as concept_lib
 from mmdist.results import summary
 
 
@@ -53,15 +54,18 @@ def judge(
     )
   except (errors.UserError, FileNotFoundError):
     return None
+  asked = [
+    one for one, weight in concept_lib.weighted_concepts(config) if weight
+  ]
   agreements = {
-    one.text: seen['agreement']
-    for one, seen in zip(concepts, verdict.per_concept, strict=True)
+    one.key: seen['agreement']
+    for one, seen in zip(asked, verdict.per_concept, strict=True)
   }
   return summary.Judgement(
     verdict.overall,
     verdict.chance,
     {
-      text: share if isinstance(share, float) else None
-      for text, share in agreements.items()
+      key: share if isinstance(share, float) else None
+      for key, share in agreements.items()
     },
   )

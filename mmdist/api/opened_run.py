@@ -123,7 +123,7 @@ class Run:
     return metrics_file.read(self.workdir / metrics_file.NAME)
 
   def ledger(self, first: int = 0, last: int | None = None) -> tables.Table:
-    """Returns what each concept did to the update, one row per prior.
+    """Returns what each prior, and each of its concepts, did to the update.
 
     Args:
       first: the first step of the window; -50 begins fifty steps before the

@@ -301,6 +301,8 @@ def _run(
     workdir_lib.claim(workdir, config, may_change, weights)
     for change in changes:
       warnings.warn(f'changed: {change}', stacklevel=3)
+    for line in resuming.rescaled_schedules(workdir, config, changes):
+      warnings.warn(line, stacklevel=3)
     try:
       with stop:
         state = loop.optimize(

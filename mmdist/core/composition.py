@@ -7,6 +7,7 @@ never matters.
 """
 
 from collections.abc import Sequence
+import math
 from typing import Any, TypeVar
 
 from mmdist.core import errors
@@ -93,9 +94,33 @@ def _per_view(residual: Any, other: Any) -> Any:
 
 def _normalize(residual: Any) -> Any:
   """Scales each view to a root mean square of 1; a view of zeros stays zero."""
-  size = residual[0].reshape(-1).shape[0]
-  rms = (_per_view(residual, residual) / size) ** 0.5
-  return residual / (rms + (rms == 0))
+  scaled = _near_one(residual)
+  size = scaled[0].reshape(-1).shape[0]
+  rms = (_per_view(scaled, scaled) / size) ** 0.5
+  return scaled / (rms + (rms == 0))
+
+
+def _near_one(residual: Any) -> Any:
+  """Scales each view by a power of two, so that its largest number is near 1.
+
+  The square of a float32 is infinite from 1.8e19 on, and zero below 2.6e-23.
+  Without this, the direction of such a view would be lost.
+  """
+  scaled = residual * 1.0  # A copy.
+  for view in range(len(scaled)):
+    # A power of two changes no digit. So a view that needs no scaling is
+    # composed to the same bits as without it.
+    scaled[view] *= _power_of_two(float(abs(scaled[view]).max()))
+  return scaled
+
+
+def _power_of_two(size: float) -> float:
+  """Returns about 1 / size, or 1 where size is zero, infinite or NaN."""
+  if not 0 < size < math.inf:
+    return 1.0
+  _, exponent = math.frexp(size)
+  # Float32 has no full digits below 2^-126.
+  return 2.0 ** min(max(-exponent, -126), 126)
 
 
 def _clear_of_positives(
@@ -106,7 +131,8 @@ def _clear_of_positives(
   positives = [pair for pair in pairs if pair[1] > 0]
   if not positives:
     return list(residuals)
-  wanted = _weighted_sum(*zip(*positives, strict=True))
+  # Its length does not matter here, only where it points to.
+  wanted = _near_one(_weighted_sum(*zip(*positives, strict=True)))
   length = _per_view(wanted, wanted)
   # Where the positives sum to zero there is no direction to keep clear of.
   length = length + (length == 0)

@@ -116,30 +116,52 @@ class ComposedObjective:
     return describe([(c.text, float(c.weight)) for c in self.concepts])
 
 
+def weighted_concepts(
+  run: schema.RunConfig, progress: float | None = None
+) -> list[tuple[Concept, float]]:
+  """Returns all concepts of a run with their weights, the largest first.
+
+  Concepts with the same `key` are one. Those of equal weight stay in the order
+  in which they were written; one that a schedule has faded has a weight of 0.
+
+  Args:
+    run: a configuration.
+    progress: at which share of the run scheduled weights are taken; None takes
+      its last step, which is what the result was asked to be.
+
+  Raises:
+    UserError: see `from_config`.
+  """
+  if progress is None:
+    progress = schedules.progress_at(run.num_steps - 1, run.num_steps)
+  merged = {one.key: one for one in from_config(run).concepts}
+  written = dict.fromkeys(_from_config(one).key for one in _configs(run))
+  found = [
+    (one, float(one.weight) * schedules.parse(one.schedule).factor(progress))
+    for one in (merged[key] for key in written if key in merged)
+  ]
+  # Without the sign of a zero, which a table would show.
+  found = [(one, weight or 0.0) for one, weight in found]
+  return sorted(found, key=lambda pair: -pair[1])
+
+
 def weighted_texts(
-  run: schema.RunConfig, progress: float = 1.0
+  run: schema.RunConfig, progress: float | None = None
 ) -> list[tuple[str, float]]:
-  """Returns the texts that a run is about, and how much: its concepts.
+  """Returns the texts that a run is about, and how much.
 
   A run without concepts is about its prompt. The largest weight comes first; a
   weight of 0 asks nothing and is left out.
 
   Args:
     run: a configuration.
-    progress: at which share of the run scheduled weights are taken; 1 is what
-      the result was asked to be.
+    progress: see `weighted_concepts`.
 
   Returns:
     Texts with weights; none if every concept has a weight of 0 then.
   """
-  if not run.concepts:
-    return [(run.prompt, 1.0)]
-  terms = []
-  for concept in run.concepts:
-    factor = schedules.parse(concept.schedule).factor(progress)
-    if concept.weight * factor:
-      terms.append((concept.text, concept.weight * factor))
-  return sorted(terms, key=lambda term: -term[1])
+  found = weighted_concepts(run, progress)
+  return [(one.text, weight) for one, weight in found if weight]
 
 
 def describe(terms: Sequence[tuple[str, float]]) -> str:
@@ -161,17 +183,17 @@ def describe(terms: Sequence[tuple[str, float]]) -> str:
 def title_of(run: schema.RunConfig) -> str:
   """Returns what a run is about, in one line.
 
-  Where every concept has faded to a weight of 0 at the end, it is about what it
-  was asked meanwhile: the concepts with their schedules.
+  First what its result was asked to be, then the concepts that have faded to a
+  weight of 0 at the end, with their schedules.
   """
-  terms = weighted_texts(run)
-  if terms:
-    return describe(terms)
-  return '; '.join(
-    f'{describe([(concept.text, concept.weight)])}, {concept.schedule.strip()}'
-    for concept in run.concepts
-    if concept.weight
-  )
+  found = weighted_concepts(run)
+  terms = [(one.text, weight) for one, weight in found if weight]
+  faded = [
+    f'{describe([(one.text, float(one.weight))])}, {one.schedule}'
+    for one, weight in found
+    if not weight
+  ]
+  return '; '.join([describe(terms)] * bool(terms) + faded)
 
 
 def _merge(concepts: Iterable[Concept]) -> tuple[Concept, ...]:
@@ -220,12 +242,15 @@ def from_config(run: schema.RunConfig) -> ComposedObjective:
   Raises:
     UserError: a text is empty or too long, or a weight is not finite.
   """
-  concepts = run.concepts or [schema.ConceptConfig(text=run.prompt)]
-  return ComposedObjective(
-    tuple(
-      Concept(c.text, c.weight, c.priors, c.name, c.schedule) for c in concepts
-    )
-  )
+  return ComposedObjective(tuple(map(_from_config, _configs(run))))
+
+
+def _configs(run: schema.RunConfig) -> list[schema.ConceptConfig]:
+  return run.concepts or [schema.ConceptConfig(text=run.prompt)]
+
+
+def _from_config(one: schema.ConceptConfig) -> Concept:
+  return Concept(one.text, one.weight, one.priors, one.name, one.schedule)
 
 
 def to_config(objective: ComposedObjective) -> list[schema.ConceptConfig]:

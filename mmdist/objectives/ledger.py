@@ -1,7 +1,8 @@
 """How large each prior's answer was in a step, and how far they agree.
 
-Norms are of dL/d image, as the priors report them; 'generic/0' is concept 0 of
-prior 'generic', in the order of `BoundObjective.of_prior`.
+The norm of a prior's answer is of dL/d image. That of a concept's part is in
+the network's space, as the prior reports it. 'generic/0' is concept 0 of prior
+'generic', in the order of `BoundObjective.of_prior`.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ import re
 import numpy as np
 
 from mmdist.core import messages
+from mmdist.objectives import binding
+from mmdist.objectives import schedules
 from mmdist.objectives import score_requests
 
 _PER_CONCEPT = re.compile(r'(norm|cosine|share|proxy_loss)_(\d+)')
@@ -52,6 +55,7 @@ def step_metrics(
     metrics[f'cotangent_norm/{prior}'] = float(norm)
     metrics[f'cosine/{prior}'] = cosine(part, answer.cotangent)
     metrics[f'share/{prior}'] = share
+    metrics |= _conflicts(prior, metrics[f'cosine/{prior}'], answer.metrics)
     for name, value in answer.metrics.items():
       # A prior knows its concepts' shares of its own answer alone.
       scale = share if name.startswith('share_') else 1.0
@@ -62,6 +66,42 @@ def step_metrics(
   if views is None:  # Else no two priors have looked at the same views.
     metrics.update(_cosines(answers))
   return dict(sorted(metrics.items()))
+
+
+def scheduled_weights(
+  objective: binding.BoundObjective, step: int, num_steps: int
+) -> dict[str, float]:
+  """Returns `weight/generic/0` of each concept whose weight has a schedule.
+
+  The weights of the others are those of the run's configuration at every step.
+
+  Args:
+    objective: what is asked of the priors.
+    step: from 0.
+    num_steps: of the run.
+  """
+  progress = schedules.progress_at(step, num_steps)
+  return {
+    f'weight/{prior}/{index}': term.weight_at(progress)
+    for prior in objective.priors
+    for index, term in enumerate(objective.of_prior(prior))
+    if term.schedule
+  }
+
+
+def _conflicts(
+  prior: str, cosine_of_prior: float, reported: Mapping[str, float]
+) -> dict[str, float]:
+  """Returns 1 for each negative cosine and 0 for each other one."""
+  conflicts = {f'conflict/{prior}': float(cosine_of_prior < 0)}
+  concepts = [_PER_CONCEPT.fullmatch(name) for name in reported]
+  # One concept alone is its prior's sum, which it cannot work against.
+  if len({one[2] for one in concepts if one}) > 1:
+    for one in concepts:
+      if one and one[1] == 'cosine':
+        is_against = float(reported[one[0]]) < 0
+        conflicts[f'conflict/{prior}/{one[2]}'] = float(is_against)
+  return conflicts
 
 
 def _flat_name(prior: str, name: str) -> str:

@@ -328,11 +328,7 @@ class DiffusionPrior:
     # NaN in one image reaches every term, so the terms are named only where
     # the images are sound.
     finite_images = np.isfinite(request.images).all()
-    guilty = [
-      repr(term.plain_prompt)
-      for index, term in enumerate(request.terms)
-      if not np.isfinite(answer.metrics[f'norm_{index}'])
-    ]
+    guilty = [repr(request.terms[i].plain_prompt) for i in answer.broken]
     cause = ', '.join(guilty) if finite_images else 'its images, as given'
     raise errors.NotFinite(
       f'step {request.step}, prior {self.spec.name!r}: the answer is not '

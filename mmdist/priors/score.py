@@ -55,26 +55,25 @@ class Answer:
     metrics: `norm_i`, `cosine_i` and `share_i` per term of the request, in
       its order.
     noised: what the networks were shown.
+    broken: which terms of the request the networks answered with numbers that
+      are not finite. Looked for only where the cotangent is not finite either.
   """
 
   cotangent: np.ndarray
   metrics: dict[str, float]
   noised: Noised
+  broken: tuple[int, ...] = ()
 
 
-def canonical(terms: Sequence[messages.Term], mode: str) -> list[messages.Term]:
+def canonical(terms: Sequence[messages.Term]) -> list[messages.Term]:
   """Sorts terms, so that the order of concepts never changes a bit.
 
   Floating-point addition depends on its order, and so do the rows of a batch.
-  In mode 'sum' terms that differ in weight alone become one: a concept minus
-  itself is then exactly zero, however the passes round. The other modes treat
-  positive and negative terms differently, so there every term stays.
+  Terms that differ in weight alone become one: a concept minus itself is then
+  exactly zero in every mode, however the passes round.
   """
-  terms = sorted(terms, key=_sort_key)
-  if mode != 'sum':
-    return terms
   weights: dict[messages.Term, list[float]] = {}
-  for term in terms:
+  for term in sorted(terms, key=_sort_key):
     weights.setdefault(_question(term), []).append(term.weight)
   return [
     # Exactly rounded, so that 0.1 + 0.2 - 0.3 leaves no rounding behind.
@@ -144,7 +143,7 @@ def score(
   rng = seeds.generator(request.seed, request.step, 'score noise')
   noise = rng.standard_normal(latents.shape, dtype=np.float32)
   noised = add_noise(pipeline, latents, noise, request.noise_levels)
-  terms = canonical(request.terms, request.mode)
+  terms = canonical(request.terms)
   with torch.no_grad():
     residuals = _residuals(pipeline, proxy, noised, terms, proxy_guidance_scale)
     # Before the composition, whose 'renorm' gives every view the same size,
@@ -157,10 +156,32 @@ def score(
   # A mean over views, pixels and channels, in the network's space. The sum of
   # all terms goes back through the encoder once, whatever their number.
   (cotangent,) = torch.autograd.grad(encoded, images, total / total.numel())
+  is_sound = bool(cotangent.isfinite().all())
   return Answer(
     cotangent=cotangent.numpy(),
     metrics=_metrics(request.terms, terms, parts, total),
     noised=noised,
+    broken=() if is_sound else _broken(request.terms, terms, residuals),
+  )
+
+
+def _broken(
+  asked: Sequence[messages.Term],
+  terms: Sequence[messages.Term],
+  residuals: torch.Tensor,
+) -> tuple[int, ...]:
+  """Returns which of the asked terms have a residual that is not finite.
+
+  Args:
+    asked: the request's terms, in its order.
+    terms: the canonical ones, in the order of the residuals.
+    residuals: [M, V, C, h, w], not yet composed.
+  """
+  residual_of = dict(zip(map(_question, terms), residuals, strict=True))
+  return tuple(
+    index
+    for index, term in enumerate(asked)
+    if not residual_of[_question(term)].isfinite().all()
   )
 
 
@@ -336,14 +357,12 @@ def _metrics(
       not yet weighted by the terms' weights.
     total: [V, C, h, w] their composition.
   """
-  part_of = dict(zip(terms, parts, strict=True))
   # Terms that were merged have one residual, and each has its own weight on it.
-  by_question = {_question(term): part for term, part in part_of.items()}
+  part_of = dict(zip(map(_question, terms), parts, strict=True))
   total_norm = torch.linalg.vector_norm(total).item()
   metrics = {}
   for index, term in enumerate(asked):
-    part = part_of.get(term, by_question[_question(term)])
-    part = term.weight * part
+    part = term.weight * part_of[_question(term)]
     norm = torch.linalg.vector_norm(part).item()
     product = norm * total_norm
     inner = (part * total).sum().item()

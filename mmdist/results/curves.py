@@ -41,13 +41,19 @@ def group_series(rows: Sequence[Mapping]) -> dict[str, dict[str, list]]:
   return charts
 
 
-def smooth(points: Sequence[Point]) -> list[Point]:
+def smooth(
+  points: Sequence[Point], share: float = _SMOOTHED_SHARE
+) -> list[Point]:
   """Averages each point with its neighbours on both sides, evenly.
 
   Near an end the window narrows, as wide on one side as on the other, so that
   a straight line stays what it is, and a curve begins and ends where it does.
+
+  Args:
+    points: of a curve.
+    share: of the points, that a mean is over.
   """
-  half = int(len(points) * _SMOOTHED_SHARE / 2)
+  half = int(len(points) * share / 2)
   if not half:
     return list(points)
   sums = [0.0]

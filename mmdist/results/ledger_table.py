@@ -1,8 +1,8 @@
-"""A run's ledger as a table: what each concept did to the update, by prior.
+"""A run's ledger as a table: what each prior and concept did to the update.
 
-Owns the means over a window of steps. The numbers of a step are
-`mmdist.objectives.ledger`'s, and docs/method.md, section 2, 'Ledger', says what
-each of them is.
+Owns the means over a window of steps, and what curves are called. The numbers
+of a step are `mmdist.objectives.ledger`'s, and docs/method.md, section 2,
+'Ledger', says what each of them is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from typing import Any
 from mmdist.config import schema
 from mmdist.core import tables
 from mmdist.objectives import binding
+from mmdist.objectives import concept as concept_lib
 
 COLUMNS = (
   'prior',
@@ -26,6 +27,8 @@ COLUMNS = (
   'fit_seconds',
   'steps',
 )
+# A column that is there only where a concept of the run has one.
+SCHEDULE = 'schedule'
 # A column of means -> the metric that it is the mean of.
 _METRICS = {
   'norm': 'cotangent_norm',
@@ -45,7 +48,9 @@ def make(
   first: int = 0,
   last: int | None = None,
 ) -> tables.Table:
-  """Returns one row for each prior and concept that it is asked for.
+  """Returns a row for each prior, and below it one for each of its concepts.
+
+  A prior that is asked for one concept has one row, which is the concept's too.
 
   Args:
     metrics: one mapping per step, as in `metrics.jsonl`.
@@ -57,16 +62,30 @@ def make(
 
   Returns:
     Means over the steps of the window in which the number is there; None where
-    it never is. `conflict` is the share of steps with a negative cosine.
+    it never is. The cosine of a prior is with the sum on its channel, that of
+    one concept of several with its prior's sum, and `conflict` is the share of
+    steps in which it is negative. Where a row is of several concepts, `concept`
+    and `weight` are None. A run with schedules has the column `schedule`.
   """
   rows = _window(metrics, first, last)
   objective = binding.bind_config(config)
-  lines = [
-    _line(rows, term, index, len(objective.of_prior(prior)))
-    for prior in objective.priors
-    for index, term in enumerate(objective.of_prior(prior))
-  ]
-  return tables.Table(COLUMNS, tuple(lines))
+  lines = []
+  for prior in objective.priors:
+    terms = objective.of_prior(prior)
+    if len(terms) == 1:
+      # The prior's numbers, which say how the concept stands to other priors.
+      # Its cosine with its own sum would be 1 in any case.
+      lines.append(_line(rows, prior, ('', '/0'), terms[0]))
+      continue
+    lines.append(_line(rows, prior, ('',)))
+    lines += [
+      _line(rows, prior, (f'/{index}',), term)
+      for index, term in enumerate(terms)
+    ]
+  columns = list(COLUMNS)
+  if any(term.schedule for term in objective.terms):
+    columns.insert(columns.index('weight'), SCHEDULE)
+  return tables.Table(tuple(columns), tuple(lines))
 
 
 def _window(
@@ -84,21 +103,26 @@ def _window(
 
 def _line(
   rows: Sequence[Mapping[str, Any]],
-  term: binding.PriorConcept,
-  index: int,
-  num_terms: int,
+  prior: str,
+  curves: Sequence[str],
+  term: binding.PriorConcept | None = None,
 ) -> dict[str, Any]:
-  """Returns the row of concept `index` of a prior."""
-  values = {
-    column: _values(rows, column, term.prior, index, num_terms)
-    for column in _METRICS
-  }
+  """Returns the row of a prior, or of one of its concepts.
+
+  Args:
+    rows: of the window.
+    prior: its name.
+    curves: what stands behind it in the names of the row's metrics; the first
+      that a metric has is taken.
+    term: the concept; None for all concepts of the prior.
+  """
+  values = {column: _values(rows, column, prior, curves) for column in _METRICS}
   cosines = values['cosine']
   return {
-    'prior': term.prior,
-    'concept': term.text,
-    # Of the last step; a schedule has moved it until then.
-    'weight': term.weight_at(1.0),
+    'prior': prior,
+    'concept': term.text if term else None,
+    SCHEDULE: term.schedule or None if term else None,
+    'weight': _weight(rows, prior, curves[-1], term),
     **{column: tables.mean(values[column]) for column in _METRICS},
     'conflict': tables.mean([float(value < 0) for value in cosines]),
     'steps': len(values['norm']),
@@ -109,17 +133,28 @@ def _values(
   rows: Sequence[Mapping[str, Any]],
   column: str,
   prior: str,
-  index: int,
-  num_terms: int,
+  curves: Sequence[str],
 ) -> list[float]:
-  """Returns a number of one concept, of every step in which it is there."""
+  """Returns a number of a row, of every step in which it is there."""
+  if column in _OF_PRIOR:
+    curves = (*curves, '')
   name = f'{_METRICS[column]}/{prior}'
-  values = numbers(rows, f'{name}/{index}')
-  # A prior that is a function reports nothing of its concepts. If there is but
-  # one, its part is the whole answer.
-  if not values and (column in _OF_PRIOR or num_terms == 1):
-    values = numbers(rows, name)
-  return values
+  found = (numbers(rows, name + curve) for curve in curves)
+  return next(filter(None, found), [])
+
+
+def _weight(
+  rows: Sequence[Mapping[str, Any]],
+  prior: str,
+  curve: str,
+  term: binding.PriorConcept | None,
+) -> float | None:
+  """Returns a concept's mean weight, which only a schedule changes."""
+  if term is None:
+    return None
+  if not term.schedule:
+    return float(term.weight)
+  return tables.mean(numbers(rows, f'weight/{prior}{curve}'))
 
 
 def numbers(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
@@ -134,12 +169,38 @@ def numbers(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 def labels(config: schema.RunConfig) -> dict[str, str]:
   """Returns how curves are called: 'generic/0' -> 'generic: happy'.
 
-  A concept is called by its name, or by its text if it has none.
+  A concept is called by its name, or by its text if it has none. Where that
+  does not tell two of one prior apart, the schedule follows, and then the text.
+  The curve of a prior with one concept is called as this one is.
   """
   objective = binding.bind_config(config)
-  concept_names = {one.text: one.name for one in config.concepts if one.name}
-  return {
-    f'{prior}/{index}': f'{prior}: {concept_names.get(term.text, term.text)}'
-    for prior in objective.priors
-    for index, term in enumerate(objective.of_prior(prior))
-  }
+  found = {}
+  for prior in objective.priors:
+    terms = objective.of_prior(prior)
+    words = [_words(term, config) for term in terms]
+    for index, own in enumerate(words):
+      # As few words as tell it apart: all of them do.
+      count = next(
+        n
+        for n in range(1, len(own) + 1)
+        if [other[:n] for other in words].count(own[:n]) == 1
+      )
+      found[f'{prior}/{index}'] = f'{prior}: {", ".join(own[:count])}'
+    if len(terms) == 1:
+      found[prior] = found[f'{prior}/0']
+  return found
+
+
+def _words(
+  term: binding.PriorConcept, config: schema.RunConfig
+) -> tuple[str, str, str]:
+  """Returns what a term may be called: name or text, schedule, text."""
+  # Concepts that differ only in whom else they ask are one term of this prior.
+  names = [
+    one.name
+    for one in concept_lib.from_config(config).concepts
+    if (one.text, one.schedule) == (term.text, term.schedule)
+    and (not one.priors or term.prior in one.priors)
+  ]
+  name = ' + '.join(filter(None, names))
+  return name or term.text, term.schedule or 'constant', term.text

@@ -90,7 +90,7 @@ class Report:
     config: the run's configuration, anything that JSON holds.
     concepts: what was asked, if it was more than one sentence.
     ledger: means over the run, by prior and concept.
-    labels: 'generic/0' -> what that concept of that prior is called.
+    labels: curve -> what it is called, 'generic/0' -> 'generic: happy'.
     mesh: to be turned with the mouse; None shows none.
   """
 
@@ -108,13 +108,14 @@ class Report:
 
 def to_html(report: Report) -> str:
   """Returns the page as text."""
+  grouped = run_charts.group(report.metrics)
   body = [
     _table(report.concepts),
     _facts(report.facts),
     _stage(report),
     _downloads(report.downloads),
-    _ledger(report),
-    _charts('Curves', run_charts.draw_others(report.metrics)),
+    _ledger(report, grouped),
+    _charts('Curves', run_charts.draw_others(grouped)),
     _config(report.config),
   ]
   policy = ''
@@ -184,9 +185,9 @@ def _downloads(downloads: Mapping[str, pathlib.Path]) -> str:
   return f'<p>Beside this page: {", ".join(links)}.</p>'
 
 
-def _ledger(report: Report) -> str:
+def _ledger(report: Report, grouped: run_charts.Grouped) -> str:
   """Returns the table and the charts of what each concept did."""
-  drawn = run_charts.draw_ledger(report.metrics, report.labels)
+  drawn = run_charts.draw_ledger(grouped, report.labels)
   table = _table(report.ledger) if report.metrics else ''
   return _charts('Ledger', drawn, table)
 

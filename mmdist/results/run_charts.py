@@ -5,6 +5,7 @@ Owns the order and the titles. Numbers are sorted by `curves.py` and drawn by
 """
 
 from collections.abc import Mapping, Sequence
+import re
 
 from mmdist.results import charts
 from mmdist.results import curves
@@ -13,7 +14,10 @@ from mmdist.results import curves
 LEDGER = {
   'share': 'share of the update',
   'cosine': 'cosine with the sum',
-  'cotangent_norm': 'norm of the answer, dL/d image',
+  'conflict': 'conflict: share of steps against the sum',
+  'cotangent_norm': 'norm of the answers, dL/d image',
+  'part_norm': "norm of the concepts' parts, in the network's space",
+  'weight': 'weights that follow a schedule',
   'proxy_loss': 'loss of the proxies',
   'between': 'cosine between priors',
 }
@@ -30,28 +34,67 @@ _TITLES = {
   'seconds': "seconds of the priors' answers",
   'proxy_seconds': "seconds of the proxies' fits",
 }
+# The curve of a concept: a prior, and the number of one of its concepts.
+_PART = re.compile(r'(.*)/\d+', re.DOTALL)
+# A rate of conflict is a mean over this share of the steps.
+_RATE_SHARE = 1 / 5
+
+Grouped = Mapping[str, curves.Series]
 
 
-def draw_ledger(
-  metrics: Sequence[Mapping], labels: Mapping[str, str]
-) -> list[str]:
-  """Returns an SVG for each number of the ledger that the run has.
+def group(metrics: Sequence[Mapping]) -> dict[str, curves.Series]:
+  """Returns the numbers of a run by chart, for the two functions below.
 
   Args:
     metrics: one mapping per step.
-    labels: 'generic/0' -> what that concept of that prior is called.
   """
-  grouped = _grouped(metrics)
+  grouped: dict[str, curves.Series] = dict(curves.group_series(metrics))
+  # Cosines between two priors have a chart of their own.
+  cosines = grouped.pop('cosine', {})
+  between = {name: cosines[name] for name in cosines if '~' in name}
+  others = {name: cosines[name] for name in cosines if '~' not in name}
+  # The norm of a concept's part is in the network's space, which for a latent
+  # prior is not that of pixels.
+  norms = grouped.pop('cotangent_norm', {})
+  whole = {n: norms[n] for n in norms if not _PART.fullmatch(n)}
+  parts = {n: norms[n] for n in norms if _PART.fullmatch(n)}
+  # Of one concept it is the prior's answer once more, in other units.
+  parts = {
+    name: points
+    for name, points in parts.items()
+    if _num_parts(_prior_of(name), norms) > 1 or _prior_of(name) not in norms
+  }
+  sorted_out = {
+    'cosine': others,
+    'between': between,
+    'cotangent_norm': whole,
+    'part_norm': parts,
+  }
+  return grouped | {n: part for n, part in sorted_out.items() if part}
+
+
+def draw_ledger(grouped: Grouped, labels: Mapping[str, str]) -> list[str]:
+  """Returns an SVG for each number of the ledger that the run has.
+
+  Args:
+    grouped: what `group` returned.
+    labels: curve -> what it is called, 'generic/0' -> 'generic: happy'.
+  """
+  drawn = {name: _relabelled(grouped.get(name, {}), labels) for name in LEDGER}
+  # By its definition, so that runs of an older version have the chart too.
+  drawn['conflict'] = {
+    name: curves.smooth([(x, float(y < 0)) for x, y in points], _RATE_SHARE)
+    for name, points in drawn['cosine'].items()
+  }
   return [
-    charts.draw_chart(title, _relabelled(grouped[name], labels))
+    charts.draw_chart(title, drawn[name])
     for name, title in LEDGER.items()
-    if name in grouped
+    if drawn[name]
   ]
 
 
-def draw_others(metrics: Sequence[Mapping]) -> list[str]:
+def draw_others(grouped: Grouped) -> list[str]:
   """Returns an SVG for each number that is not the ledger's."""
-  grouped = _grouped(metrics)
   names = [name for name in _TITLES if name in grouped]
   names += [n for n in grouped if n not in _TITLES and n not in LEDGER]
   return [
@@ -60,29 +103,35 @@ def draw_others(metrics: Sequence[Mapping]) -> list[str]:
   ]
 
 
-def _grouped(metrics: Sequence[Mapping]) -> dict[str, curves.Series]:
-  """Returns the charts; cosines between two priors have one of their own."""
-  grouped: dict[str, curves.Series] = dict(curves.group_series(metrics))
-  cosines = grouped.pop('cosine', {})
-  between = {name: cosines[name] for name in cosines if '~' in name}
-  others = {name: cosines[name] for name in cosines if '~' not in name}
-  parts = {'cosine': others, 'between': between}
-  return grouped | {name: part for name, part in parts.items() if part}
+def _prior_of(curve: str) -> str:
+  part = _PART.fullmatch(curve)
+  return part[1] if part else curve
+
+
+def _num_parts(prior: str, series: curves.Series) -> int:
+  """Returns how many concepts of a prior have a curve."""
+  parts = [name for name in series if _PART.fullmatch(name)]
+  return sum(_prior_of(name) == prior for name in parts)
 
 
 def _relabelled(
   series: curves.Series, labels: Mapping[str, str]
 ) -> curves.Series:
-  """Names the concepts, and leaves out what tells nothing beside them.
+  """Names the curves, and leaves out what tells nothing beside the others.
 
-  The answer of a prior with one concept is that concept's part, and a prior
-  that is alone on its channel has all of the update.
+  One concept alone is its prior's sum, so the prior's curve tells more than
+  the concept's. A prior with several concepts that is alone on its channel has
+  all of the update.
   """
   relabelled = {}
   for name, points in series.items():
-    parts = [other for other in series if other.startswith(f'{name}/')]
-    is_all = parts and all(abs(value - 1) < 1e-6 for _, value in points)
-    if len(parts) != 1 and not is_all:
+    prior = _prior_of(name)
+    num_parts = _num_parts(prior, series)
+    if name != prior:
+      is_told = prior in series and num_parts == 1
+    else:
+      is_told = num_parts > 1 and all(abs(y - 1) < 1e-6 for _, y in points)
+    if not is_told:
       relabelled[labels.get(name, name)] = points
   return relabelled
 

@@ -20,12 +20,12 @@ class Judgement:
   Attributes:
     overall: agreement in [0, 1].
     chance: what guessing would get, in [0, 1].
-    per_concept: text -> agreement; None where the judge cannot tell.
+    per_concept: `Concept.key` -> agreement; None where the judge cannot tell.
   """
 
   overall: float
   chance: float
-  per_concept: Mapping[str, float | None]
+  per_concept: Mapping[tuple, float | None]
 
 
 def facts(
@@ -102,18 +102,17 @@ def concepts(
   """Returns the concepts with their weights; None for a run of one prompt.
 
   The weights are those of the last step, which the result is to be judged by.
+  A concept that has faded until then has a weight of 0, and no judgement.
   """
   if not run.concepts:
     return None
-  names = {one.text: one for one in run.concepts}
   columns = ['concept', 'name', 'weight', 'schedule', 'priors', 'judge']
   rows = []
-  for text, weight in concept_lib.weighted_texts(run):
-    one = names.get(text, schema.ConceptConfig())
-    seen = judgement.per_concept.get(text) if judgement else None
+  for one, weight in concept_lib.weighted_concepts(run):
+    seen = judgement.per_concept.get(one.key) if judgement else None
     rows.append(
       {
-        'concept': text,
+        'concept': one.text,
         'name': one.name or None,
         'weight': weight,
         'schedule': one.schedule or None,

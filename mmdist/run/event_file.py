@@ -21,6 +21,7 @@ from tensorboard.compat.proto import summary_pb2
 from tensorboard.summary.writer import record_writer
 
 FLUSH_EVERY_S = 30.0
+_WORD = 'events.out.tfevents'  # TensorBoard reads files with it in their names.
 _RGB = 3  # What TensorBoard calls the colours of a picture.
 
 
@@ -29,8 +30,7 @@ class EventFile:
 
   Args:
     folder: made if need be; the files that it holds already stay.
-    first_step: TensorBoard forgets what earlier files hold from this step on;
-      0 forgets nothing.
+    first_step: TensorBoard forgets what earlier files hold from this step on.
 
   Raises:
     OSError: here and in every method; the disk is full, for example.
@@ -41,14 +41,16 @@ class EventFile:
     self._failed = self._closed = False
     with self._naming_the_folder():
       self._folder.mkdir(parents=True, exist_ok=True)
-      # TensorBoard reads files with this word in their names. Two files of one
-      # second must have two names.
-      name = f'events.out.tfevents.{time.time_ns()}.{socket.gethostname()}'
+      has_earlier = any(self._folder.glob(f'*{_WORD}*'))
+      # Two files of one second must have two names.
+      name = f'{_WORD}.{time.time_ns()}.{socket.gethostname()}'
       self._file = open_file(self._folder / name)
     self._records = record_writer.RecordWriter(self._file)
     self._write(0, file_version='brain.Event:2')
     self._flushed_s = time.monotonic()
-    if first_step:
+    # Also at step 0: a run may begin again before its first checkpoint, or go
+    # back to where it began.
+    if first_step or has_earlier:
       start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
       self._write(first_step, session_log=start)
 

@@ -7,6 +7,7 @@ files.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import math
 import pathlib
 
 from mmdist.config import changes as config_changes
@@ -14,6 +15,8 @@ from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.objectives import binding
+from mmdist.objectives import concept as concept_lib
+from mmdist.objectives import schedules
 from mmdist.run import opening
 from mmdist.run import recipes as recipes_lib
 from mmdist.run import workdir as workdir_lib
@@ -106,6 +109,44 @@ def check_can_follow(
       f'{", ".join(now)}, since a checkpoint holds the proxy of each; let the '
       'same priors be asked, or give --workdir a new folder.'
     )
+
+
+def rescaled_schedules(
+  workdir: pathlib.Path,
+  run: schema.RunConfig,
+  changes: Sequence[config_changes.Change],
+) -> list[str]:
+  """Returns a line if another number of steps makes scheduled weights jump.
+
+  A schedule follows the share of the run that is done. With more steps, the
+  same step is a smaller share.
+
+  Args:
+    workdir: the run's folder.
+    run: what is to be run.
+    changes: how that differs from what the folder held.
+  """
+  before = {change.field: change.before for change in changes}.get('num_steps')
+  if before is None:
+    return []
+  step = opening.newest_step(workdir)
+  jumps = []
+  for one in concept_lib.from_config(run).concepts:
+    old, new = (
+      float(one.weight)
+      * schedules.parse(one.schedule).factor(schedules.progress_at(step, steps))
+      for steps in (before, run.num_steps)
+    )
+    if not math.isclose(old, new, abs_tol=1e-6):
+      jumps.append(f"that of '{one.text[:60]}' from {old:.3g} to {new:.3g}")
+  if not jumps:
+    return []
+  return [
+    f'num_steps: {before} -> {run.num_steps} stretches the schedules of '
+    f'weights, which follow the share of the run; at step {step} '
+    f'{", ".join(jumps)}. To keep them, write them as piecewise(...) in shares '
+    f'of {run.num_steps} steps.'
+  ]
 
 
 def check_unchanged(

@@ -19,7 +19,23 @@ def judge(*concepts, prompt=''):
 def test_a_sentence_of_the_judges_world_is_judged():
   verdict = judge(('a happy man', 1.0), ('a man with a red hat', -0.5))
   assert 0 <= verdict.overall <= 1 and 0 < verdict.chance < 1
-  assert set(verdict.per_concept) == {'a happy man', 'a man with a red hat'}
+  assert set(verdict.per_concept) == {
+    ('a happy man', (), ''),
+    ('a man with a red hat', (), ''),
+  }
+
+
+def test_concepts_of_one_text_each_have_a_verdict():
+  verdict = judge(
+    ('a happy man', 1.0),
+    ('a happy man', -0.5, ('generic',)),
+    ('a happy man', 1.0, (), '', 'linear(1, 0)'),
+  )
+  wanted = verdict.per_concept['a happy man', (), '']
+  unwanted = verdict.per_concept['a happy man', ('generic',), '']
+  assert len(verdict.per_concept) == 2  # One has faded.
+  assert wanted is None  # What is to be absent is not asked for.
+  assert 0 <= unwanted <= 1
 
 
 @pytest.mark.parametrize('prompt', ['a red ball', 'a portrait of my dog'])

@@ -169,6 +169,17 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
   assert make(tmp_path / 'parts').digest() == whole
 
 
+def test_more_steps_warn_of_weights_that_jump(tmp_path):
+  fading = mmdist.avatar('a red ball', schedule='linear(1, 0.5)')
+  make(tmp_path / 'run', fading, config=small(3))
+  with pytest.warns(UserWarning, match="that of 'a red ball' from 0.5 to 0.7"):
+    run = make(
+      tmp_path / 'run', fading, config=small(6), may_change=['num_steps']
+    )
+  weights = [row['weight/red/0'] for row in run.metrics]
+  assert weights == pytest.approx([1, 0.75, 0.5, 0.7, 0.6, 0.5])
+
+
 def test_on_step_is_told_every_step(tmp_path):
   told = []
 

@@ -158,4 +158,37 @@ def test_a_title_names_concepts_that_have_faded_with_their_schedules():
     'young, linear(1, 0); - 0.5 green, piecewise(0: 1, 1: 0)'
   )
   run.concepts.append(schema.ConceptConfig('old', 2.0))
-  assert concept_lib.title_of(run) == '2 old'
+  assert concept_lib.title_of(run) == (
+    '2 old; young, linear(1, 0); - 0.5 green, piecewise(0: 1, 1: 0)'
+  )
+
+
+def test_equal_texts_are_told_apart_by_their_schedules_and_priors():
+  run = schema.RunConfig(
+    concepts=[
+      schema.ConceptConfig('a man', 1.0, (), 'early', 'linear(1, 0)'),
+      schema.ConceptConfig('a  man', 1.0, (), 'late', 'linear(0, 1)'),
+      schema.ConceptConfig('a man', 0.5, ('generic',)),
+      schema.ConceptConfig('a man', 0.25, ('generic',), 'again'),
+      schema.ConceptConfig('a hat', 1.0),
+      schema.ConceptConfig('a hat', -1.0),
+    ]
+  )
+  found = concept_lib.weighted_concepts(run)
+  assert [(one.name, weight) for one, weight in found] == [
+    ('late', 1.0),
+    ('again', 0.75),
+    ('early', 0.0),
+  ]
+
+
+def test_a_run_of_one_step_is_about_what_that_step_asks():
+  run = schema.RunConfig(
+    num_steps=1,
+    concepts=[
+      schema.ConceptConfig('young', 1.0, schedule='linear(1, 0)'),
+      schema.ConceptConfig('old', 1.0, schedule='linear(0, 1)'),
+    ],
+  )
+  assert concept_lib.weighted_texts(run) == [('young', 1.0)]
+  assert concept_lib.title_of(run) == 'young; old, linear(0, 1)'

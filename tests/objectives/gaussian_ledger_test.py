@@ -13,8 +13,11 @@ import pytest
 import torch
 
 from mmdist.config import schema
+from mmdist.core import composition
 from mmdist.core import messages
+from mmdist.objectives import binding
 from mmdist.objectives import ledger
+from mmdist.objectives import score_requests
 from mmdist.priors import score as scores
 from mmdist.results import ledger_table
 from tests.priors import vsd_equilibrium_test as gaussians
@@ -64,15 +67,21 @@ def parts_by_hand(request):
 
 def expected(request):
   """Returns norms of dL/d image, cosines with the sum and shares, by hand."""
+  return ledger_of(parts_by_hand(request))
+
+
+def ledger_of(parts):
+  """As `expected`, of [M, V, 3] parts."""
   # The parts are the same in every pixel.
-  parts = np.repeat(parts_by_hand(request), gaussians.SIZE**2, axis=1)
+  parts = np.repeat(parts, gaussians.SIZE**2, axis=1)
   parts = parts.reshape(len(parts), -1)
   total = parts.sum(0)
   norms = np.linalg.norm(parts, axis=1)
   inner = parts @ total
+  lengths = norms * np.linalg.norm(total)
   return (
     2 * norms / total.size,  # A mean over all numbers; networks see 2x - 1.
-    inner / norms / np.linalg.norm(total),
+    inner / np.where(lengths, lengths, 1.0),
     inner / (total @ total),
   )
 
@@ -89,16 +98,19 @@ def test_the_table_has_the_numbers_computed_by_hand():
   requests = [gaussians._request(WEIGHTS, RENDERS, step) for step in range(6)]
   table = ledger_table.make([ask(r)[0] for r in requests], config(), 2, 5)
   by_hand = np.mean([expected(r) for r in requests[2:5]], axis=0)
-  assert table['concept'] == ['happy', 'sad']
-  assert table['weight'] == [1.5, -0.5]
+  assert table['concept'] == [None, 'happy', 'sad']
+  assert table['weight'] == [None, 1.5, -0.5]
   for column, numbers in zip(('norm', 'cosine', 'share'), by_hand):
     # The networks compute in float32.
-    np.testing.assert_allclose(table[column], numbers, rtol=1e-4)
+    np.testing.assert_allclose(table[column][1:], numbers, rtol=1e-4)
+  # The whole answer is alone on its channel.
+  whole = table[0]
+  assert (whole['cosine'], whole['share']) == pytest.approx((1.0, 1.0))
   cosines = np.array([expected(r)[1] for r in requests[2:5]])
-  assert table['conflict'] == list((cosines < 0).mean(0))
-  assert table['proxy_loss'] == [0.25, 0.25]
-  assert table['seconds'] == [0.5, 0.5] and table['fit_seconds'] == [1.5, 1.5]
-  assert table['steps'] == [3, 3]
+  assert table['conflict'] == [0.0, *(cosines < 0).mean(0)]
+  assert table['proxy_loss'] == [0.25] * 3
+  assert table['seconds'] == [0.5] * 3 and table['fit_seconds'] == [1.5] * 3
+  assert table['steps'] == [3] * 3
 
 
 def test_a_concept_that_the_sum_works_against_is_in_conflict():
@@ -111,7 +123,8 @@ def test_a_concept_that_the_sum_works_against_is_in_conflict():
   assert cosine < 0 < row['cosine/generic/1']
   assert row['share/generic/0'] < 0
   table = ledger_table.make([row], config())
-  assert table['conflict'] == [1.0, 0.0]
+  assert table['conflict'] == [0.0, 1.0, 0.0]
+  assert row['conflict/generic/0'] == 1.0 and row['conflict/generic/1'] == 0.0
 
 
 def request_of(*terms):
@@ -126,8 +139,10 @@ def request_of(*terms):
   )
 
 
-def test_a_concept_against_itself_is_exactly_zero():
-  row, cotangent = ask(request_of(('happy', 0.7), ('happy', -0.7)))
+@pytest.mark.parametrize('mode', composition.MODES)
+def test_a_concept_against_itself_is_exactly_zero(mode):
+  request = request_of(('happy', 0.7), ('happy', -0.7))
+  row, cotangent = ask(dataclasses.replace(request, mode=mode))
   assert not cotangent.any()
   for name in ('cotangent_norm', 'cosine', 'share'):
     assert row[f'{name}/generic'] == 0.0
@@ -144,3 +159,122 @@ def test_beside_another_a_concept_against_itself_has_no_share(weight):
   np.testing.assert_array_equal(cotangent, expected_cotangent)
   assert row['share/generic/1'] + row['share/generic/2'] == 0.0
   assert row['share/generic/0'] == alone['share/generic/0']
+
+
+def by_the_mode(request):
+  """Returns [M, V, 3], each concept's weighted part as a mode changes it."""
+  weights = np.array([term.weight for term in request.terms])
+  parts = parts_by_hand(request)
+  for view in range(gaussians.NUM_VIEWS):
+    rows = parts[:, view]  # A view of the array: what changes, changes there.
+    wanted = rows[weights > 0].sum(0)
+    for index, weight in enumerate(weights):
+      if request.mode == 'renorm':
+        rows[index] *= abs(weight) / np.sqrt(np.mean(rows[index] ** 2))
+      if request.mode == 'perp' and weight < 0:
+        rows[index] -= wanted * (rows[index] @ wanted) / (wanted @ wanted)
+  return parts
+
+
+@pytest.mark.parametrize('mode', composition.MODES)
+def test_every_mode_has_the_ledger_computed_by_hand(mode):
+  asked = gaussians._request(WEIGHTS, RENDERS, 0)
+  request = dataclasses.replace(asked, mode=mode)
+  row, cotangent = ask(request)
+  norms, cosines, shares = ledger_of(by_the_mode(request))
+  for index in range(2):
+    found = [
+      row[f'{name}/generic/{index}']
+      for name in ('cotangent_norm', 'cosine', 'share')
+    ]
+    np.testing.assert_allclose(
+      found,
+      (norms[index], cosines[index], shares[index]),
+      rtol=1e-4,  # The networks compute in float32.
+      atol=1e-6,
+    )
+  assert row['cotangent_norm/generic'] == pytest.approx(
+    np.linalg.norm(cotangent)
+  )
+  assert shares.sum() == pytest.approx(1.0)
+
+
+def test_in_perp_what_is_left_of_a_negative_takes_nothing_from_the_positive():
+  request = gaussians._request(WEIGHTS, RENDERS, 0)
+  row, cotangent = ask(dataclasses.replace(request, mode='perp'))
+  positive = parts_by_hand(request)[0]
+  inner = np.einsum('vhwc,vc->', cotangent, positive)
+  # As if the positive were alone; the parts are the same in every pixel.
+  alone = 2 * np.sum(positive**2) * gaussians.SIZE**2 / cotangent.size
+  assert inner == pytest.approx(alone, rel=1e-4)
+  assert row['share/generic/0'] > 0 and row['share/generic/1'] > 0
+
+
+def scheduled(*concepts, template='{prompt}', mode='sum'):
+  """Returns a run of (text, weight, schedule) concepts."""
+  run = schema.RunConfig(
+    num_steps=5,
+    mode=mode,
+    concepts=[
+      schema.ConceptConfig(text, weight, schedule=schedule)
+      for text, weight, schedule in concepts
+    ],
+  )
+  run.priors = {'generic': schema.PriorConfig(prompt_template=template)}
+  return run
+
+
+def request_at(run, step):
+  """Returns what a run asks its prior at a step."""
+  asked = gaussians._request({'happy': 1.0}, RENDERS, step)
+  requests = score_requests.requests_for(
+    binding.bind_config(run),
+    {'rgb': asked.images},
+    ('',) * gaussians.NUM_VIEWS,
+    step=step,
+    seed=0,
+    num_steps=run.num_steps,
+    proxy_step=0,
+    proxy_learning_rate=0.0,
+    noise=run.noise,
+    mode=run.mode,
+  )
+  request = requests['generic']
+  terms = [dataclasses.replace(t, guidance_scale=1.0) for t in request.terms]
+  return dataclasses.replace(request, terms=tuple(terms))
+
+
+def test_a_ledger_of_schedules_is_the_one_computed_by_hand():
+  run = scheduled(('happy', 1.5, 'linear(1, 0)'), ('sad', -0.5, ''))
+  for step, weight in enumerate((1.5, 1.125, 0.75, 0.375, 0.0)):
+    request = request_at(run, step)
+    assert [term.weight for term in request.terms] == [weight, -0.5]
+    row, _ = ask(request)
+    names = [f'share/generic/{index}' for index in range(2)]
+    shares = ledger_of(parts_by_hand(request))[2]
+    np.testing.assert_allclose([row[n] for n in names], shares, rtol=1e-4)
+  # In the last step it is not asked for any more.
+  assert row['cotangent_norm/generic/0'] == row['share/generic/0'] == 0.0
+
+
+@pytest.mark.parametrize('mode', composition.MODES)
+def test_texts_that_are_one_prompt_are_one_concept_against_itself(mode):
+  run = scheduled(
+    ('a portrait of happy', 1.0, ''),
+    ('happy', -1.0, ''),
+    template='{target}',
+    mode=mode,
+  )
+  row, cotangent = ask(request_at(run, 0))
+  assert not cotangent.any()
+  for name in ('cotangent_norm', 'cosine', 'share'):
+    assert row[f'{name}/generic'] == 0.0
+
+
+@pytest.mark.parametrize('mode', composition.MODES)
+def test_schedules_that_meet_cancel_exactly_where_they_do(mode):
+  run = scheduled(
+    ('happy', 1.0, 'linear(1, 0)'), ('happy', -1.0, 'linear(0, 1)'), mode=mode
+  )
+  answers = [ask(request_at(run, step))[1] for step in range(5)]
+  assert [bool(answer.any()) for answer in answers] == [1, 1, 0, 1, 1]

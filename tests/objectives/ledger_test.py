@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from mmdist.core import messages
+from mmdist.objectives import binding
 from mmdist.objectives import ledger
 
 
@@ -38,6 +39,10 @@ def test_metrics_say_how_large_each_answer_was():
       'cosine/generic': 41 / (5 * np.sqrt(73)),
       'cosine/personal': 32 / (4 * np.sqrt(73)),
       'cosine/normal': 1.0,
+      'conflict/generic': 0.0,
+      'conflict/generic/1': 1.0,
+      'conflict/personal': 0.0,
+      'conflict/normal': 0.0,
       'share/generic': 41 / 73,
       'share/personal': 32 / 73,
       'share/normal': 1.0,
@@ -74,6 +79,31 @@ def test_a_prior_that_works_against_the_sum_has_a_negative_cosine():
   metrics = ledger.step_metrics(answers)
   assert metrics['cosine/a'] == 1.0 and metrics['cosine/b'] == -1.0
   assert metrics['share/b'] == -0.5
+  assert metrics['conflict/a'] == 0.0 and metrics['conflict/b'] == 1.0
+
+
+def test_one_concept_alone_cannot_be_against_its_own_sum():
+  metrics = ledger.step_metrics(
+    {'a': answer('a', [1, 0, 0], norm_0=1.0, cosine_0=1.0, share_0=1.0)}
+  )
+  assert [name for name in metrics if name.startswith('conflict')] == [
+    'conflict/a'
+  ]
+
+
+def test_weights_are_told_where_a_schedule_moves_them():
+  terms = [
+    binding.PriorConcept('a', 'rgb', 'happy', 2.0, schedule='linear(1, 0)'),
+    binding.PriorConcept('a', 'rgb', 'sad', -1.0),
+    binding.PriorConcept('b', 'rgb', 'sad', -1.0, schedule='linear(0, 1)'),
+  ]
+  objective = binding.BoundObjective(tuple(terms))
+  weights = [ledger.scheduled_weights(objective, s, 3) for s in range(3)]
+  assert weights == [
+    {'weight/a/0': 2.0, 'weight/b/0': 0.0},
+    {'weight/a/0': 1.0, 'weight/b/0': -0.5},
+    {'weight/a/0': 0.0, 'weight/b/0': -1.0},
+  ]
 
 
 def test_each_concepts_proxy_may_report_its_loss():

@@ -278,6 +278,13 @@ def test_numbers_that_are_not_finite_are_named(directory):
     prior.score(_request(0, terms=_terms(scales=(4.0, np.inf))))
 
 
+def test_a_negative_is_not_named_for_a_positive_that_is_not_finite(directory):
+  prior = priors.build(tiny.spec(directory))
+  request = _request(0, terms=_terms(scales=(np.inf, 3.0)), mode='perp')
+  with pytest.raises(FloatingPointError, match=f"finite for '{HAPPY}'\\.$"):
+    prior.score(request)
+
+
 def test_a_fit_that_is_not_finite_moves_nothing(directory):
   prior = priors.build(tiny.spec(directory, name='generic'))
   before = prior.save_proxy()

@@ -230,14 +230,17 @@ def test_doubling_every_weight_doubles_the_cotangent_exactly(proxied):
   np.testing.assert_array_equal(twice, 2 * once)
 
 
-def test_opposite_concepts_cancel_exactly(proxied):
-  request = _request((HAPPY, 0.7, 4.0), (HAPPY, -0.7, 4.0))
+@pytest.mark.parametrize('mode', ['sum', 'perp', 'renorm'])
+def test_opposite_concepts_cancel_exactly(proxied, mode):
+  request = _request((HAPPY, 0.7, 4.0), (HAPPY, -0.7, 4.0), mode=mode)
   assert not _cotangent(*proxied, request).any()
 
 
-def test_a_concept_and_its_opposite_leave_the_third_alone(proxied):
-  three = _request((SAD, 0.7, 4.0), (HAPPY, 0.1, 3.0), (SAD, -0.7, 4.0))
-  alone = _request((SAD, 0.0, 4.0), (HAPPY, 0.1, 3.0))
+@pytest.mark.parametrize('mode', ['sum', 'perp', 'renorm'])
+def test_a_concept_and_its_opposite_leave_the_third_alone(proxied, mode):
+  sad, happy = (SAD, 0.7, 4.0), (HAPPY, 0.1, 3.0)
+  three = _request(sad, happy, (SAD, -0.7, 4.0), mode=mode)
+  alone = _request((SAD, 0.0, 4.0), happy, mode=mode)
   np.testing.assert_array_equal(
     _cotangent(*proxied, three), _cotangent(*proxied, alone)
   )

@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from mmdist.config import schema
 from mmdist.core import tables
+from mmdist.results import ledger_table
 from mmdist.results import mesh_viewer
 from mmdist.results import report
 
@@ -127,6 +129,53 @@ def test_curves_of_the_ledger_are_called_by_their_concepts(evil_report):
   charts += ['cosine between priors', 'norm']
   assert [text for text in page.text if text in charts] == charts
   assert {'p: happy', 'p: sad', 'p~q'} <= set(page.text)
+
+
+def page_of_steps(num_steps):
+  """Returns the page of a run with two concepts, one of which fades."""
+  run = schema.RunConfig(
+    num_steps=num_steps or 1,
+    concepts=[
+      schema.ConceptConfig('a man', 1.0, (), 'early', 'linear(1, 0)'),
+      schema.ConceptConfig('a man', 1.0),
+    ],
+  )
+  run.priors = {'p': schema.PriorConfig()}
+  rows = [
+    {'step': step, 'weight/p/0': 1.0, 'cotangent_norm/p': 4.0, 'loss': 0.5}
+    | {'cosine/p': 1.0, 'cosine/p/0': 0.5, 'cosine/p/1': -0.5}
+    for step in range(num_steps)
+  ]
+  shown = report.Report(
+    title='a head',
+    facts={},
+    pictures={},
+    downloads={},
+    metrics=rows,
+    config={},
+    ledger=ledger_table.make(rows, run),
+    labels=ledger_table.labels(run),
+  )
+  return Page(report.to_html(shown))
+
+
+def test_a_report_of_no_step_has_no_ledger_and_no_curves():
+  page = page_of_steps(0)
+  assert not page.open
+  assert not {'Ledger', 'Curves', 'conflict'} & set(page.text)
+  assert 'svg' not in {tag for tag, _ in page.tags}
+
+
+def test_a_report_of_one_step_has_a_ledger_of_that_step():
+  page = page_of_steps(1)
+  assert not page.open
+  assert {'Ledger', 'Curves', 'p: early', 'p: a man', '-0.5'} <= set(page.text)
+  cosines = 'cosine with the sum'
+  conflict = 'conflict: share of steps against the sum'
+  weights = 'weights that follow a schedule'
+  assert {cosines, conflict, weights, 'loss'} <= set(page.text)
+  assert 'polyline' not in {tag for tag, _ in page.tags}
+  assert [tag for tag, _ in page.tags].count('circle') == 2 + 2 + 1 + 1 + 1
 
 
 def test_the_configuration_is_folded_away(evil_report):

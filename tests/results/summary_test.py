@@ -67,7 +67,12 @@ def test_what_was_warned_of_is_in_the_report():
 
 def test_concepts_have_the_weights_of_the_last_step():
   judgement = summary.Judgement(
-    0.8, 0.4, {'a happy man': 0.9, 'a sad man': None}
+    0.8,
+    0.4,
+    {
+      ('a happy man', (), 'linear(1, 0.5)'): 0.9,
+      ('a sad man', ('generic',), ''): None,
+    },
   )
   table = summary.concepts(schema.RunConfig(concepts=[SAD, HAPPY]), judgement)
   assert table.columns == (
@@ -82,6 +87,33 @@ def test_concepts_have_the_weights_of_the_last_step():
     ('a happy man', 'happy', 0.25, 'linear(1, 0.5)', None, '90%'),
     ('a sad man', None, -1.0, None, 'generic', None),
   ]
+
+
+def test_concepts_of_one_text_and_those_that_fade_all_have_a_row():
+  run = schema.RunConfig(
+    concepts=[
+      schema.ConceptConfig('a man', 2.0, (), 'early', 'linear( 1,0 )'),
+      schema.ConceptConfig('a  man', 1.0, (), 'late', 'linear(0, 1)'),
+      schema.ConceptConfig('a man', -0.5, ('generic',), 'other'),
+      schema.ConceptConfig('green', -0.5, (), '', 'linear(1, 0)'),
+    ]
+  )
+  judgement = summary.Judgement(
+    0.8,
+    0.4,
+    {
+      ('a man', (), 'linear(0, 1)'): 0.9,
+      ('a man', ('generic',), ''): 0.1,
+    },
+  )
+  table = summary.concepts(run, judgement)
+  assert [tuple(row.values()) for row in table] == [
+    ('a man', 'late', 1.0, 'linear(0, 1)', None, '90%'),
+    ('a man', 'early', 0.0, 'linear(1, 0)', None, None),
+    ('green', None, 0.0, 'linear(1, 0)', None, None),
+    ('a man', 'other', -0.5, None, 'generic', '10%'),
+  ]
+  assert '-0' not in str(table['weight'][:3])
 
 
 def test_a_run_of_one_prompt_has_no_table():

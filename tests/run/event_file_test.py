@@ -48,17 +48,31 @@ def test_numbers_and_pictures_are_events_of_their_step(tmp_path):
   )
 
 
+def marks(folder: pathlib.Path) -> list[list[int]]:
+  """Returns by file, oldest first, from which steps on others are forgotten."""
+  return [
+    [
+      event.step
+      for event in read_events(path)
+      if event.session_log.status == event_pb2.SessionLog.START
+    ]
+    for path in sorted(folder.iterdir())
+  ]
+
+
 @pytest.mark.parametrize('first_step', [0, 7])
 def test_what_earlier_files_hold_from_the_first_step_on_is_forgotten(
   tmp_path, first_step
 ):
+  event_file.EventFile(tmp_path).close()
   event_file.EventFile(tmp_path, first_step).close()
-  marks = [
-    event.step
-    for event in read_events(only_file(tmp_path))
-    if event.session_log.status == event_pb2.SessionLog.START
-  ]
-  assert marks == [first_step] * bool(first_step)
+  assert marks(tmp_path) == [[], [first_step]]
+
+
+def test_a_run_of_which_nothing_is_there_forgets_nothing(tmp_path):
+  tmp_path.joinpath('notes.txt').write_text('not TensorBoard')
+  event_file.EventFile(tmp_path / 'tensorboard').close()
+  assert marks(tmp_path / 'tensorboard') == [[]]
 
 
 def test_two_files_of_one_second_are_two_files(tmp_path):

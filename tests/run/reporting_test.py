@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 import pytest
+from tensorboard.backend.event_processing import event_accumulator
 
 from mmdist.config import schema
 from mmdist.run import event_file
@@ -63,6 +64,62 @@ def test_tensorboard_has_events(tmp_path):
   report_steps(tmp_path, range(2))
   events = list((tmp_path / 'tensorboard').iterdir())
   assert events and events[0].stat().st_size > 0
+
+
+def tensorboard_of(workdir) -> dict[str, list[tuple[int, float]]]:
+  """Returns what TensorBoard shows: name -> (step, number), in order."""
+  board = event_accumulator.EventAccumulator(
+    str(workdir / 'tensorboard'), {event_accumulator.SCALARS: 0}
+  )
+  board.Reload()
+  found = {
+    name: [(point.step, point.value) for point in board.Scalars(name)]
+    for name in board.Tags()['scalars']
+  }
+  return {name: points for name, points in found.items() if points}
+
+
+def lines_of(workdir) -> dict[str, list[tuple[int, float]]]:
+  """As `tensorboard_of`, of the file of metrics."""
+  found: dict[str, list[tuple[int, float]]] = {}
+  for row in read_rows(workdir):
+    for name, value in row.items():
+      if name != 'step':
+        found.setdefault(name, []).append((row['step'], value))
+  return found
+
+
+# Each tuple is a process, and the steps that it reports. Within one, a smaller
+# step follows where a step was rejected.
+@pytest.mark.parametrize(
+  'processes',
+  [
+    [(0, 1, 2)],
+    [(0, 1, 2, 3, 4), (0, 1, 2)],  # Killed before its first checkpoint.
+    [(0, 1, 2, 3), (2, 3, 4, 5)],
+    [(0, 1, 2, 0, 1)],  # Rejected, back to where the run began.
+    [(0, 1, 2, 1, 2, 3), (2, 3, 4, 3), (4, 5)],
+    [(0, 1), (0,), (0, 1, 2, 0)],
+  ],
+)
+def test_tensorboard_has_the_numbers_of_the_file_of_metrics(
+  tmp_path, processes
+):
+  params = tiny_field.init(jax.random.key(0))
+  number = 0
+  for steps in processes:
+    with reporting.Reporter(
+      tmp_path, make_run(), tiny_field.tiny_field()
+    ) as report:
+      report.begin(steps[0])
+      for step in steps:
+        number += 1
+        metrics = {'loss': float(number), f'share/generic/{step}': 0.5}
+        report.step(step, params, metrics)
+  lines, board = lines_of(tmp_path), tensorboard_of(tmp_path)
+  assert lines.keys() == board.keys()
+  for name, points in lines.items():
+    np.testing.assert_array_equal(np.float32(points), np.float32(board[name]))
 
 
 def test_a_full_disk_ends_the_run_and_does_not_hang_it(tmp_path, monkeypatch):
