@@ -205,7 +205,9 @@ def _prepare(
   if recipes:
     preflight_lib.check_priors(objective, config)
   where = executors.describe(given.executor)
-  memory = preflight_lib.estimate_memory(recipes, config.views.num_views)
+  memory = preflight_lib.estimate_memory(
+    recipes, config.views.num_views, preflight_lib.count_texts(objective)
+  )
   for line in preflight_lib.describe(
     objective, config, recipes, threads.learner, where
   ):
