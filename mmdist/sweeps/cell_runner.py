@@ -17,6 +17,7 @@ from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.distribution import faults
 from mmdist.run import locks
+from mmdist.run import sessions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Task:
     learner: what this attempt is called by those actors; never used before.
     code: the sweep's, on a cluster; see `code_shipping.check_same`.
     folder: paths in the configuration are relative to it, if it exists.
+    command: by which the sweep was started, for the cell's report; '' where it
+      is not known.
   """
 
   name: str
@@ -44,6 +47,7 @@ class Task:
   learner: str = ''
   code: str = ''
   folder: str = ''
+  command: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +97,11 @@ class CellRunner:
     start = time.monotonic()
     self._progress = Progress(task.name)
     try:
-      with _logging_to(task.log), _inside(task.folder):
+      with (
+        _logging_to(task.log),
+        _inside(task.folder),
+        sessions.commanded(task.command),
+      ):
         outcome = self._run(task)
     finally:
       self._progress = Progress()
