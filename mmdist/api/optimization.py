@@ -198,7 +198,9 @@ def _prepare(
     warnings.warn(line, stacklevel=3)
   if recipes:
     preflight_lib.check_priors(objective, config)
-  memory = preflight_lib.estimate_memory(recipes, config.views.num_views)
+  memory = preflight_lib.estimate_memory(
+    recipes, config.views.num_views, preflight_lib.count_texts(objective)
+  )
   # Before JAX begins, which reads its share of a GPU then.
   device_setup.set_up_jax(
     threads.learner,

@@ -110,7 +110,7 @@ def camera_rays(
 def pixel_rays(
   camera: Camera,
   coordinates: jax.Array,
-  resolution: int,
+  resolution: int | arrays.Array,
   background: arrays.Array,
 ) -> arrays.Rays:
   """Casts rays through given points of pictures.

@@ -102,6 +102,8 @@ class ProxyState:
   Attributes:
     step: number of fits done so far.
     arrays: flat name -> array; `lora/...`, `exp_avg/...`, `exp_avg_sq/...`.
+      Where each concept has a proxy, these lie below a label of its text,
+      beside its own count of fits, `LABEL/step`.
   """
 
   step: int

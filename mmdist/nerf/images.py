@@ -15,6 +15,7 @@ from mmdist.core import representation as representation_lib
 from mmdist.nerf import normals
 
 CHANNELS = ('rgb', 'normals', 'acc', 'depth')
+_CHUNK_SIZE = 1024  # Rays at a time; bounds the memory.
 
 
 def render_images(
@@ -24,7 +25,7 @@ def render_images(
   resolution: int,
   background: npt.ArrayLike,
   with_normals: bool = True,
-  chunk_size: int = 1024,
+  chunk_size: int = _CHUNK_SIZE,
 ) -> dict[str, np.ndarray]:
   """Renders views without jitter: the same picture every time.
 
@@ -61,65 +62,86 @@ def render_images(
   return {name: np.stack([p[name] for p in pictures]) for name in CHANNELS}
 
 
-def render_rows(
+def render_places(
   representation: representation_lib.Representation,
   params: representation_lib.Params,
   camera: camera_lib.Camera,
+  places: npt.ArrayLike,
   resolution: int,
-  rows: range,
   background: npt.ArrayLike,
   with_normals: bool = True,
 ) -> dict[str, np.ndarray]:
-  """Renders some rows of a picture, for one that somebody waits for.
+  """Renders some pixels of a picture, for one that somebody waits for.
 
   Args:
     representation: see `core.representation`; compiled once for each number of
-      rows.
+      places, whatever the resolution.
     params: its parameters.
     camera: one camera.
-    resolution: H = W of the whole picture.
-    rows: which of its rows, without a gap; rows beyond the picture show what a
-      taller picture would.
+    places: [N, 2] x to the right and y up, -1 to 1 across the whole picture.
+    resolution: H = W of the whole picture, for the size of a pixel.
     background: [3] colour in [0, 1].
     with_normals: otherwise the normals are mid-grey.
 
   Returns:
-    As `render_images` of the whole picture, without the axis of views.
+    As `render_images`, with [N] in place of the axes of views and pixels.
   """
-  render = _rows_renderer(
-    representation.render, resolution, len(rows), with_normals
-  )
+  places = np.asarray(places, np.float32)
+  render = _places_renderer(representation.render, len(places), with_normals)
   background = np.asarray(background, np.float32)
   return jax.device_get(
-    render(params, camera, np.float32(rows.start), background)
+    render(params, camera, places, np.float32(resolution), background)
   )
 
 
 @functools.lru_cache(maxsize=16)
-def _rows_renderer(
-  render: representation_lib.Render,
-  resolution: int,
-  num_rows: int,
-  with_normals: bool,
+def _places_renderer(
+  render: representation_lib.Render, num_places: int, with_normals: bool
 ) -> Callable[..., dict[str, jax.Array]]:
-  """Returns the compiled function of some rows."""
+  """Returns the compiled function of some pixels."""
+  chunk_size = min(_CHUNK_SIZE, num_places)
 
   @jax.jit
   def render_some(
     params: representation_lib.Params,
     camera: camera_lib.Camera,
-    first: arrays.Array,
+    places: arrays.Array,
+    resolution: arrays.Array,
     background: arrays.Array,
   ) -> dict[str, jax.Array]:
-    across = (jnp.arange(resolution) + 0.5) / resolution * 2 - 1
-    down = (jnp.arange(num_rows) + first + 0.5) / resolution * 2 - 1
-    places = jnp.stack(jnp.meshgrid(across, -down), -1)
-    rays = camera_lib.pixel_rays(camera, places, resolution, background)
-    return jax.lax.map(  # Row by row.
-      functools.partial(_render_chunk, render, with_normals, params), rays
+    rays = camera_lib.pixel_rays(
+      camera, jnp.asarray(places), resolution, background
     )
+    return _render_flat(render, with_normals, params, rays, chunk_size)
 
   return render_some
+
+
+def _render_flat(
+  render: representation_lib.Render,
+  with_normals: bool,
+  params: representation_lib.Params,
+  rays: arrays.Rays,
+  chunk_size: int,
+) -> dict[str, jax.Array]:
+  """Renders [N] rays, some at a time; returns what `_render_chunk` does."""
+  num_rays = rays.near.shape[0]
+  num_chunks = -(-num_rays // chunk_size)
+
+  def cut(leaf: jax.Array) -> jax.Array:
+    missing = num_chunks * chunk_size - num_rays
+    padding = [(0, missing)] + [(0, 0)] * (leaf.ndim - 1)
+    padded = jnp.pad(leaf, padding, mode='edge')
+    return padded.reshape((num_chunks, chunk_size) + leaf.shape[1:])
+
+  def join(chunks: jax.Array) -> jax.Array:
+    return chunks.reshape((-1,) + chunks.shape[2:])[:num_rays]
+
+  chunks = jax.lax.map(
+    functools.partial(_render_chunk, render, with_normals, params),
+    jax.tree.map(cut, rays),
+  )
+  return jax.tree.map(join, chunks)
 
 
 def _render_chunk(
@@ -147,19 +169,12 @@ def _renderer(
   chunk_size: int,
 ) -> Callable[..., dict[str, jax.Array]]:
   """Returns the compiled function of one picture."""
-  num_pixels = resolution**2
-  num_chunks = -(-num_pixels // chunk_size)
 
-  def cut(leaf: jax.Array) -> jax.Array:
-    flat = leaf.reshape((num_pixels,) + leaf.shape[2:])
-    missing = num_chunks * chunk_size - num_pixels
-    padding = [(0, missing)] + [(0, 0)] * (flat.ndim - 1)
-    flat = jnp.pad(flat, padding, mode='edge')
-    return flat.reshape((num_chunks, chunk_size) + flat.shape[1:])
+  def flatten(leaf: jax.Array) -> jax.Array:
+    return leaf.reshape((resolution**2,) + leaf.shape[2:])
 
-  def join(chunks: jax.Array) -> jax.Array:
-    flat = chunks.reshape((-1,) + chunks.shape[2:])[:num_pixels]
-    return flat.reshape((resolution, resolution) + flat.shape[1:])
+  def unflatten(leaf: jax.Array) -> jax.Array:
+    return leaf.reshape((resolution, resolution) + leaf.shape[1:])
 
   @jax.jit
   def render_picture(
@@ -168,10 +183,9 @@ def _renderer(
     background: arrays.Array,
   ) -> dict[str, jax.Array]:
     rays = camera_lib.camera_rays(camera, resolution, background)
-    chunks = jax.tree.map(cut, rays)
-    pictures = jax.lax.map(
-      functools.partial(_render_chunk, render, with_normals, params), chunks
+    flat = _render_flat(
+      render, with_normals, params, jax.tree.map(flatten, rays), chunk_size
     )
-    return jax.tree.map(join, pictures)
+    return jax.tree.map(unflatten, flat)
 
   return render_picture

@@ -1,9 +1,11 @@
 """How much memory a prior will need, told before anything is loaded.
 
 Weights are counted from the headers of their files. Activations are counted by
-running the networks on PyTorch's meta device, which has shapes and no numbers:
-every output of a layer that a backward pass may want is added up. What
-libraries keep for themselves (a CUDA context is about half a GiB) is not in it.
+running the networks on PyTorch's meta device, which has shapes and no numbers.
+For a fit, every output of a layer that its backward pass may want is added up.
+A score has no backward pass and looks at all texts at once: for it, the tensors
+that live at a time are counted. What libraries keep for themselves (a CUDA
+context is about half a GiB) is not in it.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -20,9 +22,12 @@ from mmdist.priors import denoisers
 from mmdist.priors import devices
 from mmdist.priors import directory as files
 from mmdist.priors import families
+from mmdist.priors import live_bytes
 from mmdist.priors import locate
 from mmdist.priors import proxy as proxies
 from mmdist.priors import text_encoders
+
+_META_SIZE = 4  # Bytes of a number on the meta device: float32.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +38,10 @@ class Footprint:
     denoiser: the frozen network's weights.
     text: the text encoders' weights, on whatever device.
     vae: the VAE's weights; 0 in pixel space.
-    proxy: LoRA weights, gradients and Adam's two moments, in float32.
-    activations: of one fit or of the way back through the VAE's encoder,
-      whichever is more.
+    proxy: LoRA weights, gradients and Adam's two moments, in float32; of all
+      proxies where each text has its own.
+    activations: of one fit, of the largest pass of a score or of the way back
+      through the VAE's encoder, whichever is most.
     offloaded: whether the text encoders lie on the CPU and the rest does not.
     dtype: what the network will compute in, in words.
   """
@@ -60,12 +66,15 @@ class Footprint:
     return self.proxy + self.activations
 
 
-def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
+def estimate(
+  spec: messages.PriorSpec, num_views: int, num_texts: int = 1
+) -> Footprint:
   """Estimates a prior's memory without loading a weight.
 
   Args:
     spec: of the prior.
     num_views: views that it looks at in a step.
+    num_texts: different texts that it is asked for, view words aside.
 
   Raises:
     FileNotFoundError, UserError: as `families.read_family`.
@@ -80,8 +89,11 @@ def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
     network = getattr(
       diffusers, family.denoiser_config['_class_name']
     ).from_config(_own(family.denoiser_config))
-  activations = count_outputs(
-    network, lambda: _run(network, family, num_views), size
+  activations = max(
+    count_outputs(network, lambda: _run(network, family, num_views), size),
+    _count_score(network, family, num_views * num_rows(options, num_texts))
+    * size
+    // _META_SIZE,
   )
   vae = 0
   if family.codec == 'vae':
@@ -98,7 +110,7 @@ def estimate(spec: messages.PriorSpec, num_views: int) -> Footprint:
       for text in family.texts
     ),
     vae=vae,
-    proxy=_proxy_bytes(network, options),
+    proxy=_proxy_bytes(network, options, num_texts),
     activations=activations,
     offloaded=options.memory.offload_text and not is_on_cpu(spec),
     dtype=_name_dtype(dtype, device),
@@ -160,7 +172,31 @@ def count_outputs(
   return total
 
 
-def _run(network: Any, family: families.Family, num_views: int) -> torch.Tensor:
+def num_rows(options: messages.PriorOptions, num_texts: int) -> int:
+  """Returns how many texts the largest pass of a score has for each view.
+
+  Args:
+    options: of the prior. Its base is taken to be guided.
+    num_texts: that it is asked for.
+  """
+  base = num_texts + 1  # The empty text, for guidance.
+  if not options.has_proxy:
+    return base
+  is_guided = options.proxy_guidance_scale != 1
+  if options.proxy_per == 'concept':
+    largest, total = 1 + is_guided, num_texts * (1 + is_guided)
+  else:
+    largest = total = num_texts + is_guided
+  return base + total if options.memory.batched else max(base, largest)
+
+
+def _count_score(network: Any, family: families.Family, batch_size: int) -> int:
+  return live_bytes.peak(lambda: _run(network, family, batch_size))
+
+
+def _run(
+  network: Any, family: families.Family, batch_size: int
+) -> torch.Tensor:
   config = network.config
   latents = family.image_size // family.codec_factor
   width = config.get('joint_attention_dim') or config['cross_attention_dim']
@@ -173,7 +209,7 @@ def _run(network: Any, family: families.Family, num_views: int) -> torch.Tensor:
   length = sum(text.length for text in family.texts)
 
   def zeros(*shape: int) -> torch.Tensor:
-    return torch.zeros(num_views, *shape, device='meta')
+    return torch.zeros(batch_size, *shape, device='meta')
 
   prompt_embeds = text_encoders.PromptEmbeds(
     zeros(length, width), zeros(pooled) if pooled else None
@@ -198,9 +234,12 @@ def _count_encoder(family: families.Family, num_views: int, size: int) -> int:
 
 
 def _proxy_bytes(
-  network: torch.nn.Module, options: messages.PriorOptions
+  network: torch.nn.Module, options: messages.PriorOptions, num_texts: int
 ) -> int:
-  """Returns the bytes of a LoRA on every target: weight, gradient, moments."""
+  """Returns the bytes of a LoRA on every target: weight, gradient, moments.
+
+  Where each text has a LoRA, one at a time has gradients.
+  """
   if not options.has_proxy:
     return 0
   total = 0
@@ -210,7 +249,8 @@ def _proxy_bytes(
       continue
     out, into, *kernel = weight.shape
     total += options.rank * (out + into * torch.Size(kernel).numel())
-  return 4 * 4 * total
+  num_proxies = num_texts if options.proxy_per == 'concept' else 1
+  return 4 * total * (3 * num_proxies + 1)
 
 
 def _is_target(name: str) -> bool:

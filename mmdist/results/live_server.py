@@ -14,7 +14,8 @@ from mmdist.results import remake
 from mmdist.results import viewer
 from mmdist.run import opening
 
-_RESOLUTION = 512  # Of the longer side, once the mouse rests; if none is given.
+# Of the longer side, once the mouse rests; if no other number is given.
+_MOST_PIXELS = 2048
 
 
 def follow(workdir: str | os.PathLike) -> Callable[[], viewer.Shown]:
@@ -42,8 +43,8 @@ def serve(
 
   Args:
     workdir: a run's folder.
-    options: host, port and resolution. If the port is taken, viser takes the
-      next one that is free.
+    options: host, port and resolution, the most pixels of a picture's longer
+      side. If the port is taken, viser takes the next one that is free.
     report: is told the address.
 
   Raises:
@@ -67,8 +68,8 @@ def serve(
   address = f'http://{options.host}:{server.get_port()}'
   report(f'{address} shows {workdir}; Ctrl-C ends it.')
   try:
-    resolution = options.resolution or _RESOLUTION
-    viewer.Viewer(server, load, resolution).run_forever()
+    most_pixels = options.resolution or _MOST_PIXELS
+    viewer.Viewer(server, load, most_pixels).run_forever()
   finally:
     server.stop()
 

@@ -43,7 +43,8 @@ class Options:
   resolution: int | None = options_lib.option(
     None,
     "Pixels of a picture's side, or grid points of the mesh's, in place of the "
-    "run's results.resolution and results.mesh_resolution.",
+    "run's results.resolution and results.mesh_resolution. Of `live`: the most "
+    "pixels of a picture's longer side, 2048 by default.",
     minimum=8,
   )
   quality: bool = options_lib.option(

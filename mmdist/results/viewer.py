@@ -16,13 +16,17 @@ from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.core import representation as representation_lib
 from mmdist.nerf import images
+from mmdist.nerf import normals
 from mmdist.results import turntable
 
 CHANNELS = {'colour': 'rgb', 'normals': 'normals'}
+BACKGROUNDS = {'rgb': turntable.BACKGROUND, 'normals': (normals.MID_GREY,) * 3}
 DRAFT_RESOLUTION = 48  # While the mouse moves.
 BAND_PIXELS = 96 * 96  # Rendered at a time.
 LOOK_FOR_PARAMS_EVERY_S = 5.0
 IDLE_S = 0.03
+# Along an axis, between the last two stages of a picture.
+_LEAST_GAIN = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +86,72 @@ def crop(size: int, aspect: float) -> tuple[range, range]:
 def stages(resolution: int) -> list[int]:
   """Returns the sizes that a picture has, one after the other, once it rests.
 
-  A draft is there at once; each next one has at most 4 times the pixels along
-  an axis, so that somebody who waits sees it become sharp.
+  A draft is there at once; each next one has 4 times the pixels along an axis,
+  so that somebody who waits sees it become sharp. One that the last size would
+  hardly outdo is left out.
   """
   sizes = [min(DRAFT_RESOLUTION, resolution)]
-  while sizes[-1] < resolution:
-    sizes.append(min(4 * sizes[-1], resolution))
-  return sizes
+  while 4 * sizes[-1] < resolution / _LEAST_GAIN:
+    sizes.append(4 * sizes[-1])
+  return sizes + [resolution] * (sizes[-1] < resolution)
+
+
+def size_for(camera: Any, most: int) -> int:
+  """Returns the longer side of a browser's picture in pixels, once it rests.
+
+  Args:
+    camera: of a client of viser's, which knows how large its picture is.
+    most: what it is at most, since larger pictures take long.
+  """
+  return min(max(camera.image_width, camera.image_height, 1), most)
+
+
+def places_of(rows: range, columns: range, size: int) -> np.ndarray:
+  """Returns where pixels of a square picture are, [H, W, 2].
+
+  Args:
+    rows, columns: H and W numbers.
+    size: pixels along an axis of the whole picture.
+
+  Returns:
+    x to the right and y up, -1 to 1 across the whole picture.
+  """
+  across, down = (
+    (np.asarray(numbers, np.float32) + 0.5) / size * 2 - 1
+    for numbers in (columns, rows)
+  )
+  return np.stack(np.meshgrid(across, -down), -1)
+
+
+def may_show(camera: camera_lib.Camera, places: np.ndarray) -> np.ndarray:
+  """Returns [H, W], whether the rays through places [H, W, 2] meet the ball.
+
+  Everything else is background, and need not be rendered: of a wide window
+  that is most.
+  """
+  pose = np.asarray(camera.camera_to_world[0])
+  tan = np.asarray(camera.tan_half_fov[0]) * places
+  local = np.concatenate([tan, np.full_like(tan[..., :1], -1)], -1)
+  ways = local @ pose[:, :3].T
+  ways /= np.linalg.norm(ways, axis=-1, keepdims=True)
+  origin = pose[:, 3]
+  squared_miss = origin @ origin - (ways @ origin) ** 2
+  return squared_miss < camera_lib.SCENE_RADIUS**2
+
+
+@dataclasses.dataclass
+class _Canvas:
+  """A picture of one size that is being made.
+
+  Attributes:
+    pixels: [H, W, 3], the background where nothing was rendered yet.
+    missing: [N, 2] row and column of what has to be rendered.
+    places: [N, 2] of these, see `places_of`.
+  """
+
+  pixels: np.ndarray
+  missing: np.ndarray
+  places: np.ndarray
 
 
 @dataclasses.dataclass
@@ -98,12 +161,12 @@ class _Picture:
   Attributes:
     wanted: what it is to show.
     sizes: the sizes that are still to come.
-    bands: the rows of the next one that are there, from the top.
+    canvas: the next one, once it is begun.
   """
 
   wanted: tuple
   sizes: list[int]
-  bands: list[np.ndarray] = dataclasses.field(default_factory=list)
+  canvas: _Canvas | None = None
 
 
 class Viewer:
@@ -113,13 +176,14 @@ class Viewer:
     server: a `viser.ViserServer`.
     load: returns what there is to show; called now and then, so that a run
       that goes on is followed.
-    resolution: longer side of a picture in pixels, once the mouse rests.
+    most_pixels: of the longer side of a picture, once the mouse rests; a
+      smaller browser has as many as it shows.
   """
 
-  def __init__(self, server: Any, load: Callable[[], Shown], resolution: int):
+  def __init__(self, server: Any, load: Callable[[], Shown], most_pixels: int):
     self.server = server
     self.load = load
-    self.resolution = resolution
+    self.most_pixels = most_pixels
     self._shown = load()
     self._loaded_at = time.monotonic()
     self._pictures: dict[int, _Picture] = {}  # By client.
@@ -169,44 +233,60 @@ class Viewer:
     camera = client.camera
     pose = (tuple(camera.wxyz), tuple(camera.position))
     looks = (*pose, camera.fov, camera.aspect)
-    wanted = (looks, self._channel.value, self._shown.step)
+    size = size_for(camera, self.most_pixels)
+    wanted = (looks, size, self._channel.value, self._shown.step)
     before = self._pictures.get(number)
     if before is not None and before.wanted == wanted:
       return before
     moved = before is None or before.wanted[0] != looks
-    sizes = stages(self.resolution)
+    sizes = stages(size)
     # Where the camera rests, a draft would only flicker.
     return _Picture(wanted, sizes if moved else sizes[1:] or sizes)
 
   def _draw(self, client: Any, picture: _Picture) -> None:
     """Renders the next band, and shows the picture if it was the last one."""
     camera, size = client.camera, picture.sizes[0]
-    rows, columns = crop(size, camera.aspect)
-    # Independent of the browser's shape, so that it is compiled once.
-    num_rows = min(max(1, BAND_PIXELS // size), size)
-    first = rows.start + num_rows * len(picture.bands)
-    band = self._render(camera, size, range(first, first + num_rows))
-    picture.bands.append(band)
-    if first + num_rows < rows.stop:
+    square = camera_of(camera.wxyz, camera.position, camera.fov, camera.aspect)
+    if picture.canvas is None:
+      picture.canvas = self._begin(square, size, camera.aspect)
+    canvas = picture.canvas
+    # Independent of the browser's size, so that it is compiled once.
+    num = DRAFT_RESOLUTION**2 if size <= DRAFT_RESOLUTION else BAND_PIXELS
+    if len(canvas.missing):
+      band = self._render(square, size, canvas.places[:num], num)
+      canvas.pixels[tuple(canvas.missing[:num].T)] = band
+    canvas.missing, canvas.places = canvas.missing[num:], canvas.places[num:]
+    if len(canvas.missing):
       return
-    whole = np.concatenate(picture.bands)[: len(rows), columns.start :]
-    picture.bands, picture.sizes = [], picture.sizes[1:]
+    picture.canvas, picture.sizes = None, picture.sizes[1:]
     client.scene.set_background_image(
-      turntable.to_uint8(whole[:, : len(columns)]),
+      turntable.to_uint8(canvas.pixels),
       # A draft has to be there soon; what stays is not to be smeared.
       format='jpeg' if picture.sizes else 'png',
     )
 
-  def _render(self, camera: Any, size: int, rows: range) -> np.ndarray:
+  def _begin(
+    self, square: camera_lib.Camera, size: int, aspect: float
+  ) -> _Canvas:
+    places = places_of(*crop(size, aspect), size)
+    missing = np.argwhere(may_show(square, places))
+    pixels = np.empty((*places.shape[:2], 3), np.float32)
+    pixels[:] = BACKGROUNDS[CHANNELS[self._channel.value]]
+    return _Canvas(pixels, missing, places[tuple(missing.T)])
+
+  def _render(
+    self, square: camera_lib.Camera, size: int, places: np.ndarray, num: int
+  ) -> np.ndarray:
+    """Returns the colours [N, 3] at N places, `num` of them at most."""
     shown = self._shown
-    square = camera_of(camera.wxyz, camera.position, camera.fov, camera.aspect)
-    pictures: Mapping[str, np.ndarray] = images.render_rows(
+    padding = [(0, num - len(places)), (0, 0)]
+    pictures: Mapping[str, np.ndarray] = images.render_places(
       shown.representation,
       shown.params,
       square.take(0),
+      np.pad(places, padding, mode='edge'),
       size,
-      rows,
       turntable.BACKGROUND,
       with_normals=self._channel.value == 'normals',
     )
-    return pictures[CHANNELS[self._channel.value]]
+    return pictures[CHANNELS[self._channel.value]][: len(places)]

@@ -29,7 +29,8 @@ from mmdist.run import checkpoint_files
 from mmdist.run import snapshots
 
 # 1: hash over the arrays only, no learner/rejected. 2: hash over everything.
-SCHEMA = 2
+# 3: a proxy that is one concept's has a count of its own fits.
+SCHEMA = 3
 
 
 _State = TypeVar('_State')  # The learner's, or any pytree of arrays.

@@ -229,18 +229,22 @@ def _check_fits(
     raise errors.UserError(
       f'the priors {shown} need about {needed / 2**30:.1f} GiB and '
       f'this {where} has {there / 2**30:.1f} GiB free; take a smaller dtype or '
-      f'memory.text_dtype, fewer priors, or {more}.'
+      f'memory.text_dtype, fewer priors or concepts, or {more}.'
     )
 
 
 def estimate_memory(
-  recipes: Sequence[messages.PriorRecipe], num_views: int
+  recipes: Sequence[messages.PriorRecipe],
+  num_views: int,
+  num_texts: Mapping[str, int] | None = None,
 ) -> MemoryEstimate:
   """Estimates what priors will need, and loads none of them.
 
   Args:
     recipes: of the priors; those that have no files are left out.
     num_views: that each looks at in a step.
+    num_texts: by prior, how many different texts it is asked for, as
+      `count_texts` returns it; one for a prior that is not in it.
 
   Raises:
     FileNotFoundError, UserError: in one line, what is wrong with the files.
@@ -250,11 +254,25 @@ def estimate_memory(
     return MemoryEstimate({}, {}, [])
   from mmdist.priors import footprint
 
+  asked = num_texts or {}
   return MemoryEstimate(
-    {r.spec.name: footprint.estimate(r.spec, num_views) for r in with_files},
+    {
+      r.spec.name: footprint.estimate(
+        r.spec, num_views, asked.get(r.spec.name, 1)
+      )
+      for r in with_files
+    },
     {r.spec.name: _model_of(r) for r in with_files},
     [r.spec.name for r in with_files if footprint.is_on_cpu(r.spec)],
   )
+
+
+def count_texts(objective: binding.BoundObjective) -> dict[str, int]:
+  """Returns how many different texts each prior is asked for."""
+  return {
+    name: len({term.prompt for term in objective.of_prior(name)})
+    for name in objective.priors
+  }
 
 
 def _model_of(recipe: messages.PriorRecipe) -> tuple | None:

@@ -4,7 +4,9 @@ Owns `sessions.jsonl` in the run's folder. A run that is resumed has a line for
 each time that it went on. Only the report reads them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
+import contextvars
 import datetime
 import json
 import os
@@ -21,6 +23,9 @@ SESSIONS_NAME = 'sessions.jsonl'
 # The script of Ray's own processes. Its flags hold Ray's secrets and nothing
 # about the run, so they are not written down.
 _RAY_WORKER = 'default_worker.py'
+_given: contextvars.ContextVar[str] = contextvars.ContextVar(
+  'command', default=''
+)
 
 
 def record(workdir: str | os.PathLike, first_step: int) -> None:
@@ -66,12 +71,28 @@ def read(workdir: str | os.PathLike) -> list[Mapping[str, Any]]:
   return rows
 
 
-def command() -> str:
-  """Returns the command of this process, without the folders of programs.
+@contextlib.contextmanager
+def commanded(by: str) -> Iterator[None]:
+  """Inside, runs are made by this command, which another process was given.
 
-  A notebook and a process of Ray have none that a person has typed; they are
-  named instead.
+  Args:
+    by: as `command` of that process returns it; '' for none.
   """
+  token = _given.set(by)
+  try:
+    yield
+  finally:
+    _given.reset(token)
+
+
+def command() -> str:
+  """Returns the command that a person has typed, without folders of programs.
+
+  It is that of this process, unless `commanded` says another one's. A notebook
+  and a process of Ray have none; they are named instead.
+  """
+  if given := _given.get():
+    return given
   if 'ipykernel' in sys.modules:
     return 'a notebook'
   script = os.path.basename(sys.argv[0] if sys.argv else '')

@@ -17,6 +17,7 @@ from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.distribution import faults
 from mmdist.run import locks
+from mmdist.run import sessions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Task:
     code: the sweep's, on a cluster; see `code_shipping.check_same`.
     folder: paths in the configuration are relative to it, if it exists.
     preflight_only: whether it takes one step, of which nothing is kept.
+    command: by which the sweep was started, for the cell's report; '' where it
+      is not known.
   """
 
   name: str
@@ -46,6 +49,7 @@ class Task:
   code: str = ''
   folder: str = ''
   preflight_only: bool = False
+  command: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +99,11 @@ class CellRunner:
     start = time.monotonic()
     self._progress = Progress(task.name)
     try:
-      with _logging_to(task.log), _inside(task.folder):
+      with (
+        _logging_to(task.log),
+        _inside(task.folder),
+        sessions.commanded(task.command),
+      ):
         outcome = self._run(task)
     finally:
       self._progress = Progress()

@@ -245,14 +245,21 @@ def estimate_memory(
   if executor == 'inline':
     most = max(plan.to_run, key=lambda cell: len(plan.recipes[cell.name]))
     recipes = plan.recipes[most.name]
-    return preflight.estimate_memory(recipes, num_views), num_slots
+    counts = preflight.count_texts(plan.objectives[most.name])
+    return preflight.estimate_memory(recipes, num_views, counts), num_slots
+  num_texts: dict[tuple, int] = {}  # The most that any cell asks of a model.
+  for cell in plan.to_run:
+    counts = preflight.count_texts(plan.objectives[cell.name])
+    for recipe in plan.recipes[cell.name]:
+      key, name = recipe.spec.sharing_key, recipe.spec.name
+      if key is not None:
+        num_texts[key] = max(num_texts.get(key, 1), counts[name])
   # Copies of one recipe are estimated as priors that share their model.
-  copies = [
-    dataclasses.replace(
-      recipe, spec=dataclasses.replace(recipe.spec, name=name)
-    )
-    for recipe in plan.models.values()
-    for slot in range(num_slots)
-    for name in [f'{_label(recipe)}{f" of cell {slot + 1}" * bool(slot)}']
-  ]
-  return preflight.estimate_memory(copies, num_views), 1
+  copies, counts = [], {}
+  for key, recipe in plan.models.items():
+    for slot in range(num_slots):
+      name = f'{_label(recipe)}{f" of cell {slot + 1}" * bool(slot)}'
+      counts[name] = num_texts[key]
+      spec = dataclasses.replace(recipe.spec, name=name)
+      copies.append(dataclasses.replace(recipe, spec=spec))
+  return preflight.estimate_memory(copies, num_views, counts), 1

@@ -17,6 +17,7 @@ from mmdist.core import progress as progress_lib
 from mmdist.core import source_hash
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import placement
+from mmdist.run import sessions
 from mmdist.run import stopping
 from mmdist.sweeps import cell_runner
 from mmdist.sweeps import folder
@@ -225,6 +226,7 @@ class _Running:
       code_of(self._settings),
       os.getcwd(),
       preflight_only=self._settings.preflight_only,
+      command=sessions.command(),
     )
 
   def lose(self, job: scheduling.Job) -> None:

@@ -14,9 +14,14 @@ import mmdist
 from mmdist.api import composing
 from mmdist.api import optimization
 from mmdist.core import messages
+from mmdist.distribution import faults
+from mmdist.priors import footprint
+from mmdist.priors import prior as priors
+from mmdist.run import preflight
 from mmdist.run import wandb_log
 from mmdist.run import workdir as workdir_lib
 from tests.learner import tiny_field
+from tests.priors import tiny
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = np.float32([0.9, 0.2, 0.1])
@@ -122,6 +127,30 @@ def test_the_renders_become_what_the_prior_wants(tmp_path):
     row['loss'] for row in make(tmp_path / 'run', config=config).metrics
   ]
   assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_too_many_concepts_are_refused_before_a_prior_loads(
+  tmp_path, monkeypatch
+):
+  directory = tiny.write_pipeline(tmp_path / 'prior')
+  prior = mmdist.Prior(
+    str(directory), proxy_per='concept', dtype='float32', device='cpu'
+  )
+  config = small()
+  config.views.use_view_words = False
+  one = mmdist.avatar('a happy man')
+  many = sum((mmdist.avatar(f'a {w} hat') for w in ('red', 'green')), one)
+  spec = tiny.spec(directory, proxy_per='concept')
+  enough = footprint.estimate(spec, 2, 1).total
+  assert enough < footprint.estimate(spec, 2, 3).total
+  monkeypatch.setattr(preflight, 'available_memory', lambda: enough)
+  with pytest.raises(mmdist.errors.UserError, match='the priors red need'):
+    make(tmp_path / 'run', many, prior, config=config)
+  assert not (tmp_path / 'run').exists()
+  # One concept is let through, up to its loading.
+  monkeypatch.setattr(priors, 'build', lambda spec: 1 / 0)
+  with pytest.raises(faults.PriorFailed, match='division by zero'):
+    make(tmp_path / 'run', one, prior, config=config)
 
 
 def test_a_finished_run_is_opened_and_takes_no_step(tmp_path, capsys):

@@ -88,12 +88,15 @@ def test_a_representation_is_compiled_once_for_all_views():
   assert isinstance(traces[0].origins, jax.core.Tracer)
 
 
-def test_rows_are_those_of_the_whole_picture():
+def test_places_are_those_of_the_whole_picture():
   whole = images.render_images(COMPASS, PARAMS, VIEWS.take([1]), 6, np.ones(3))
   camera = VIEWS.cameras().take(1)
-  rows = images.render_rows(COMPASS, PARAMS, camera, 6, range(2, 5), np.ones(3))
+  ticks = (np.arange(6) + 0.5) / 3 - 1
+  places = np.stack(np.meshgrid(ticks, -ticks[2:5]), -1).reshape(-1, 2)
+  some = images.render_places(COMPASS, PARAMS, camera, places, 6, np.ones(3))
   for name, picture in whole.items():
-    np.testing.assert_allclose(rows[name], picture[0, 2:5], atol=1e-6)
+    wanted = picture[0, 2:5].reshape(some[name].shape)
+    np.testing.assert_allclose(some[name], wanted, atol=1e-6)
 
 
 def test_a_ray_that_misses_the_ball_shows_the_background():

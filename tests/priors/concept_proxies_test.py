@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from mmdist.core import messages
+from mmdist.distribution import actor
+from mmdist.distribution import journal
 from mmdist.priors import prior as priors
 from tests.priors import tiny
 
@@ -99,6 +101,82 @@ def test_all_proxies_come_back_bit_for_bit(directory):
   ):
     np.testing.assert_array_equal(found, wanted)
   assert_same(first.save_proxy().arrays, second.save_proxy().arrays)
+
+
+def resumed(directory, state) -> priors.DiffusionPrior:
+  prior = build(directory, proxy_per='concept')
+  prior.restore_proxy(state)
+  return prior
+
+
+def test_a_concept_that_came_later_comes_back_bit_for_bit(directory):
+  first = build(directory, proxy_per='concept')
+  run(first, range(2), HAPPY)
+  # As after --resume_with_changes=concepts.
+  second = resumed(directory, first.save_proxy())
+  run(second, [2], HAPPY, SAD)
+  third = resumed(directory, second.save_proxy())
+  steps = [proxy.step for proxy in map(third.proxy.of, (HAPPY, SAD))]
+  assert steps == [3, 1]
+  expected = run(second, [3, 4], HAPPY, SAD)
+  for found, wanted in zip(
+    run(third, [3, 4], HAPPY, SAD), expected, strict=True
+  ):
+    np.testing.assert_array_equal(found, wanted)
+  assert_same(second.save_proxy().arrays, third.save_proxy().arrays)
+
+
+def test_a_replay_after_concepts_changed_gives_the_same_answers(directory):
+  recipe = messages.PriorRecipe(
+    tiny.spec(directory, proxy_per='concept'), priors.build
+  )
+
+  def digest_of(session, step, *texts) -> str:
+    reply = session.score(request(step, *texts))
+    session.fit(step, step)
+    return journal.digest(reply)
+
+  lost, new = actor.Session(recipe), actor.Session(recipe)
+  for step in range(2):
+    digest_of(lost, step, HAPPY)
+  digest_of(lost, 2, HAPPY, SAD)
+  snapshot = lost.save_proxy()
+  before = [digest_of(lost, step, HAPPY, SAD) for step in (3, 4)]
+  # The actor dies, and another one replays what followed the snapshot.
+  new.restore_proxy(snapshot)
+  assert [digest_of(new, step, HAPPY, SAD) for step in (3, 4)] == before
+
+
+def test_a_concept_that_is_not_asked_any_more_loses_its_proxy(directory):
+  prior, alone = (build(directory, proxy_per='concept') for _ in range(2))
+  run(prior, range(2), HAPPY, SAD)
+  both = prior.save_proxy()
+  expected = run(prior, [2], SAD)
+  run(alone, range(3), SAD)
+  # The proxy that stays is what it would be if it had always been alone.
+  assert_same(prior.save_proxy().arrays, alone.save_proxy().arrays)
+  adapters = prior.pipeline.denoiser.peft_config
+  assert list(adapters) == list(alone.pipeline.denoiser.peft_config)
+  # A copy from before it was taken out still comes back.
+  again = resumed(directory, both)
+  np.testing.assert_array_equal(run(again, [2], SAD), expected)
+
+
+def test_a_copy_without_counts_is_of_equal_ones(directory):
+  first = build(directory, proxy_per='concept')
+  run(first, range(2), HAPPY, SAD)
+  state = first.save_proxy()
+  # As checkpoints of schema 2 have them.
+  arrays = {
+    name: array
+    for name, array in state.arrays.items()
+    if not name.endswith('/step')
+  }
+  assert len(arrays) == len(state.arrays) - 2
+  old = resumed(directory, messages.ProxyState(state.step, arrays))
+  np.testing.assert_array_equal(
+    run(old, [2, 3], HAPPY, SAD), run(first, [2, 3], HAPPY, SAD)
+  )
 
 
 def test_a_proxy_that_came_after_the_copy_begins_anew(directory):

@@ -1,7 +1,9 @@
 """The estimate of memory against what opened priors really hold."""
 
+import numpy as np
 import pytest
 import torch
+from torch import profiler
 
 from mmdist.core import messages
 from mmdist.priors import footprint
@@ -61,6 +63,105 @@ def test_the_estimate_follows_dtype_views_and_options(tmp_path):
   # On the CPU, text encoders that are moved there take no less of its memory.
   here = footprint.estimate(tiny.spec(directory, memory=memory), 2)
   assert here.total == parts + here.text
+
+
+TEXTS = tiny.WORDS[2:8]
+
+
+def request(step: int) -> messages.ScoreRequest:
+  """Asks about two views under each of `TEXTS`, guided."""
+  rng = np.random.default_rng(step)
+  return messages.ScoreRequest(
+    step=step,
+    images=rng.random((2, 16, 16, 3), dtype=np.float32),
+    terms=tuple(messages.Term((t,) * 2, t, 1.0, 4.0) for t in TEXTS),
+    noise_levels=np.float32([0.3, 0.6]),
+    seed=step,
+    proxy_step=step,
+    proxy_learning_rate=1e-3,
+  )
+
+
+def most_allocated(call) -> int:
+  """Returns the most bytes that torch's allocator gave out at a time."""
+  with profiler.profile(
+    activities=[profiler.ProfilerActivity.CPU], profile_memory=True
+  ) as profiled:
+    call()
+  events = profiled.profiler.kineto_results.events()
+  given = [e for e in events if e.name() == '[memory]']
+  in_order = sorted(given, key=lambda event: event.start_ns())
+  return int(np.cumsum([event.nbytes() for event in in_order]).max())
+
+
+@pytest.mark.parametrize(
+  'family, proxy_per, batched',
+  [
+    ('sd1', 'concept', True),
+    ('if', 'prior', True),
+    ('sd3', 'prior', False),
+    ('sd3', 'concept', False),
+  ],
+)
+def test_many_texts_take_what_torch_allocates(
+  tmp_path, family, proxy_per, batched
+):
+  spec = tiny.spec(
+    tiny_families.write(family, tmp_path),
+    proxy_per=proxy_per,
+    memory=messages.MemoryOptions(batched=batched),
+  )
+  prior = priors.build(spec)
+  # The texts are read, and the proxies made, in the first step.
+  prior.score(request(0))
+  prior.fit()
+  most = max(
+    most_allocated(lambda: prior.score(request(1))), most_allocated(prior.fit)
+  )
+  estimate = footprint.estimate(spec, 2, len(TEXTS))
+  # Latents, noise and residuals are not in the estimate.
+  assert estimate.activations == pytest.approx(most, rel=0.1)
+  assert estimate.activations > footprint.estimate(spec, 2).activations
+
+
+def test_a_proxy_for_each_text_is_counted(tmp_path):
+  directory = tiny_families.write('pixels', tmp_path)
+  spec = tiny.spec(directory, proxy_per='concept')
+  prior = priors.build(spec)
+  prior.score(request(0))
+  prior.fit()
+  held, weights = 0, 0
+  for text in TEXTS:
+    proxy = prior.proxy.of(text)
+    weights = sum(w.nbytes for w in proxy.parameters.values())
+    states = proxy._adam.state.values()
+    moments = [s[m].nbytes for s in states for m in ('exp_avg', 'exp_avg_sq')]
+    held += weights + sum(moments)
+  # Gradients are there of one proxy at a time.
+  expected = held + weights
+  assert footprint.estimate(spec, 2, len(TEXTS)).proxy == expected
+
+
+@pytest.mark.parametrize(
+  'proxy_per, batched, scale, expected',
+  [
+    ('prior', False, 1.0, 5),  # The base: four texts and the empty one.
+    ('prior', True, 1.0, 9),  # And the proxy's four.
+    ('prior', True, 2.0, 10),
+    ('concept', False, 2.0, 5),  # Each proxy has a pass of its own.
+    ('concept', True, 1.0, 9),
+    ('concept', True, 2.0, 13),  # An empty text for each proxy.
+  ],
+)
+def test_the_largest_pass_is_found(proxy_per, batched, scale, expected):
+  options = messages.PriorOptions(
+    proxy_per=proxy_per,
+    proxy_guidance_scale=scale,
+    memory=messages.MemoryOptions(batched=batched),
+  )
+  assert footprint.num_rows(options, 4) == expected
+  options.objective = 'sds'
+  assert footprint.num_rows(options, 4) == 5
 
 
 def test_outputs_of_layers_are_counted():

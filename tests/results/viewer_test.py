@@ -8,6 +8,7 @@ from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.core import arrays
 from mmdist.nerf import field
+from mmdist.nerf import images
 from mmdist.results import turntable
 from mmdist.results import viewer
 from tests.results import sphere_field
@@ -66,14 +67,25 @@ def test_the_vertical_field_of_view_is_the_browsers():
   np.testing.assert_allclose([wide / 2, square, high], np.tan(0.4), rtol=1e-6)
 
 
+class Camera:
+  """A browser's camera, as viser has it."""
+
+  def __init__(self, width, height, fov):
+    pose = orbits.turntable(1).cameras().camera_to_world[0]
+    self.wxyz, self.position = opencv_quaternion(pose), pose[:, 3]
+    self.fov = fov
+    self.image_width, self.image_height = width, height
+
+  @property
+  def aspect(self):
+    return self.image_width / self.image_height
+
+
 class Browser:
   """A client of viser's that keeps the pictures it is sent."""
 
-  def __init__(self):
-    pose = orbits.turntable(1).cameras().camera_to_world[0]
-    self.camera = types.SimpleNamespace(
-      wxyz=opencv_quaternion(pose), position=pose[:, 3], fov=0.55, aspect=1.0
-    )
+  def __init__(self, width=FULL, height=FULL, fov=0.55):
+    self.camera = Camera(width, height, fov)
     self.pictures, self.formats = [], []
     self.scene = types.SimpleNamespace(set_background_image=self._keep)
 
@@ -178,20 +190,51 @@ def test_a_picture_becomes_sharp_in_stages():
   assert viewer.stages(512) == [8, 32, 128, 512]
   assert viewer.stages(FULL) == [8, FULL]
   assert viewer.stages(4) == [4]
+  # 128 of 150 would hardly be sharper than 150 itself, and take as long.
+  assert viewer.stages(150) == [8, 32, 150]
 
 
-@pytest.mark.parametrize('aspect', [0.6, 1.0, 1.7])
-def test_bands_are_the_picture(monkeypatch, aspect):
-  whole, banded = Browser(), Browser()
-  for browser in (whole, banded):
-    browser.camera.aspect = aspect
+@pytest.mark.parametrize('width, height', [(40, 20), (18, 30), (25, 25)])
+def test_a_picture_at_rest_has_the_browsers_pixels(width, height):
+  browser = Browser(width, height)
+  made = viewer.Viewer(Server(a=browser), shown, most_pixels=100)
+  while made.tick(0.0):
+    pass
+  assert browser.pictures[-1].shape == (height, width, 3)
+  assert max(browser.pictures[0].shape) == 8  # A draft, while it moves.
+
+
+def test_a_large_browser_has_the_most_pixels_of_its_shape():
+  browser = Browser(1600, 800)
+  made = viewer.Viewer(Server(a=browser), shown, most_pixels=FULL)
+  while made.tick(0.0):
+    pass
+  assert browser.pictures[-1].shape == (FULL // 2, FULL, 3)
+
+
+def test_a_browser_that_grows_is_drawn_sharp_again():
+  browser = Browser(16, 8)
+  made = viewer.Viewer(Server(a=browser), shown, most_pixels=100)
+  while made.tick(0.0):
+    pass
+  browser.camera.image_width, browser.camera.image_height = 32, 16
+  while made.tick(0.0):
+    pass
+  # The same picture with more pixels, so a draft would only flicker.
+  sizes = [picture.shape[1] for picture in browser.pictures]
+  assert sizes == [8, 16, 32]
+
+
+@pytest.mark.parametrize('width, height', [(14, 24), (24, 24), (24, 14)])
+def test_bands_are_the_picture(monkeypatch, width, height):
+  whole, banded = Browser(width, height), Browser(width, height)
   for browser, pixels in ((whole, FULL * FULL), (banded, 5 * FULL)):
     monkeypatch.setattr(viewer, 'BAND_PIXELS', pixels)
     made = viewer.Viewer(Server(a=browser), shown, FULL)
     while made.tick(0.0):
       pass
   one, other = whole.pictures[-1], banded.pictures[-1]
-  assert one.shape == other.shape and one.shape[0] in (FULL, 14)
+  assert one.shape == other.shape == (height, width, 3)
   # Another program: the last bits may differ, and round to another byte.
   assert np.abs(one.astype(int) - other).max() <= 1
 
@@ -220,8 +263,7 @@ def ghostly(params, rays, key=None, *, with_normals=True):
 @pytest.mark.parametrize('channel', ['colour', 'normals'])
 def test_a_wide_window_shows_one_head_on_an_empty_ground(channel):
   ghosts = field.ConditionalNerf(init=None, render=ghostly, density=None)
-  browser = Browser()
-  browser.camera.fov, browser.camera.aspect = 1.6, 2.0
+  browser = Browser(96, 48, fov=1.6)
   made = viewer.Viewer(
     Server(a=browser), lambda: viewer.Shown(ghosts, {}, 1), 96
   )
@@ -244,3 +286,40 @@ def test_a_wide_window_shows_one_head_on_an_empty_ground(channel):
   assert is_empty[miss > camera_lib.SCENE_RADIUS].all()
   assert not is_empty[miss < 0.6].any()
   assert 0 < (miss < 0.6).sum() < 0.1 * miss.size
+
+
+def rendered(monkeypatch) -> list[int]:
+  """Notes how many places are rendered each time."""
+  numbers, render = [], images.render_places
+
+  def count(representation, params, camera, places, *rest, **more):
+    numbers.append(len(places))
+    return render(representation, params, camera, places, *rest, **more)
+
+  monkeypatch.setattr(images, 'render_places', count)
+  return numbers
+
+
+def test_what_can_only_be_background_is_not_rendered(monkeypatch):
+  numbers = rendered(monkeypatch)
+  monkeypatch.setattr(viewer, 'BAND_PIXELS', 100)
+  browser = Browser(160, 40, fov=0.9)
+  made = viewer.Viewer(Server(a=browser), shown, most_pixels=200)
+  while made.tick(0.0):
+    pass
+  # From 3.4 away the ball is seen under an angle of 2 asin(1.4 / 3.4).
+  radius = 20 * np.tan(np.arcsin(1.4 / 3.4)) / np.tan(0.45)
+  disc = np.pi * radius**2
+  assert disc < 0.5 * browser.pictures[-1].shape[0] * 160
+  bands = [number for number in numbers if number == 100]
+  # The rim of the disc, and the last band, which is filled up.
+  assert disc <= 100 * len(bands) <= 1.1 * disc + 100
+
+
+def test_browsers_of_all_sizes_share_what_is_compiled(monkeypatch):
+  numbers = rendered(monkeypatch)
+  browsers = {f'{w}': Browser(w, h) for w, h in ((30, 20), (25, 50), (41, 41))}
+  made = viewer.Viewer(Server(**browsers), shown, most_pixels=100)
+  while made.tick(0.0):
+    pass
+  assert set(numbers) == {8 * 8, viewer.BAND_PIXELS}

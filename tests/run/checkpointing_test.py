@@ -29,6 +29,8 @@ def test_learner_and_proxies_come_back_bit_for_bit(tmp_path):
   assert generic.step == 4
   np.testing.assert_array_equal(generic.arrays['lora/a.b'], np.full((2, 3), 4))
   assert executor.proxies['sds'] == messages.ProxyState(4, {})
+  each = executor.proxies['each'].arrays
+  assert each['label/step'] == 3 and each['label/lora/a.b'].shape == (2, 3)
 
 
 def test_steps_are_due_every_so_often_and_at_the_end(tmp_path):
@@ -147,11 +149,11 @@ def test_a_changed_identity_is_damage(tmp_path):
 
 
 def test_a_newer_schema_is_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(checkpointing, 'SCHEMA', 3)
+  monkeypatch.setattr(checkpointing, 'SCHEMA', 4)
   saved_steps.save_steps(tmp_path, [2])
   monkeypatch.undo()
   with pytest.raises(
-    ValueError, match='is of schema 3, this mmdist .* up to 2'
+    ValueError, match='is of schema 4, this mmdist .* up to 3'
   ):
     saved_steps.restore(tmp_path)
 

@@ -89,6 +89,27 @@ def test_priors_that_cannot_fit_are_refused_before_they_load(
   preflight.estimate_memory(recipes, 2).check()
 
 
+def test_the_texts_of_a_prior_are_in_its_memory(config, monkeypatch):
+  config.priors['generic'].proxy_per = 'concept'
+  config.concepts += [schema.ConceptConfig('a portrait of a joker', 0.5)]
+  num_texts = preflight.count_texts(binding.bind_config(config))
+  assert num_texts == {'generic': 2, 'normal': 2}
+  recipes = make_recipes(config)
+  for recipe in recipes:
+    recipe.spec.options.device = 'cpu'
+  some = preflight.estimate_memory(recipes, 2, num_texts)
+  many = preflight.estimate_memory(recipes, 2, num_texts | {'generic': 40})
+  generic = [one.footprints['generic'] for one in (some, many)]
+  assert generic[0].proxy * 121 == generic[1].proxy * 7
+  assert generic[0].activations < generic[1].activations
+  between = (generic[0].total + generic[1].total) // 2
+  normal = some.footprints['normal'].total
+  monkeypatch.setattr(preflight, 'available_memory', lambda: between + normal)
+  some.check()
+  with pytest.raises(ValueError, match='fewer priors or concepts'):
+    many.check()
+
+
 def test_frozen_weights_that_priors_share_are_counted_once(config, monkeypatch):
   recipe = make_recipes(config)[0]
   recipe.spec.options.device = 'cpu'

@@ -18,6 +18,14 @@ class FakeExecutor:
       'generic': messages.ProxyState(
         step, {'lora/a.b': np.full((2, 3), step, np.float32)}
       ),
+      # One proxy per concept: each has a count of its own.
+      'each': messages.ProxyState(
+        step,
+        {
+          'label/step': np.asarray(step - 1),
+          'label/lora/a.b': np.full((2, 3), step, np.float32),
+        },
+      ),
       'sds': messages.ProxyState(step, {}),
     }
 

@@ -43,6 +43,17 @@ def test_secrets_of_ray_are_not_written_down(monkeypatch):
   assert sessions.command() == 'a process of Ray'
 
 
+def test_a_run_is_of_the_command_that_another_process_was_given(tmp_path):
+  own = sessions.command()
+  with sessions.commanded('mmdist sweep --seeds=0,1'):
+    sessions.record(tmp_path, 0)
+  sessions.record(tmp_path, 1)
+  with sessions.commanded(''):
+    sessions.record(tmp_path, 2)
+  found = [row['command'] for row in sessions.read(tmp_path)]
+  assert found == ['mmdist sweep --seeds=0,1', own, own]
+
+
 def test_a_notebook_is_called_one(monkeypatch):
   monkeypatch.setitem(sys.modules, 'ipykernel', sys)
   assert sessions.command() == 'a notebook'
