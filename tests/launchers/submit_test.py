@@ -4,6 +4,7 @@ import importlib
 import pytest
 
 from launchers import command_line
+from launchers import flag_files
 from launchers import submit
 from mmdist.config import schema
 from mmdist.config import serialization
@@ -29,7 +30,7 @@ def test_the_words_of_the_job_stand_after_two_dashes():
 def test_a_file_of_flags_is_read_here_since_the_job_may_not_see_it(tmp_path):
   path = tmp_path / 'flags'
   path.write_text("# ours\n--config.prompt=it's a man\n--config.seed=3\n")
-  words = submit.read_files(['optimize', f'--flagfile={path}', '--workdir=w'])
+  words = flag_files.read(['optimize', f'--flagfile={path}', '--workdir=w'])
   assert words == [
     'optimize',
     "--config.prompt=it's a man",
@@ -37,7 +38,7 @@ def test_a_file_of_flags_is_read_here_since_the_job_may_not_see_it(tmp_path):
     '--workdir=w',
   ]
   with pytest.raises(errors.UserError, match='nowhere') as error:
-    submit.read_files(['optimize', '--flagfile=nowhere'])
+    flag_files.read(['optimize', '--flagfile=nowhere'])
   assert '\n' not in str(error.value)
 
 
