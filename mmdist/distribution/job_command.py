@@ -100,7 +100,11 @@ def prepare(
       'expected a folder below it.'
     )
   # The job brings its code along, and Ray refuses a second set of it.
-  added = ('--ray_address=auto', '--noship_code')
+  added = ['--noship_code']
+  # With priors in the learner's process there is nothing to join; the cells of
+  # a sweep are spread over the machines in any case.
+  if known.get('executor') != 'inline' or command == 'sweep':
+    added.insert(0, '--ray_address=auto')
   return JobCommand((command, *flags, *added), workdir)
 
 

@@ -20,6 +20,19 @@ def test_a_job_runs_the_command_in_its_own_cluster_with_the_code_it_brought():
   assert command.log_of('a-attempt-1') == '/shared/run.a-attempt-1.log'
 
 
+@pytest.mark.parametrize(
+  'command, joins',
+  [('optimize', False), ('trajectory', False), ('sweep', True)],
+)
+def test_a_job_with_its_priors_in_one_process_joins_no_cluster_for_them(
+  command, joins
+):
+  words = [command, '--executor=inline', '--workdir=/shared/run']
+  added = job_command.prepare(words).words[3:]
+  assert ('--ray_address=auto' in added) is joins
+  assert '--noship_code' in added
+
+
 def test_paths_of_here_are_absolute_there_and_names_stay(tmp_path):
   (tmp_path / 'mine').mkdir()
   command = job_command.prepare(
