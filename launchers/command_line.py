@@ -14,6 +14,7 @@ from mmdist.core import errors
 
 from . import config_flag
 from . import error_lines
+from . import flag_files
 from . import option_flags
 
 
@@ -71,7 +72,7 @@ def _parse(
   values = _define(options)
   # Files are read here and nowhere else: absl reads them as it parses, and
   # `config_flags` would read them once more.
-  words = values.read_flags_from_files(words)
+  words = flag_files.read(words, values)
   words, after_dashes = _split_at_dashes(words)
   given = words
   if config:

@@ -22,12 +22,12 @@ def define_debug(values: flags.FlagValues) -> None:
 
 
 def asks_for_debug(argv: Sequence[str]) -> bool:
-  """Returns whether --debug is set, also beside a file that is missing."""
+  """Returns whether --debug is set, also beside a file that is no text."""
   for words in (argv[1:], [w for w in argv[1:] if 'flagfile' not in w]):
     values = flags.FlagValues()
     values.set_gnu_getopt(True)
     define_debug(values)
-    with contextlib.suppress(flags.Error):
+    with contextlib.suppress(flags.Error, UnicodeError):
       values(['', *words], known_only=True)
       return bool(values['debug'].value)
   return False

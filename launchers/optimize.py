@@ -12,8 +12,7 @@ before anything slow begins, and nothing is written before that.
 import dataclasses
 import sys
 
-from mmdist.api import executors
-from mmdist.api import optimization
+from mmdist.api import joining
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import options as options_lib
@@ -64,11 +63,16 @@ class Options:
 
 def main(config: schema.RunConfig, options: Options) -> None:
   print(serialization.summarize(config, full=sys.stdout.isatty()))
-  executor: str | executors.RayOptions = options.executor
-  if executor == 'ray':
-    executor = executors.RayOptions(
-      options.ray_address, options.ray_dashboard, options.ship_code
-    )
+  executor = joining.executor_of(
+    options.executor,
+    options.ray_address,
+    dashboard=options.ray_dashboard,
+    ship_code=options.ship_code,
+  )
+  joining.check_for(executor, options.workdir, config.num_steps)
+  # Here, because what computes takes seconds to import.
+  from mmdist.api import optimization
+
   if options.preflight_only:
     optimization.preflight(
       None,

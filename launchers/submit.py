@@ -19,28 +19,14 @@ RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token.
 from collections.abc import Sequence
 import sys
 
-from absl import flags
-
-from mmdist.core import errors
 from mmdist.distribution import job_submission
 
+from . import flag_files
 from . import terminal
 
 
 def main(options: job_submission.Options, words: Sequence[str]) -> None:
-  job_submission.run(options, read_files(words), terminal.say, _write)
-
-
-def read_files(words: Sequence[str]) -> list[str]:
-  """Returns words in which --flagfile=FILE is replaced by what FILE says.
-
-  Raises:
-    UserError: a file cannot be read, in one line.
-  """
-  try:
-    return flags.FlagValues().read_flags_from_files(list(words))
-  except flags.Error as error:
-    raise errors.UserError(' '.join(str(error).split())) from error
+  job_submission.run(options, flag_files.read(words), terminal.say, _write)
 
 
 def _write(text: str) -> None:

@@ -15,6 +15,7 @@ import jax
 from mmdist import loop
 from mmdist.api import composing
 from mmdist.api import executors
+from mmdist.api import joining
 from mmdist.api import judged
 from mmdist.api import opened_run
 from mmdist.config import schema
@@ -183,6 +184,7 @@ def _prepare(
   config, objects = composing.compose(
     given.what, given.config, given.priors, given.representation
   )
+  joining.check_for(given.executor, workdir, config.num_steps)
   workdir_lib.check(workdir, config, may_change)
   wandb_log.check(config)
   objective = binding.bind_config(config)

@@ -15,8 +15,18 @@ import re
 from mmdist.core import errors
 
 # One slash is enough, since `pathlib` makes one of two. A scheme has at least
-# two letters here, so that 'C:/' is none.
-_REMOTE = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+):/+(.*)', re.DOTALL)
+# two letters here, so that 'C:/' is none. fsspec writes schemes before another
+# one, as in 'simplecache::s3://bucket'.
+_CHAIN = r'(?:[A-Za-z][A-Za-z0-9+.-]*::)'
+_REMOTE = re.compile(
+  rf'({_CHAIN}*[A-Za-z][A-Za-z0-9+.-]+):/+(.*)|{_CHAIN}.*', re.DOTALL
+)
+# Without a slash, only these are taken for schemes: 'experiment:preset' is a
+# name, and 'gs:bucket' is a slip of the pen.
+_SCHEMES = re.compile(
+  r'(abfss?|az|file|gcs|gs|hdfs|hf|https?|memory|s3a?):(.*)',
+  re.DOTALL | re.IGNORECASE,
+)
 
 
 def expand(path: str | os.PathLike, what: str = '') -> str:
@@ -35,12 +45,16 @@ def expand(path: str | os.PathLike, what: str = '') -> str:
   text = os.fspath(path)
   check(text, what)
   expanded = os.path.expanduser(text)
-  first = pathlib.Path(expanded).parts[:1]
-  if expanded.startswith('~') and not pathlib.Path(*first).exists():
+  if not text.startswith('~'):
+    return expanded
+  user = pathlib.Path(text).parts[0]
+  home = os.path.expanduser(user)
+  if not os.path.isdir(home):
+    # A user may be known and have no home, as 'nobody' is on most machines.
+    why = 'this machine does not know' if home == user else f'has none ({home})'
     raise errors.UserError(
-      f'{_named(text, what)} begins with the home of a user that this machine '
-      f'does not know; give the path in full, or ./{text} for a folder of that '
-      'name.'
+      f'{_named(text, what)} begins with the home of a user that {why}; give '
+      f'the path in full, or ./{text} for a folder of that name.'
     )
   return expanded
 
@@ -57,20 +71,33 @@ def check(path: str | os.PathLike, what: str = '') -> None:
     path: as somebody wrote it.
     what: the field or flag that it is the value of.
   """
-  remote = _REMOTE.fullmatch(os.fspath(path))
+  # As somebody may have quoted it, with a space before it.
+  given = os.fspath(path).strip()
+  remote = _REMOTE.fullmatch(given) or _SCHEMES.fullmatch(given)
   if not remote:
     return
   scheme, rest = remote.groups()
-  text = _named(f'{scheme}://{rest}', what)
-  if scheme == 'file':
+  if scheme and scheme.lower() == 'file':
     raise errors.UserError(
-      f'{text} is an address; expected the path alone, /{rest}.'
+      f'{_named(given, what)} is an address; expected the path alone, '
+      f'{_path_in(given)}.'
     )
+  # pathlib has made one slash of two.
+  text = f'{scheme}://{rest}' if scheme and ':/' in given else given
   raise errors.UserError(
-    f'{text} is in remote storage, and mmdist works in folders of this machine '
-    'only; mount it (gcsfuse, s3fs, rclone mount) and give that folder, or '
-    'give a local folder and copy it there afterwards.'
+    f'{_named(text, what)} is in remote storage, and mmdist works in folders '
+    'of this machine only; mount it (gcsfuse, s3fs, rclone mount) and give '
+    'that folder, or give a local folder and copy it there afterwards.'
   )
+
+
+def _path_in(address: str) -> str:
+  """Returns the path in the address of a file, 'file://MACHINE/PATH'."""
+  rest = address.partition(':')[2]
+  if rest.startswith('//'):
+    return '/' + rest[2:].partition('/')[2]
+  # pathlib has made one slash of two.
+  return rest.removeprefix('/localhost')
 
 
 def _named(path: str, what: str) -> str:

@@ -176,14 +176,9 @@ def _start(address: str, local: _Local, shipped: Mapping[str, Any]) -> None:
   settings: dict[str, Any]
   environment = contextlib.ExitStack()
   if address:
-    if not tokens.may_join():
-      raise faults.ClusterUnavailable(
-        f"this process cannot join the Ray cluster at '{address}': it has "
-        'started a Ray of its own before, and keeps the token of that one; '
-        'begin anew in another process (of a notebook, restart the kernel).'
-      )
     cluster_head.check(address)
-    # Ray itself finds the token, if that cluster asks for one.
+    # Ray itself finds the token, which `check` has it show where that cluster
+    # asks for one.
     settings = {'address': address, **shipped}
   else:
     # Without 'local', the variable RAY_ADDRESS would decide.
@@ -206,11 +201,12 @@ def _start(address: str, local: _Local, shipped: Mapping[str, Any]) -> None:
       ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
   except Exception as error:
     where = f"be reached at '{address}'" if address else 'start'
+    why = tokens.hide(faults.describe(error))
     remedy = '--executor=inline works without it.'
     if settings.get('include_dashboard'):
       remedy = f"its dashboard needs pip install 'ray[default]'; {remedy}"
     raise faults.ClusterUnavailable(
-      f'Ray could not {where}: {faults.describe(error)[:300]}; {remedy}'
+      f'Ray could not {where}: {why[:300]}; {remedy}'
     ) from error
 
 

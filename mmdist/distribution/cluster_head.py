@@ -1,108 +1,167 @@
 """The head of a cluster: whether it answers, lets us in, and is still there.
 
 Ray itself keeps trying for most of a minute, and says little. So the head is
-asked first, by a client of Ray's that does nothing else.
+asked first: whether anybody listens, whether it speaks as Ray does, and what
+its versions are. Ray is imported only for the last question, so that a wrong
+address is told at once.
 """
 
+from collections.abc import Iterator
+import contextlib
 import json
+import os
 import platform
-import queue
 import socket
-import threading
+import sys
 import time
 from typing import Any
 
-import ray
-
 from mmdist.distribution import faults
+from mmdist.distribution import knocking
 from mmdist.distribution import tokens
 
-CONNECT_WITHIN_S = 10.0
 # Between two looks at the head of a cluster, and how long it may be silent.
 _LOOK_EVERY_S = 2.0
 _LOST_AFTER_S = 6.0
-_INLINE = '--executor=inline works without it.'
+
+
+def check_first(address: str | None) -> None:
+  """Checks an address before anything slow begins; see `check`.
+
+  Args:
+    address: None if Ray is to be started here: then there is nothing to check,
+      and nothing either where this process has joined a Ray before.
+
+  Raises:
+    ClusterUnavailable, UserError: in one line.
+  """
+  ray = sys.modules.get('ray')
+  if address is not None and not (ray and ray.is_initialized()):
+    check(address)
 
 
 def check(address: str) -> None:
   """Checks that a head answers, lets this process in and has its versions.
 
+  If it asks for a token and the person has one, Ray in this process shows it
+  from then on.
+
   Args:
-    address: 'HOST:PORT'. Another one, such as 'auto', is not checked.
+    address: 'HOST:PORT'; or 'auto', which is left to Ray.
 
   Raises:
-    ClusterUnavailable: in one line, within some seconds.
+    ClusterUnavailable: in one line, within `knocking.WITHIN_S`.
+    UserError: the person's token cannot be read.
   """
-  host, _, port = address.removeprefix('ray://').rpartition(':')
-  if not port.isdecimal():
-    return
-  _check_listening(address, host, int(port))
-  # A client of Ray ends its process if it has no token. `ray.init` does not,
-  # and says so at once.
-  if not address.startswith('ray://') and tokens.may_ask():
-    _check_versions(address, _ask(address))
-
-
-def _check_listening(address: str, host: str, port: int) -> None:
-  try:
-    socket.create_connection((host, port), CONNECT_WITHIN_S).close()
-  except (OSError, OverflowError) as error:
+  place = knocking.split(address)
+  if not tokens.may_join():
     raise faults.ClusterUnavailable(
-      f"nobody answers at '{address}' ({faults.describe(error)}); expected the "
-      f'HOST:PORT that `ray start --head` prints; {_INLINE}'
-    ) from error
+      f"this process cannot join the Ray cluster at '{address}': it has "
+      'started a Ray of its own before, and keeps the token of that one; '
+      'begin anew in another process (of a notebook, restart the kernel).'
+    )
+  if place is None:
+    return
+  until = time.monotonic() + knocking.WITHIN_S
+  knocking.check_greets(address, knocking.connect(address, place), until)
+  left = until - time.monotonic()
+  import ray  # It may take longer than the head has.
+
+  metadata = _ask(address, time.monotonic() + left)
+  _check_versions(address, metadata, ray.__version__)
 
 
-def _ask(address: str) -> dict[str, Any]:
+def _ask(address: str, until: float) -> dict[str, Any]:
   """Returns what a head says about its cluster.
 
   Raises:
-    ClusterUnavailable: it is no head of Ray, or it asks for another token.
+    ClusterUnavailable: it is no head of Ray, or it asks for a token that this
+      process has not.
+    UserError: the person's token cannot be read.
   """
-  answers: queue.Queue[dict[str, Any] | Exception] = queue.Queue()
+  from ray.exceptions import AuthenticationError
 
-  def ask() -> None:
-    try:
-      answers.put(_metadata(address))
-    except Exception as error:  # noqa: BLE001 - it is raised below.
-      answers.put(error)
-
-  # In a thread of its own, since the client tries for 40 s and takes no limit.
-  threading.Thread(target=ask, daemon=True).start()
+  tokens.show_no_more()
+  token, mode = tokens.find(), tokens.mode()
+  if mode and not tokens.is_off() and not token:
+    # A client of Ray would now end this process.
+    raise faults.ClusterUnavailable(
+      f'{tokens.MODE} is set to token and there is none to show to the Ray '
+      f"cluster at '{address}'; {tokens.REMEDY}."
+    )
   try:
-    answer = answers.get(timeout=CONNECT_WITHIN_S)
-  except queue.Empty:
-    answer = TimeoutError(f'nothing was said for {CONNECT_WITHIN_S:g} s')
-  if isinstance(answer, ray.exceptions.AuthenticationError):
+    try:
+      return _metadata(address, until)
+    except AuthenticationError:
+      if mode is not None or not token:
+        raise
+      tokens.show()
+      return _metadata(address, until)
+  except AuthenticationError as error:
+    asks, has = 'another token than yours', ''
+    if not token:
+      asks, has = 'a token', ' and you have none'
+      if tokens.is_off():
+        has = f', and {tokens.MODE} is {mode!r} here'
+    tokens.show_no_more()
     raise faults.ClusterUnavailable(
-      f"the Ray cluster at '{address}' asks for another token than yours; put "
-      f'its token into {tokens.TOKEN}, or name its file in {tokens.TOKEN_PATH}.'
-    ) from answer
-  if isinstance(answer, Exception):
-    raise faults.ClusterUnavailable(
-      f"no head of a Ray cluster answers at '{address}' "
-      f'({faults.describe(answer)}); expected the HOST:PORT that `ray start '
-      f'--head` prints; {_INLINE}'
-    ) from answer
-  return answer
+      f"the Ray cluster at '{address}' asks for {asks}{has}; {tokens.REMEDY}."
+    ) from error
+  except Exception as error:
+    tokens.show_no_more()
+    raise knocking.no_head(
+      address, tokens.hide(faults.describe(error))
+    ) from error
 
 
-def _metadata(address: str) -> dict[str, Any]:
+def _metadata(address: str, until: float) -> dict[str, Any]:
   # Ray's own commands ask in the same way; there is no public one. Its types
   # do not know the compiled module.
   from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
-  client = GcsClient(address=address)
-  found = client.internal_kv_get(
-    b'CLUSTER_METADATA', b'cluster', timeout=CONNECT_WITHIN_S
-  )
+  def ask() -> bytes | None:
+    client = GcsClient(address=address)
+    return client.internal_kv_get(
+      b'CLUSTER_METADATA', b'cluster', timeout=knocking.WITHIN_S
+    )
+
+  with _unheard():
+    # The client tries for 40 s and takes no limit.
+    found = knocking.within(until - time.monotonic(), ask)
   return json.loads(found) if found else {}
 
 
-def _check_versions(address: str, metadata: dict[str, Any]) -> None:
-  """Raises ClusterUnavailable if processes of both could not work together."""
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+  """Keeps what Ray's compiled part prints off the terminal.
+
+  It prints a warning whenever it is refused, also where the token is shown a
+  moment later. What there is to say is in the error.
+  """
+  try:
+    kept = os.dup(2)
+  except OSError:  # This process has no stderr.
+    yield
+    return
+  try:
+    with open(os.devnull, 'wb') as nowhere:
+      os.dup2(nowhere.fileno(), 2)
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+
+
+def _check_versions(address: str, metadata: dict[str, Any], ray: str) -> None:
+  """Raises ClusterUnavailable if processes of both could not work together.
+
+  Args:
+    address: for the error.
+    metadata: what the head says.
+    ray: version of this process's.
+  """
   theirs = metadata.get('ray_version'), metadata.get('python_version')
-  ours = ray.__version__, platform.python_version()
+  ours = ray, platform.python_version()
   if None in theirs:
     return  # Ray itself compares them, too.
 

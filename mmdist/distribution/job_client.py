@@ -7,7 +7,9 @@ Ray itself would wait for ever for a server that is silent.
 from collections.abc import AsyncIterator, Iterator, Mapping
 import contextlib
 import dataclasses
+import http.client
 import importlib.util
+import json
 import logging
 import os
 import re
@@ -22,6 +24,7 @@ from mmdist.distribution import faults
 from mmdist.distribution import tokens
 
 ANSWER_WITHIN_S = 10.0
+_MOST_BYTES = 65536  # Of the reply about the version, which has some hundred.
 # What installs Ray's dashboard here.
 _EXTRA = "pip install 'mmdist[cluster]', or 'ray[default]' of the same version"
 _TALKATIVE = (
@@ -30,6 +33,9 @@ _TALKATIVE = (
   'ray._private.runtime_env.packaging',
 )
 _ENDED = ('SUCCEEDED', 'FAILED', 'STOPPED')
+# What Ray's client raises at a server that refuses, and at a reply that is not
+# what it expects.
+_CLIENT_ERRORS = (RuntimeError, OSError, LookupError, TypeError, ValueError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +75,14 @@ class JobServer:
 
     Raises:
       UserError: the address cannot be one, Ray's dashboard is not installed
-        here, or the token is missing or wrong.
-      ClusterUnavailable: nobody answers there.
+        here, or the token is missing, wrong or none.
+      ClusterUnavailable: nobody answers there, or not a Ray of this version.
     """
     self.address = check_address(address)
     _check_installed()
     token = tokens.find()
     headers = {'Authorization': f'Bearer {token}'} if token else {}
-    _check_answers(self.address, headers)
+    _check_version(self.address, _ask_version(self.address, headers))
     self._client = _connect(self.address, headers)
 
   def attempts(self, name: str) -> list[Job]:
@@ -111,16 +117,16 @@ class JobServer:
         yield text
     except (RuntimeError, OSError, aiohttp.ClientError) as error:
       raise faults.ClusterUnavailable(
-        f'the log of {id} broke off: {faults.describe(error)[:300]}'
+        f'the log of {id} broke off: {_describe(error)}'
       ) from error
 
   def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
     try:
       return getattr(self._client, method)(*arguments, **options)
-    except (RuntimeError, OSError) as error:
+    except _CLIENT_ERRORS as error:
       raise faults.ClusterUnavailable(
         f'the job server at {self.address} did not carry out {method}: '
-        f'{faults.describe(error)[:300]}'
+        f'{_describe(error)}'
       ) from error
 
 
@@ -132,7 +138,7 @@ def check_address(address: str) -> str:
     is_server = parts.scheme in ('http', 'https') and parts.port is not None
   except ValueError:
     is_server = False
-  if not is_server or not parts.hostname:
+  if not is_server or not parts.hostname or re.search(r'[\s@]', address):
     raise errors.UserError(
       f"--ray_address is '{address}'; jobs are submitted to the head's "
       'dashboard: expected http://HEAD:8265.'
@@ -153,24 +159,39 @@ def _check_installed() -> None:
     )
 
 
-def _check_answers(address: str, headers: Mapping[str, str]) -> None:
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+  """Follows nobody to another server, which would be shown the token."""
+
+  def redirect_request(self, *given: Any) -> None:
+    del given  # Then a redirection is an HTTPError.
+
+
+def _ask_version(address: str, headers: Mapping[str, str]) -> bytes:
+  """Returns what a server says of its version.
+
+  Raises:
+    UserError, ClusterUnavailable: see `JobServer`.
+  """
   request = urllib.request.Request(f'{address}/api/version', headers=headers)  # noqa: S310 - http or https, checked.
+  opener = urllib.request.build_opener(_NoRedirect)
   try:
-    urllib.request.urlopen(request, timeout=ANSWER_WITHIN_S).close()
+    with opener.open(request, timeout=ANSWER_WITHIN_S) as reply:
+      return reply.read(_MOST_BYTES)
   except urllib.error.HTTPError as error:
     error.close()
     if error.code not in (401, 403):
-      raise faults.ClusterUnavailable(
-        f"what answers at {address} is no job server of Ray's ({error.code} "
-        f'{error.reason}); expected the dashboard of a cluster.'
+      raise _no_job_server(
+        address, f'{error.code} {faults.one_line(error.reason)}'
       ) from error
     asks = 'another token than yours' if headers else 'a token'
     has = '' if headers else ' and you have none'
     raise errors.UserError(
-      f'{address} asks for {asks}{has}; have the one of the cluster in '
-      f'{tokens.TOKEN}, or its file in {tokens.TOKEN_PATH}.'
+      f'{address} asks for {asks}{has}; {tokens.REMEDY}.'
     ) from error
-  except (OSError, ValueError) as error:
+  except http.client.HTTPException as error:
+    # What it said is not shown, since a server may answer with anything.
+    raise _no_job_server(address, 'it speaks no HTTP') from error
+  except (OSError, UnicodeError) as error:
     cause = getattr(error, 'reason', error)
     if isinstance(cause, TimeoutError | socket.timeout):
       cause = f'silent for {ANSWER_WITHIN_S:g} s'
@@ -179,6 +200,37 @@ def _check_answers(address: str, headers: Mapping[str, str]) -> None:
       "the head's dashboard, http://HEAD:8265, which ray start --head serves "
       'to others with --dashboard-host=0.0.0.0 where ray[default] is installed.'
     ) from error
+
+
+def _no_job_server(address: str, why: str) -> faults.ClusterUnavailable:
+  return faults.ClusterUnavailable(
+    f"what answers at {address} is no job server of Ray's ({why}); expected "
+    "the head's dashboard, http://HEAD:8265."
+  )
+
+
+def _check_version(address: str, reply: bytes) -> None:
+  """Raises ClusterUnavailable unless it is of this process's Ray.
+
+  The job runs in the Python of the cluster, whose version is not told here.
+  """
+  import ray
+
+  try:
+    theirs = json.loads(reply)['ray_version']
+  except (ValueError, LookupError, TypeError) as error:
+    raise _no_job_server(address, 'it tells no version of Ray') from error
+  if theirs != ray.__version__:
+    raise faults.ClusterUnavailable(
+      f'the cluster at {address} has Ray {faults.one_line(str(theirs))[:40]} '
+      f'and this process has Ray {ray.__version__}; expected the same: install '
+      "the cluster's version here, or submit from a machine that has it."
+    )
+
+
+def _describe(error: BaseException) -> str:
+  """Returns an error in one line; a server may have sent the token back."""
+  return tokens.hide(faults.describe(error))[:300]
 
 
 def _connect(address: str, headers: Mapping[str, str]) -> Any:
@@ -190,9 +242,9 @@ def _connect(address: str, headers: Mapping[str, str]) -> Any:
   with _preferred(address):
     try:
       return job_submission.JobSubmissionClient(address, headers=dict(headers))
-    except (RuntimeError, OSError) as error:
+    except _CLIENT_ERRORS as error:
       raise faults.ClusterUnavailable(
-        f'{address} cannot be used: {faults.describe(error)[:300]}'
+        f'{address} cannot be used: {_describe(error)}'
       ) from error
 
 

@@ -8,14 +8,21 @@ the job.
 from collections.abc import Sequence
 import dataclasses
 import os
+import re
 import shlex
 
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import names
 
 # The commands that join a cluster; the others use one machine.
 COMMANDS = ('optimize', 'sweep', 'trajectory')
 _MODULE = 'mmdist.distribution.job_entry'
+# The flags of these commands whose values are paths of files or folders.
+PATHS = re.compile(
+  r'workdir|cells|judge|config|'
+  r'config\.(.*\.)?(nerf_assets|directory|lora|results\.judge)'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +67,8 @@ def prepare(
       paths are relative to that folder, and only --workdir is made absolute.
 
   Raises:
-    UserError: it is not one of `COMMANDS`, has no --workdir, or has a
-      --ray_address.
+    UserError: it is not one of `COMMANDS`, has no --workdir that a log can be
+      kept beside, has a --ray_address, or a path is refused by `local_paths`.
   """
   if not words:
     raise errors.UserError(
@@ -81,11 +88,23 @@ def prepare(
       f'{command} has no --workdir=DIR; expected one after the --, a folder '
       'that every machine of the cluster sees.'
     )
+  for name, value in map(_split, flags):
+    if PATHS.fullmatch(name):
+      local_paths.expand(value, f'--{name}')
   folder = folder or os.getcwd()
   flags = [_made_absolute(word, folder, is_sent) for word in flags]
   workdir = dict(map(_split, flags))['workdir'].rstrip('/')
+  if not workdir:
+    raise errors.UserError(
+      '--workdir is /, and the log of a job is kept beside the work folder; '
+      'expected a folder below it.'
+    )
   # The job brings its code along, and Ray refuses a second set of it.
-  added = ('--ray_address=auto', '--noship_code')
+  added = ['--noship_code']
+  # With priors in the learner's process there is nothing to join; the cells of
+  # a sweep are spread over the machines in any case.
+  if known.get('executor') != 'inline' or command == 'sweep':
+    added.insert(0, '--ray_address=auto')
   return JobCommand((command, *flags, *added), workdir)
 
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 import dataclasses
 import math
+import os
 import sys
 import tempfile
 import time
@@ -93,8 +94,8 @@ def run(
     write: called with each part of the job's log.
 
   Raises:
-    UserError: in one line; a mistake in the options or the words, or the job
-      has failed.
+    UserError, NotADirectoryError: in one line; a mistake in the options or the
+      words, or the job has failed.
     ClusterUnavailable: the job server cannot be reached.
   """
   options = options_lib.checked(options)
@@ -111,6 +112,7 @@ def run(
     actions[asked[0]](server, options, report, write)
     return
   resources = _parse_resources(options.resource)
+  _check_folder(options.working_dir)
   command = job_command.prepare(words, is_sent=bool(options.working_dir))
   server = job_client.JobServer(options.ray_address)
   job = submit(server, options, command, resources)
@@ -172,11 +174,31 @@ def _parse_resources(words: Sequence[str]) -> dict[str, float]:
     name, _, amount = word.partition('=')
     try:
       found[name] = float(amount)
-    except ValueError as error:
+    except ValueError:
+      found[name] = math.nan
+    # Written so that NaN is refused.
+    if not name.strip() or not 0 < found[name] < math.inf:
       raise errors.UserError(
-        f"--resource is '{word}'; expected NAME=AMOUNT, such as TPU=4."
-      ) from error
+        f"--resource is '{word}'; expected NAME=AMOUNT with an amount above 0, "
+        'such as TPU=4.'
+      )
+    if name in ('CPU', 'GPU'):
+      raise errors.UserError(
+        f"--resource is '{word}'; expected --num_{name.lower()}s={amount}, and "
+        'here a name of your own.'
+      )
   return found
+
+
+def _check_folder(working_dir: str) -> None:
+  """Raises NotADirectoryError unless a folder can be sent along."""
+  if working_dir and not os.path.isdir(working_dir):
+    is_file = os.path.exists(working_dir)
+    raise NotADirectoryError(
+      f'--working_dir is {working_dir}, '
+      f'{"which is a file" if is_file else "where nothing is"}; expected the '
+      'folder that is sent along.'
+    )
 
 
 def _attempts(

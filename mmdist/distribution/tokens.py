@@ -10,7 +10,9 @@ from collections.abc import Iterator
 import contextlib
 import os
 import pathlib
+import re
 import secrets
+from typing import Any
 import warnings
 
 from mmdist.core import errors
@@ -21,6 +23,11 @@ TOKEN = 'RAY_AUTH_TOKEN'
 TOKEN_PATH = 'RAY_AUTH_TOKEN_PATH'
 _DEFAULT_PATH = '~/.ray/auth_token'  # Where Ray looks last.
 _FILE_NAME = 'token'
+# What is to be done where a cluster asks for a token.
+REMEDY = (
+  f'set {TOKEN} to that of the cluster, or {TOKEN_PATH} to a file that holds '
+  f'it, and {MODE}=token'
+)
 
 # What Ray of this process was started with: it then asks everybody for the
 # token, also the head of a cluster without any, which it joins later.
@@ -29,6 +36,8 @@ _started_with: list[str] = []
 # reads for as long as the process lives, so a second Ray of this process has to
 # ask for the same one.
 _made: list[str] = []
+# Whether `show` has set the mode, which the person had not.
+_shown: list[str] = []
 
 
 @contextlib.contextmanager
@@ -58,24 +67,88 @@ def find() -> str | None:
   none.
 
   Raises:
-    UserError: RAY_AUTH_TOKEN_PATH names a file that cannot be read.
+    UserError: RAY_AUTH_TOKEN_PATH names a file that cannot be read, or what is
+      there can be no token; it is not shown.
   """
-  if os.environ.get(MODE, 'token').lower() != 'token':
+  if is_off():
     return None
   if os.environ.get(TOKEN):
-    return os.environ[TOKEN].strip()
+    return _checked(os.environ[TOKEN], TOKEN)
   named = os.environ.get(TOKEN_PATH)
   path = pathlib.Path(named or os.path.expanduser(_DEFAULT_PATH))
   if not named and not path.is_file():
     return None
   _check_private(str(path))
   try:
-    return path.read_text(encoding='utf-8').strip() or None
+    return _checked(path.read_text(encoding='utf-8'), str(path))
   except (OSError, UnicodeDecodeError) as error:
     raise errors.UserError(
       f"Ray's token cannot be read from {path} ({type(error).__name__}); name "
       f'its file in {TOKEN_PATH}.'
     ) from error
+
+
+def _checked(token: str, where: str) -> str | None:
+  """Returns a token without what surrounds it; None if nothing is left."""
+  token = token.strip()
+  # Anything else breaks the header that carries it, in the midst of an error
+  # that would quote it.
+  if not re.fullmatch(r'[!-~]*', token):
+    raise errors.UserError(
+      f'{where} holds no token of Ray: there is a line break, a space or a '
+      'letter outside of ASCII in it; expected one word, as ray get-auth-token '
+      'prints it.'
+    )
+  return token or None
+
+
+def hide(text: str) -> str:
+  """Returns a text of somebody else's without the person's token."""
+  token = find()
+  return text.replace(token, '(your token)') if token else text
+
+
+def mode() -> str | None:
+  """Returns the person's word on whether there are tokens; None without one."""
+  return os.environ.get(MODE)
+
+
+def is_off() -> bool:
+  """Returns whether the person has said that there are no tokens."""
+  return os.environ.get(MODE, 'token').lower() != 'token'
+
+
+def show() -> None:
+  """Has Ray in this process show the person's token to others.
+
+  If the mode is not set, Ray does so only where it starts or finds a cluster
+  itself, not where it is given an address.
+  """
+  os.environ[MODE] = 'token'
+  _shown.append('token')
+  _reread()
+
+
+def show_no_more() -> None:
+  """Takes back what `show` did, for another cluster, which may ask for none.
+
+  A process that shows a token also asks for it, and would take the actors of
+  such a cluster for dead.
+  """
+  if _shown:
+    _shown.clear()
+    os.environ.pop(MODE, None)
+    _reread()
+
+
+def _reread() -> None:
+  """Has Ray read mode and token again; it reads them only once by itself."""
+  from ray import _raylet
+
+  # Ray does it in the same way. Its types do not know the compiled module.
+  compiled: Any = _raylet
+  compiled.Config.initialize('')
+  compiled.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def may_join() -> bool:
@@ -86,14 +159,6 @@ def may_join() -> bool:
   one, would then take this process for dead, and end its actors one by one.
   """
   return not _started_with
-
-
-def may_ask() -> bool:
-  """Returns whether this process has what a Ray elsewhere may ask for.
-
-  That is a token, or the person's word that there are none.
-  """
-  return os.environ.get(MODE, 'token').lower() != 'token' or bool(find())
 
 
 def _is_wanted() -> bool:

@@ -2,12 +2,20 @@
 
 from collections.abc import Callable
 import dataclasses
+import pathlib
+from typing import TYPE_CHECKING
 
-from mmdist.api import executors
+from mmdist.api import joining
 from mmdist.config import trajectory_schema
 from mmdist.core import options as options_lib
 from mmdist.trajectories import legs as legs_lib
-from mmdist.trajectories import trajectory_run
+
+if TYPE_CHECKING:  # Not at run time, because it imports what computes.
+  from mmdist.trajectories import trajectory_run
+
+# Of a trajectory that was finished once. It may need no cluster, so that its
+# legs are looked at first.
+_LAST_RESULT = 'sheet.png'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +60,7 @@ def run(
   config: trajectory_schema.TrajectoryConfig,
   options: Options,
   report: Callable[[str], None] = print,
-) -> trajectory_run.Trajectory:
+) -> 'trajectory_run.Trajectory':
   """Makes the trajectory that a configuration describes.
 
   Args:
@@ -64,11 +72,14 @@ def run(
     UserError, OSError: in one line.
   """
   options = options_lib.checked(options)
-  executor: executors.ExecutorLike = options.executor
-  if executor == 'ray':
-    executor = executors.RayOptions(
-      options.ray_address, ship_code=options.ship_code
-    )
+  executor = joining.executor_of(
+    options.executor, options.ray_address, ship_code=options.ship_code
+  )
+  if not pathlib.Path(options.workdir, _LAST_RESULT).is_file():
+    joining.check(executor)
+  # Here, because what computes takes seconds to import.
+  from mmdist.trajectories import trajectory_run
+
   return trajectory_run.trajectory(
     legs_lib.from_config(config),
     options.workdir,

@@ -23,6 +23,7 @@ from mmdist.run import links
 from mmdist.run import locks
 from mmdist.run import many_runs
 from mmdist.run import opening
+from mmdist.run import workdir as workdir_lib
 from mmdist.trajectories import legs as legs_lib
 from mmdist.trajectories import starts
 from mmdist.trajectories import way
@@ -69,8 +70,9 @@ def state_of(workdir: pathlib.Path, leg: legs_lib.PlannedLeg) -> str:
 def check(workdir: pathlib.Path, legs: Sequence[legs_lib.PlannedLeg]) -> Record:
   """Checks, writing nothing, that a trajectory may begin or go on in a folder.
 
-  There may be more legs than before. The legs that were there before must come
-  first and have the same settings. No result is opened; see `check_results`.
+  There may be more legs than before. The legs that have begun must come first,
+  with those before them, and have the same settings; one that could not begin
+  may have others. No result is opened; see `check_results`.
 
   Returns:
     The record to go on with.
@@ -88,9 +90,24 @@ def check(workdir: pathlib.Path, legs: Sequence[legs_lib.PlannedLeg]) -> Record:
     many_runs.check_empty(workdir, 'trajectory', LEGS_NAME)
     return Record(now)
   record = _read(path)
-  _check_same(workdir, record.legs, now)
+  _check_same(workdir, _begun(workdir, record.legs), now)
   record.legs = now
+  record.results = {n: d for n, d in record.results.items() if n in now}
   return record
+
+
+def _begun(
+  workdir: pathlib.Path, legs: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+  """Returns the legs up to the last one that has begun."""
+  names = list(legs)
+  # A run writes its settings once its priors have room.
+  while (
+    names
+    and not (leg_folder(workdir, names[-1]) / workdir_lib.CONFIG_NAME).is_file()
+  ):
+    names.pop()
+  return {name: legs[name] for name in names}
 
 
 def _check_same(

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmdist.api import composing
 from mmdist.api import executors
+from mmdist.api import joining
 from mmdist.api import opened_run
 from mmdist.api import optimization
 from mmdist.config import schema
@@ -106,6 +107,8 @@ def trajectory(
   trajectory_schema.check_film(film)
   workdir = local_paths.local(workdir)
   planned = legs_lib.plan(legs, config, priors, representation)
+  if any(folder.state_of(workdir, leg) != 'finished' for leg in planned):
+    joining.check(executor)
   # Before a result is looked at, which starts JAX.
   device_setup.set_up_jax(device_setup.share_cores(1).learner)
   walk = _Walk(

@@ -3,18 +3,22 @@
 import dataclasses
 import json
 import pathlib
+import socket
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
 import pytest
+import ray
 
 import mmdist
 from mmdist.api import composing
 from mmdist.api import optimization
 from mmdist.core import messages
 from mmdist.distribution import faults
+from mmdist.distribution import tokens
 from mmdist.priors import footprint
 from mmdist.priors import prior as priors
 from mmdist.run import preflight
@@ -266,6 +270,35 @@ def test_without_ray_one_line_says_what_to_do():
   )
   assert "executor='ray' needs Ray" in done.stdout, done.stderr
   assert "executor='inline'" in done.stdout
+
+
+@pytest.fixture(name='nowhere')
+def fixture_nowhere(monkeypatch):
+  """An executor of a cluster that is not there, in a process without Ray."""
+  monkeypatch.setattr(tokens, '_started_with', [])
+  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
+  with socket.socket() as taken:
+    taken.bind(('127.0.0.1', 0))  # And does not listen.
+    yield mmdist.RayOptions(f'127.0.0.1:{taken.getsockname()[1]}')
+
+
+@pytest.mark.parametrize('begin', [mmdist.optimize, optimization.preflight])
+def test_a_cluster_that_is_not_there_is_told_before_anything_is_looked_at(
+  tmp_path, nowhere, begin, monkeypatch
+):
+  monkeypatch.setattr(optimization.binding, 'bind_config', None)
+  began = time.monotonic()
+  with pytest.raises(mmdist.errors.UserError, match='nobody answers') as error:
+    begin('a red ball', tmp_path / 'run', executor=nowhere)
+  assert time.monotonic() - began < 5
+  assert '\n' not in str(error.value)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_run_is_opened_without_its_cluster(tmp_path, nowhere):
+  made = make(tmp_path / 'run')
+  again = make(tmp_path / 'run', executor=nowhere)
+  assert again.digest() == made.digest()
 
 
 class Counting:

@@ -14,7 +14,9 @@ def fixture_home(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-  'path', ['runs/a', '/a/b', 'color', 'a/b@c', '5:2', 'a:/b', 'x/gs://y', '.']
+  'path',
+  ['runs/a', '/a/b', 'color', 'a/b@c', '5:2', 'a:/b', 'x/gs://y', '.']
+  + ['generate:paper', 'experiments/smoke.py:tiny', './gs:', 'gs/b'],
 )
 def test_a_path_of_this_machine_stays_as_it_is(path):
   assert local_paths.expand(path) == path
@@ -43,9 +45,31 @@ def test_remote_storage_is_refused_in_one_line(path, kind):
   assert 'mount it' in text and 'copy it there afterwards' in text
 
 
-def test_the_address_of_a_file_names_the_path():
-  with pytest.raises(ValueError, match='expected the path alone, /a/b'):
-    local_paths.expand('file:///a/b')
+@pytest.mark.parametrize(
+  'path',
+  [' gs://b', 'gs:', 'gs:b', 's3:b/c', 'memory:x', '\tmemory://x']
+  + ['simplecache::s3://b', 'a::b::gs://c', 'blockcache::b'],
+)
+def test_remote_storage_is_refused_however_it_is_written(path):
+  with pytest.raises(ValueError, match='is in remote storage') as error:
+    local_paths.expand(path, 'workdir')
+  assert f"'{path.strip()}'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+  'address, path',
+  [
+    ('file:///a/b', '/a/b'),
+    ('file:/a/b', '/a/b'),
+    ('file://localhost/a/b', '/a/b'),
+    ('file://other/a/b', '/a/b'),
+    (pathlib.Path('file://localhost/a/b'), '/a/b'),
+    ('FILE:a', 'a'),
+  ],
+)
+def test_the_address_of_a_file_names_the_path(address, path):
+  with pytest.raises(ValueError, match=f'expected the path alone, {path}[.]$'):
+    local_paths.expand(address)
 
 
 def test_the_home_of_nobody_makes_no_folder(home, monkeypatch):
@@ -54,3 +78,10 @@ def test_the_home_of_nobody_makes_no_folder(home, monkeypatch):
     local_paths.expand('~nobody_here/runs')
   (home / '~nobody_here').mkdir()
   assert local_paths.expand('~nobody_here/runs') == '~nobody_here/runs'
+
+
+def test_a_user_without_a_home_gets_no_folder(monkeypatch):
+  gone = {'~nobody': '/not/there', '~nobody/x': '/not/there/x'}
+  monkeypatch.setattr('os.path.expanduser', lambda path: gone[path])
+  with pytest.raises(ValueError, match=r'has none \(/not/there\); give'):
+    local_paths.expand('~nobody/x')

@@ -20,6 +20,19 @@ def test_a_job_runs_the_command_in_its_own_cluster_with_the_code_it_brought():
   assert command.log_of('a-attempt-1') == '/shared/run.a-attempt-1.log'
 
 
+@pytest.mark.parametrize(
+  'command, joins',
+  [('optimize', False), ('trajectory', False), ('sweep', True)],
+)
+def test_a_job_with_its_priors_in_one_process_joins_no_cluster_for_them(
+  command, joins
+):
+  words = [command, '--executor=inline', '--workdir=/shared/run']
+  added = job_command.prepare(words).words[3:]
+  assert ('--ray_address=auto' in added) is joins
+  assert '--noship_code' in added
+
+
 def test_paths_of_here_are_absolute_there_and_names_stay(tmp_path):
   (tmp_path / 'mine').mkdir()
   command = job_command.prepare(
@@ -79,9 +92,34 @@ def test_words_reach_the_program_as_they_were_typed():
     (['optimize', '--workdir='], 'optimize has no --workdir'),
     (['optimize', '--workdir', 'a'], 'optimize has no --workdir'),
     (['sweep', '--workdir=a', '--ray_address=b'], 'leave it out there'),
+    (['optimize', '--workdir=/'], 'expected a folder below it'),
+    (['optimize', '--workdir=//'], 'expected a folder below it'),
   ],
 )
 def test_what_cannot_be_a_job_is_one_line(words, line):
   with pytest.raises(errors.UserError) as refused:
     job_command.prepare(words)
   assert line in str(refused.value) and '\n' not in str(refused.value)
+
+
+@pytest.mark.parametrize('is_sent', [False, True])
+@pytest.mark.parametrize(
+  'flag',
+  ['workdir', 'cells', 'judge', 'config', 'config.nerf_assets']
+  + ['config.priors.generic.lora', 'config.base.priors.normal.directory']
+  + ['config.results.judge'],
+)
+@pytest.mark.parametrize(
+  'path', ['gs://b/x', 's3:b', 'memory://x', 'file:///x']
+)
+def test_no_job_is_given_a_path_in_remote_storage(flag, path, is_sent):
+  words = ['sweep', '--workdir=/shared/run', f'--{flag}={path}']
+  with pytest.raises(errors.UserError) as refused:
+    job_command.prepare(words, '/here', is_sent)
+  line = str(refused.value)
+  assert line.startswith(f"--{flag} '{path}' is ") and '\n' not in line
+
+
+def test_the_home_of_nobody_is_no_work_folder_of_a_job():
+  with pytest.raises(errors.UserError, match='home of a user'):
+    job_command.prepare(['optimize', '--workdir=~nobody_here/runs'])

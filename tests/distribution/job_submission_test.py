@@ -133,6 +133,7 @@ def test_a_folder_that_is_sent_may_be_in_the_home_folder(
   server, monkeypatch, tmp_path
 ):
   monkeypatch.setenv('HOME', str(tmp_path))
+  (tmp_path / 'mine').mkdir()
   run(WORDS, working_dir='~/mine', detach=True)
   ((_, _, options),) = server.submitted
   assert options['runtime_env']['working_dir'] == str(tmp_path / 'mine')
@@ -177,6 +178,21 @@ def test_a_job_is_cancelled_once(server):
     (WORDS, {'status': True}, '--status and a command are given'),
     ([], {'cancel': True, 'status': True}, '--status and --cancel are given'),
     (WORDS, {'resource': ('large',)}, "--resource is 'large'; expected NAME="),
+    (
+      WORDS,
+      {'resource': ('TPU=-3',)},
+      "--resource is 'TPU=-3'; expected NAME=",
+    ),
+    (
+      WORDS,
+      {'resource': ('TPU==2',)},
+      "--resource is 'TPU==2'; expected NAME=",
+    ),
+    (WORDS, {'resource': ('TPU=0',)}, 'with an amount above 0, such as TPU=4'),
+    (WORDS, {'resource': ('TPU=nan',)}, 'with an amount above 0'),
+    (WORDS, {'resource': ('TPU=inf',)}, 'with an amount above 0'),
+    (WORDS, {'resource': ('=2',)}, "--resource is '=2'; expected NAME="),
+    (WORDS, {'resource': ('GPU=1',)}, 'expected --num_gpus=1, and here a name'),
     ([], {'status': True}, "knows no job 'green'"),
   ],
 )
@@ -193,3 +209,16 @@ def test_a_name_of_a_job_is_no_path(server):
   options = job_submission.Options('head:8265', '../green', status=True)
   with pytest.raises(errors.UserError, match='the job is called'):
     job_submission.run(options, [])
+
+
+@pytest.mark.parametrize('what', ['which is a file', 'where nothing is'])
+def test_a_folder_that_is_none_is_told_before_any_server_is_asked(
+  tmp_path, monkeypatch, what
+):
+  monkeypatch.setattr(job_client, 'JobServer', None)
+  path = tmp_path / 'mine'
+  if 'file' in what:
+    path.touch()
+  with pytest.raises(NotADirectoryError, match=f'{path}, {what}; exp') as error:
+    run(WORDS, working_dir=str(path))
+  assert '\n' not in str(error.value)

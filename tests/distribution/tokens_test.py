@@ -141,6 +141,33 @@ def test_a_named_token_that_is_not_there_is_one_line(tmp_path, monkeypatch):
   assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize(
+  'token', ['ab\ncd', 'ab cd', 'ab\x00cd', 'zwölf', 'a\rb']
+)
+@pytest.mark.parametrize('where', [tokens.TOKEN, tokens.TOKEN_PATH])
+def test_what_can_be_no_token_is_one_line_and_stays_unsaid(
+  tmp_path, monkeypatch, token, where
+):
+  if where == tokens.TOKEN:
+    monkeypatch.setattr(tokens.os, 'environ', {where: token})
+  else:
+    path = tmp_path / 'named'
+    path.write_text(token, encoding='utf-8')
+    path.chmod(0o600)
+    monkeypatch.setenv(where, str(path))
+  with pytest.raises(errors.UserError, match='holds no token of Ray') as error:
+    tokens.find()
+  line = str(error.value)
+  assert '\n' not in line and token not in line and line.isascii()
+
+
+def test_a_text_of_somebody_elses_is_shown_without_the_token(monkeypatch):
+  monkeypatch.setenv(tokens.TOKEN, 'ab' * 32)
+  assert tokens.hide(f'500: Bearer {"ab" * 32}!') == '500: Bearer (your token)!'
+  monkeypatch.delenv(tokens.TOKEN)
+  assert tokens.hide('500') == '500'
+
+
 def test_a_process_that_has_started_a_ray_joins_no_other(monkeypatch, tmp_path):
   monkeypatch.setenv('HOME', str(tmp_path))
   for name in (tokens.TOKEN, tokens.TOKEN_PATH, tokens.MODE):

@@ -2,15 +2,20 @@
 
 import json
 import shutil
+import socket
 import sys
+import time
 import types
 
 import numpy as np
 from PIL import Image
 import pytest
+import ray
 
 import mmdist
 from mmdist.config import trajectory_schema
+from mmdist.distribution import faults
+from mmdist.distribution import tokens
 from mmdist.run import opening
 from mmdist.trajectories import trajectory_run
 from mmdist.trajectories import way
@@ -243,6 +248,46 @@ def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path, options, words):
     walk(tmp_path / 'way', **options)
   assert '\n' not in str(error.value)
   assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(name='nowhere')
+def fixture_nowhere():
+  """An address at which nobody listens."""
+  with socket.socket() as taken:
+    taken.bind(('127.0.0.1', 0))
+    yield f'127.0.0.1:{taken.getsockname()[1]}'
+
+
+@pytest.mark.parametrize('preflight_only', [False, True])
+def test_a_cluster_that_is_not_there_is_told_before_anything_is_written(
+  tmp_path, monkeypatch, nowhere, preflight_only
+):
+  monkeypatch.setattr(tokens, '_started_with', [])
+  monkeypatch.setattr(ray, 'is_initialized', lambda: False)
+  began = time.monotonic()
+  with pytest.raises(mmdist.errors.UserError, match='nobody answers') as error:
+    walk(
+      tmp_path / 'way',
+      executor=mmdist.RayOptions(nowhere),
+      preflight_only=preflight_only,
+    )
+  assert time.monotonic() - began < 5
+  assert '\n' not in str(error.value)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_leg_that_found_no_room_may_begin_with_other_settings(tmp_path):
+  def full(recipes):
+    raise faults.ClusterUnavailable('no room')
+
+  for legs, config in (
+    (LEGS, optimization_test.small()),
+    (LEGS[:1], optimization_test.small(seed=3)),
+    ([('a box', 2)], optimization_test.small()),
+  ):
+    with pytest.raises(faults.ClusterUnavailable, match='no room'):
+      walk(tmp_path / 'way', legs, config=config, executor=full)
+    assert not list(tmp_path.glob('way/legs/*/config.json'))
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
