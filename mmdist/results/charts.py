@@ -1,7 +1,7 @@
 """A chart as inline SVG: axes with round numbers, smoothed curves, a legend.
 
-Each curve is drawn twice, faintly as it is, and smoothed above that. Every text
-is escaped.
+Each curve is drawn twice, faintly as it is, and smoothed above that. The mouse
+over a curve shows its name. Every text is escaped.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _FONT, _LETTER = 12, 6.4  # Pixels: of the font, and of a letter of it, about.
 _LINE = 18  # Of the legend.
 _SAMPLE = 22  # From the sample of a line in the legend to its name.
 _MOST_LETTERS = 56  # Of a name in the legend: as many as a line has room for.
-# More curves than these are drawn in grey and only counted.
+# More curves than these are drawn in grey and only counted in the legend.
 _MAX_NAMED = 12
 # Okabe and Ito 2008: told apart by colour-blind readers too.
 _COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
@@ -68,12 +68,13 @@ def draw_chart(title: str, series: curves.Series) -> str:
   names = list(series)
   # The first ones, with names, come last: they lie above the others.
   for index in reversed(range(len(names))):
-    points, color = series[names[index]], _color(index, names[index])
+    name = names[index]
+    points, color = series[name], _color(index, name)
+    lines = [_line(axes, curves.thin(smoothed[name]), color, 'smooth', index)]
     if len(points) >= 3:
-      parts.append(_line(axes, curves.thin(points), color, 'raw', index))
-    parts.append(
-      _line(axes, curves.thin(smoothed[names[index]]), color, 'smooth', index)
-    )
+      lines.insert(0, _line(axes, curves.thin(points), color, 'raw', index))
+    shown = f'<title>{html.escape(name)}</title>' if name else ''
+    parts.append(f'<g>{shown}{"".join(lines)}</g>')
   legend, height = _legend(names)
   size = _PLOT_HEIGHT + height
   return (

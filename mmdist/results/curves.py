@@ -6,9 +6,17 @@ stands before the first slash is the chart, the rest is the curve.
 """
 
 from collections.abc import Mapping, Sequence
+import itertools
 import math
 
+import numpy as np
+
+from mmdist.core import tables
+
 MAX_POINTS = 200  # Of a curve that is drawn.
+# A run of more steps is averaged to as many rows before anything else is done:
+# all else takes time with their number, and no chart shows more.
+MAX_ROWS = 2000
 # A smoothed curve is a mean over this share of the steps.
 _SMOOTHED_SHARE = 1 / 15
 
@@ -39,6 +47,53 @@ def group_series(rows: Sequence[Mapping]) -> dict[str, dict[str, list]]:
         curves = charts.setdefault(chart, {})
         curves.setdefault(curve, []).append((row['step'], value))
   return charts
+
+
+def columns(
+  rows: Sequence[Mapping], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+  """Returns name -> [N] float64 of the rows; NaN where there is no number."""
+  # Row by row, since each row of a long run comes from memory anew.
+  gaps = [math.nan] * len(names)
+  values = [list(map(row.get, names, gaps)) for row in rows]
+  kinds = set(map(type, itertools.chain.from_iterable(values)))
+  if not kinds <= {float, int}:
+    values = [
+      [value if tables.is_number(value) else math.nan for value in row]
+      for row in values
+    ]
+  found = np.array(values, np.float64)
+  return dict(zip(names, found.reshape(len(rows), len(names)).T, strict=True))
+
+
+def thin_rows(rows: Sequence[Mapping]) -> Sequence[Mapping]:
+  """Averages neighbouring rows until at most `MAX_ROWS` are left.
+
+  Args:
+    rows: one mapping per step with `step` and any numbers; what is not a
+      finite number is left out of the mean, and a row without a step is left
+      out as a whole.
+
+  Returns:
+    The rows as they are, if they are few.
+  """
+  if len(rows) <= MAX_ROWS:
+    return rows
+  rows = [row for row in rows if 'step' in row]
+  names: dict[str, None] = {}  # A set that keeps its order.
+  for row in rows:
+    names.update(dict.fromkeys(row))
+  starts = np.arange(0, len(rows), math.ceil(len(rows) / MAX_ROWS))
+  thinned: list[dict[str, float]] = [{} for _ in starts]
+  for name, values in columns(rows, list(names)).items():
+    there = np.isfinite(values)
+    counts = np.add.reduceat(there, starts, dtype=np.int64)
+    sums = np.add.reduceat(np.where(there, values, 0.0), starts)
+    means = sums / np.maximum(counts, 1)
+    for row, mean, count in zip(thinned, means.tolist(), counts, strict=True):
+      if count:
+        row[name] = mean
+  return thinned
 
 
 def smooth(

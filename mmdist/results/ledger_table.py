@@ -6,13 +6,15 @@ of a step are `mmdist.objectives.ledger`'s, and docs/method.md, section 2,
 """
 
 from collections.abc import Mapping, Sequence
-import math
 from typing import Any
+
+import numpy as np
 
 from mmdist.config import schema
 from mmdist.core import tables
 from mmdist.objectives import binding
 from mmdist.objectives import concept as concept_lib
+from mmdist.results import curves
 
 COLUMNS = (
   'prior',
@@ -67,25 +69,25 @@ def make(
     steps in which it is negative. Where a row is of several concepts, `concept`
     and `weight` are None. A run with schedules has the column `schedule`.
   """
-  rows = _window(metrics, first, last)
   objective = binding.bind_config(config)
+  columns = _columns(_window(metrics, first, last), objective)
   lines = []
   for prior in objective.priors:
     terms = objective.of_prior(prior)
     if len(terms) == 1:
       # The prior's numbers, which say how the concept stands to other priors.
       # Its cosine with its own sum would be 1 in any case.
-      lines.append(_line(rows, prior, ('', '/0'), terms[0]))
+      lines.append(_line(columns, prior, ('', '/0'), terms[0]))
       continue
-    lines.append(_line(rows, prior, ('',)))
+    lines.append(_line(columns, prior, ('',)))
     lines += [
-      _line(rows, prior, (f'/{index}',), term)
+      _line(columns, prior, (f'/{index}',), term)
       for index, term in enumerate(terms)
     ]
-  columns = list(COLUMNS)
+  shown = list(COLUMNS)
   if any(term.schedule for term in objective.terms):
-    columns.insert(columns.index('weight'), SCHEDULE)
-  return tables.Table(tuple(columns), tuple(lines))
+    shown.insert(shown.index('weight'), SCHEDULE)
+  return tables.Table(tuple(shown), tuple(lines))
 
 
 def _window(
@@ -101,28 +103,49 @@ def _window(
   return [row for row in metrics if start <= row['step'] < stop]
 
 
+def _columns(
+  rows: Sequence[Mapping[str, Any]], objective: binding.BoundObjective
+) -> dict[str, list[float]]:
+  """Returns each metric of the ledger, of the steps in which it is finite."""
+  names = [
+    f'{metric}/{prior}{suffix}'
+    for metric in ('weight', *_METRICS.values())
+    for prior in objective.priors
+    for suffix in (
+      '',
+      *(f'/{i}' for i in range(len(objective.of_prior(prior)))),
+    )
+  ]
+  return {
+    name: values[np.isfinite(values)].tolist()
+    for name, values in curves.columns(rows, names).items()
+  }
+
+
 def _line(
-  rows: Sequence[Mapping[str, Any]],
+  columns: Mapping[str, Sequence[float]],
   prior: str,
-  curves: Sequence[str],
+  suffixes: Sequence[str],
   term: binding.PriorConcept | None = None,
 ) -> dict[str, Any]:
   """Returns the row of a prior, or of one of its concepts.
 
   Args:
-    rows: of the window.
+    columns: the metrics of the window.
     prior: its name.
-    curves: what stands behind it in the names of the row's metrics; the first
-      that a metric has is taken.
+    suffixes: what stands behind it in the names of the row's metrics; the
+      first that a metric has is taken.
     term: the concept; None for all concepts of the prior.
   """
-  values = {column: _values(rows, column, prior, curves) for column in _METRICS}
+  values = {
+    column: _values(columns, column, prior, suffixes) for column in _METRICS
+  }
   cosines = values['cosine']
   return {
     'prior': prior,
     'concept': term.text if term else None,
     SCHEDULE: term.schedule or None if term else None,
-    'weight': _weight(rows, prior, curves[-1], term),
+    'weight': _weight(columns, prior, suffixes[-1], term),
     **{column: tables.mean(values[column]) for column in _METRICS},
     'conflict': tables.mean([float(value < 0) for value in cosines]),
     'steps': len(values['norm']),
@@ -130,23 +153,23 @@ def _line(
 
 
 def _values(
-  rows: Sequence[Mapping[str, Any]],
+  columns: Mapping[str, Sequence[float]],
   column: str,
   prior: str,
-  curves: Sequence[str],
-) -> list[float]:
+  suffixes: Sequence[str],
+) -> Sequence[float]:
   """Returns a number of a row, of every step in which it is there."""
   if column in _OF_PRIOR:
-    curves = (*curves, '')
+    suffixes = (*suffixes, '')
   name = f'{_METRICS[column]}/{prior}'
-  found = (numbers(rows, name + curve) for curve in curves)
+  found = (columns[name + suffix] for suffix in suffixes)
   return next(filter(None, found), [])
 
 
 def _weight(
-  rows: Sequence[Mapping[str, Any]],
+  columns: Mapping[str, Sequence[float]],
   prior: str,
-  curve: str,
+  suffix: str,
   term: binding.PriorConcept | None,
 ) -> float | None:
   """Returns a concept's mean weight, which only a schedule changes."""
@@ -154,16 +177,7 @@ def _weight(
     return None
   if not term.schedule:
     return float(term.weight)
-  return tables.mean(numbers(rows, f'weight/{prior}{curve}'))
-
-
-def numbers(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-  """Returns a metric of every step in which it is a finite number."""
-  return [
-    float(row[name])
-    for row in rows
-    if tables.is_number(row.get(name)) and math.isfinite(row[name])
-  ]
+  return tables.mean(columns[f'weight/{prior}{suffix}'])
 
 
 def labels(config: schema.RunConfig) -> dict[str, str]:

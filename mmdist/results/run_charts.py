@@ -36,6 +36,8 @@ _TITLES = {
 }
 # The curve of a concept: a prior, and the number of one of its concepts.
 _PART = re.compile(r'(.*)/\d+', re.DOTALL)
+# A chart -> the one in which a prior that has all of the update is at 1.
+_TELLS_OF_ALL = {'share': 'share', 'cosine': 'cosine', 'conflict': 'cosine'}
 # A rate of conflict is a mean over this share of the steps.
 _RATE_SHARE = 1 / 5
 
@@ -48,7 +50,8 @@ def group(metrics: Sequence[Mapping]) -> dict[str, curves.Series]:
   Args:
     metrics: one mapping per step.
   """
-  grouped: dict[str, curves.Series] = dict(curves.group_series(metrics))
+  rows = curves.thin_rows(metrics)
+  grouped: dict[str, curves.Series] = dict(curves.group_series(rows))
   # Cosines between two priors have a chart of their own.
   cosines = grouped.pop('cosine', {})
   between = {name: cosines[name] for name in cosines if '~' in name}
@@ -80,17 +83,17 @@ def draw_ledger(grouped: Grouped, labels: Mapping[str, str]) -> list[str]:
     grouped: what `group` returned.
     labels: curve -> what it is called, 'generic/0' -> 'generic: happy'.
   """
-  drawn = {name: _relabelled(grouped.get(name, {}), labels) for name in LEDGER}
-  # By its definition, so that runs of an older version have the chart too.
-  drawn['conflict'] = {
-    name: curves.smooth([(x, float(y < 0)) for x, y in points], _RATE_SHARE)
-    for name, points in drawn['cosine'].items()
-  }
-  return [
-    charts.draw_chart(title, drawn[name])
-    for name, title in LEDGER.items()
-    if drawn[name]
-  ]
+  drawn = []
+  for name, title in LEDGER.items():
+    series = dict(grouped.get(name, {}))
+    for curve in _told(grouped, name):
+      series.pop(curve, None)
+    if name == 'conflict':
+      series = {c: curves.smooth(series[c], _RATE_SHARE) for c in series}
+    if series:
+      named = {labels.get(curve, curve): series[curve] for curve in series}
+      drawn.append(charts.draw_chart(title, named))
+  return drawn
 
 
 def draw_others(grouped: Grouped) -> list[str]:
@@ -114,26 +117,28 @@ def _num_parts(prior: str, series: curves.Series) -> int:
   return sum(_prior_of(name) == prior for name in parts)
 
 
-def _relabelled(
-  series: curves.Series, labels: Mapping[str, str]
-) -> curves.Series:
-  """Names the curves, and leaves out what tells nothing beside the others.
+def _told(grouped: Grouped, name: str) -> list[str]:
+  """Returns the curves of a chart that tell nothing beside the others.
 
   One concept alone is its prior's sum, so the prior's curve tells more than
   the concept's. A prior with several concepts that is alone on its channel has
-  all of the update.
+  all of the update: a share and a cosine of 1, and no conflict.
   """
-  relabelled = {}
-  for name, points in series.items():
-    prior = _prior_of(name)
-    num_parts = _num_parts(prior, series)
-    if name != prior:
-      is_told = prior in series and num_parts == 1
-    else:
-      is_told = num_parts > 1 and all(abs(y - 1) < 1e-6 for _, y in points)
-    if not is_told:
-      relabelled[labels.get(name, name)] = points
-  return relabelled
+  series = grouped.get(name, {})
+  told = [
+    curve
+    for curve in series
+    if _prior_of(curve) in series
+    and _prior_of(curve) != curve
+    and _num_parts(_prior_of(curve), series) == 1
+  ]
+  whole = grouped.get(_TELLS_OF_ALL.get(name, ''), {})
+  return told + [
+    curve
+    for curve, points in whole.items()
+    if _num_parts(curve, whole) > 1
+    and all(abs(value - 1) < 1e-6 for _, value in points)
+  ]
 
 
 def _whole_first(series: curves.Series) -> curves.Series:

@@ -31,6 +31,7 @@ SATURATION = 0.9
 FLUCTUATION = 4.0
 # A smaller fluctuation, in units of colour, cannot be seen.
 VISIBLE = 0.03
+KINDS = ('saturation', 'fluctuation')  # Of warnings.
 _PAPER_RATIO = 2.0
 _USABLE_GUIDANCE = 25.0  # MagicMirror, A.5.
 
@@ -51,12 +52,15 @@ class Monitor:
     self._last = -1
     self._said: set[str] = set()
 
-  def observe(self, step: int, metrics: Mapping[str, Any]) -> list[str]:
+  def observe(
+    self, step: int, metrics: Mapping[str, Any], kinds: Sequence[str] = KINDS
+  ) -> list[str]:
     """Returns the new warnings after a step, one line each.
 
     Args:
       step: its number, from 0. Steps that are taken again begin a new window.
       metrics: flat name -> number; without colours the step is not counted.
+      kinds: of warnings that are looked for.
     """
     if step <= self._last:
       self._rows.clear()
@@ -70,11 +74,12 @@ class Monitor:
       self._num_variances += 1
     if len(self._rows) < WINDOW:
       return []
-    found = {
-      'saturation': self._saturation(),
-      'fluctuation': self._fluctuation(),
+    checks = {
+      'saturation': self._saturation,
+      'fluctuation': self._fluctuation,
     }
-    new = {k: line for k, line in found.items() if line and k not in self._said}
+    found = {kind: checks[kind]() for kind in kinds if kind not in self._said}
+    new = {kind: line for kind, line in found.items() if line}
     self._said |= set(new)
     return [f'step {step}: {line}' for line in new.values()]
 
@@ -159,9 +164,50 @@ def review(
     metrics: one mapping per step with its `step`, as in `metrics.jsonl`.
   """
   monitor = Monitor(run)
+  rows = [row for row in metrics if 'step' in row]
   return [
     line
-    for row in metrics
-    if 'step' in row
-    for line in monitor.observe(int(row['step']), row)
+    for row, kinds in zip(rows, _worth_a_look(rows), strict=True)
+    for line in monitor.observe(int(row['step']), row, kinds)
   ]
+
+
+def _worth_a_look(rows: Sequence[Mapping[str, Any]]) -> list[Sequence[str]]:
+  """Returns, for each step, which kinds of warning its window may give.
+
+  A monitor looks at every window by itself. Of a long run that takes a minute,
+  and all windows at once take a moment. They are computed less exactly here, so
+  what is on the verge is left to the monitor.
+  """
+  steps = [row['step'] for row in rows]
+  if any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+    return [KINDS] * len(rows)  # Taken again, with windows of their own.
+  kinds: list[Sequence[str]] = [()] * len(rows)
+  counted = [
+    i
+    for i, row in enumerate(rows)
+    if row['step'] >= WINDOW and colors.NAMES[0] in row
+  ]
+  if len(counted) < WINDOW:
+    return kinds
+
+  def column(name: str, missing: float = math.nan) -> np.ndarray:
+    return np.array([rows[i].get(name, missing) for i in counted], np.float64)
+
+  ones, ramp = np.ones(WINDOW), np.arange(WINDOW) - (WINDOW - 1) / 2
+  saturation = np.convolve(column('saturation'), ones, 'valid') / WINDOW
+  explained = np.convolve(column('color_variance', 0.0), ones, 'valid') / WINDOW
+  squares = np.zeros(len(explained))
+  for name in colors.NAMES:
+    # Small numbers have small errors.
+    values = column(name) - 0.5
+    squares += np.convolve(values**2, ones, 'valid')
+    squares -= np.convolve(values, ones, 'valid') ** 2 / WINDOW
+    squares -= np.correlate(values, ramp, 'valid') ** 2 / (ramp @ ramp)
+  lowest = np.maximum(FLUCTUATION * explained, explained + VISIBLE**2)
+  # Written as what is no case for a look: NaN is one.
+  is_saturated = ~(saturation <= SATURATION - 1e-6)
+  fluctuates = ~(squares / (WINDOW - 2) <= 0.999 * lowest)
+  for i, *looks in zip(counted[WINDOW - 1 :], is_saturated, fluctuates):
+    kinds[i] = [kind for kind, look in zip(KINDS, looks, strict=True) if look]
+  return kinds

@@ -129,6 +129,22 @@ def test_many_curves_are_counted_instead_of_named():
   assert len(polyline_points(svg)) == 100
 
 
+def test_every_curve_shows_its_name_under_the_mouse():
+  series = {f'cell_{i} <&>': [(0, 1.0), (1, i), (2, 2.0)] for i in range(40)}
+  series['one step'] = [(0, 1.0)]
+  svg = charts.draw_chart('loss', series)
+  groups = {g[0].text: [e.get('class') for e in g[1:]] for g in groups_of(svg)}
+  assert groups.pop('one step') == [None]  # A circle.
+  assert groups == {name: ['raw', 'smooth'] for name in series if '_' in name}
+  nameless = charts.draw_chart('loss', {'': [(0, 1.0), (1, 2.0)]})
+  assert not elements(nameless, 'title')
+
+
+def groups_of(svg):
+  """Returns the curves with their names."""
+  return [e for e in elements(svg, 'g') if e[0].tag == 'title']
+
+
 @pytest.mark.parametrize('value', [0.0, 1.0, -3.0, 1 / 3])
 def test_a_constant_curve_is_drawn_too(value):
   # As a smoothed constant has it: with some rounding.

@@ -50,6 +50,46 @@ def test_thinning_keeps_the_mean_and_the_span():
   assert thinned[0][0] < 10 and thinned[-1][0] > 1989
 
 
+def rows_of(num_rows):
+  rng = random.Random(0)
+  rows = [{'step': s, 'loss': rng.random()} for s in range(num_rows)]
+  for row in rows[::3]:
+    row |= {'share/p': rng.random(), 'note': 'text', 'is_odd': True}
+  rows[7]['loss'] = math.nan
+  del rows[8]['step']
+  return rows
+
+
+def test_few_rows_stay_as_they_are():
+  rows = rows_of(curves.MAX_ROWS)
+  assert curves.thin_rows(rows) is rows
+
+
+def test_many_rows_are_means_of_their_neighbours():
+  rows = rows_of(3 * curves.MAX_ROWS)
+  thinned = curves.thin_rows(rows)
+  assert len(thinned) == curves.MAX_ROWS
+  kept = [row for row in rows if 'step' in row]
+  for index, row in enumerate(thinned):
+    some = kept[3 * index : 3 * index + 3]
+    expected = {}
+    for name in ('step', 'loss', 'share/p'):
+      values = [r[name] for r in some if math.isfinite(r.get(name, math.nan))]
+      if values:
+        expected[name] = pytest.approx(sum(values) / len(values))
+    assert row == expected
+
+
+def test_a_long_run_has_the_curves_of_all_its_steps():
+  rows = [{'step': s, 'loss': s % 10, 'gap': None} for s in range(50_000)]
+  grouped = curves.group_series(curves.thin_rows(rows))
+  assert grouped.keys() == {'loss'}
+  points = grouped['loss']['']
+  assert len(points) == curves.MAX_ROWS
+  assert points[0][0] == 12 and points[-1][0] == 50_000 - 13
+  assert all(3 < value < 6 for _, value in points)
+
+
 def test_smoothing_averages_noise_away():
   points = [(step, 7.0 + (-1) ** step) for step in range(300)]
   middle = curves.smooth(points)[30:-30]

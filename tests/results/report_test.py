@@ -67,8 +67,8 @@ def test_a_strangers_text_is_never_a_tag(evil_report):
   assert not page.open
   assert 'script' not in {tag for tag, _ in page.tags}
   # It is there, as text: title, heading, a fact and its name, a caption, a
-  # download and a curve.
-  assert page.text.count(EVIL) == 7
+  # download and a curve, which shows its name twice.
+  assert page.text.count(EVIL) == 8
   assert '<script>' in page.text  # A chart's title.
 
 
@@ -113,7 +113,7 @@ def test_tables_are_a_strangers_text_too(evil_report):
   shown = dataclasses.replace(evil_report, concepts=table, ledger=table)
   page = Page(report.to_html(shown))
   assert 'script' not in {tag for tag, _ in page.tags}
-  assert page.text.count(EVIL) == 7 + 4
+  assert page.text.count(EVIL) == 8 + 4
 
 
 def test_curves_of_the_ledger_are_called_by_their_concepts(evil_report):
@@ -144,6 +144,7 @@ def page_of_steps(num_steps):
   rows = [
     {'step': step, 'weight/p/0': 1.0, 'cotangent_norm/p': 4.0, 'loss': 0.5}
     | {'cosine/p': 1.0, 'cosine/p/0': 0.5, 'cosine/p/1': -0.5}
+    | {'conflict/p': 0.0, 'conflict/p/0': 0.0, 'conflict/p/1': 1.0}
     for step in range(num_steps)
   ]
   shown = report.Report(

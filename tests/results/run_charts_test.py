@@ -170,7 +170,7 @@ def test_norms_of_latents_are_not_beside_norms_of_pixels(draw):
 
 
 def test_a_rate_of_conflict_is_a_mean_over_a_fifth_of_the_steps(draw):
-  rows = [{'step': s, 'cosine/p': -1.0 if s < 50 else 1.0} for s in range(100)]
+  rows = [{'step': s, 'conflict/p': float(s < 50)} for s in range(100)]
   rate = dict(draw(rows, {})[CONFLICT]['p'])
   assert (rate[0], rate[39], rate[60], rate[99]) == (1, 1, 0, 0)
   assert rate[49] == pytest.approx(11 / 21)

@@ -1,5 +1,7 @@
 """Series that should warn, and series that should not."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -150,6 +152,48 @@ def test_steps_that_are_taken_again_begin_a_new_window():
     assert monitor.observe(row['step'], row) == []
   said = [monitor.observe(row['step'], row) for row in made[60:100]]
   assert [len(lines) for lines in said] == [0] * 39 + [1]
+
+
+def monitored(run, made):
+  """Returns what is said of a run while it runs."""
+  monitor = early_warnings.Monitor(run)
+  return [line for row in made for line in monitor.observe(row['step'], row)]
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('color', [still, fading, flickering, swaying])
+@pytest.mark.parametrize('saturation', [0.5, 0.9, 0.95, 'rising'])
+def test_a_review_says_what_was_said_in_the_run(color, saturation, seed):
+  made = rows(color, saturation, seed=seed)
+  for row in made:
+    if saturation == 'rising':
+      row['saturation'] = 0.8 + 0.001 * row['step']
+  broken = [row for row in made if row['step'] % 7]
+  broken[60] = {'step': broken[60]['step'], 'rejected': 1.0}
+  broken[70] = broken[70] | {'saturation': math.nan}
+  del broken[80]['color_variance']
+  again = made[:150] + made[90:]
+  for series in (made, made[:90], broken, again):
+    run = make_run(0.3)
+    assert early_warnings.review(run, series) == monitored(run, series)
+
+
+@pytest.mark.parametrize('distance', [-1e-5, -1e-9, 0, 1e-9, 1e-5])
+def test_a_review_agrees_on_the_verge_of_a_warning(distance):
+  size = early_warnings.VISIBLE * math.sqrt(38 / 40) * (1 + distance)
+  made = [
+    row
+    | {'color_variance': 0.0, 'color/red': 0.5 + size * (-1) ** row['step']}
+    | {'color/green': 0.5, 'color/blue': 0.5}
+    for row in rows(still, early_warnings.SATURATION * (1 + distance))
+  ]
+  run = make_run()
+  assert early_warnings.review(run, made) == monitored(run, made)
+
+
+def test_of_a_run_that_goes_well_a_review_looks_at_no_window(monkeypatch):
+  monkeypatch.setattr(early_warnings, 'variance_around_trend', lambda _: 1 / 0)
+  assert early_warnings.review(make_run(), rows(fading, 0.84)) == []
 
 
 def test_the_variance_around_a_line_is_that_of_polyfit():
