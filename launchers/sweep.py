@@ -15,7 +15,6 @@ folder, `WORKDIR/index.html` shows all of them.
 
 from mmdist.config import schema
 from mmdist.sweeps import sweep_command
-from mmdist.sweeps import sweeping
 
 from . import config_flag
 from . import terminal
@@ -24,6 +23,9 @@ from . import terminal
 def main(config: schema.RunConfig, options: sweep_command.Options) -> None:
   made = sweep_command.run(config, options, terminal.say)
   if made is not None:
+    # Here, because what computes takes seconds to import.
+    from mmdist.sweeps import sweeping
+
     for name, path in made.results.items():
       print(f'{name:10} {path}')
     sweeping.check_complete(made)

@@ -57,6 +57,15 @@ def state_of(workdir: str | os.PathLike, cell: cells_lib.Cell) -> str:
   return many_runs.state_of(cell_folder(workdir, cell), cell.config.num_steps)
 
 
+def is_done(
+  workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]
+) -> bool:
+  """Returns whether every cell that asks something is finished."""
+  return all(
+    cell.asks_nothing or state_of(workdir, cell) == 'finished' for cell in cells
+  )
+
+
 def check(workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]) -> None:
   """Checks, writing nothing, that a sweep may begin or go on in a folder.
 

@@ -2,13 +2,19 @@
 
 from collections.abc import Callable
 import dataclasses
+from typing import TYPE_CHECKING
 
 from mmdist.config import schema
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import options as options_lib
+from mmdist.distribution import cluster_head
 from mmdist.sweeps import cell_sources
 from mmdist.sweeps import cells as cells_lib
-from mmdist.sweeps import sweeping
+from mmdist.sweeps import folder
+
+if TYPE_CHECKING:  # Not at run time, because what computes takes seconds.
+  from mmdist.sweeps import sweeping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +93,7 @@ def run(
   config: schema.RunConfig,
   options: Options,
   report: Callable[[str], None] = print,
-) -> sweeping.Sweep | None:
+) -> 'sweeping.Sweep | None':
   """Runs the cells that the options ask for; None after a dry run.
 
   Args:
@@ -96,10 +102,16 @@ def run(
     report: see `sweeping.sweep`.
 
   Raises:
-    UserError, OSError: in one line.
+    UserError, OSError, ClusterUnavailable: in one line.
   """
   options = options_lib.checked(options)
   grid = _find_cells(config, options)
+  workdir = local_paths.local(options.workdir)
+  if not options.dry_run and not folder.is_done(workdir, grid.cells):
+    cluster_head.check_first(options.ray_address)
+  # After the address was asked, since this takes seconds to import.
+  from mmdist.sweeps import sweeping
+
   chosen = _choose(grid, options.first, options.last)
   return sweeping.sweep(
     grid,

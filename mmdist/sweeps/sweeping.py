@@ -12,6 +12,7 @@ from mmdist.core import asset_paths
 from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import names
+from mmdist.distribution import cluster_head
 from mmdist.distribution import gpu_plan
 from mmdist.evaluation import judge as judge_lib
 from mmdist.sweeps import cells as cells_lib
@@ -114,6 +115,8 @@ def sweep(
   if not isinstance(grid, cells_lib.Grid):
     grid = cells_lib.Grid((), cells_lib.check_cells(grid))
   workdir = local_paths.local(workdir)
+  if not dry_run and not folder.is_done(workdir, grid.cells):
+    cluster_head.check_first(address)
   # It looks after hours: a mistake is said now.
   judge_lib.load(asset_paths.resolve(judge))
   num_cores = cores_per_cell or len(os.sched_getaffinity(0))

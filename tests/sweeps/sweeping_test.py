@@ -6,7 +6,9 @@ from experiments import mix
 from mmdist.distribution import faults
 from mmdist.run import preflight
 from mmdist.sweeps import cells
+from mmdist.sweeps import folder
 from mmdist.sweeps import scheduling
+from mmdist.sweeps import sweep_command
 from mmdist.sweeps import sweep_run
 from mmdist.sweeps import sweeping
 
@@ -84,6 +86,26 @@ def test_a_preflight_takes_its_step_where_the_sweep_would(
   assert not (tmp_path / 'sweep').exists()
   with pytest.raises(ValueError, match="one step of cell 'seed_0' failed"):
     take()
+
+
+def test_an_address_at_which_nobody_is_leaves_nothing(
+  grid, tmp_path, monkeypatch
+):
+  workdir, nobody = tmp_path / 'sweep', '127.0.0.1:1'
+  with pytest.raises(faults.ClusterUnavailable, match='nobody answers at'):
+    sweeping.sweep(grid, workdir, address=nobody)
+  options = sweep_command.Options(
+    workdir=str(workdir), seeds=('0', '1'), ray_address=nobody
+  )
+  with pytest.raises(faults.ClusterUnavailable, match='nobody answers at'):
+    sweep_command.run(mix.get_config('happy_sad'), options)
+  assert not workdir.exists()
+  # Nobody is asked where nothing is to be run.
+  sweeping.sweep(grid, workdir, address=nobody, dry_run=True)
+  monkeypatch.setattr(folder, 'is_done', lambda *_: True)
+  monkeypatch.setattr(sweeping.planning, 'make_plan', lambda *_: 1 / 0)
+  with pytest.raises(ZeroDivisionError):
+    sweep_command.run(mix.get_config('happy_sad'), options)
 
 
 @pytest.mark.parametrize(
