@@ -67,7 +67,7 @@ def test_a_head_is_asked_before_ray_is(monkeypatch, cluster):
   monkeypatch.setattr(ray, 'is_initialized', lambda: False)
   monkeypatch.setattr(cluster_head, 'check', asked.append)
   monkeypatch.setattr(ray, 'init', lambda **given: asked.append(given))
-  monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda o: None)
+  monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda *_: None)
   cluster_lib.Cluster('127.0.0.1:1', {}).close()
   assert asked[0] == asked[1]['address'] == '127.0.0.1:1'
 
@@ -79,7 +79,7 @@ def test_a_cluster_is_sent_the_code_unless_it_is_not_to_be(
   settings = {}
   monkeypatch.setattr(ray, 'is_initialized', lambda: False)
   monkeypatch.setattr(ray, 'init', lambda **given: settings.update(given))
-  monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda o: None)
+  monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda *_: None)
   cluster_lib.Cluster('auto', {}, ship_code=ships).close()
   assert ('runtime_env' in settings) is ships
   settings.clear()
@@ -94,7 +94,7 @@ def test_a_dashboard_is_off_unless_asked_and_then_this_machines(
   settings = {}
   monkeypatch.setattr(ray, 'is_initialized', lambda: False)
   monkeypatch.setattr(ray, 'init', lambda **given: settings.update(given))
-  monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda o: None)
+  monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda *_: None)
   more = {'dashboard': True} if asked else {}
   cluster_lib.Cluster(None, ROOM, **more).close()
   assert settings['include_dashboard'] is asked
@@ -123,7 +123,7 @@ def test_a_ray_of_ones_own_is_started_whatever_the_environment_says(
   monkeypatch.setenv('RAY_ADDRESS', '127.0.0.1:6399')
   monkeypatch.setattr(ray, 'is_initialized', lambda: False)
   monkeypatch.setattr(ray, 'init', lambda **given: settings.update(given))
-  monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda o: None)
+  monkeypatch.setattr(cluster_lib.placement, 'check_room', lambda *_: None)
   cluster_lib.Cluster(None, ROOM).close()
   assert settings['address'] == 'local'
 
