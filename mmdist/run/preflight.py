@@ -174,8 +174,8 @@ class MemoryEstimate:
       raise errors.UserError(
         f'the priors {", ".join(self.on_cpu)} need about '
         f'{needed / 2**30:.1f} GiB and this machine has {there / 2**30:.1f} '
-        'GiB free; take a smaller dtype or memory.text_dtype, fewer priors or '
-        'concepts, or more machines (--ray_address).'
+        'GiB free; take a smaller dtype or memory.text_dtype, fewer priors, or '
+        'more machines (--ray_address).'
       )
 
 
