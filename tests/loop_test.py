@@ -15,8 +15,8 @@ from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import faults
 from mmdist.learner import distill
 from mmdist.run import checkpointing
-from mmdist.run import rejecting
 from mmdist.run import stopping
+from tests import loop_runs
 from tests.chaos import injection
 from tests.distribution import fake_prior
 from tests.learner import tiny_field
@@ -55,41 +55,8 @@ class Painter:
 
 @pytest.fixture(autouse=True, scope='module')
 def fixture_compilation_cache(tmp_path_factory):
-  """Every run compiles the same functions: once is enough."""
-  names = (
-    'jax_compilation_cache_dir',
-    'jax_persistent_cache_min_compile_time_secs',
-  )
-  before = {name: getattr(jax.config, name) for name in names}
-  for name, value in zip(names, (str(tmp_path_factory.mktemp('jax')), 0.1)):
-    jax.config.update(name, value)
-  yield
-  for name, value in before.items():
-    jax.config.update(name, value)
-
-
-def make_run(num_steps: int, **priors) -> schema.RunConfig:
-  run = schema.RunConfig(
-    num_steps=num_steps,
-    views=schema.ViewsConfig(num_views=2, resolution=8),
-    learner=schema.LearnerConfig(
-      learning_rate=0.05, opacity_weight=0.0, regularizer_weight=0.0
-    ),
-    checkpoints=schema.CheckpointConfig(every=2, keep=9),
-    results=schema.ResultsConfig(preview_every=0),
-  )
-  run.priors['normal'].enabled = False
-  for name, enabled in priors.items():
-    run.priors[name].enabled = enabled
-  return run
-
-
-def run_loop(run, workdir, recipes, **options):
-  params = tiny_field.init(jax.random.key(0))
-  field = tiny_field.tiny_field()
-  with executor_lib.InlineExecutor(recipes) as executor:
-    state = loop.optimize(run, workdir, executor, field, params, **options)
-    return state, executor.save_proxies()
+  with loop_runs.compiled_once(tmp_path_factory.mktemp('jax')):
+    yield
 
 
 def painter() -> messages.PriorRecipe:
@@ -98,25 +65,10 @@ def painter() -> messages.PriorRecipe:
   )
 
 
-def fakes() -> list[messages.PriorRecipe]:
-  return [fake_prior.recipe(name) for name in ('generic', 'normal')]
-
-
-def assert_same(one, two) -> None:
-  (state, proxies), (other, others) = one, two
-  jax.tree.map(np.testing.assert_array_equal, state, other)
-  assert proxies.keys() == others.keys()
-  for name, proxy in proxies.items():
-    assert proxy.step == others[name].step
-    np.testing.assert_array_equal(
-      proxy.arrays['lora/target'], others[name].arrays['lora/target']
-    )
-
-
 def test_renders_approach_what_a_prior_wants(tmp_path):
-  run = make_run(60)
+  run = loop_runs.make_run(60)
   before = tiny_field.init(jax.random.key(0))
-  state, _ = run_loop(run, tmp_path, [painter()])
+  state, _ = loop_runs.run_loop(run, tmp_path, [painter()])
   learner = distill.make_learner(
     tiny_field.tiny_field(), run, with_normals=False
   )
@@ -131,7 +83,9 @@ def test_renders_approach_what_a_prior_wants(tmp_path):
 
 
 def test_every_step_is_reported_with_its_cotangents(tmp_path):
-  run_loop(make_run(3, normal=True), tmp_path, fakes())
+  loop_runs.run_loop(
+    loop_runs.make_run(3, normal=True), tmp_path, loop_runs.fakes()
+  )
   lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]
   assert [row['step'] for row in rows] == [0, 1, 2]
@@ -146,12 +100,12 @@ def test_every_step_is_reported_with_its_cotangents(tmp_path):
 
 
 def test_every_step_reports_the_weights_that_a_schedule_moves(tmp_path):
-  run = make_run(3)
+  run = loop_runs.make_run(3)
   run.concepts = [
     schema.ConceptConfig('fades', 2.0, schedule='linear(1, 0)'),
     schema.ConceptConfig('stays', 1.0),
   ]
-  run_loop(run, tmp_path, fakes()[:1])
+  loop_runs.run_loop(run, tmp_path, loop_runs.fakes()[:1])
   lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]
   assert [row['weight/generic/0'] for row in rows] == [2.0, 1.0, 0.0]
@@ -160,12 +114,14 @@ def test_every_step_reports_the_weights_that_a_schedule_moves(tmp_path):
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
-  run = make_run(6, normal=True)
-  whole = run_loop(run, tmp_path / 'whole', fakes())
+  run = loop_runs.make_run(6, normal=True)
+  whole = loop_runs.run_loop(run, tmp_path / 'whole', loop_runs.fakes())
   with pytest.raises(faults.PriorFailed):
-    run_loop(run, tmp_path / 'parts', [fakes()[0], dies_at_step(5)])
-  parts = run_loop(run, tmp_path / 'parts', fakes())
-  assert_same(parts, whole)
+    loop_runs.run_loop(
+      run, tmp_path / 'parts', [loop_runs.fakes()[0], dies_at_step(5)]
+    )
+  parts = loop_runs.run_loop(run, tmp_path / 'parts', loop_runs.fakes())
+  loop_runs.assert_same(parts, whole)
   rows = (tmp_path / 'parts' / 'metrics.jsonl').read_text().splitlines()
   assert [json.loads(row)['step'] for row in rows] == list(range(6))
 
@@ -184,30 +140,34 @@ def dies_at_step(step: int) -> messages.PriorRecipe:
 def test_a_run_that_lost_its_last_checkpoint_resumes_from_the_one_before(
   tmp_path,
 ):
-  run = make_run(6, normal=True)
-  whole = run_loop(run, tmp_path, fakes())
+  run = loop_runs.make_run(6, normal=True)
+  whole = loop_runs.run_loop(run, tmp_path, loop_runs.fakes())
   arrays = tmp_path / 'checkpoints' / '6' / 'arrays'
   for path in arrays.rglob('*'):
     if path.is_file():
       path.write_bytes(b'')
-  assert_same(run_loop(run, tmp_path, fakes()), whole)
+  loop_runs.assert_same(
+    loop_runs.run_loop(run, tmp_path, loop_runs.fakes()), whole
+  )
 
 
 def test_a_finished_run_takes_no_further_step(tmp_path):
-  run = make_run(2, normal=True)
-  first = run_loop(run, tmp_path, fakes())
+  run = loop_runs.make_run(2, normal=True)
+  first = loop_runs.run_loop(run, tmp_path, loop_runs.fakes())
   metrics = (tmp_path / 'metrics.jsonl').read_text()
-  assert_same(run_loop(run, tmp_path, fakes()), first)
+  loop_runs.assert_same(
+    loop_runs.run_loop(run, tmp_path, loop_runs.fakes()), first
+  )
   assert (tmp_path / 'metrics.jsonl').read_text() == metrics
 
 
 def test_the_last_step_is_saved_with_every_fit(tmp_path):
-  run = make_run(3, normal=True)
-  run_loop(run, tmp_path, fakes())
+  run = loop_runs.make_run(3, normal=True)
+  loop_runs.run_loop(run, tmp_path, loop_runs.fakes())
   with checkpointing.CheckpointStore(tmp_path, run) as store:
     params = tiny_field.init(jax.random.key(0))
     assert store.read_params(params)[0] == 3
-  with executor_lib.InlineExecutor(fakes()) as executor:
+  with executor_lib.InlineExecutor(loop_runs.fakes()) as executor:
     learner = distill.make_learner(tiny_field.tiny_field(), run)
     with checkpointing.CheckpointStore(tmp_path, run) as store:
       store.restore_or_init(learner.init(params), executor)
@@ -215,13 +175,16 @@ def test_the_last_step_is_saved_with_every_fit(tmp_path):
 
 
 def test_a_prior_that_fails_is_named_with_its_step(tmp_path):
-  recipes = [fakes()[0], dies_at_step(1)]
+  recipes = [loop_runs.fakes()[0], dies_at_step(1)]
   with pytest.raises(faults.PriorFailed, match="'normal' failed at step 1"):
-    run_loop(make_run(3, normal=True), tmp_path, recipes)
+    loop_runs.run_loop(loop_runs.make_run(3, normal=True), tmp_path, recipes)
 
 
 def faulty(folder, *faults) -> list[messages.PriorRecipe]:
-  return [injection.with_faults(recipe, faults, folder) for recipe in fakes()]
+  return [
+    injection.with_faults(recipe, faults, folder)
+    for recipe in loop_runs.fakes()
+  ]
 
 
 @pytest.mark.parametrize(
@@ -231,14 +194,14 @@ def faulty(folder, *faults) -> list[messages.PriorRecipe]:
 def test_what_is_not_finite_is_left_out_and_moves_nothing(
   tmp_path, point, kind
 ):
-  run = make_run(6, normal=True)
+  run = loop_runs.make_run(6, normal=True)
   run.faults.on_nonfinite = 'reject'
   run.checkpoints.snapshot_every = 4
   always = injection.Fault('normal', 3, point, kind, times=0)
   for name in ('marks', 'run'):
     (tmp_path / name).mkdir()
   recipes = faulty(tmp_path / 'marks', always)
-  state, proxies = run_loop(run, tmp_path / 'run', recipes)
+  state, proxies = loop_runs.run_loop(run, tmp_path / 'run', recipes)
   injection.assert_fired([always], tmp_path / 'marks')
   assert (int(state.step), int(state.rejected)) == (6, 1)
   assert {proxy.step for proxy in proxies.values()} == {5}
@@ -246,70 +209,44 @@ def test_what_is_not_finite_is_left_out_and_moves_nothing(
   assert [json.loads(row)['step'] for row in rows] == list(range(6))
   assert json.loads(rows[3])['rejected'] == 1
   # The same as a run that never took that step.
-  assert_same((state, proxies), run_without(tmp_path / 'other', run, 3))
-
-
-def run_without(workdir, run, step):
-  """Runs with one step skipped from the start."""
-
-  class Skips(rejecting.Rejections):
-    def has(self, number):
-      return number == step
-
-  workdir.mkdir()
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(rejecting, 'Rejections', Skips)
-    return run_loop(run, workdir, fakes())
+  loop_runs.assert_same(
+    (state, proxies), loop_runs.run_without(tmp_path / 'other', run, 3)
+  )
 
 
 def test_by_default_what_is_not_finite_stops_the_run(tmp_path):
   fault = injection.Fault('normal', 3, 'score:after', 'nan')
   (tmp_path / 'run').mkdir()
   with pytest.raises(errors.NotFinite, match="'normal' answered step 3"):
-    run_loop(
-      make_run(6, normal=True), tmp_path / 'run', faulty(tmp_path, fault)
+    loop_runs.run_loop(
+      loop_runs.make_run(6, normal=True),
+      tmp_path / 'run',
+      faulty(tmp_path, fault),
     )
 
 
 def test_too_many_in_a_row_stop_the_run(tmp_path):
-  run = make_run(6, normal=True)
+  run = loop_runs.make_run(6, normal=True)
   run.faults.on_nonfinite, run.faults.max_rejected = 'reject', 2
   always = injection.Fault('normal', -1, 'score:after', 'nan', times=0)
   (tmp_path / 'run').mkdir()
   with pytest.raises(FloatingPointError, match='3 steps in a row were not fin'):
-    run_loop(run, tmp_path / 'run', faulty(tmp_path, always))
-
-
-class StopsAfter(stopping.Stopper):
-  """Is asked to stop in a certain step."""
-
-  def __init__(self, step, error=None):
-    super().__init__()
-    self._left, self._error = step, error
-    self.number = 0
-
-  @property
-  def asked(self):
-    self.number += 1
-    if self.number > self._left and self._error:
-      error, self._error = self._error, None
-      raise error
-    return self.number > self._left
-
-  @asked.setter
-  def asked(self, value):
-    pass
+    loop_runs.run_loop(run, tmp_path / 'run', faulty(tmp_path, always))
 
 
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(tmp_path):
-  run = make_run(6, normal=True)
-  whole = run_loop(run, tmp_path / 'whole', fakes())
+  run = loop_runs.make_run(6, normal=True)
+  whole = loop_runs.run_loop(run, tmp_path / 'whole', loop_runs.fakes())
   parts = tmp_path / 'parts'
-  state, _ = run_loop(run, parts, fakes(), stop=StopsAfter(3))
+  state, _ = loop_runs.run_loop(
+    run, parts, loop_runs.fakes(), stop=loop_runs.StopsAfter(3)
+  )
   assert int(state.step) == 3
   # Not a multiple of checkpoints.every: saved because of the signal.
   assert (parts / 'checkpoints' / '3').is_dir()
-  assert_same(run_loop(run, parts, fakes()), whole)
+  loop_runs.assert_same(
+    loop_runs.run_loop(run, parts, loop_runs.fakes()), whole
+  )
 
 
 def test_a_stopped_run_returns_the_state_that_was_saved(tmp_path):
@@ -319,9 +256,12 @@ def test_a_stopped_run_returns_the_state_that_was_saved(tmp_path):
         raise ValueError('no copy of fit 3')
       return super().save_proxy()
 
-  run = make_run(6, normal=True)
+  run = loop_runs.make_run(6, normal=True)
   run.checkpoints.every, run.checkpoints.snapshot_every = 0, 2
-  recipes = [fakes()[0], dataclasses.replace(fakes()[1], build=Unsaved)]
+  recipes = [
+    loop_runs.fakes()[0],
+    dataclasses.replace(loop_runs.fakes()[1], build=Unsaved),
+  ]
   with executor_lib.InlineExecutor(recipes) as executor:
     state = loop.optimize(
       run,
@@ -329,17 +269,17 @@ def test_a_stopped_run_returns_the_state_that_was_saved(tmp_path):
       executor,
       tiny_field.tiny_field(),
       tiny_field.init(jax.random.key(0)),
-      stop=StopsAfter(3),
+      stop=loop_runs.StopsAfter(3),
     )
   assert int(state.step) == 2
   assert (tmp_path / 'checkpoints' / '2').is_dir()
 
 
 def test_a_step_that_never_ends_costs_no_more_than_a_snapshot(tmp_path):
-  run = make_run(6, normal=True)
+  run = loop_runs.make_run(6, normal=True)
   run.checkpoints.every, run.checkpoints.snapshot_every = 0, 2
-  stop = StopsAfter(3, stopping.Overdue())
-  state, _ = run_loop(run, tmp_path, fakes(), stop=stop)
+  stop = loop_runs.StopsAfter(3, stopping.Overdue())
+  state, _ = loop_runs.run_loop(run, tmp_path, loop_runs.fakes(), stop=stop)
   assert int(state.step) == 2
   assert (tmp_path / 'checkpoints' / '2').is_dir()
 
@@ -351,18 +291,21 @@ def test_a_prior_lost_for_good_costs_no_more_than_a_snapshot(tmp_path):
         raise faults.PriorLost('normal', 3, 'its process died')
       return super().score(request)
 
-  run = make_run(6, normal=True)
+  run = loop_runs.make_run(6, normal=True)
   run.checkpoints.every, run.checkpoints.snapshot_every = 0, 2
-  recipes = [fakes()[0], dataclasses.replace(fakes()[1], build=Lost)]
+  recipes = [
+    loop_runs.fakes()[0],
+    dataclasses.replace(loop_runs.fakes()[1], build=Lost),
+  ]
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(executor_lib, 'call', lambda name, step, call, *a: call(*a))
     with pytest.raises(faults.PriorLost, match="'normal' was lost at step 3"):
-      run_loop(run, tmp_path, recipes)
+      loop_runs.run_loop(run, tmp_path, recipes)
   assert (tmp_path / 'checkpoints' / '2').is_dir()
 
 
 def test_requests_carry_words_rates_and_fits():
-  run = make_run(10)
+  run = loop_runs.make_run(10)
   batch = distill.sample_batch(run.views, run.seed, 4)
   images = np.zeros((2, 8, 8, 3), np.float32)
   renders = distill.ViewRenders(images, images, images[..., 0])

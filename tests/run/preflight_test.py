@@ -106,7 +106,7 @@ def test_the_texts_of_a_prior_are_in_its_memory(config, monkeypatch):
   normal = some.footprints['normal'].total
   monkeypatch.setattr(preflight, 'available_memory', lambda: between + normal)
   some.check()
-  with pytest.raises(ValueError, match='fewer priors or concepts'):
+  with pytest.raises(ValueError, match='the priors generic, normal need'):
     many.check()
 
 
