@@ -152,8 +152,8 @@ class FaultsConfig:
   on_nonfinite: str = 'stop'  # Or 'reject': leave the step out.
   max_rejected: int = 5  # In a row.
   # Seconds to wait for an answer at most: only a deadline finds a prior that
-  # hangs. Once some answers have come, the deadline is deadline_factor times
-  # their median, but at least deadline_floor_s.
+  # hangs. The deadline is deadline_factor times the median of the answers, but
+  # at least deadline_floor_s, and five times that for a process's first ones.
   deadline_s: float = 1800.0
   deadline_factor: float = 20.0
   deadline_floor_s: float = 120.0

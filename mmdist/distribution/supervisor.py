@@ -111,6 +111,7 @@ class PriorSupervisor:
     self._process = self.receive(
       None, self._build, self.limits.build_deadline_s
     )
+    self._deadline.begin()
 
   def _build_again(self) -> None:
     self._build = self._ask_to_build()
@@ -314,6 +315,7 @@ class PriorSupervisor:
           logging.warning('%s; asking again', loss)
           return again()
         logging.warning('%s; bringing it back', loss)
+        self._deadline.note_loss()
         self._bring_back(step, loss)
         return afterwards()
       except faults.PriorLost as fault:
@@ -352,6 +354,7 @@ class PriorSupervisor:
       build = self._ask_to_build()
       try:
         self._process = self.receive(step, build, max(left, _POLL_S))
+        self._deadline.begin()
         # What follows is replayed, not loaded.
         self._patience = waiting.Patience(_SAY_SILENT_S)
         return

@@ -120,6 +120,25 @@ def test_a_prior_is_replayed_from_the_start_where_nothing_was_saved():
   assert one.save().step == 3
 
 
+def test_the_time_that_a_prior_has_follows_its_process():
+  one = supervise(Handle(actor_lib.PriorActor()), max_losses=2)
+  seconds = []
+
+  def look():
+    seconds.append(one._deadline.seconds(one.limits))
+
+  look()  # It still loads.
+  one.wait_until_ready()
+  look()
+  asked = one.ask_fit(one.ask(fake_prior.request(0)))
+  lost = faults.PriorLost('generic', 0, 'no answer')
+  one.answer(dataclasses.replace(asked, score=(None, lost)))
+  look()  # Lost and brought back; the replay's answer is not of this call.
+  one.answer(one.ask_fit(one.ask(fake_prior.request(1))))
+  look()
+  assert seconds == [1800, 600, 1200, 600]
+
+
 def test_a_prior_that_never_comes_back_ends_the_run():
   one = supervise(
     Handle(Gone(ray.exceptions.ActorUnavailableError('away', None))),
