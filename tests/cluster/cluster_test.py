@@ -16,6 +16,19 @@ from mmdist.core import source_hash
 from tests.cluster import three_machines
 from tests.end_to_end import launching
 
+# Two legs of as many steps as an experiment of the smallest kind has.
+LEGS = """
+from experiments import smoke
+from mmdist.config import trajectory_schema
+
+def get_config(preset=''):
+  legs = [
+    trajectory_schema.LegConfig('a portrait of a happy man', name='a'),
+    trajectory_schema.LegConfig('a portrait of a sad man', name='b'),
+  ]
+  return trajectory_schema.TrajectoryConfig(smoke.get_config(), legs)
+"""
+
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
@@ -168,13 +181,72 @@ def test_nobody_submits_without_the_token(submit, variables, words):
   assert time.monotonic() - began < 15
 
 
-@pytest.mark.parametrize('token', [None, 'ab' * 32])
+@pytest.mark.parametrize(
+  'variables, words',
+  [
+    ({'RAY_AUTH_TOKEN': 'ab' * 32}, 'asks for another token than yours'),
+    (
+      {'RAY_AUTH_TOKEN_PATH': None, 'RAY_AUTH_MODE': None},
+      'asks for a token and you have none; set RAY_AUTH_TOKEN',
+    ),
+    (
+      {'RAY_AUTH_TOKEN_PATH': None, 'RAY_AUTH_MODE': 'disabled'},
+      "asks for a token, and RAY_AUTH_MODE is 'disabled' here",
+    ),
+  ],
+)
 def test_nobody_joins_without_the_token(
-  machines, trained, tmp_path, call, token
+  machines, trained, tmp_path, call, variables, words
 ):
   address = f'--ray_address={machines.ray_address}'
-  words = words_of(trained, tmp_path / 'run', address)
-  variables = {'RAY_AUTH_TOKEN': token} if token else {'RAY_AUTH_MODE': ''}
-  if not token:
-    variables |= {'RAY_AUTH_TOKEN_PATH': '', 'RAY_AUTH_MODE': 'disabled'}
-  error_of(call('optimize', *words, on_head=True, **variables))
+  flags = words_of(trained, tmp_path / 'run', address)
+  began = time.monotonic()
+  assert words in error_of(call('optimize', *flags, on_head=True, **variables))
+  assert time.monotonic() - began < 15
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_trajectory_has_its_priors_on_the_workers(
+  machines, trained, tmp_path, call
+):
+  workdir = tmp_path / 'way'
+  mine = tmp_path / 'mine.py'
+  mine.write_text(LEGS)
+  base = [
+    word.replace('--config.', '--config.base.')
+    for word in words_of(trained, workdir)
+    if word.startswith('--config.') and 'prompt=' not in word
+  ]
+  words = [f'--config={mine}', *base, f'--workdir={workdir}']
+  words.append(f'--ray_address={machines.ray_address}')
+  # As most people have it: a token, and no word on whether there are any.
+  done = call('trajectory', *words, on_head=True, RAY_AUTH_MODE=None)
+  assert done.returncode == 0, done.stderr
+  assert (workdir / 'sheet.png').stat().st_size > 0
+  for leg in ('0-a', '1-b'):
+    assert launching.read_steps(workdir / 'legs' / leg) == [0, 1]
+
+
+def test_a_sweep_is_a_job_whose_learner_is_where_its_resources_are(
+  trained, tmp_path, submit
+):
+  mine, workdir = tmp_path / 'mine', tmp_path / 'sweep'
+  mine.mkdir()
+  (mine / 'cells.yaml').write_text('- {seed: 0}\n- {seed: 1}\n')
+  words = words_of(trained, workdir, '--cores_per_cell=1', '--max_running=1')
+  done = submit(
+    'grid',
+    *('--detach', '--num_cpus=0.5', '--resource=small=1'),
+    f'--working_dir={mine}',
+    *('--', 'sweep', *words, '--cells=./cells.yaml'),
+  )
+  assert done.returncode == 0, done.stderr + done.stdout
+  assert 'submitted grid-attempt-1; its log' in done.stdout
+  assert '--job=grid --reconnect' in done.stdout
+  followed = submit('grid', '--reconnect')
+  assert followed.returncode == 0, followed.stderr + followed.stdout
+  assert 'grid-attempt-1 succeeded' in followed.stdout
+  rows = json.loads((workdir / 'table.json').read_text())
+  assert [row['state'] for row in rows] == ['finished', 'finished']
+  log = (tmp_path / 'sweep.grid-attempt-1.log').read_text()
+  assert 'sweep    2 cells' in log

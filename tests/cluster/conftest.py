@@ -58,14 +58,18 @@ def fixture_trained(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(name='call')
 def fixture_call(machines, tmp_path):
-  """Runs a command of mmdist on the head, or as a person outside of it."""
+  """Runs a command of mmdist on the head, or as a person outside of it.
+
+  A variable that is None is not set.
+  """
 
   def call(command, *words, on_head=False, **variables):
     line = [machines.python, '-m', f'launchers.{command}', *words]
+    variables = machines.variables() | {'HOME': str(tmp_path)} | variables
     return subprocess.run(
       machines.on_head(*line) if on_head else line,
       cwd=ROOT,
-      env=machines.variables() | {'HOME': str(tmp_path)} | variables,
+      env={k: v for k, v in variables.items() if v is not None},
       capture_output=True,
       text=True,
       timeout=WITHIN_S,
