@@ -100,7 +100,8 @@ def test_every_requirement_has_a_tested_version():
   setup = configparser.ConfigParser()
   setup.read(ROOT / 'setup.cfg')
   wanted = setup['options']['install_requires'].split()
-  wanted += setup['options.extras_require']['test'].split()
+  for extra in setup['options.extras_require'].values():
+    wanted += extra.split()
   names = {re.split(r'[>=\[]', line)[0] for line in wanted}
   pins = (ROOT / 'constraints.txt').read_text().splitlines()
   pinned = {line.split('==')[0] for line in pins if '==' in line}
