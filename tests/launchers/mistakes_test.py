@@ -24,6 +24,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
       "error: nobody answers at '127.0.0.1:1'",
     ),
     (
+      ['sweep', '--config=smoke', '--seeds=0,1', '--ray_address=127.0.0.1:1']
+      + ['--workdir=new'],
+      "error: nobody answers at '127.0.0.1:1'",
+    ),
+    (
       ['trajectory', '--ray_address=127.0.0.1:1', '--workdir=new'],
       "error: nobody answers at '127.0.0.1:1'",
     ),
@@ -55,7 +60,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(tmp_path, words, line):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['optimize', 'submit'])
+@pytest.mark.parametrize('name', ['optimize', 'submit', 'sweep'])
 def test_a_command_imports_nothing_that_computes_before_it_has_to(name):
   # An address where nobody is would else be told after all these imports.
   program = (
