@@ -138,7 +138,9 @@ def worker(
   )
   checkpoint = out / 'training.safetensors'
   if checkpoint.exists():
-    state = from_scratch.load_checkpoint(checkpoint, pipeline, training)
+    state = from_scratch.load_checkpoint(
+      checkpoint, pipeline, training, report if rank == 0 else _say_nothing
+    )
   else:
     if not options.init:
       # Every rank trains the text encoder itself; with the same seed all get
