@@ -126,6 +126,25 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
   assert [json.loads(row)['step'] for row in rows] == list(range(6))
 
 
+def test_a_resume_in_another_dtype_is_said(tmp_path, caplog):
+  run = loop_runs.make_run(4)
+
+  def computing_in(dtype) -> list[messages.PriorRecipe]:
+    class Computing(fake_prior.FakePrior):
+      def save_proxy(self):
+        return dataclasses.replace(super().save_proxy(), dtype=dtype)
+
+    recipe = fake_prior.recipe('generic')
+    return [dataclasses.replace(recipe, build=Computing)]
+
+  stop = loop_runs.StopsAfter(2)
+  loop_runs.run_loop(run, tmp_path, computing_in('bfloat16'), stop=stop)
+  assert not caplog.messages
+  loop_runs.run_loop(run, tmp_path, computing_in('float32'))
+  (line,) = [line for line in caplog.messages if 'float32' in line]
+  assert 'computed in bfloat16 before checkpoint 2' in line
+
+
 def dies_at_step(step: int) -> messages.PriorRecipe:
   class Dying(fake_prior.FakePrior):
     def score(self, request):

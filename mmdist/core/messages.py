@@ -104,10 +104,13 @@ class ProxyState:
     arrays: flat name -> array; `lora/...`, `exp_avg/...`, `exp_avg_sq/...`.
       Where each concept has a proxy, these lie below a label of its text,
       beside its own count of fits, `LABEL/step`.
+    dtype: in which the frozen network computes where the copy was made, one of
+      `TEXT_DTYPES`; '' where nobody says.
   """
 
   step: int
   arrays: Mapping[str, np.ndarray]
+  dtype: str = ''
 
 
 @dataclasses.dataclass

@@ -222,8 +222,12 @@ class DiffusionPrior:
   def save_proxy(self) -> messages.ProxyState:
     """Returns a copy of the proxy and its optimiser; SDS has only a count."""
     if self.proxy is None:
-      return messages.ProxyState(self._num_empty_fits, {})
-    return self.proxy.save()
+      state = messages.ProxyState(self._num_empty_fits, {})
+    else:
+      state = self.proxy.save()
+    # 'auto' is another one on another machine, which the learner has to know.
+    dtype = str(self.pipeline.dtype).removeprefix('torch.')
+    return dataclasses.replace(state, dtype=dtype)
 
   def restore_proxy(self, state: messages.ProxyState) -> None:
     """Goes back to a saved proxy, and forgets the renders last scored.

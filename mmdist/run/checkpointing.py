@@ -22,6 +22,7 @@ from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import errors
 from mmdist.core import full_disk
+from mmdist.core import messages
 from mmdist.core import representation as representation_lib
 from mmdist.core import version
 from mmdist.distribution import executor as executor_lib
@@ -59,6 +60,7 @@ class CheckpointStore:
     self._directory = pathlib.Path(workdir).resolve() / 'checkpoints'
     self._identities: dict[int, Mapping] = {}  # Of the steps that were read.
     self._last_asked = 0  # The newest step that was given to Orbax.
+    self._restored: int | None = None  # The step that the run goes on from.
     self._manager: ocp.CheckpointManager | None = None
     if not read_only:
       self._manager = self._open_manager()
@@ -149,12 +151,34 @@ class CheckpointStore:
       executor.restore_proxies(snapshots.proxies_from(arrays))
       for number in damaged:
         self._move_aside(number)
-      self._last_asked = step
+      self._last_asked = self._restored = step
       _warn_of_changes(self._identities[step], step)
       return restored
     if damaged or self._damaged_folder.exists():
       raise self._all_damaged(damaged)
     return state
+
+  def warn_of_dtypes(self, proxies: Mapping[str, messages.ProxyState]) -> None:
+    """Warns of priors that compute in another dtype than before the resume.
+
+    Args:
+      proxies: by prior, as they are after `restore_or_init`.
+    """
+    if self._restored is None:
+      return
+    before = self._identities[self._restored].get('dtypes') or {}
+    for name, proxy in proxies.items():
+      was, prior = before.get(name), self._run.priors.get(name)
+      # One that is named has changed with permission, which is told elsewhere.
+      if prior is None or prior.dtype != messages.AUTO:
+        continue
+      if was and proxy.dtype and was != proxy.dtype:
+        logging.warning(
+          "prior '%s' computes in %s here and computed in %s before checkpoint "
+          "%d, since its dtype is 'auto', so what follows is not bit for bit "
+          'what it would have been there; priors.%s.dtype=%s keeps it',
+          *(name, proxy.dtype, was, self._restored, name, was),
+        )
 
   def read_params(self, params: representation_lib.Params) -> tuple[int, Any]:
     """Returns the newest sound step and its parameters; changes nothing.
@@ -207,7 +231,7 @@ class CheckpointStore:
     arrays = snapshots.flatten_tree(
       snapshot.state, 'learner'
     ) | snapshots.flatten_proxies(snapshot.proxies)
-    identity = _identity(self._run, self._weights)
+    identity = _identity(self._run, self._weights, snapshot.proxies)
     manager = self._manager
     if manager is None:
       raise RuntimeError(
@@ -330,12 +354,17 @@ def _full_disk_said(directory: pathlib.Path) -> Iterator[None]:
     ) from error
 
 
-def _identity(run: schema.RunConfig, weights: Mapping[str, Any]) -> dict:
+def _identity(
+  run: schema.RunConfig,
+  weights: Mapping[str, Any],
+  proxies: Mapping[str, messages.ProxyState],
+) -> dict:
   """Returns what decides the bits of a run, as JSON can hold it."""
   return {
     'config': serialization.to_dict(run),
     'fingerprint': snapshots.fingerprint(),
     'weights': dict(weights),
+    'dtypes': {name: p.dtype for name, p in proxies.items() if p.dtype},
   }
 
 

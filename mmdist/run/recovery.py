@@ -65,6 +65,7 @@ class Recovery:
     self._stop = stop
     self._rejections = rejecting.Rejections(config.faults)
     self._safe = snapshots.Snapshot(state, executor.save_proxies())
+    checkpoints.warn_of_dtypes(self._safe.proxies)
 
   def should_continue(self, state: distill.TrainState) -> bool:
     """Returns whether there is a step to take, and nobody asked to stop."""

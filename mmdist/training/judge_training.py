@@ -65,6 +65,8 @@ def train(
 
   Raises:
     FileNotFoundError, UserError: in one line.
+    locks.InUse: another process works in `out`.
+    PermissionError: nothing can be written there, for whatever reason.
   """
   from mmdist.heads import shards as head_shards
 

@@ -67,6 +67,10 @@ def render(subject: str, size: int, normals: bool) -> np.ndarray:
   """Renders a run's avatar or a procedural head, [60, H, H, 4] uint8.
 
   Normals lie on mid-grey, as the learner renders them, and are opaque.
+
+  Raises:
+    FileNotFoundError, UserError: in one line; there is no such run, or no such
+      head.
   """
   views = render_views()
   if known_heads.is_named(subject):

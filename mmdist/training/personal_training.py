@@ -113,6 +113,9 @@ class PersonalTraining:
 
     Returns:
       Whether the end was reached.
+
+    Raises:
+      NotFinite: a loss or a gradient is not finite; the checkpoint is sound.
     """
     options, saved = self._options, time.monotonic()
     with progress.Progress(self._num_steps, self.step) as shown:

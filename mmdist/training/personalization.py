@@ -118,6 +118,9 @@ def train(
 
   Raises:
     FileNotFoundError, UserError: in one line, what is wrong.
+    locks.InUse: another process trains for the same `out`.
+    PermissionError: nothing can be written beside it, for whatever reason.
+    NotFinite: a loss or a gradient is not finite; the checkpoint is sound.
   """
   options = options_lib.checked(options)
   out = pathlib.Path(options.out)

@@ -57,7 +57,12 @@ def pretrain(
   options: Options,
   report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, float]:
-  """Sets JAX up for this machine, then trains; see `train_and_measure`."""
+  """Sets JAX up for this machine, then trains; see `train_and_measure`.
+
+  Raises:
+    FileNotFoundError, PermissionError, UserError: as `train_and_measure`; or an
+      option is out of bounds.
+  """
   options = options_lib.checked(options)
   device_setup.set_up_jax(len(os.sched_getaffinity(0)))
   return train_and_measure(
@@ -81,6 +86,8 @@ def train_and_measure(
 
   Raises:
     FileNotFoundError, UserError: in one line, what is wrong.
+    locks.InUse: another process works in `out`.
+    PermissionError: nothing can be written there, for whatever reason.
   """
   with locks.locked(out, '--out'):
     return _train_and_measure(config, out, data, report)
@@ -190,6 +197,9 @@ def train(
     known: the subjects to train on.
     out: directory of the checkpoint and of the pretrained NeRF.
     report: is told how it goes.
+
+  Raises:
+    UserError: the checkpoint is damaged, or of another configuration.
   """
   stream = make_stream(config, known)
   pretraining = pretrain_lib.make_pretraining(representation, config)

@@ -138,7 +138,9 @@ def worker(
   )
   checkpoint = out / 'training.safetensors'
   if checkpoint.exists():
-    state = from_scratch.load_checkpoint(checkpoint, pipeline, training)
+    state = from_scratch.load_checkpoint(
+      checkpoint, pipeline, training, report if rank == 0 else _say_nothing
+    )
   else:
     if not options.init:
       # Every rank trains the text encoder itself; with the same seed all get
@@ -256,7 +258,11 @@ def train_in_processes(
       several processes it has to be a function that pickles.
 
   Raises:
-    FileNotFoundError, UserError: in one line.
+    FileNotFoundError, UserError: in one line; also where one of several
+      processes failed.
+    locks.InUse: another process works in `out`.
+    PermissionError: nothing can be written there, for whatever reason.
+    NotFinite: as `worker`, where it is the only process.
   """
   options = _checked(options)
   # Held here, for all the processes.

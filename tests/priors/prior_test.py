@@ -207,6 +207,15 @@ def test_sds_has_no_proxy_but_counts(directory):
     other.restore_proxy(vsd.save_proxy())
 
 
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('objective', ['vsd', 'sds'])
+def test_a_copy_says_in_which_numbers_the_network_computes(
+  directory, dtype, objective
+):
+  spec = tiny.spec(directory, dtype=dtype, objective=objective)
+  assert priors.build(spec).save_proxy().dtype == dtype
+
+
 def test_a_directory_laid_out_as_stable_diffusion_runs(tmp_path):
   # A VAE, CLIP's tokenizer, PNDM's config, eps; no mmdist.json.
   directory = tiny.write_pipeline(tmp_path, 'epsilon', codec='vae')

@@ -253,6 +253,33 @@ def test_another_machine_is_said(tmp_path, caplog, monkeypatch, field, value):
   assert 'not bit for bit' in caplog.text and f"-> '{value}'" in caplog.text
 
 
+def warned_of(workdir, run, dtype) -> None:
+  """Goes on with a run whose priors compute in `dtype`."""
+  executor = saved_steps.FakeExecutor(dtype=dtype)
+  with checkpointing.CheckpointStore(workdir, run) as store:
+    store.restore_or_init(saved_steps.make_state(0), executor)
+    store.warn_of_dtypes(saved_steps.FakeExecutor(2, dtype).proxies)
+
+
+def test_a_prior_that_computes_in_another_dtype_is_said(tmp_path, caplog):
+  run = saved_steps.make_run()
+  del run.priors['normal']
+  warned_of(tmp_path, run, 'float32')  # Nothing is there to go on from.
+  with checkpointing.CheckpointStore(tmp_path, run) as store:
+    proxies = saved_steps.FakeExecutor(2, 'bfloat16').proxies
+    store.save(snapshots.Snapshot(saved_steps.make_state(2), proxies))
+  warned_of(tmp_path, run, 'bfloat16')
+  warned_of(tmp_path, run, '')  # A prior of one's own, which does not say.
+  run.priors['generic'].dtype = 'float32'  # On purpose, with permission.
+  warned_of(tmp_path, run, 'float32')
+  assert not caplog.messages
+  run.priors['generic'].dtype = 'auto'
+  warned_of(tmp_path, run, 'float32')
+  (line,) = caplog.messages
+  assert "prior 'generic' computes in float32 here and computed in bfl" in line
+  assert line.endswith('priors.generic.dtype=bfloat16 keeps it')
+
+
 def test_an_older_step_cannot_be_saved_silently(tmp_path):
   with checkpointing.CheckpointStore(tmp_path, saved_steps.make_run()) as store:
     store.save(saved_steps.make_snapshot(4))

@@ -13,10 +13,10 @@ from mmdist.run import snapshots
 class FakeExecutor:
   """Holds proxies whose numbers say how many fits are behind them."""
 
-  def __init__(self, step: int = 0):
+  def __init__(self, step: int = 0, dtype: str = ''):
     self.proxies = {
       'generic': messages.ProxyState(
-        step, {'lora/a.b': np.full((2, 3), step, np.float32)}
+        step, {'lora/a.b': np.full((2, 3), step, np.float32)}, dtype
       ),
       # One proxy per concept: each has a count of its own.
       'each': messages.ProxyState(

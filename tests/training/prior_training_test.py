@@ -157,6 +157,21 @@ def test_time_is_up_at_the_next_look(tmp_path):
   assert said[-1].startswith('step 50 seen 50 loss')
 
 
+def test_a_resume_in_another_dtype_is_said_once(tmp_path, monkeypatch):
+  half = options_of(tmp_path, num_images=4)
+  prior_training.train_in_processes(half)
+  monkeypatch.setattr(
+    embedded,
+    'make_pipeline',
+    functools.partial(embedded.make_pipeline, dtype='bfloat16'),
+  )
+  lines = []
+  whole = options_of(tmp_path, num_images=8)
+  prior_training.train_in_processes(whole, lines.append)
+  (line,) = [line for line in lines if line.startswith('warning: ')]
+  assert 'was made in float32 and goes on in bfloat16' in line
+
+
 def test_checkpoints_are_written_meanwhile(tmp_path, monkeypatch):
   saved = []
   monkeypatch.setattr(

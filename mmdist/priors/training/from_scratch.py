@@ -203,15 +203,30 @@ def save_checkpoint(
         tensors[f'{name}/{i}'] = moments[name].contiguous()
   for name, weight in pipeline.text.modules[0].state_dict().items():
     tensors[f'text/{name}'] = weight.contiguous()
-  where = strict_json.dumps({'step': state.step, 'num_seen': state.num_seen})
+  where = strict_json.dumps(
+    {
+      'step': state.step,
+      'num_seen': state.num_seen,
+      'dtype': _name_dtype(pipeline),
+    }
+  )
   with atomic.replacing(path) as temporary:
     safetensors.torch.save_file(tensors, temporary, {'state': where})
 
 
 def load_checkpoint(
-  path: pathlib.Path, pipeline: pipelines.Pipeline, training: Training
+  path: pathlib.Path,
+  pipeline: pipelines.Pipeline,
+  training: Training,
+  report: Callable[[str], None] = lambda line: None,
 ) -> TrainingState:
   """Reads a checkpoint into the pipeline and a fresh state.
+
+  Args:
+    path: of the checkpoint.
+    pipeline: of the same architecture.
+    training: how it is trained.
+    report: is told where the networks compute in another dtype from now on.
 
   Raises:
     UserError: the file is damaged, or of another architecture.
@@ -227,6 +242,14 @@ def load_checkpoint(
     ) from error
   state = init_state(pipeline, training)
   state.step, state.num_seen = where['step'], where['num_seen']
+  now = _name_dtype(pipeline)
+  before = where.get('dtype', now)  # Checkpoints of 0.1 do not say.
+  if before != now:
+    report(
+      f'warning: {path} was made in {before} and goes on in {now}, which this '
+      'machine is better at, so what follows is not what it would have been '
+      'there.'
+    )
   weights = trainable_weights(pipeline)
   shapes = [tensors[key].shape for key in _keys(tensors, 'weight')]
   text = {
@@ -257,6 +280,10 @@ def load_checkpoint(
         moments['step'] = torch.tensor(float(state.step))
         state.optimizer.state[weight] = moments
   return state
+
+
+def _name_dtype(pipeline: pipelines.Pipeline) -> str:
+  return str(pipeline.dtype).removeprefix('torch.')
 
 
 def _keys(tensors: Mapping[str, torch.Tensor], kind: str) -> list[str]:

@@ -1,8 +1,10 @@
 import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch.nn import functional
 
@@ -29,9 +31,9 @@ def _one_thread():
   torch.set_num_threads(before)
 
 
-def make_tiny(seed=0, architecture=tiny.ARCHITECTURE):
+def make_tiny(seed=0, architecture=tiny.ARCHITECTURE, dtype='float32'):
   pipeline = embedded.make_pipeline(
-    captions.vocabulary(), architecture, 'float32', seed
+    captions.vocabulary(), architecture, dtype, seed
   )
   pipeline.denoiser.requires_grad_(True).train()
   return pipeline
@@ -193,6 +195,34 @@ def test_a_checkpoint_from_before_the_first_step_is_read(tmp_path):
   )
   state = from_scratch.load_checkpoint(path, make_tiny(seed=5), TRAINING)
   assert state.step == 0 and not state.optimizer.state
+
+
+def test_a_training_that_goes_on_in_another_dtype_says_so(tmp_path):
+  pipeline, path = make_tiny(), tmp_path / 'training.safetensors'
+  from_scratch.save_checkpoint(
+    path, pipeline, from_scratch.init_state(pipeline, TRAINING)
+  )
+  lines = []
+  from_scratch.load_checkpoint(path, make_tiny(), TRAINING, lines.append)
+  assert not lines
+  other = make_tiny(dtype='bfloat16')
+  from_scratch.load_checkpoint(path, other, TRAINING, lines.append)
+  (line,) = lines
+  assert f'{path} was made in float32 and goes on in bfloat16' in line
+
+
+def test_a_checkpoint_that_says_no_dtype_is_read(tmp_path):
+  pipeline, path = make_tiny(), tmp_path / 'training.safetensors'
+  from_scratch.save_checkpoint(
+    path, pipeline, from_scratch.init_state(pipeline, TRAINING)
+  )
+  # As mmdist 0.1 wrote it.
+  where = json.dumps({'step': 0, 'num_seen': 0})
+  tensors = safetensors.torch.load_file(path)
+  safetensors.torch.save_file(tensors, path, {'state': where})
+  other, lines = make_tiny(dtype='bfloat16'), []
+  from_scratch.load_checkpoint(path, other, TRAINING, lines.append)
+  assert not lines
 
 
 def test_a_checkpoint_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
