@@ -100,7 +100,8 @@ def check_room(
     if not any(_fits(bundle, labels, node) for node in machines):
       wants = ', '.join(f'{amount:g} {name}' for name, amount in bundle.items())
       where = f' with the labels {labels}' if labels else ''
-      who, remedy = 'prior', 'its num_cpus, num_gpus or resources'
+      who = 'prior'
+      remedy = 'its num_cpus (priors.NAME.num_cpus), num_gpus or resources'
       if name in cells:
         who, remedy = 'cell', '--cores_per_cell or --gpus_per_cell'
       raise faults.ClusterUnavailable(
