@@ -4,6 +4,7 @@ import pytest
 
 from experiments import mix
 from mmdist.distribution import faults
+from mmdist.distribution import tokens
 from mmdist.run import preflight
 from mmdist.sweeps import cells
 from mmdist.sweeps import folder
@@ -92,6 +93,8 @@ def test_an_address_at_which_nobody_is_leaves_nothing(
   grid, tmp_path, monkeypatch
 ):
   workdir, nobody = tmp_path / 'sweep', '127.0.0.1:1'
+  # Other tests of this process may have started a Ray.
+  monkeypatch.setattr(tokens, '_started_with', [])
   with pytest.raises(faults.ClusterUnavailable, match='nobody answers at'):
     sweeping.sweep(grid, workdir, address=nobody)
   options = sweep_command.Options(
