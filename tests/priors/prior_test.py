@@ -384,8 +384,7 @@ def test_a_fit_that_cannot_be_strict_moves_each_proxy_once(
 
 
 def test_strictness_is_for_the_priors_own_calls(directory):
-  prior = priors.build(tiny.spec(directory))
-  _run(prior, range(1))
+  _run(priors.build(tiny.spec(directory)), range(1))
   assert torch.is_deterministic_algorithms_warn_only_enabled()
   assert torch.are_deterministic_algorithms_enabled()
 
