@@ -1,5 +1,6 @@
 """The loop with schedules, dealt views and modes, against steps by hand."""
 
+import dataclasses
 import json
 import math
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from mmdist.api import function_prior
 from mmdist.config import schema
 from mmdist.core import composition
 from mmdist.core import messages
@@ -23,38 +25,24 @@ TARGETS = {
 }
 
 
-class Painter:
+class Painter(function_prior.FunctionPrior):
   """A prior without a proxy, whose residual is the distance to a colour."""
 
   def __init__(self, spec: messages.PriorSpec):
-    self._spec = spec
-    self._step = 0
+    super().__init__(spec.name, spec.options.channel, self._paint)
 
-  def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
+  def _paint(self, request: messages.ScoreRequest) -> np.ndarray:
     residuals = np.stack(
       [request.images - TARGETS[term.plain_prompt] for term in request.terms]
     )
     weights = [term.weight for term in request.terms]
     parts = composition.transform(residuals, weights, request.mode)
     total = composition.add(parts, weights, request.mode)
-    return messages.ScoreGradient(
-      step=request.step,
-      prior=self._spec.name,
-      channel=self._spec.options.channel,
-      cotangent=np.float32(total / total.size),
-      proxy_step=self._step,
-      metrics={'num_views': len(request.images)},
-    )
+    return np.float32(total / total.size)
 
-  def fit(self):
-    self._step += 1
-    return {}
-
-  def save_proxy(self) -> messages.ProxyState:
-    return messages.ProxyState(self._step, {})
-
-  def restore_proxy(self, state: messages.ProxyState) -> None:
-    self._step = state.step
+  def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
+    metrics = {'num_views': len(request.images)}
+    return dataclasses.replace(super().score(request), metrics=metrics)
 
 
 def painter(name: str) -> messages.PriorRecipe:

@@ -86,12 +86,17 @@ def _model_lines(plan: planning.Plan) -> list[str]:
       if recipe.spec.sharing_key is not None:
         users.setdefault(recipe.spec.sharing_key, set()).add(recipe.spec.name)
   num_views = max(cell.config.views.num_views for cell in plan.to_run)
-  return [
-    f'model    {recipe.spec.options.directory} of '
-    f'{", ".join(sorted(users[key]))}, once for all cells; {line}'
-    for key, recipe in plan.models.items()
-    for line in preflight.estimate_memory([recipe], num_views).lines()[:1]
-  ]
+  num_texts = planning.count_texts(plan)
+  lines = []
+  for key, recipe in plan.models.items():
+    counts = {recipe.spec.name: num_texts[key]}
+    memory = preflight.estimate_memory([recipe], num_views, counts)
+    lines += [
+      f'model    {recipe.spec.options.directory} of '
+      f'{", ".join(sorted(users[key]))}, once for all cells; {line}'
+      for line in memory.lines()[:1]
+    ]
+  return lines
 
 
 def _objective_lines(plan: planning.Plan) -> list[str]:

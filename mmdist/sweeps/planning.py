@@ -227,6 +227,18 @@ def _label(recipe: messages.PriorRecipe) -> str:
   return f'{recipe.spec.name} ({kind}, {options.dtype}, {options.device})'
 
 
+def count_texts(plan: Plan) -> dict[tuple, int]:
+  """Returns the most texts that any cell asks of each frozen model."""
+  most: dict[tuple, int] = {}
+  for cell in plan.to_run:
+    counts = preflight.count_texts(plan.objectives[cell.name])
+    for recipe in plan.recipes[cell.name]:
+      key, name = recipe.spec.sharing_key, recipe.spec.name
+      if key is not None:
+        most[key] = max(most.get(key, 1), counts[name])
+  return most
+
+
 def estimate_memory(
   plan: Plan, num_slots: int, executor: str
 ) -> tuple[preflight.MemoryEstimate, int]:
@@ -247,13 +259,7 @@ def estimate_memory(
     recipes = plan.recipes[most.name]
     counts = preflight.count_texts(plan.objectives[most.name])
     return preflight.estimate_memory(recipes, num_views, counts), num_slots
-  num_texts: dict[tuple, int] = {}  # The most that any cell asks of a model.
-  for cell in plan.to_run:
-    counts = preflight.count_texts(plan.objectives[cell.name])
-    for recipe in plan.recipes[cell.name]:
-      key, name = recipe.spec.sharing_key, recipe.spec.name
-      if key is not None:
-        num_texts[key] = max(num_texts.get(key, 1), counts[name])
+  num_texts = count_texts(plan)
   # Copies of one recipe are estimated as priors that share their model.
   copies, counts = [], {}
   for key, recipe in plan.models.items():
