@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from mmdist.config import schema
 from mmdist.learner import device_mesh
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -104,10 +105,12 @@ def test_images_are_the_same_bits_on_any_number_of_devices(steps, kind, counts):
       many['gradient_norm'], one['gradient_norm'], rtol=1e-5
     )
     moved = np.abs(many['params'] - one['params'])
-    # Where a gradient is nothing but rounding, Adam's first step may go either
-    # way: that is one weight in ten thousand of the NeRF, at most.
+    # Where a gradient is nothing but rounding, Adam's first step, which is of
+    # the size of the rate, may go either way: that is one weight in ten
+    # thousand of the NeRF, at most.
     assert np.mean(moved > (1e-6 if kind == 'ball' else 1e-5)) <= 1e-4
-    assert moved.max() < 1e-3
+    rate = schema.LearnerConfig().learning_rate
+    assert moved.max() < (1e-5 if kind == 'ball' else 2.1 * rate)
 
 
 _PICTURES = """
