@@ -23,12 +23,15 @@ from mmdist.core import local_paths
 from mmdist.core import messages
 from mmdist.core import representation as representation_lib
 from mmdist.distribution import gpu_plan
+from mmdist.learner import device_mesh
+from mmdist.learner import learner_memory
 from mmdist.learner import start
 from mmdist.objectives import binding
 from mmdist.objectives import concept as concept_lib
 from mmdist.results import make
 from mmdist.run import callbacks
 from mmdist.run import device_setup
+from mmdist.run import memory_estimate
 from mmdist.run import metrics_file
 from mmdist.run import opening
 from mmdist.run import preflight as preflight_lib
@@ -200,8 +203,8 @@ def _prepare(
     warnings.warn(line, stacklevel=3)
   if recipes:
     preflight_lib.check_priors(objective, config)
-  memory = preflight_lib.estimate_memory(
-    recipes, config.views.num_views, preflight_lib.count_texts(objective)
+  memory = memory_estimate.estimate_memory(
+    recipes, config.views.num_views, memory_estimate.count_texts(objective)
   )
   # Before JAX begins, which reads its share of a GPU then.
   device_setup.set_up_jax(
@@ -212,6 +215,16 @@ def _prepare(
   representation, params = load_start(
     config, given.representation, given.params
   )
+  layout = device_mesh.local_layout(config.learner.num_devices)
+  memory = memory.with_learner(
+    learner_memory.estimate(
+      representation,
+      params,
+      config,
+      layout.num_devices,
+      with_normals='normal' in objective.channels,
+    )
+  )
   where = executors.describe(given.executor)
   for line in preflight_lib.describe(
     objective, config, recipes, threads.learner, where
@@ -221,8 +234,9 @@ def _prepare(
     print(line)
   if gpus.describe():
     print(f'gpus     {gpus.describe()}')
-  if recipes and where in (executors.IN_PROCESS, executors.HERE):
-    memory.check(gpus)
+  if where not in (executors.IN_PROCESS, executors.HERE):
+    memory = memory.without_priors()
+  memory.check(gpus)
   return _Task(
     config, workdir, recipes, representation, params, tuple(may_change), gpus
   )

@@ -94,3 +94,9 @@ def format_seconds(seconds: float) -> str:
   if hours:
     return f'{hours} h {minutes:02} min'
   return f'{minutes} min {rest:02} s' if minutes else f'{rest} s'
+
+
+def format_bytes(count: int) -> str:
+  """Returns a number of bytes as a person reads it, such as '13 MiB'."""
+  mib = count / 2**20
+  return f'{mib / 1024:.1f} GiB' if mib >= 1024 else f'{mib:.0f} MiB'

@@ -18,6 +18,7 @@ import safetensors
 import torch
 
 from mmdist.core import messages
+from mmdist.core import progress
 from mmdist.priors import denoisers
 from mmdist.priors import devices
 from mmdist.priors import directory as files
@@ -287,6 +288,9 @@ def sum_of(
   return total, [names for names in users.values() if len(names) > 1]
 
 
+_shown = progress.format_bytes
+
+
 def format_lines(
   footprints: Mapping[str, Footprint], models: Mapping[str, Hashable]
 ) -> list[str]:
@@ -297,13 +301,13 @@ def format_lines(
   """
   lines = []
   for name, f in footprints.items():
-    text = _gib(f.text) + (' on the CPU' if f.offloaded else '')
-    parts = [f'network {_gib(f.denoiser)} in {f.dtype}', f'text {text}']
-    parts += [f'VAE {_gib(f.vae)}'] if f.vae else []
-    parts += [f'proxy {_gib(f.proxy)}'] if f.proxy else []
-    parts.append(f'activations {_gib(f.activations)}')
+    text = _shown(f.text) + (' on the CPU' if f.offloaded else '')
+    parts = [f'network {_shown(f.denoiser)} in {f.dtype}', f'text {text}']
+    parts += [f'VAE {_shown(f.vae)}'] if f.vae else []
+    parts += [f'proxy {_shown(f.proxy)}'] if f.proxy else []
+    parts.append(f'activations {_shown(f.activations)}')
     lines.append(
-      f"memory of prior '{name}': about {_gib(f.total)} ({', '.join(parts)})"
+      f"memory of prior '{name}': about {_shown(f.total)} ({', '.join(parts)})"
     )
   if len(footprints) > 1:
     total, shared = sum_of(footprints, models)
@@ -311,10 +315,5 @@ def format_lines(
       f'; the frozen weights of {", ".join(names)} count once'
       for names in shared
     )
-    lines.append(f'memory of all priors: about {_gib(total)}{once}')
+    lines.append(f'memory of all priors: about {_shown(total)}{once}')
   return lines
-
-
-def _gib(count: int) -> str:
-  mib = count / 2**20
-  return f'{mib / 1024:.1f} GiB' if mib >= 1024 else f'{mib:.0f} MiB'

@@ -1,23 +1,14 @@
 """What is checked of a run, and said about it, before anything is loaded."""
 
-from collections.abc import Hashable, Mapping, Sequence
-import dataclasses
-import pathlib
-import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from mmdist.cameras import orbits
 from mmdist.config import schema
-from mmdist.core import errors
 from mmdist.core import messages
-from mmdist.distribution import gpu_plan
 from mmdist.objectives import binding
 from mmdist.objectives import score_requests
 from mmdist.objectives import texts
 from mmdist.run import recipes as recipes_lib
-
-if TYPE_CHECKING:
-  from mmdist.priors import footprint
 
 
 def check_priors(
@@ -77,7 +68,7 @@ def describe(
 ) -> list[str]:
   """Returns what a run will do, for a person to read before it begins.
 
-  What the priors need in memory is not in it; see `estimate_memory`.
+  What it needs in memory is not in it; see `memory_estimate`.
 
   Args:
     objective: what is asked.
@@ -133,163 +124,3 @@ def left_open(
     f'{noise.schedule}, rate of the code '
     f'x{config.learner.code_learning_rate_ratio:g}'
   )
-
-
-@dataclasses.dataclass(frozen=True)
-class MemoryEstimate:
-  """The memory that priors will need.
-
-  Attributes:
-    footprints: of each prior that has files, by its name.
-    models: which frozen model each of them will have; equal where they share.
-    on_cpu: the names of those that are on the CPU.
-  """
-
-  footprints: Mapping[str, 'footprint.Footprint']
-  models: Mapping[str, Hashable]
-  on_cpu: Sequence[str]
-
-  def lines(self) -> list[str]:
-    """Returns lines about the memory of each prior."""
-    from mmdist.priors import footprint
-
-    if not self.footprints:
-      return []
-    return footprint.format_lines(self.footprints, self.models)
-
-  @property
-  def on_gpu(self) -> list[str]:
-    """The names of the others."""
-    return [name for name in self.footprints if name not in self.on_cpu]
-
-  def _needed(self, names: Sequence[str]) -> int:
-    from mmdist.priors import footprint
-
-    return footprint.sum_of(
-      {name: self.footprints[name] for name in names}, self.models
-    )[0]
-
-  def check(
-    self, gpus: gpu_plan.GpuPlan | None = None, copies: int = 1
-  ) -> None:
-    """Checks that the priors fit into the memory of this machine.
-
-    Args:
-      gpus: who has which; None does not look at GPUs.
-      copies: processes that each hold all of them on the CPU.
-
-    Raises:
-      UserError: in one line.
-    """
-    there = available_memory()
-    if there is not None:
-      needed = copies * self._needed(self.on_cpu)
-      _check_fits(self.on_cpu, needed, there, 'machine')
-    if gpus is None or not self.on_gpu:
-      return
-    if gpus.is_shared:
-      # Torch takes the first one that it sees, for all of them.
-      for memory in gpu_plan.memory_of(gpu_plan.visible()[:1]):
-        needed = self._needed(self.on_gpu)
-        _check_fits(self.on_gpu, needed, memory.free, 'GPU')
-      return
-    free = [memory.free for memory in gpu_plan.memory_of(gpus.priors)]
-    for name in self.on_gpu if free else []:
-      _check_fits([name], self._needed([name]), max(free), 'GPU')
-
-  def left_for_learner(self, gpus: gpu_plan.GpuPlan) -> float | None:
-    """Returns the share of a GPU's memory that priors on it leave the learner.
-
-    Args:
-      gpus: who has which.
-
-    Returns:
-      In (0, 1); None where they share no GPU, or its memory is not known.
-    """
-    if not (gpus.is_shared and gpus.learner and self.on_gpu):
-      return None
-    for memory in gpu_plan.memory_of(gpus.learner[:1]):
-      left = (memory.free - self._needed(self.on_gpu)) / memory.total
-      return max(left, _LEAST_SHARE)
-    return None
-
-
-# So that a learner whose priors were estimated too high begins all the same.
-_LEAST_SHARE = 0.1
-
-
-def _check_fits(
-  names: Sequence[str], needed: int, there: int, where: str
-) -> None:
-  if needed > there:
-    more = (
-      'more machines (--ray_address)' if where == 'machine' else 'more GPUs'
-    )
-    shown = ', '.join(names[:4]) + ' and others' * (len(names) > 4)
-    raise errors.UserError(
-      f'the priors {shown} need about {needed / 2**30:.1f} GiB and '
-      f'this {where} has {there / 2**30:.1f} GiB free; take a smaller dtype or '
-      f'memory.text_dtype, fewer priors or concepts, or {more}.'
-    )
-
-
-def estimate_memory(
-  recipes: Sequence[messages.PriorRecipe],
-  num_views: int,
-  num_texts: Mapping[str, int] | None = None,
-) -> MemoryEstimate:
-  """Estimates what priors will need, and loads none of them.
-
-  Args:
-    recipes: of the priors; those that have no files are left out.
-    num_views: that each looks at in a step.
-    num_texts: by prior, how many different texts it is asked for, as
-      `count_texts` returns it; one for a prior that is not in it.
-
-  Raises:
-    FileNotFoundError, UserError: in one line, what is wrong with the files.
-  """
-  with_files = [r for r in recipes if recipes_lib.has_files(r)]
-  if not with_files:
-    return MemoryEstimate({}, {}, [])
-  from mmdist.priors import footprint
-
-  asked = num_texts or {}
-  return MemoryEstimate(
-    {
-      r.spec.name: footprint.estimate(
-        r.spec, num_views, asked.get(r.spec.name, 1)
-      )
-      for r in with_files
-    },
-    {r.spec.name: _model_of(r) for r in with_files},
-    [r.spec.name for r in with_files if footprint.is_on_cpu(r.spec)],
-  )
-
-
-def count_texts(objective: binding.BoundObjective) -> dict[str, int]:
-  """Returns how many different texts each prior is asked for."""
-  return {
-    name: len({term.prompt for term in objective.of_prior(name)})
-    for name in objective.priors
-  }
-
-
-def _model_of(recipe: messages.PriorRecipe) -> tuple | None:
-  """Returns what priors agree in that will share a frozen model.
-
-  The files are told by their paths here: reading them takes too long.
-  """
-  options = recipe.spec.options
-  files = f'{options.directory} {options.lora}'
-  return dataclasses.replace(recipe.spec, files=files).sharing_key
-
-
-def available_memory() -> int | None:
-  """Returns the bytes that programs can still have; None if not known."""
-  try:
-    text = pathlib.Path('/proc/meminfo').read_text(encoding='ascii')
-  except OSError:  # Another system.
-    return None
-  found = re.search(r'^MemAvailable:\s+(\d+) kB', text, re.MULTILINE)
-  return int(found[1]) * 1024 if found else None

@@ -6,6 +6,7 @@ import os
 from mmdist.core import progress
 from mmdist.objectives import binding
 from mmdist.objectives import texts
+from mmdist.run import memory_estimate
 from mmdist.run import opening
 from mmdist.run import preflight
 from mmdist.sweeps import folder
@@ -90,7 +91,7 @@ def _model_lines(plan: planning.Plan) -> list[str]:
   lines = []
   for key, recipe in plan.models.items():
     counts = {recipe.spec.name: num_texts[key]}
-    memory = preflight.estimate_memory([recipe], num_views, counts)
+    memory = memory_estimate.estimate_memory([recipe], num_views, counts)
     lines += [
       f'model    {recipe.spec.options.directory} of '
       f'{", ".join(sorted(users[key]))}, once for all cells; {line}'

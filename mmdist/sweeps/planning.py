@@ -10,15 +10,20 @@ import os
 import pathlib
 import statistics
 
+import jax
+
 from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import names as names_lib
+from mmdist.learner import learner_memory
 from mmdist.learner import start
 from mmdist.objectives import binding
 from mmdist.objectives import texts
 from mmdist.run import device_setup
+from mmdist.run import memory_estimate
 from mmdist.run import metrics_file
+from mmdist.run import opening
 from mmdist.run import preflight
 from mmdist.run import recipes as recipes_lib
 from mmdist.run import resuming
@@ -231,7 +236,7 @@ def count_texts(plan: Plan) -> dict[tuple, int]:
   """Returns the most texts that any cell asks of each frozen model."""
   most: dict[tuple, int] = {}
   for cell in plan.to_run:
-    counts = preflight.count_texts(plan.objectives[cell.name])
+    counts = memory_estimate.count_texts(plan.objectives[cell.name])
     for recipe in plan.recipes[cell.name]:
       key, name = recipe.spec.sharing_key, recipe.spec.name
       if key is not None:
@@ -239,10 +244,38 @@ def count_texts(plan: Plan) -> dict[tuple, int]:
   return most
 
 
+def estimate_learner(
+  plan: Plan, num_cores: int
+) -> learner_memory.LearnerMemory:
+  """Returns what the largest learner of the cells to be run will need.
+
+  Args:
+    plan: of which at least one cell is to be run.
+    num_cores: that each cell has.
+  """
+  found: dict[str, learner_memory.LearnerMemory] = {}
+  for cell in plan.to_run:
+    config = cell.config
+    with_normals = 'normal' in plan.objectives[cell.name].channels
+    key = repr((config.nerf, config.learner, config.views, with_normals))
+    if key not in found:
+      representation = opening.representation_of(config)
+      # Only shapes: JAX would else start here, and take a GPU from the cells.
+      seed = jax.eval_shape(lambda: jax.random.key(0))
+      params = jax.eval_shape(representation.init, seed)
+      num_devices = config.learner.num_devices or num_cores
+      found[key] = learner_memory.estimate(
+        representation, params, config, num_devices, with_normals
+      )
+  return max(found.values(), key=lambda one: one.on_machine)
+
+
 def estimate_memory(
   plan: Plan, num_slots: int, executor: str
-) -> tuple[preflight.MemoryEstimate, int]:
+) -> tuple[memory_estimate.MemoryEstimate, int]:
   """Estimates what the priors of a sweep will need on one machine.
+
+  What its learners will need is not in it; see `estimate_learner`.
 
   Args:
     plan: of which at least one cell is to be run.
@@ -257,8 +290,10 @@ def estimate_memory(
   if executor == 'inline':
     most = max(plan.to_run, key=lambda cell: len(plan.recipes[cell.name]))
     recipes = plan.recipes[most.name]
-    counts = preflight.count_texts(plan.objectives[most.name])
-    return preflight.estimate_memory(recipes, num_views, counts), num_slots
+    counts = memory_estimate.count_texts(plan.objectives[most.name])
+    return memory_estimate.estimate_memory(
+      recipes, num_views, counts
+    ), num_slots
   num_texts = count_texts(plan)
   # Copies of one recipe are estimated as priors that share their model.
   copies, counts = [], {}
@@ -268,4 +303,4 @@ def estimate_memory(
       counts[name] = num_texts[key]
       spec = dataclasses.replace(recipe.spec, name=name)
       copies.append(dataclasses.replace(recipe, spec=spec))
-  return preflight.estimate_memory(copies, num_views, counts), 1
+  return memory_estimate.estimate_memory(copies, num_views, counts), 1

@@ -132,9 +132,13 @@ def sweep(
     plan, shown, f'{num_cores} cores', workdir
   ):
     report(line)
-  if plan.to_run and not address:
+  if plan.to_run:
+    learner = planning.estimate_learner(plan, num_cores)
     memory, copies = planning.estimate_memory(plan, num_slots, executor)
-    memory.check(gpu_plan.GpuPlan(gpu_plan.visible()), copies)
+    memory = memory.with_learner(learner, num_slots)
+    report(memory.lines()[0])
+    if not address:
+      memory.check(gpu_plan.GpuPlan(gpu_plan.visible()), copies)
   if dry_run:
     for line in plan_lines.format_cells(plan):
       report(line)

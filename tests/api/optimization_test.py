@@ -19,9 +19,10 @@ from mmdist.api import optimization
 from mmdist.core import messages
 from mmdist.distribution import faults
 from mmdist.distribution import tokens
+from mmdist.learner import learner_memory
 from mmdist.priors import footprint
 from mmdist.priors import prior as priors
-from mmdist.run import preflight
+from mmdist.run import memory_estimate
 from mmdist.run import wandb_log
 from mmdist.run import workdir as workdir_lib
 from tests.learner import tiny_field
@@ -147,8 +148,10 @@ def test_too_many_concepts_are_refused_before_a_prior_loads(
   spec = tiny.spec(directory, proxy_per='concept')
   enough = footprint.estimate(spec, 2, 1).total
   assert enough < footprint.estimate(spec, 2, 3).total
-  monkeypatch.setattr(preflight, 'available_memory', lambda: enough)
-  with pytest.raises(mmdist.errors.UserError, match='the priors red need'):
+  monkeypatch.setattr(memory_estimate, 'available_memory', lambda: enough)
+  nothing = learner_memory.LearnerMemory(0, 0, 0)
+  monkeypatch.setattr(learner_memory, 'estimate', lambda *_, **__: nothing)
+  with pytest.raises(mmdist.errors.UserError, match='and the priors red need'):
     make(tmp_path / 'run', many, prior, config=config)
   assert not (tmp_path / 'run').exists()
   # One concept is let through, up to its loading.

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -9,6 +11,38 @@ from mmdist.sweeps import cells
 from mmdist.sweeps import folder
 from mmdist.sweeps import plan_lines
 from mmdist.sweeps import planning
+
+# On a GPU machine JAX would take most of the memory from the cells.
+_PLAN = """
+import jax
+from experiments import mix
+from mmdist.sweeps import cells, planning
+grid = cells.grid(mix.get_config('happy_sad'), {'happy': [0.5, 1]})
+plan = planning.make_plan(grid, 'none', 2)
+assert planning.estimate_learner(plan, 2).num_devices == 2
+jax.config.update('jax_platforms', 'none')
+try:
+  jax.devices()
+except RuntimeError:
+  print('not started')
+"""
+
+
+@pytest.mark.slow
+def test_a_plan_does_not_start_jax():
+  told = subprocess.run(
+    [sys.executable, '-c', _PLAN], capture_output=True, text=True, check=True
+  )
+  assert told.stdout == 'not started\n'
+
+
+def test_the_largest_learner_of_all_cells_counts(config, tmp_path):
+  axis = {'learner.chunk_size': [64, 256, 128]}
+  plan = planning.make_plan(cells.grid(config, axis), tmp_path, 2)
+  one = planning.estimate_learner(plan.of(['chunk_size_64']), 2)
+  largest = planning.estimate_learner(plan, 2)
+  assert largest == planning.estimate_learner(plan.of(['chunk_size_256']), 2)
+  assert largest.activations > 3.5 * one.activations
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from experiments import mix
 from mmdist.distribution import faults
 from mmdist.distribution import tokens
-from mmdist.run import preflight
+from mmdist.run import memory_estimate
 from mmdist.sweeps import cells
 from mmdist.sweeps import folder
 from mmdist.sweeps import scheduling
@@ -26,6 +26,7 @@ def test_a_dry_run_says_all_and_writes_nothing(grid, tmp_path):
     sweeping.sweep(grid, workdir, dry_run=True, report=lines.append) is None
   )
   assert [line.split()[0] for line in lines[-2:]] == ['seed_0', 'seed_1']
+  assert lines[-3].startswith('memory of the learner: about ')
   assert not workdir.exists()
 
 
@@ -33,7 +34,7 @@ def test_a_dry_run_says_all_and_writes_nothing(grid, tmp_path):
 def test_priors_that_cannot_fit_are_refused_before_anything_begins(
   grid, tmp_path, monkeypatch, executor
 ):
-  monkeypatch.setattr(preflight, 'available_memory', lambda: 2**20)
+  monkeypatch.setattr(memory_estimate, 'available_memory', lambda: 2**20)
   with pytest.raises(ValueError, match='need about .* and this machine has'):
     sweeping.sweep(
       grid, tmp_path / 'sweep', executor=executor, report=lambda line: None

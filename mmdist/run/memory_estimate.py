@@ -1,0 +1,225 @@
+"""How much memory a run will need, and whether it is there."""
+
+from collections.abc import Hashable, Mapping, Sequence
+import dataclasses
+import pathlib
+import re
+from typing import TYPE_CHECKING
+
+from mmdist.core import errors
+from mmdist.core import messages
+from mmdist.core import progress
+from mmdist.distribution import gpu_plan
+from mmdist.objectives import binding
+from mmdist.run import recipes as recipes_lib
+
+if TYPE_CHECKING:
+  from mmdist.learner import learner_memory
+  from mmdist.priors import footprint
+
+# Of a shared GPU's memory, so that a learner whose priors were estimated too
+# high begins all the same.
+_LEAST_SHARE = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryEstimate:
+  """The memory that learner and priors will need.
+
+  Attributes:
+    footprints: of each prior that has files, by its name.
+    models: which frozen model each of them will have; equal where they share.
+    on_cpu: the names of those that are on the CPU.
+    learner: what one learner needs; None is not counted.
+    num_learners: how many there are at a time, with the same priors.
+  """
+
+  footprints: Mapping[str, 'footprint.Footprint']
+  models: Mapping[str, Hashable]
+  on_cpu: Sequence[str]
+  learner: 'learner_memory.LearnerMemory | None' = None
+  num_learners: int = 1
+
+  def with_learner(
+    self, learner: 'learner_memory.LearnerMemory', num_learners: int = 1
+  ) -> 'MemoryEstimate':
+    """Returns the estimate of these priors and of so many learners."""
+    return dataclasses.replace(self, learner=learner, num_learners=num_learners)
+
+  def without_priors(self) -> 'MemoryEstimate':
+    """Returns the estimate of the learners alone: the priors are elsewhere."""
+    return dataclasses.replace(self, footprints={}, models={}, on_cpu=[])
+
+  def lines(self) -> list[str]:
+    """Returns lines about the memory of the learner and of each prior."""
+    lines = []
+    if one := self.learner:
+      each = f' on each of {one.num_devices} devices' * (one.num_devices > 1)
+      lines.append(
+        f'memory of the learner: about {progress.format_bytes(one.on_device)}'
+        f'{each} (parameters {progress.format_bytes(one.parameters)}, '
+        f'activations {progress.format_bytes(one.activations)})'
+      )
+    if self.footprints:
+      from mmdist.priors import footprint
+
+      lines += footprint.format_lines(self.footprints, self.models)
+    return lines
+
+  @property
+  def on_gpu(self) -> list[str]:
+    """The names of the other priors."""
+    return [name for name in self.footprints if name not in self.on_cpu]
+
+  def _needed(self, names: Sequence[str]) -> int:
+    from mmdist.priors import footprint
+
+    return footprint.sum_of(
+      {name: self.footprints[name] for name in names}, self.models
+    )[0]
+
+  def check(
+    self, gpus: gpu_plan.GpuPlan | None = None, copies: int = 1
+  ) -> None:
+    """Checks that learner and priors fit into the memory of this machine.
+
+    Args:
+      gpus: who has which; None does not look at GPUs.
+      copies: processes that each hold all of the priors on the CPU.
+
+    Raises:
+      UserError: in one line.
+    """
+    on_gpu = bool(gpus and gpus.learner and gpu_plan.learner_uses_gpus())
+    num = self.num_learners if self.learner is not None else 0
+    num_here, num_on_gpu = (0, num) if on_gpu else (num, 0)
+    there = available_memory()
+    if there is not None:
+      needed = copies * self._needed(self.on_cpu)
+      needed += num_here * self.learner.on_machine if self.learner else 0
+      _check_fits(num_here, self.on_cpu, needed, there, 'machine')
+    if gpus is None:
+      return
+    learners = num_on_gpu * self.learner.on_device if self.learner else 0
+    if gpus.is_shared:
+      # Torch takes the first one that it sees, for all of them.
+      for memory in gpu_plan.memory_of(gpu_plan.visible()[:1]):
+        needed = self._needed(self.on_gpu) + learners
+        _check_fits(num_on_gpu, self.on_gpu, needed, memory.free, 'GPU')
+      return
+    for memory in gpu_plan.memory_of(gpus.learner) if learners else []:
+      _check_fits(num_on_gpu, [], learners, memory.free, 'GPU')
+    free = [memory.free for memory in gpu_plan.memory_of(gpus.priors)]
+    for name in self.on_gpu if free else []:
+      _check_fits(0, [name], self._needed([name]), max(free), 'GPU')
+
+  def left_for_learner(self, gpus: gpu_plan.GpuPlan) -> float | None:
+    """Returns the share of a GPU's memory that priors on it leave the learner.
+
+    Args:
+      gpus: who has which.
+
+    Returns:
+      In (0, 1); None where they share no GPU, or its memory is not known.
+    """
+    if not (gpus.is_shared and gpus.learner and self.on_gpu):
+      return None
+    for memory in gpu_plan.memory_of(gpus.learner[:1]):
+      left = (memory.free - self._needed(self.on_gpu)) / memory.total
+      return max(left, _LEAST_SHARE)
+    return None
+
+
+def _check_fits(
+  num_learners: int,
+  priors: Sequence[str],
+  needed: int,
+  there: int,
+  where: str,
+) -> None:
+  """Checks one place; the line names who is in it, and what would help."""
+  if needed <= there:
+    return
+  who, remedies = [], []
+  if num_learners:
+    many = f'{num_learners} learners'
+    who.append('the learner' if num_learners == 1 else many)
+    remedies.append('a smaller learner.chunk_size')
+  if num_learners > 1:
+    remedies.append('fewer cells at a time (--max_running)')
+  if priors:
+    shown = ', '.join(priors[:4]) + ' and others' * (len(priors) > 4)
+    who.append(f'the priors {shown}')
+    remedies.append('a smaller dtype or memory.text_dtype')
+    remedies.append('fewer priors or concepts')
+    more = {'machine': 'machines (--ray_address)', 'GPU': 'GPUs'}
+    remedies.append(f'more {more[where]}')
+  need = 'needs' if num_learners == 1 and not priors else 'need'
+  last = remedies.pop()
+  take = f'{", ".join(remedies)}, or {last}' if remedies else last
+  raise errors.UserError(
+    f'{" and ".join(who)} {need} about {needed / 2**30:.1f} GiB and '
+    f'this {where} has {there / 2**30:.1f} GiB free; take {take}.'
+  )
+
+
+def estimate_memory(
+  recipes: Sequence[messages.PriorRecipe],
+  num_views: int,
+  num_texts: Mapping[str, int] | None = None,
+) -> MemoryEstimate:
+  """Estimates what priors will need, and loads none of them.
+
+  Args:
+    recipes: of the priors; those that have no files are left out.
+    num_views: that each looks at in a step.
+    num_texts: by prior, how many different texts it is asked for, as
+      `count_texts` returns it; one for a prior that is not in it.
+
+  Raises:
+    FileNotFoundError, UserError: in one line, what is wrong with the files.
+  """
+  with_files = [r for r in recipes if recipes_lib.has_files(r)]
+  if not with_files:
+    return MemoryEstimate({}, {}, [])
+  from mmdist.priors import footprint
+
+  asked = num_texts or {}
+  return MemoryEstimate(
+    {
+      r.spec.name: footprint.estimate(
+        r.spec, num_views, asked.get(r.spec.name, 1)
+      )
+      for r in with_files
+    },
+    {r.spec.name: _model_of(r) for r in with_files},
+    [r.spec.name for r in with_files if footprint.is_on_cpu(r.spec)],
+  )
+
+
+def count_texts(objective: binding.BoundObjective) -> dict[str, int]:
+  """Returns how many different texts each prior is asked for."""
+  return {
+    name: len({term.prompt for term in objective.of_prior(name)})
+    for name in objective.priors
+  }
+
+
+def _model_of(recipe: messages.PriorRecipe) -> tuple | None:
+  """Returns what priors agree in that will share a frozen model.
+
+  The files are told by their paths here: reading them takes too long.
+  """
+  options = recipe.spec.options
+  files = f'{options.directory} {options.lora}'
+  return dataclasses.replace(recipe.spec, files=files).sharing_key
+
+
+def available_memory() -> int | None:
+  """Returns the bytes that programs can still have; None if not known."""
+  try:
+    text = pathlib.Path('/proc/meminfo').read_text(encoding='ascii')
+  except OSError:  # Another system.
+    return None
+  found = re.search(r'^MemAvailable:\s+(\d+) kB', text, re.MULTILINE)
+  return int(found[1]) * 1024 if found else None
