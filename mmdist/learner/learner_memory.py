@@ -86,9 +86,10 @@ def estimate(
   chunk_size = run.learner.chunk_size
   num_pixels = run.views.num_views * run.views.resolution**2
   num_chunks = math.ceil(num_pixels / (chunk_size * num_devices))
-  rays = arrays.Rays(
-    **{name: _floats(chunk_size, count) for name, count in _RAY.items()}
-  )
+  fields: dict[str, Any] = {
+    name: _floats(chunk_size, count) for name, count in _RAY.items()
+  }
+  rays = arrays.Rays(**fields)
   key = jax.eval_shape(lambda: jax.random.key(0))
   render = functools.partial(representation.render, with_normals=with_normals)
 
