@@ -20,6 +20,8 @@ _FLAGS = {
   '--xla_gpu_deterministic_ops': 'true',
 }
 
+_COUNT_FLAG = '--xla_force_host_platform_device_count'
+
 
 @dataclasses.dataclass(frozen=True)
 class Threads:
@@ -64,7 +66,8 @@ def set_up_jax(
   says so.
 
   Args:
-    num_cpu_devices: where there is no GPU.
+    num_cpu_devices: where there is no GPU, unless the environment names
+      another number, in XLA_FLAGS or JAX_NUM_CPU_DEVICES.
     num_gpus: the first so many are JAX's alone, the others somebody else's;
       None has JAX share all that there are.
     memory_fraction: the most of a shared GPU's memory that JAX may take; None
@@ -79,7 +82,8 @@ def set_up_jax(
   flags = [flag for flag in ours if flag.split('=')[0] not in names]
   os.environ['XLA_FLAGS'] = ' '.join([given, *flags]).strip()
   try:
-    jax.config.update('jax_num_cpu_devices', num_cpu_devices)
+    if not names_cpu_devices():
+      jax.config.update('jax_num_cpu_devices', num_cpu_devices)
   except RuntimeError:  # JAX has started.
     found = jax.local_devices()
     if found[0].platform == 'cpu' and len(found) != num_cpu_devices:
@@ -99,6 +103,13 @@ def set_up_jax(
   cache = cache_directory() / 'jax'
   jax.config.update('jax_compilation_cache_dir', str(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
+def names_cpu_devices() -> bool:
+  """Returns whether the user's environment says how many devices a CPU is."""
+  flags = os.environ.get('XLA_FLAGS', '').split()
+  names = [flag.split('=')[0] for flag in flags]
+  return _COUNT_FLAG in names or bool(os.environ.get('JAX_NUM_CPU_DEVICES'))
 
 
 def cache_directory() -> pathlib.Path:

@@ -69,6 +69,33 @@ print(*os.environ['XLA_FLAGS'].split())
   ]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'name, value',
+  [
+    ('XLA_FLAGS', '--xla_force_host_platform_device_count=5'),
+    ('JAX_NUM_CPU_DEVICES', '5'),
+  ],
+)
+def test_the_users_own_number_of_devices_stays(name, value):
+  script = """
+import jax
+from mmdist.run import device_setup
+device_setup.set_up_jax(3)
+print(jax.local_device_count())
+"""
+  environment = os.environ | {'JAX_PLATFORMS': 'cpu', name: value}
+  done = subprocess.run(
+    [sys.executable, '-W', 'error', '-c', script],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout == '5\n'
+
+
 @pytest.mark.parametrize(
   'options, expected',
   [
