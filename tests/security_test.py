@@ -64,6 +64,7 @@ NEEDED = {
 }
 # Variables that may be read; none of them is a secret.
 VARIABLES = (
+  'JAX_NUM_CPU_DEVICES',
   'CUBLAS_WORKSPACE_CONFIG',
   'CUDA_VISIBLE_DEVICES',
   'JAX_PLATFORMS',
