@@ -64,9 +64,9 @@ NEEDED = {
 }
 # Variables that may be read; none of them is a secret.
 VARIABLES = (
-  'JAX_NUM_CPU_DEVICES',
   'CUBLAS_WORKSPACE_CONFIG',
   'CUDA_VISIBLE_DEVICES',
+  'JAX_NUM_CPU_DEVICES',
   'JAX_PLATFORMS',
   'OMP_NUM_THREADS',
   'RAY_API_SERVER_ADDRESS',

@@ -72,6 +72,8 @@ class MemoryEstimate:
     return [name for name in self.footprints if name not in self.on_cpu]
 
   def _needed(self, names: Sequence[str]) -> int:
+    if not names:
+      return 0  # And torch is not imported.
     from mmdist.priors import footprint
 
     return footprint.sum_of(
@@ -104,11 +106,13 @@ class MemoryEstimate:
     if gpus.is_shared:
       # Torch takes the first one that it sees, for all of them.
       for memory in gpu_plan.memory_of(gpu_plan.visible()[:1]):
-        needed = self._needed(self.on_gpu) + learners
-        _check_fits(num_on_gpu, self.on_gpu, needed, memory.free, 'GPU')
+        needed = self._needed(self.on_gpu)
+        _check_fits(0, self.on_gpu, needed, memory.free, 'GPU')
+        needed += learners
+        _check_in_all(num_on_gpu, self.on_gpu, needed, memory.total)
       return
     for memory in gpu_plan.memory_of(gpus.learner) if learners else []:
-      _check_fits(num_on_gpu, [], learners, memory.free, 'GPU')
+      _check_in_all(num_on_gpu, [], learners, memory.total)
     free = [memory.free for memory in gpu_plan.memory_of(gpus.priors)]
     for name in self.on_gpu if free else []:
       _check_fits(0, [name], self._needed([name]), max(free), 'GPU')
@@ -130,12 +134,24 @@ class MemoryEstimate:
     return None
 
 
+def _check_in_all(
+  num_learners: int, priors: Sequence[str], needed: int, total: int
+) -> None:
+  """Checks a GPU of a learner.
+
+  What is free there is not known: JAX in this process may have taken most of
+  it, and the learner is given its memory from that.
+  """
+  _check_fits(num_learners, priors, needed, total, 'GPU', ' in all')
+
+
 def _check_fits(
   num_learners: int,
   priors: Sequence[str],
   needed: int,
   there: int,
   where: str,
+  what: str = ' free',
 ) -> None:
   """Checks one place; the line names who is in it, and what would help."""
   if needed <= there:
@@ -159,7 +175,7 @@ def _check_fits(
   take = f'{", ".join(remedies)}, or {last}' if remedies else last
   raise errors.UserError(
     f'{" and ".join(who)} {need} about {needed / 2**30:.1f} GiB and '
-    f'this {where} has {there / 2**30:.1f} GiB free; take {take}.'
+    f'this {where} has {there / 2**30:.1f} GiB{what}; take {take}.'
   )
 
 

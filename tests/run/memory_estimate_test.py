@@ -81,17 +81,24 @@ def test_a_learner_on_a_gpu_has_to_fit_there(
   monkeypatch.setattr(memory_estimate, 'available_memory', lambda: 2**20)
   estimate = on_gpu(config).with_learner(learner)
   shared = gpu_plan.GpuPlan(('0',))
-  nvidia_smi('100, 80000')  # MiB; the priors need 63 and the learner 89.
-  with pytest.raises(ValueError, match='^the learner and the priors .* GPU'):
+  # Free and in all, MiB; the priors need 63 and the learner 89.
+  nvidia_smi('80, 100')
+  with pytest.raises(
+    ValueError, match='^the learner and the priors .* GPU has 0.1 GiB in all;'
+  ):
     estimate.check(shared)
+  # Of what is not free, most may be JAX's own.
   estimate.without_priors().check(shared)
-  nvidia_smi('160, 80000')
+  nvidia_smi('70, 160')
   estimate.check(shared)
+  nvidia_smi('50, 160')
+  with pytest.raises(ValueError, match='^the priors .* GPU has 0.0 GiB free;'):
+    estimate.check(shared)
   apart = gpu_plan.GpuPlan(('0',), ('1',))
-  nvidia_smi('88, 80000')
+  nvidia_smi('80, 88')
   with pytest.raises(ValueError, match='^the learner needs about 0.1 GiB'):
     estimate.check(apart)
-  nvidia_smi('90, 80000')
+  nvidia_smi('80, 90')
   estimate.check(apart)
 
 
