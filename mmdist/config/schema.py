@@ -35,6 +35,7 @@ class NerfConfig:
   position_levels: int = 5  # On six icosahedron axes; `preface` has 12 on 3.
   viewdir_levels: int = 0  # 4 in `preface`; the heads are matte.
   icosahedron_axes: bool = True
+  icosahedron_subdivisions: int = 1  # 1: 6 axes; 2: 21, mip-NeRF 360's.
   density_scale: float = 10.0
   activation: str = 'squareplus'  # Or 'relu': see `mmdist.nerf.mlp`.
 

@@ -48,6 +48,7 @@ RANGES = {
   r'seed': (0, 2**63 - 1),
   r'nerf\.(proposal|nerf)_(depth|width)': (1, math.inf),
   r'nerf\.code_size': (1, math.inf),
+  r'nerf\.icosahedron_subdivisions': (1, 2),
   r'nerf\.num_\w+': (1, math.inf),
   r'nerf\.position_levels': (1, math.inf),
   r'nerf\.viewdir_levels': (0, math.inf),

@@ -4,25 +4,37 @@ Owns which frequencies a network sees, and along which axes. The Gaussians
 themselves come from `mmdist.nerf.volume`.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mmdist.core import arrays
+from mmdist.core import errors
 
 # The lowest frequency has a period of 4 world units: longer than the scene's
 # ball is wide (2.8), so that no two points of a head look alike to it.
 BASE_FREQUENCY = np.pi / 2
 
 
-def projection_axes(icosahedron: bool) -> np.ndarray:
+def projection_axes(icosahedron: bool, subdivisions: int = 1) -> np.ndarray:
   """Returns the [3, A] unit axes positions are projected on.
 
   Args:
     icosahedron: the 6 axes through opposite vertices of an icosahedron, or
       x, y, z. Few levels on x, y, z print a grid into the normals, which the
       6 axes do not; the paper-size network uses x, y, z.
+    subdivisions: 2 cuts each edge of the icosahedron in half and adds the 15
+      axes through these points, for the 21 of mip-NeRF 360.
+
+  Raises:
+    UserError: another number of subdivisions.
   """
+  if subdivisions not in (1, 2):
+    raise errors.UserError(
+      f'nerf.icosahedron_subdivisions is {subdivisions}; expected 1 or 2.'
+    )
   if not icosahedron:
     return np.eye(3, dtype=np.float32)
   phi = (1 + np.sqrt(5)) / 2
@@ -36,6 +48,14 @@ def projection_axes(icosahedron: bool) -> np.ndarray:
       [phi, 0, -1],
     ]
   )
+  if subdivisions == 2:
+    # Of a vertex and its opposite, the nearer one shares an edge.
+    edges = [
+      a + np.sign(a @ b) * b for a, b in itertools.combinations(vertices, 2)
+    ]
+    middles = np.array(edges) * np.linalg.norm(vertices[0])
+    middles /= np.linalg.norm(edges[0])
+    vertices = np.concatenate([vertices, middles])
   return (vertices / np.linalg.norm(vertices[0])).T.astype(np.float32)
 
 

@@ -119,7 +119,9 @@ class _Networks:
 
   def __init__(self, config: schema.NerfConfig):
     self.config = config
-    self.axes = encoding.projection_axes(config.icosahedron_axes)
+    self.axes = encoding.projection_axes(
+      config.icosahedron_axes, config.icosahedron_subdivisions
+    )
     names.check_choice('nerf.activation', config.activation, mlp.ACTIVATIONS)
     activation = mlp.ACTIVATIONS[config.activation]
     self.proposal = mlp.DensityMLP(

@@ -20,6 +20,24 @@ def test_icosahedron_axes_are_unit_and_equally_far_from_each_other():
   np.testing.assert_allclose(others, 1 / np.sqrt(5), atol=1e-6)
 
 
+def test_a_divided_icosahedron_has_21_axes_around_the_six():
+  axes = encoding.projection_axes(True, 2)
+  assert axes.shape == (3, 21)
+  np.testing.assert_array_equal(axes[:, :6], ICOSAHEDRON)
+  np.testing.assert_allclose(np.linalg.norm(axes, axis=0), 1, atol=1e-6)
+  cosines = np.abs(axes.T @ axes) - 2 * np.eye(21)
+  # A vertex is 31.7 degrees from the middle of its edge, and middles of
+  # neighbouring edges are 36 degrees apart.
+  np.testing.assert_allclose(
+    np.degrees(np.arccos(cosines[:6].max(1))), 31.717, atol=1e-3
+  )
+  np.testing.assert_allclose(
+    np.degrees(np.arccos(cosines[6:, 6:].max(1))), 36, atol=1e-3
+  )
+  with pytest.raises(ValueError, match='nerf.icosahedron_subdivisions'):
+    encoding.projection_axes(True, 3)
+
+
 def test_the_papers_axes_are_x_y_and_z():
   np.testing.assert_array_equal(encoding.projection_axes(False), np.eye(3))
 
