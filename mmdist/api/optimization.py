@@ -204,7 +204,9 @@ def _prepare(
   if recipes:
     preflight_lib.check_priors(objective, config)
   memory = memory_estimate.estimate_memory(
-    recipes, config.views.num_views, memory_estimate.count_texts(objective)
+    recipes,
+    memory_estimate.count_views(objective, config.views),
+    memory_estimate.count_texts(objective),
   )
   # Before JAX begins, which reads its share of a GPU then.
   device_setup.set_up_jax(

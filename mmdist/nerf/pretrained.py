@@ -90,9 +90,15 @@ def load(
   return config, traverse_util.unflatten_dict(tensors, sep='/'), codes
 
 
+# Fields that were added later, with what all weights before were trained with.
+_OF_OLDER_WEIGHTS = {'icosahedron_subdivisions': 1}
+
+
 def _read_config(path: pathlib.Path) -> schema.NerfConfig:
   try:
     data = json.loads(path.read_text())
+    if isinstance(data, dict):
+      data = _OF_OLDER_WEIGHTS | data
     config = serialization.from_dict(data, schema.NerfConfig)
   except ValueError as error:  # Bad JSON is a ValueError too.
     raise errors.UserError(f'{path} describes no NeRF: {error}') from error

@@ -6,11 +6,13 @@ import pathlib
 import re
 from typing import TYPE_CHECKING
 
+from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import progress
 from mmdist.distribution import gpu_plan
 from mmdist.objectives import binding
+from mmdist.objectives import score_requests
 from mmdist.run import recipes as recipes_lib
 
 if TYPE_CHECKING:
@@ -181,14 +183,15 @@ def _check_fits(
 
 def estimate_memory(
   recipes: Sequence[messages.PriorRecipe],
-  num_views: int,
+  num_views: int | Mapping[str, int],
   num_texts: Mapping[str, int] | None = None,
 ) -> MemoryEstimate:
   """Estimates what priors will need, and loads none of them.
 
   Args:
     recipes: of the priors; those that have no files are left out.
-    num_views: that each looks at in a step.
+    num_views: that each looks at in a step, or by prior, as `count_views`
+      returns it.
     num_texts: by prior, how many different texts it is asked for, as
       `count_texts` returns it; one for a prior that is not in it.
 
@@ -201,16 +204,34 @@ def estimate_memory(
   from mmdist.priors import footprint
 
   asked = num_texts or {}
+  names = [recipe.spec.name for recipe in recipes]
+  views = (
+    dict.fromkeys(names, num_views) if isinstance(num_views, int) else num_views
+  )
   return MemoryEstimate(
     {
       r.spec.name: footprint.estimate(
-        r.spec, num_views, asked.get(r.spec.name, 1)
+        r.spec, views[r.spec.name], asked.get(r.spec.name, 1)
       )
       for r in with_files
     },
     {r.spec.name: _model_of(r) for r in with_files},
     [r.spec.name for r in with_files if footprint.is_on_cpu(r.spec)],
   )
+
+
+def count_views(
+  objective: binding.BoundObjective, views: schema.ViewsConfig
+) -> dict[str, int]:
+  """Returns the most views that each prior looks at in a step."""
+  if not views.deal:
+    return dict.fromkeys(objective.priors, views.num_views)
+  most = dict.fromkeys(objective.priors, 0)
+  # Which prior has the larger part changes from step to step.
+  for step in range(len(most)):
+    dealt = score_requests.deal_views(objective, views.num_views, step)
+    most |= {name: max(most[name], len(part)) for name, part in dealt.items()}
+  return most
 
 
 def count_texts(objective: binding.BoundObjective) -> dict[str, int]:

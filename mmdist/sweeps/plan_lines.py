@@ -86,12 +86,12 @@ def _model_lines(plan: planning.Plan) -> list[str]:
     for recipe in plan.recipes[cell.name]:
       if recipe.spec.sharing_key is not None:
         users.setdefault(recipe.spec.sharing_key, set()).add(recipe.spec.name)
-  num_views = max(cell.config.views.num_views for cell in plan.to_run)
+  num_views = planning.count_views(plan)
   num_texts = planning.count_texts(plan)
   lines = []
   for key, recipe in plan.models.items():
     counts = {recipe.spec.name: num_texts[key]}
-    memory = memory_estimate.estimate_memory([recipe], num_views, counts)
+    memory = memory_estimate.estimate_memory([recipe], num_views[key], counts)
     lines += [
       f'model    {recipe.spec.options.directory} of '
       f'{", ".join(sorted(users[key]))}, once for all cells; {line}'

@@ -4,7 +4,7 @@ A thousand cells are planned in seconds, since what they have in common, such as
 the files of their priors, is read once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import os
 import pathlib
@@ -232,11 +232,29 @@ def _label(recipe: messages.PriorRecipe) -> str:
   return f'{recipe.spec.name} ({kind}, {options.dtype}, {options.device})'
 
 
+def count_views(plan: Plan) -> dict[tuple, int]:
+  """Returns the most views that any cell shows each frozen model."""
+  return _most_of_any(
+    plan,
+    lambda cell: memory_estimate.count_views(
+      plan.objectives[cell.name], cell.config.views
+    ),
+  )
+
+
 def count_texts(plan: Plan) -> dict[tuple, int]:
   """Returns the most texts that any cell asks of each frozen model."""
+  return _most_of_any(
+    plan, lambda cell: memory_estimate.count_texts(plan.objectives[cell.name])
+  )
+
+
+def _most_of_any(
+  plan: Plan, count: Callable[[cells_lib.Cell], Mapping[str, int]]
+) -> dict[tuple, int]:
   most: dict[tuple, int] = {}
   for cell in plan.to_run:
-    counts = memory_estimate.count_texts(plan.objectives[cell.name])
+    counts = count(cell)
     for recipe in plan.recipes[cell.name]:
       key, name = recipe.spec.sharing_key, recipe.spec.name
       if key is not None:
@@ -286,21 +304,20 @@ def estimate_memory(
   Returns:
     The estimate, and how many processes hold all of it.
   """
-  num_views = max(cell.config.views.num_views for cell in plan.to_run)
   if executor == 'inline':
     most = max(plan.to_run, key=lambda cell: len(plan.recipes[cell.name]))
     recipes = plan.recipes[most.name]
-    counts = memory_estimate.count_texts(plan.objectives[most.name])
-    return memory_estimate.estimate_memory(
-      recipes, num_views, counts
-    ), num_slots
-  num_texts = count_texts(plan)
+    objective = plan.objectives[most.name]
+    views = memory_estimate.count_views(objective, most.config.views)
+    counts = memory_estimate.count_texts(objective)
+    return memory_estimate.estimate_memory(recipes, views, counts), num_slots
+  num_views, num_texts = count_views(plan), count_texts(plan)
   # Copies of one recipe are estimated as priors that share their model.
-  copies, counts = [], {}
+  copies, views, counts = [], {}, {}
   for key, recipe in plan.models.items():
     for slot in range(num_slots):
       name = f'{_label(recipe)}{f" of cell {slot + 1}" * bool(slot)}'
-      counts[name] = num_texts[key]
+      views[name], counts[name] = num_views[key], num_texts[key]
       spec = dataclasses.replace(recipe.spec, name=name)
       copies.append(dataclasses.replace(recipe, spec=spec))
-  return memory_estimate.estimate_memory(copies, num_views, counts), 1
+  return memory_estimate.estimate_memory(copies, views, counts), 1

@@ -42,6 +42,14 @@ def test_what_is_saved_is_loaded(saved, params):
   )
 
 
+def test_weights_from_before_a_field_was_added_are_read(saved):
+  path = saved / 'config.json'
+  older = json.loads(path.read_text())
+  del older['icosahedron_subdivisions']
+  path.write_text(json.dumps(older))
+  assert pretrained.load(saved)[0] == CONFIG
+
+
 def test_a_missing_file_is_named(saved):
   (saved / pretrained.PARAMS_NAME).unlink()
   with pytest.raises(FileNotFoundError, match='has no params.safetensors'):

@@ -146,6 +146,22 @@ def test_the_texts_of_a_prior_are_in_its_memory(config, monkeypatch):
     many.check()
 
 
+def test_priors_that_share_out_the_views_need_less(config):
+  config.priors['other'] = schema.PriorConfig()
+  objective = binding.bind_config(config)
+  config.views.num_views = 5
+  views = memory_estimate.count_views(objective, config.views)
+  assert views == {'generic': 5, 'normal': 5, 'other': 5}
+  config.views.deal = True
+  views = memory_estimate.count_views(objective, config.views)
+  assert views == {'generic': 3, 'normal': 5, 'other': 3}
+  recipes = make_recipes(config)
+  dealt = memory_estimate.estimate_memory(recipes, views).footprints
+  seen = memory_estimate.estimate_memory(recipes, 5).footprints
+  assert dealt['generic'].activations < seen['generic'].activations
+  assert dealt['normal'] == seen['normal']
+
+
 def test_frozen_weights_that_priors_share_are_counted_once(config, monkeypatch):
   recipe = make_recipes(config)[0]
   recipe.spec.options.device = 'cpu'
