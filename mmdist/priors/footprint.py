@@ -288,9 +288,6 @@ def sum_of(
   return total, [names for names in users.values() if len(names) > 1]
 
 
-_shown = progress.format_bytes
-
-
 def format_lines(
   footprints: Mapping[str, Footprint], models: Mapping[str, Hashable]
 ) -> list[str]:
@@ -299,15 +296,16 @@ def format_lines(
   Args:
     footprints, models: see `sum_of`.
   """
+  shown = progress.format_bytes
   lines = []
   for name, f in footprints.items():
-    text = _shown(f.text) + (' on the CPU' if f.offloaded else '')
-    parts = [f'network {_shown(f.denoiser)} in {f.dtype}', f'text {text}']
-    parts += [f'VAE {_shown(f.vae)}'] if f.vae else []
-    parts += [f'proxy {_shown(f.proxy)}'] if f.proxy else []
-    parts.append(f'activations {_shown(f.activations)}')
+    text = shown(f.text) + (' on the CPU' if f.offloaded else '')
+    parts = [f'network {shown(f.denoiser)} in {f.dtype}', f'text {text}']
+    parts += [f'VAE {shown(f.vae)}'] if f.vae else []
+    parts += [f'proxy {shown(f.proxy)}'] if f.proxy else []
+    parts.append(f'activations {shown(f.activations)}')
     lines.append(
-      f"memory of prior '{name}': about {_shown(f.total)} ({', '.join(parts)})"
+      f"memory of prior '{name}': about {shown(f.total)} ({', '.join(parts)})"
     )
   if len(footprints) > 1:
     total, shared = sum_of(footprints, models)
@@ -315,5 +313,5 @@ def format_lines(
       f'; the frozen weights of {", ".join(names)} count once'
       for names in shared
     )
-    lines.append(f'memory of all priors: about {_shown(total)}{once}')
+    lines.append(f'memory of all priors: about {shown(total)}{once}')
   return lines

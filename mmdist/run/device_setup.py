@@ -82,7 +82,7 @@ def set_up_jax(
   flags = [flag for flag in ours if flag.split('=')[0] not in names]
   os.environ['XLA_FLAGS'] = ' '.join([given, *flags]).strip()
   try:
-    if not names_cpu_devices():
+    if not _names_cpu_devices():
       jax.config.update('jax_num_cpu_devices', num_cpu_devices)
   except RuntimeError:  # JAX has started.
     found = jax.local_devices()
@@ -105,7 +105,7 @@ def set_up_jax(
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
-def names_cpu_devices() -> bool:
+def _names_cpu_devices() -> bool:
   """Returns whether the user's environment says how many devices a CPU is."""
   flags = os.environ.get('XLA_FLAGS', '').split()
   names = [flag.split('=')[0] for flag in flags]

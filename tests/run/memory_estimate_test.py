@@ -11,17 +11,12 @@ from mmdist.learner import learner_memory
 from mmdist.objectives import binding
 from mmdist.priors import footprint
 from mmdist.run import memory_estimate
-from mmdist.run import recipes as recipes_lib
+from tests.run.mix_recipes import make_recipes
 
 
 @pytest.fixture
 def config():
   return mix.get_config('joker_minus_green')
-
-
-def make_recipes(config, num_threads=2):
-  objective = binding.bind_config(config)
-  return recipes_lib.make_recipes(config.priors, objective.priors, num_threads)
 
 
 def test_the_lines_name_the_learner_each_prior_and_their_sum(config):

@@ -6,17 +6,12 @@ from experiments import mix
 from mmdist.config import schema
 from mmdist.objectives import binding
 from mmdist.run import preflight
-from mmdist.run import recipes as recipes_lib
+from tests.run.mix_recipes import make_recipes
 
 
 @pytest.fixture
 def config():
   return mix.get_config('joker_minus_green')
-
-
-def make_recipes(config, num_threads=2):
-  objective = binding.bind_config(config)
-  return recipes_lib.make_recipes(config.priors, objective.priors, num_threads)
 
 
 def test_all_that_will_be_sent_and_added_up_is_said(config):
