@@ -11,6 +11,7 @@ from mmdist.core import messages
 from mmdist.core import source_hash
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import gpu_plan
+from mmdist.run import memory_estimate
 from mmdist.run import stopping
 
 
@@ -91,6 +92,7 @@ def start(
   stop: stopping.Stopper,
   stack: contextlib.ExitStack,
   gpus: gpu_plan.GpuPlan | None = None,
+  looks: memory_estimate.Looks | None = None,
 ) -> executor_lib.Executor:
   """Returns a running executor. Actors may still be loading their priors.
 
@@ -102,9 +104,10 @@ def start(
     stack: closes what is started here. An executor that was running before is
       left to its owner.
     gpus: who has which, see `plan_gpus`; None decides nothing.
+    looks: what actors on other machines look for before they load.
 
   Raises:
-    UserError: Ray is not installed.
+    UserError: Ray is not installed, or another machine lacks the memory.
     DistributionError: Ray cannot be had, or a prior cannot be built.
     TypeError: `executor` is none of `ExecutorLike`.
   """
@@ -116,7 +119,9 @@ def start(
   elif executor == 'ray':
     running = _start_ray(RayOptions(), recipes, config, stop, gpus=gpus)
   elif isinstance(executor, RayOptions):
-    running = _start_ray(executor, recipes, config, stop, gpus=gpus)
+    running = _start_ray(
+      executor, recipes, config, stop, gpus=gpus, looks=looks
+    )
   elif isinstance(executor, SharedActors):
     running = _start_ray(RayOptions(), recipes, config, stop, executor)
   elif callable(executor):
@@ -215,6 +220,7 @@ def _start_ray(
   stop: stopping.Stopper,
   shared: SharedActors | None = None,
   gpus: gpu_plan.GpuPlan | None = None,
+  looks: memory_estimate.Looks | None = None,
 ) -> executor_lib.Executor:
   try:
     # Here, because importing Ray takes a second.
@@ -253,4 +259,6 @@ def _start_ray(
     shared=shared.actors if shared else None,
     learner=shared.learner if shared else '',
     code=code,
+    # The memory of this machine was checked before.
+    look=looks.of if looks and options.address else None,
   )

@@ -203,10 +203,12 @@ def _prepare(
     warnings.warn(line, stacklevel=3)
   if recipes:
     preflight_lib.check_priors(objective, config)
-  memory = memory_estimate.estimate_memory(
-    recipes,
+  looks = memory_estimate.Looks(
     memory_estimate.count_views(objective, config.views),
     memory_estimate.count_texts(objective),
+  )
+  memory = memory_estimate.estimate_memory(
+    recipes, looks.num_views, looks.num_texts
   )
   # Before JAX begins, which reads its share of a GPU then.
   device_setup.set_up_jax(
@@ -240,7 +242,14 @@ def _prepare(
     memory = memory.without_priors()
   memory.check(gpus)
   return _Task(
-    config, workdir, recipes, representation, params, tuple(may_change), gpus
+    config,
+    workdir,
+    recipes,
+    representation,
+    params,
+    tuple(may_change),
+    gpus,
+    looks,
   )
 
 
@@ -255,6 +264,7 @@ class _Task:
   params: representation_lib.Params
   may_change: Sequence[str]
   gpus: gpu_plan.GpuPlan
+  looks: memory_estimate.Looks
 
 
 def load_start(
@@ -317,7 +327,9 @@ def _run(
   changes += workdir_lib.check_weights(workdir, weights, may_change)
   recipes = resuming.with_files(task.recipes, weights)
   with contextlib.ExitStack() as stack:
-    running = executors.start(executor, recipes, config, stop, stack, task.gpus)
+    running = executors.start(
+      executor, recipes, config, stop, stack, task.gpus, task.looks
+    )
     workdir_lib.claim(workdir, config, may_change, weights)
     for change in changes:
       warnings.warn(f'changed: {change}', stacklevel=3)

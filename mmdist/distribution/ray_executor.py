@@ -28,6 +28,8 @@ from mmdist.distribution import executor
 from mmdist.distribution import hosting
 from mmdist.distribution import learner_seat
 from mmdist.distribution import limits as limits_lib
+from mmdist.distribution import memory_room
+from mmdist.distribution import memory_shares
 from mmdist.distribution import placement
 from mmdist.distribution import supervisor
 
@@ -37,6 +39,9 @@ _LEARNER = 'learner'  # Its part of a reservation.
 # 128 x 128 are 50 MB for each prior. A prior that is brought back has to repeat
 # as many scores and fits.
 MAX_JOURNAL = 64
+
+
+LookFor = Callable[[Sequence[messages.PriorRecipe]], memory_shares.Look]
 
 
 def actor_options(
@@ -127,6 +132,7 @@ class RayExecutor:
     shared: Mapping[tuple, Any] | None = None,
     learner: str = '',
     code: str = '',
+    look: LookFor | None = None,
   ):
     """Starts the actors; their priors load while the caller goes on.
 
@@ -149,11 +155,13 @@ class RayExecutor:
       learner: what this learner is called there; '' finds a name.
       code: this learner's, which actors compare; '' is not compared. See
         `code_shipping.check_same`.
+      look: returns what the actor of some priors is to call, before any of
+        them loads, to see whether they fit; None does not ask.
 
     Raises:
       ClusterUnavailable: Ray cannot be had, or has no room for a prior.
-      UserError: two recipes have one name, or priors that share an actor ask
-        for machines with different labels.
+      UserError: two recipes have one name, priors that share an actor ask for
+        machines with different labels, or a device lacks the memory.
     """
     by_name = executor.recipes_by_name(recipes)
     options = {
@@ -198,18 +206,30 @@ class RayExecutor:
           group: self._room.place(group, one) for group, one in of_group.items()
         }
       learner = learner or uuid.uuid4().hex
-      for group, names in groups.items():
-        host: hosting.Hosting = (
-          hosting.Owned(of_group[group])
-          if group in of_group
-          else hosting.Shared((shared or {})[group])
+      limits = limits or limits_lib.Limits()
+      hosts: dict[tuple, hosting.Hosting] = {
+        group: hosting.Owned(of_group[group])
+        if group in of_group
+        else hosting.Shared((shared or {})[group])
+        for group in groups
+      }
+      if look is not None:
+        memory_room.check(
+          {group: hosts[group].actor for group in of_group},
+          {
+            group: look([by_name[name] for name in groups[group]])
+            for group in of_group
+          },
+          limits.build_deadline_s,
+          check,
         )
+      for group, names in groups.items():
         for name in names:
           self.supervisors[name] = supervisor.PriorSupervisor(
             by_name[name],
-            host,
+            hosts[group],
             learner,
-            limits or limits_lib.Limits(),
+            limits,
             check,
             code,
           )

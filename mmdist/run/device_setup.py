@@ -20,6 +20,7 @@ _FLAGS = {
   '--xla_gpu_deterministic_ops': 'true',
 }
 
+MEMORY_FRACTION = 'XLA_PYTHON_CLIENT_MEM_FRACTION'
 _COUNT_FLAG = '--xla_force_host_platform_device_count'
 
 
@@ -97,12 +98,21 @@ def set_up_jax(
     # Priors may share the learner's GPU, most of which JAX would take at once.
     os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   if memory_fraction is not None:
-    os.environ.setdefault(
-      'XLA_PYTHON_CLIENT_MEM_FRACTION', f'{memory_fraction:.3f}'
-    )
+    fraction = memory_variable(memory_fraction)[MEMORY_FRACTION]
+    os.environ['XLA_PYTHON_CLIENT_MEM_FRACTION'] = fraction
   cache = cache_directory() / 'jax'
   jax.config.update('jax_compilation_cache_dir', str(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
+def memory_variable(fraction: float) -> dict[str, str]:
+  """Returns the variable in which JAX reads how much of a GPU it may take.
+
+  Args:
+    fraction: of its memory; the user's own variable has precedence.
+  """
+  chosen = os.environ.get('XLA_PYTHON_CLIENT_MEM_FRACTION')
+  return {MEMORY_FRACTION: chosen or f'{fraction:.3f}'}
 
 
 def _names_cpu_devices() -> bool:

@@ -2,8 +2,10 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 import dataclasses
+import functools
 import pathlib
 import re
+import socket
 from typing import TYPE_CHECKING
 
 from mmdist.config import schema
@@ -11,6 +13,7 @@ from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import progress
 from mmdist.distribution import gpu_plan
+from mmdist.distribution import memory_shares
 from mmdist.objectives import binding
 from mmdist.objectives import score_requests
 from mmdist.run import recipes as recipes_lib
@@ -73,7 +76,8 @@ class MemoryEstimate:
     """The names of the other priors."""
     return [name for name in self.footprints if name not in self.on_cpu]
 
-  def _needed(self, names: Sequence[str]) -> int:
+  def needed(self, names: Sequence[str]) -> int:
+    """Returns the bytes that some of the priors need together."""
     if not names:
       return 0  # And torch is not imported.
     from mmdist.priors import footprint
@@ -99,7 +103,7 @@ class MemoryEstimate:
     num_here, num_on_gpu = (0, num) if on_gpu else (num, 0)
     there = available_memory()
     if there is not None:
-      needed = copies * self._needed(self.on_cpu)
+      needed = copies * self.needed(self.on_cpu)
       needed += num_here * self.learner.on_machine if self.learner else 0
       _check_fits(num_here, self.on_cpu, needed, there, 'machine')
     if gpus is None:
@@ -108,7 +112,7 @@ class MemoryEstimate:
     if gpus.is_shared:
       # Torch takes the first one that it sees, for all of them.
       for memory in gpu_plan.memory_of(gpu_plan.visible()[:1]):
-        needed = self._needed(self.on_gpu)
+        needed = self.needed(self.on_gpu)
         _check_fits(0, self.on_gpu, needed, memory.free, 'GPU')
         needed += learners
         _check_in_all(num_on_gpu, self.on_gpu, needed, memory.total)
@@ -117,22 +121,24 @@ class MemoryEstimate:
       _check_in_all(num_on_gpu, [], learners, memory.total)
     free = [memory.free for memory in gpu_plan.memory_of(gpus.priors)]
     for name in self.on_gpu if free else []:
-      _check_fits(0, [name], self._needed([name]), max(free), 'GPU')
+      _check_fits(0, [name], self.needed([name]), max(free), 'GPU')
 
   def left_for_learner(self, gpus: gpu_plan.GpuPlan) -> float | None:
-    """Returns the share of a GPU's memory that priors on it leave the learner.
+    """Returns the share of a GPU's memory that is left for each learner.
 
     Args:
       gpus: who has which.
 
     Returns:
-      In (0, 1); None where they share no GPU, or its memory is not known.
+      In (0, 1); None where a learner has its GPUs for itself, has none, or
+      their memory is not known.
     """
-    if not (gpus.is_shared and gpus.learner and self.on_gpu):
+    priors = self.on_gpu if gpus.is_shared else []
+    if not gpus.learner or not (priors or self.num_learners > 1):
       return None
     for memory in gpu_plan.memory_of(gpus.learner[:1]):
-      left = (memory.free - self._needed(self.on_gpu)) / memory.total
-      return max(left, _LEAST_SHARE)
+      left = (memory.free - self.needed(priors)) / memory.total
+      return max(left, _LEAST_SHARE) / self.num_learners
     return None
 
 
@@ -218,6 +224,59 @@ def estimate_memory(
     {r.spec.name: _model_of(r) for r in with_files},
     [r.spec.name for r in with_files if footprint.is_on_cpu(r.spec)],
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class Looks:
+  """What the actors of a cluster are to look for; see `memory_shares`.
+
+  Attributes:
+    num_views: by prior, see `estimate_memory`.
+    num_texts: by prior, see `estimate_memory`.
+  """
+
+  num_views: Mapping[str, int]
+  num_texts: Mapping[str, int]
+
+  def of(self, recipes: Sequence[messages.PriorRecipe]) -> memory_shares.Look:
+    """Returns what the actor of these priors is to call."""
+    return functools.partial(
+      look_around, recipes, self.num_views, self.num_texts
+    )
+
+
+def look_around(
+  recipes: Sequence[messages.PriorRecipe],
+  num_views: Mapping[str, int],
+  num_texts: Mapping[str, int],
+) -> list[memory_shares.Share]:
+  """Returns what priors will need here, and what is free; loads nothing.
+
+  Called in the process that will host them. What cannot be known, because the
+  driver does not tell it or a file is not there, is left out.
+
+  Args:
+    recipes, num_views, num_texts: see `estimate_memory`.
+  """
+  try:
+    estimate = estimate_memory(recipes, num_views, num_texts)
+  except (OSError, errors.UserError):
+    return []  # Said when the files are opened.
+  found = []
+
+  def add(device: str, names: Sequence[str], free: int) -> None:
+    if names:
+      needed = estimate.needed(names)
+      machine = socket.gethostname()
+      found.append(memory_shares.Share(machine, device, names, needed, free))
+
+  there = available_memory()
+  if there is not None:
+    add('machine', list(estimate.on_cpu), there)
+  first = gpu_plan.visible()[:1]  # Torch takes it for all of them.
+  for name, memory in zip(first, gpu_plan.memory_of(first), strict=False):
+    add(f'GPU {name}', estimate.on_gpu, memory.free)
+  return found
 
 
 def count_views(

@@ -21,6 +21,7 @@ from mmdist.distribution import code_shipping
 from mmdist.distribution import faults
 from mmdist.distribution import gpu_plan
 from mmdist.distribution import ray_errors
+from mmdist.run import device_setup
 from mmdist.sweeps import cell_runner
 from mmdist.sweeps import scheduling
 
@@ -39,17 +40,23 @@ class Size:
     num_gpus: of its learner.
     visible_gpus: names of those that its learner may use without reserving
       any; '' leaves all of its machine's.
+    memory_fraction: the most of a GPU's memory that its learner may take; None
+      leaves that to JAX.
   """
 
   cores: int
   num_gpus: float = 0.0
   visible_gpus: str = ''
+  memory_fraction: float | None = None
 
   def options(self) -> dict[str, Any]:
     """Returns Ray's options of a slot."""
     runtime_env = actor_environment.runtime_env(num_threads=0)
     if self.visible_gpus:
       runtime_env['env_vars'][gpu_plan.VISIBLE] = self.visible_gpus
+    if self.memory_fraction is not None:
+      limited = device_setup.memory_variable(self.memory_fraction)
+      runtime_env['env_vars'] |= limited
     return {
       'num_cpus': self.cores,
       'num_gpus': self.num_gpus,

@@ -4,7 +4,7 @@ There is one for each set of weight files and settings, however many cells and
 learners. Each learner has proxies of its own in it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -24,16 +24,27 @@ class ActorPool:
   Args:
     options: `PriorSpec.sharing_key` -> Ray's options of its actor, with its
       place.
+    check_memory: called with the key and the handle of an actor that is new,
+      before it loads anything; may raise.
   """
 
-  def __init__(self, options: Mapping[tuple, Mapping[str, Any]]) -> None:
+  def __init__(
+    self,
+    options: Mapping[tuple, Mapping[str, Any]],
+    check_memory: Callable[[tuple, Any], None] = lambda key, actor: None,
+  ) -> None:
     self._options = options
+    self._check_memory = check_memory
     self._actors: dict[tuple, hosting.Owned] = {}
 
   def actors_for(
     self, recipes: Sequence[messages.PriorRecipe]
   ) -> dict[tuple, Any]:
-    """Returns sharing key -> handle, for the priors of one cell."""
+    """Returns sharing key -> handle, for the priors of one cell.
+
+    Raises:
+      UserError: the memory of an actor's machine has no room for its prior.
+    """
     found = {}
     for recipe in recipes:
       key = recipe.spec.sharing_key
@@ -41,6 +52,7 @@ class ActorPool:
         continue
       if key not in self._actors:
         self._actors[key] = hosting.Owned(self._options[key])
+        self._check_memory(key, self._actors[key].actor)
       found[key] = self._actors[key].actor
     return found
 

@@ -67,6 +67,8 @@ def needs_of(plan: planning.Plan, settings: 'sweep_run.Settings') -> Needs:
   """
   models = _model_options(plan) if settings.executor == 'ray' else {}
   size = ray_slots.Size(settings.cores, settings.num_gpus)
+  if settings.executor == 'ray' and 0 < settings.num_gpus < 1:
+    size = dataclasses.replace(size, memory_fraction=settings.num_gpus)
   if settings.address:
     # A cluster is only asked whether it has room for one cell.
     _check_apart(models, settings.num_gpus)
@@ -80,6 +82,9 @@ def needs_of(plan: planning.Plan, settings: 'sweep_run.Settings') -> Needs:
   }
   if gpus.priors and not settings.num_gpus:
     size = dataclasses.replace(size, visible_gpus=','.join(gpus.learner))
+  if settings.memory and models and not settings.num_gpus:
+    left = settings.memory.left_for_learner(gpus)
+    size = dataclasses.replace(size, memory_fraction=left)
   return Needs(size, models, num_slots, gpus.priors)
 
 

@@ -16,7 +16,10 @@ from mmdist.core import errors
 from mmdist.core import progress as progress_lib
 from mmdist.core import source_hash
 from mmdist.distribution import cluster as cluster_lib
+from mmdist.distribution import limits
+from mmdist.distribution import memory_room
 from mmdist.distribution import placement
+from mmdist.run import memory_estimate
 from mmdist.run import sessions
 from mmdist.run import stopping
 from mmdist.sweeps import cell_runner
@@ -45,6 +48,7 @@ class Settings:
     grace_s: how long cells may take to save after a signal.
     ship_code: whether the workers of a cluster get this mmdist.
     preflight_only: whether a cell takes one step, of which nothing is kept.
+    memory: of the priors and learners on this machine; None is not known.
   """
 
   executor: str
@@ -56,6 +60,7 @@ class Settings:
   grace_s: float = 60.0
   ship_code: bool = True
   preflight_only: bool = False
+  memory: memory_estimate.MemoryEstimate | None = None
 
 
 def run(
@@ -112,8 +117,11 @@ def run(
       ) from None
     begin()
     stop.has_begun = True  # So that cells are given their time to save.
+    check_memory = _MemoryCheck(plan, check)
     pool = shared_actors.ActorPool(
-      {key: room.place(key, one) for key, one in needs.models.items()}
+      {key: room.place(key, one) for key, one in needs.models.items()},
+      # That of this machine was checked before.
+      *([check_memory] if settings.address else []),
     )
     closing.callback(unless_lost, pool.close)
     running = _Running(plan, workdir, settings, pool)
@@ -181,6 +189,34 @@ def _run_cells(
   except stopping.Overdue:
     report('the cells took too long to save; each goes on from its checkpoint')
     return {n: ended.get(n, scheduling.Ended('stopped')) for n in cells}
+
+
+class _MemoryCheck:
+  """Checks that the machine of an actor has memory for its frozen model.
+
+  How many cells will have proxies there is not known on a cluster, so those of
+  one cell are counted.
+  """
+
+  def __init__(self, plan: planning.Plan, check_stop: Callable[[], None]):
+    self._models = plan.models
+    self._num_views = planning.count_views(plan)
+    self._num_texts = planning.count_texts(plan)
+    self._check_stop = check_stop
+
+  def __call__(self, key: tuple, actor: Any) -> None:
+    """Asks an actor that is new; see `memory_room.check`."""
+    recipe = self._models[key]
+    name = recipe.spec.name
+    looks = memory_estimate.Looks(
+      {name: self._num_views[key]}, {name: self._num_texts[key]}
+    )
+    memory_room.check(
+      {key: actor},
+      {key: looks.of([recipe])},
+      limits.Limits().build_deadline_s,
+      self._check_stop,
+    )
 
 
 def code_of(settings: Settings) -> str:

@@ -15,6 +15,7 @@ from mmdist.core import names
 from mmdist.distribution import cluster_head
 from mmdist.distribution import gpu_plan
 from mmdist.evaluation import judge as judge_lib
+from mmdist.run import memory_estimate
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import folder
 from mmdist.sweeps import plan_lines
@@ -132,6 +133,7 @@ def sweep(
     plan, shown, f'{num_cores} cores', workdir
   ):
     report(line)
+  memory: memory_estimate.MemoryEstimate | None = None
   if plan.to_run:
     learner = planning.estimate_learner(plan, num_cores)
     memory, copies = planning.estimate_memory(plan, num_slots, executor)
@@ -152,6 +154,7 @@ def sweep(
     max_attempts=max_attempts,
     grace_s=grace_s,
     ship_code=ship_code,
+    memory=memory,
   )
   if preflight_only:
     _take_one_step(plan, settings, report)

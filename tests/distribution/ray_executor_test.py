@@ -1,6 +1,7 @@
 """One local Ray for the whole module: starting it takes seconds."""
 
 import dataclasses
+import functools
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor
 from mmdist.distribution import faults
 from mmdist.distribution import hosting
+from mmdist.distribution import memory_shares
 from mmdist.distribution import placement
 from mmdist.distribution import ray_executor
 from tests.distribution import fake_prior
@@ -334,6 +336,36 @@ def test_a_prior_that_listens_is_not_killed_at_the_end(cluster, monkeypatch):
   with pytest.raises(ProcessLookupError):
     while time.monotonic() < until:
       os.kill(pid, 0)
+
+
+def look(priors, needed):
+  return [memory_shares.Share('here', 'GPU 0', priors, needed, 2**30)]
+
+
+def test_on_a_cluster_no_prior_loads_where_there_is_no_memory(cluster):
+  recipes = [fake_prior.recipe(name) for name in ('generic', 'normal')]
+  address = ray.get_runtime_context().gcs_address
+
+  def asks(needed):
+    return lambda some: functools.partial(
+      look, [one.spec.name for one in some], needed
+    )
+
+  with on_ray(*recipes, address=address, look=asks(2**29)) as running:
+    running.wait_until_ready()
+  with pytest.raises(errors.UserError, match='the priors generic, normal need'):
+    on_ray(*recipes, address=address, look=asks(2**29 + 1))
+
+
+def test_an_actor_that_cannot_look_is_left_to_its_build(cluster):
+  recipes = [fake_prior.recipe('generic')]
+  address = ray.get_runtime_context().gcs_address
+
+  def fail():
+    raise RuntimeError('no driver here')
+
+  with on_ray(*recipes, address=address, look=lambda _: fail) as running:
+    running.wait_until_ready()
 
 
 def test_all_priors_are_let_go_also_where_one_of_them_fails(cluster):

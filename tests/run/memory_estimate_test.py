@@ -1,6 +1,7 @@
 """What a run is expected to need in memory, and what does not fit."""
 
 import dataclasses
+import socket
 
 import pytest
 
@@ -226,7 +227,9 @@ def test_the_learner_leaves_its_priors_their_part_of_a_shared_gpu(
   config, monkeypatch, nvidia_smi
 ):
   estimate, shared = on_gpu(config), gpu_plan.GpuPlan(('0',))
-  monkeypatch.setattr(estimate.__class__, '_needed', lambda *_: 300 * 2**20)
+  monkeypatch.setattr(
+    estimate.__class__, 'needed', lambda _, names: 300 * 2**20 * bool(names)
+  )
   nvidia_smi('900, 1000')
   assert estimate.left_for_learner(shared) == pytest.approx(0.6)
   nvidia_smi('310, 1000')
@@ -234,8 +237,37 @@ def test_the_learner_leaves_its_priors_their_part_of_a_shared_gpu(
   assert estimate.left_for_learner(gpu_plan.GpuPlan()) is None
   apart = gpu_plan.GpuPlan(('0',), ('1',))
   assert estimate.left_for_learner(apart) is None
+  several = dataclasses.replace(estimate, num_learners=2)
+  nvidia_smi('900, 1000')
+  assert several.left_for_learner(shared) == pytest.approx(0.3)
+  assert several.left_for_learner(apart) == pytest.approx(0.45)
   nvidia_smi(status=1)
   assert estimate.left_for_learner(shared) is None
+
+
+def test_an_actor_tells_what_it_will_need_and_what_is_free(
+  config, monkeypatch, nvidia_smi
+):
+  recipes = make_recipes(config)
+  views, texts = {'generic': 2, 'normal': 2}, {'generic': 3, 'normal': 1}
+  looks = memory_estimate.Looks(views, texts)
+  recipes[0].spec.options.device = 'cpu'
+  recipes[1].spec.options.device = 'cuda'
+  monkeypatch.setattr(gpu_plan, 'visible', lambda: ('5',))
+  monkeypatch.setattr(memory_estimate, 'available_memory', lambda: 77)
+  nvidia_smi('60, 80000')
+  here, gpu = looks.of(recipes)()
+  estimate = memory_estimate.estimate_memory(recipes, views, texts)
+  names = [recipe.spec.name for recipe in recipes]
+  assert (here.device, here.priors, here.free) == ('machine', names[:1], 77)
+  assert (gpu.device, gpu.priors, gpu.free) == ('GPU 5', names[1:], 60 * 2**20)
+  assert here.machine == gpu.machine == socket.gethostname()
+  assert here.needed == estimate.footprints[names[0]].total
+  assert gpu.needed == estimate.footprints[names[1]].total
+  nvidia_smi(status=1)
+  assert looks.of(recipes)() == [here]
+  recipes[0].spec.options.directory = '/not/on/this/machine'
+  assert looks.of(recipes)() == []
 
 
 def test_the_memory_of_this_machine_is_read():

@@ -5,6 +5,7 @@ import pytest
 from experiments import mix
 from mmdist.core import messages
 from mmdist.distribution import gpu_plan
+from mmdist.run import memory_estimate
 from mmdist.sweeps import cells
 from mmdist.sweeps import planning
 from mmdist.sweeps import sweep_room
@@ -91,6 +92,43 @@ def test_cells_and_priors_share_the_only_gpu(gpus):
   needs = sweep_room.needs_of(plan_of({}), settings())
   assert not needs.gpus and not needs.slot.visible_gpus
   assert [one['num_gpus'] for one in needs.models.values()] == [0, 0]
+
+
+@pytest.fixture
+def memory(monkeypatch):
+  """An estimate by which three learners have half of a GPU of 1,000 MiB."""
+  estimate = memory_estimate.MemoryEstimate({}, {}, [], num_learners=3)
+  monkeypatch.setattr(
+    gpu_plan,
+    'memory_of',
+    lambda gpus: [gpu_plan.GpuMemory(500 * 2**20, 1000 * 2**20)] * len(gpus),
+  )
+  return estimate
+
+
+def fraction(needs: sweep_room.Needs) -> str | None:
+  variables = needs.slot.options()['runtime_env']['env_vars']
+  return variables.get('XLA_PYTHON_CLIENT_MEM_FRACTION')
+
+
+def test_learners_on_one_gpu_are_limited_to_their_part_of_its_memory(
+  gpus, memory, monkeypatch
+):
+  monkeypatch.delenv('XLA_PYTHON_CLIENT_MEM_FRACTION', raising=False)
+  given = settings(memory=memory)
+  assert fraction(sweep_room.needs_of(plan_of({}, {}, {}), given)) is None
+  gpus(1)
+  needs = sweep_room.needs_of(plan_of({}, {}, {}), given)
+  assert fraction(needs) == '0.167'
+  # A share that Ray gives out is also one of memory.
+  needs = sweep_room.needs_of(plan_of({}), settings(num_gpus=0.25, most=1))
+  assert fraction(needs) == '0.250'
+  needs = sweep_room.needs_of(
+    plan_of({}), settings(num_gpus=0.5, address='10.0.0.1:6379')
+  )
+  assert fraction(needs) == '0.500'
+  monkeypatch.setenv('XLA_PYTHON_CLIENT_MEM_FRACTION', '.12')
+  assert fraction(needs) == '.12'
 
 
 def test_on_several_gpus_each_model_has_one_and_the_cells_see_the_others(gpus):
