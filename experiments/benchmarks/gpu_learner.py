@@ -49,6 +49,8 @@ class Setting:
     chunk_size: rays at a time.
     precision: of products of float32: JAX's 'default', which is TF32 on a GPU,
       or 'highest'.
+    compute: `learner.compute`.
+    remat: `learner.remat`.
   """
 
   name: str
@@ -57,6 +59,8 @@ class Setting:
   num_views: int
   chunk_size: int
   precision: str = 'default'
+  compute: str = 'float32'
+  remat: bool = True
 
   @property
   def label(self) -> dict[str, Any]:
@@ -65,7 +69,9 @@ class Setting:
       'nerf': self.name,
       'pixels': f'{self.num_views} x {self.resolution}²',
       'chunk': self.chunk_size,
+      'compute': self.compute,
       'precision': self.precision,
+      'remat': self.remat,
     }
 
 
@@ -78,14 +84,17 @@ def measure(job: gpu_job.Job) -> None:
   else:
     full = ('preface', field.PRESETS['preface'], 128)
     heads = ('heads', field.PRESETS['heads'], 64)
-    chunks, chunks_of_heads = (2048, 8192, 512), (8192, 64)
+    chunks, chunks_of_heads = (2048, 4096, 1024, 512), (8192, 64)
   device_setup.set_up_jax(1)
   rates = measure_products(job, full[1])
+  bfloat16 = {'compute': 'bfloat16'}
   for chunk in chunks_of_heads:
-    _measure(job, Setting(*heads, 2, chunk), rates)
+    for remat in (True, False):
+      setting = Setting(*heads, 2, chunk, **bfloat16, remat=remat)
+      _measure(job, setting, rates)
   measured: dict[int, float] = {}
   for chunk in chunks:
-    found = _measure(job, Setting(*full, 1, chunk), rates)
+    found = _measure(job, Setting(*full, 1, chunk, **bfloat16), rates)
     if found:
       measured[chunk] = found['render_s'] + found['vjp_s']
   if measured:
@@ -93,6 +102,12 @@ def measure(job: gpu_job.Job) -> None:
     # Views are rendered one after the other.
     for num_views in (1, 2, 4):
       _extrapolate(job, num_views, best, num_views * measured[best])
+    # Of a quarter of the pixels everything that is kept has room.
+    name, nerf, resolution = full
+    kept = Setting(name, nerf, resolution // 2, 1, best, **bfloat16)
+    for remat in (True, False):
+      _measure(job, dataclasses.replace(kept, remat=remat), rates)
+    _measure(job, Setting(*full, 1, best), rates)
     if not job.tiny:  # Compiling is all that takes time there.
       _measure(job, Setting(*full, 1, best, 'highest'), rates)
 
@@ -168,13 +183,16 @@ def time_passes(
   found: dict[str, float] = {}
   flops = 0.0
   with _default_precision(setting.precision):
-    for name, pass_, more in (
-      ('render', make[0], ()),
-      ('vjp', make[1], (cotangents,)),
+    second = (*arguments, cotangents)
+    if not setting.remat:
+      second = (make[0](*arguments)[1], cotangents)
+    for name, pass_, given in (
+      ('render', make[0], arguments),
+      ('vjp', make[1], second),
     ):
 
-      def call(pass_: Any = pass_, more: tuple = more) -> None:
-        jax.block_until_ready(pass_(*arguments, *more))
+      def call(pass_: Any = pass_, given: tuple = given) -> None:
+        jax.block_until_ready(pass_(*given))
 
       start = time.perf_counter()
       call()
@@ -184,12 +202,14 @@ def time_passes(
       once = time.perf_counter() - start
       is_quick = once < 2 and 4 * once < time_left()
       found[f'{name}_s'] = gpu_job.median_s(call, 3) if is_quick else once
-      flops += gpu_flops.count(pass_, *arguments, *more)
+      flops += gpu_flops.count(pass_, *given)
   seconds = found['render_s'] + found['vjp_s']
   found['tflop'] = flops / 1e12
   found['tflop_per_s'] = flops / seconds / 1e12
   # The rate of this precision, and what bfloat16 would allow.
-  for name in dict.fromkeys((setting.precision, 'bfloat16')):
+  is_bfloat16 = setting.compute == 'bfloat16'
+  own = [] if is_bfloat16 else [setting.precision]
+  for name in (*own, 'bfloat16'):
     if name in rates:
       found[f'share_of_{name}'] = flops / seconds / rates[name]
   found |= peak_memory()
@@ -212,7 +232,9 @@ def _inputs(setting: Setting) -> tuple[tuple, tuple, dict[str, np.ndarray]]:
   run.views.resolution = setting.resolution
   run.views.num_views = setting.num_views
   run.learner.chunk_size = setting.chunk_size
-  representation = field.conditional_nerf(run.nerf)
+  representation = distill.with_compute(
+    field.conditional_nerf(run.nerf), setting.compute
+  )
   layout = device_mesh.local_layout(1)
   render_chunk = functools.partial(representation.render, with_normals=True)
   common = (render_chunk, run.learner, setting.resolution, layout)
@@ -225,8 +247,11 @@ def _inputs(setting: Setting) -> tuple[tuple, tuple, dict[str, np.ndarray]]:
     channel: rng.normal(size=shape).astype(np.float32) / np.prod(shape)
     for channel in ('rgb', 'normal')
   }
+  make = (passes.make_render(*common), passes.make_vjp(*common))
+  if not setting.remat:
+    make = passes.make_keeping_passes(*common)
   return (
-    (passes.make_render(*common), passes.make_vjp(*common)),
+    make,
     (params, batch.views.cameras(), batch.backgrounds, key),
     cotangents,
   )

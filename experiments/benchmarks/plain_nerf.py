@@ -17,8 +17,12 @@ from mmdist.config import schema
 from mmdist.core import arrays
 from mmdist.nerf import encoding
 from mmdist.nerf import field
-from mmdist.nerf import mlp
 
+# Formulas whose derivatives are left to JAX.
+_ACTIVATIONS = {
+  'squareplus': lambda x: (x + jnp.sqrt(x * x + 0.25)) / 2,
+  'relu': jax.nn.relu,
+}
 _EPSILON = 1e-4  # As in `mmdist.nerf.normals`.
 
 
@@ -45,7 +49,7 @@ def render(
     )
   )
   scales = 2.0 ** jnp.arange(config.position_levels)
-  activation = mlp.ACTIVATIONS[config.activation]
+  activation = _ACTIVATIONS[config.activation]
 
   def encode(mean: jax.Array, variance: jax.Array) -> jax.Array:
     phases = encoding.BASE_FREQUENCY * scales[:, None] * (mean @ axes)

@@ -12,6 +12,7 @@ from mmdist.core import messages
 # What some of the fields may be; those of a prior are in `core.messages`.
 NOISE_SCHEDULES = ('fixed', 'linear', 'sqrt', 'refine')
 TRAINABLE = ('all', 'code')
+COMPUTE = ('float32', 'bfloat16')
 ON_NONFINITE = ('stop', 'reject')
 COLOCATE = ('', 'learner')
 
@@ -132,7 +133,11 @@ class LearnerConfig:
   trainable: str = 'all'  # Or 'code', the latent code alone.
   start_code: str = 'mean'  # 'mean', 'random' or a subject's number.
   chunk_size: int = 64  # Rays per chunk on each device.
-  remat: bool = True  # Recompute in the backward pass.
+  # Render again in the second half of a step. Without, the first half keeps the
+  # activations of all rays: a quarter less to compute, and much more memory.
+  remat: bool = True
+  # Of the products of hidden layers; their sums are float32. Or 'bfloat16'.
+  compute: str = 'float32'
   num_devices: int = 0  # 0: all local devices.
 
 

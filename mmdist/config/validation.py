@@ -25,6 +25,7 @@ CHOICES = {
   r'mode': composition.MODES,
   r'noise\.schedule': schema.NOISE_SCHEDULES,
   r'learner\.trainable': schema.TRAINABLE,
+  r'learner\.compute': schema.COMPUTE,
   r'priors\.\w+\.channel': messages.CHANNELS,
   r'priors\.\w+\.objective': messages.OBJECTIVES,
   r'priors\.\w+\.weighting': messages.WEIGHTINGS,

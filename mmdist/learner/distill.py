@@ -1,10 +1,10 @@
 """The learner's two halves of a step: render, and take the answer back.
 
 `make_learner` turns any 3D representation (`init`, `render`) into functions of
-a `TrainState`. Rays go through in chunks, dealt out over the devices, and
-nothing is kept between the halves: the second renders again, with the same
-jitter, and takes the summed cotangent back through the render (docs/method.md,
-section 1).
+a `TrainState`. Rays go through in chunks, dealt out over the devices. Nothing
+is kept between the halves, unless `learner.remat` is off: the second renders
+again, with the same jitter, and takes the summed cotangent back through the
+render (docs/method.md, section 1).
 """
 
 from collections.abc import Callable, Mapping
@@ -128,7 +128,8 @@ def make_learner(
   learner, resolution and devices are the same.
 
   Args:
-    representation: has `render(params, rays [N, ...], key, *, with_normals)`.
+    representation: has `render(params, rays [N, ...], key, *, with_normals)`,
+      and where `learner.compute` is not float32, `with_compute(name)`.
     run: `views`, `learner` and `num_steps` are read.
     with_normals: static; without them a step costs a third less, so pass
       False where no prior looks at normals.
@@ -136,10 +137,11 @@ def make_learner(
   """
   layout = layout or device_mesh.local_layout(run.learner.num_devices)
   channels = ('rgb', 'normal') if with_normals else ('rgb',)
+  representation = with_compute(representation, run.learner.compute)
   make = _make_passes_once if _never_changes(representation) else _make_passes
   learner = dataclasses.astuple(run.learner)
-  render, vjp = make(
-    representation, with_normals, learner, run.views.resolution, layout
+  halves = (_RenderTwice if run.learner.remat else _RenderOnce)(
+    *make(representation, with_normals, learner, run.views.resolution, layout)
   )
   optimizer, update = _make_update(learner, run.num_steps)
 
@@ -157,7 +159,7 @@ def make_learner(
     return layout.replicate(jax.device_get(state))
 
   def render_views(state: TrainState, batch: ViewBatch) -> ViewRenders:
-    images = jax.device_get(render(state.params, *_inputs(batch)))
+    images = jax.device_get(halves.render(state.params, batch))
     renders = ViewRenders(*images)
     for field in dataclasses.fields(renders):
       _check_finite(
@@ -169,7 +171,7 @@ def make_learner(
     state: TrainState, batch: ViewBatch, cotangents: Mapping[str, np.ndarray]
   ) -> tuple[TrainState, dict[str, float]]:
     cotangents = _checked(cotangents, channels, batch, run.views.resolution)
-    gradient, *numbers = vjp(state.params, *_inputs(batch), cotangents)
+    gradient, *numbers = halves.pull_back(state.params, batch, cotangents)
     stats = _statistics(batch.step, run, cotangents, *numbers)
     return update(state, gradient), stats
 
@@ -180,6 +182,86 @@ def make_learner(
     apply_cotangents(state, batch, {})
 
   return Learner(init, warm_up, render_views, apply_cotangents, skip)
+
+
+def with_compute(
+  representation: representation_lib.Representation, compute: str
+) -> representation_lib.Representation:
+  """Returns the representation that computes as `learner.compute` says.
+
+  Raises:
+    UserError: it computes in float32 only.
+  """
+  if compute == 'float32':
+    return representation
+  change = getattr(representation, 'with_compute', None)
+  if change is None:
+    raise errors.UserError(
+      f"learner.compute is '{compute}', and this representation has no method "
+      "with_compute; give it one, or leave learner.compute at 'float32'."
+    )
+  changed: representation_lib.Representation = change(compute)
+  return changed
+
+
+class _RenderTwice:
+  """The two halves of a step, with nothing kept between them."""
+
+  def __init__(
+    self,
+    render: Callable[..., passes.Images],
+    vjp: Callable[..., passes.VjpResult],
+  ):
+    self._render, self._vjp = render, vjp
+
+  def render(
+    self, params: representation_lib.Params, batch: ViewBatch
+  ) -> passes.Images:
+    return self._render(params, *_inputs(batch))
+
+  def pull_back(
+    self,
+    params: representation_lib.Params,
+    batch: ViewBatch,
+    cotangents: Mapping[str, np.ndarray],
+  ) -> passes.VjpResult:
+    return self._vjp(params, *_inputs(batch), cotangents)
+
+
+class _RenderOnce:
+  """The two halves of a step; the first keeps what the second needs.
+
+  Where the second is asked about another step than the first was, it renders.
+  """
+
+  def __init__(
+    self,
+    render: Callable[..., tuple[passes.Images, passes.Kept]],
+    pull_back: Callable[..., passes.VjpResult],
+  ):
+    self._render, self._pull_back = render, pull_back
+    self._kept: passes.Kept | None = None
+    self._of: tuple[Any, ...] = ()
+
+  def render(
+    self, params: representation_lib.Params, batch: ViewBatch
+  ) -> passes.Images:
+    self._kept = None  # Its memory is free before more is taken.
+    images, self._kept = self._render(params, *_inputs(batch))
+    self._of = params, batch
+    return images
+
+  def pull_back(
+    self,
+    params: representation_lib.Params,
+    batch: ViewBatch,
+    cotangents: Mapping[str, np.ndarray],
+  ) -> passes.VjpResult:
+    of = self._of
+    if self._kept is None or of[0] is not params or of[1] is not batch:
+      self.render(params, batch)
+    kept, self._kept, self._of = self._kept, None, ()
+    return self._pull_back(kept, cotangents)
 
 
 def _never_changes(representation: representation_lib.Representation) -> bool:
@@ -198,12 +280,14 @@ def _make_passes(
   learner: tuple,
   resolution: int,
   layout: device_mesh.Layout,
-) -> tuple[Callable[..., passes.Images], Callable[..., passes.VjpResult]]:
+) -> tuple[Callable[..., Any], Callable[..., passes.VjpResult]]:
   """Returns the two compiled passes; `learner` has the values of its config."""
   config = schema.LearnerConfig(*learner)
   render_chunk = functools.partial(
     representation.render, with_normals=with_normals
   )
+  if not config.remat:
+    return passes.make_keeping_passes(render_chunk, config, resolution, layout)
   return (
     passes.make_render(render_chunk, config, resolution, layout),
     passes.make_vjp(render_chunk, config, resolution, layout),

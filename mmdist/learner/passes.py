@@ -3,12 +3,14 @@
 Both cast the same rays, cut them into the same chunks and jitter them with the
 same keys, so the second differentiates exactly the pictures of the first. The
 vjp (vector-Jacobian product) takes dL/d image back through the render to
-dL/d params, without storing anything between the passes.
+dL/d params. With `learner.remat` nothing is stored between the passes, and the
+second renders again; without it the first keeps what the second needs.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flax import struct
 import jax
 import jax.numpy as jnp
 
@@ -136,16 +138,18 @@ def make_vjp(
         chunk, of_chunk = one
         return chunk_loss(params, key, chunk, of_chunk, num_pixels)
 
-      return differentiate(loss, params, sharded, layout)
+      return _sum_gradients(loss, params, sharded, layout)
 
-    differentiate = _sum_gradients if config.remat else _gradient_of_sum
     gradient, parts = layout.map_chunks(local, sums=True)(
       (params, key), (chunks, cut)
     )
-    norms = jax.tree.map(lambda leaf: jnp.linalg.norm(leaf.ravel()), gradient)
-    return gradient, norms, parts
+    return gradient, _norms(gradient), parts
 
   return vjp
+
+
+def _norms(gradient: representation_lib.Params) -> representation_lib.Params:
+  return jax.tree.map(lambda leaf: jnp.linalg.norm(leaf.ravel()), gradient)
 
 
 def _sum_gradients(
@@ -172,17 +176,93 @@ def _sum_gradients(
   return jax.lax.scan(step, layout.vary(zeros), sharded)[0]
 
 
-def _gradient_of_sum(
-  loss: Callable[..., Any],
-  params: representation_lib.Params,
-  sharded: Any,
+@struct.dataclass
+class Kept:
+  """What a render has left for its vjp.
+
+  Attributes:
+    pull_back: the backward function of all chunks; its arrays are their
+      activations.
+    mask: [K, N] see `chunks.Chunks`.
+    parts: those of the loss that need no cotangent.
+  """
+
+  pull_back: Callable[..., Any]
+  mask: jax.Array
+  parts: dict[str, jax.Array]
+
+
+def make_keeping_passes(
+  render_chunk: RenderChunk,
+  config: schema.LearnerConfig,
+  resolution: int,
   layout: device_mesh.Layout,
-) -> Any:
-  """Differentiates all chunks at once, all their activations kept."""
-  del layout
+) -> tuple[Callable[..., tuple[Images, Kept]], Callable[..., VjpResult]]:
+  """Returns the two jitted passes of a step that renders once.
 
-  def total(params: representation_lib.Params) -> Any:
-    losses, parts = jax.lax.map(lambda one: loss(params, one), sharded)
-    return jnp.sum(losses), jax.tree.map(jnp.sum, parts)
+  The first maps what `make_render`'s maps to the images and to `Kept`; the
+  second maps `Kept` and {channel: [V, H, W, 3]} to what `make_vjp`'s returns.
+  A render costs a quarter of a step; the activations of every chunk are in
+  memory until its vjp.
+  """
+  size = config.chunk_size
 
-  return jax.grad(total, has_aux=True)(params)
+  def render_local(replicated: Any, chunks: chunks_lib.Chunks) -> Any:
+    params, key = replicated
+
+    def one(chunk: chunks_lib.Chunks) -> tuple[jax.Array, ...]:
+      key_of_chunk = jax.random.fold_in(key, chunk.index)
+      renders = render_chunk(params, chunk.rays, key_of_chunk)
+      regularizer = renders.regularizer
+      return renders.rgb, renders.normals, renders.acc, regularizer
+
+    return jax.lax.map(one, chunks)
+
+  @jax.jit
+  def render(
+    params: representation_lib.Params,
+    cameras: camera_lib.Camera,
+    backgrounds: arrays.Array,
+    key: jax.Array,
+  ) -> tuple[Images, Kept]:
+    num_views = len(backgrounds)
+    num_pixels = num_views * resolution**2
+    chunks = _cast(cameras, backgrounds, resolution, size, layout)
+
+    def render_all(params: representation_lib.Params) -> Any:
+      mapped = layout.map_chunks(render_local, sums=False)
+      return mapped((params, key), chunks)
+
+    images, pull_back = jax.vjp(render_all, params)
+    rgb, normals, acc, regularizer = images
+    parts = {
+      'opacity': jnp.sum(chunks.mask * acc) / num_pixels,
+      'regularizer': jnp.sum(chunks.mask * regularizer) / num_pixels,
+    }
+    joined = jax.tree.map(
+      lambda image: chunks_lib.join(image, num_views, resolution),
+      (rgb, normals, acc),
+    )
+    return joined, Kept(pull_back, chunks.mask, parts)
+
+  @jax.jit
+  def pull_back(kept: Kept, cotangents: Mapping[str, jax.Array]) -> VjpResult:
+    num_views = len(next(iter(cotangents.values())))
+    num_pixels = num_views * resolution**2
+    cut = {
+      name: chunks_lib.cut(value, size, layout.num_devices)
+      for name, value in cotangents.items()
+    }
+    zeros = jnp.zeros((*kept.mask.shape, 3))
+    per_pixel = kept.mask / num_pixels
+    (gradient,) = kept.pull_back(
+      (
+        cut.get('rgb', zeros),
+        cut.get('normal', zeros),
+        config.opacity_weight * per_pixel,
+        config.regularizer_weight * per_pixel,
+      )
+    )
+    return gradient, _norms(gradient), kept.parts
+
+  return render, pull_back

@@ -82,15 +82,24 @@ def encode_gaussians(
   Source: mip-NeRF, eq. 13 and 14; the off-axis projection is mip-NeRF 360's.
   """
   phases = BASE_FREQUENCY * (means @ axes)
-  sines, cosines = jnp.sin(phases), jnp.cos(phases)
   fade = jnp.exp(-0.5 * BASE_FREQUENCY**2 * variances)
-  features = [means]
-  for level in range(num_levels):
-    if level:
-      sines, cosines = 2 * sines * cosines, 1 - 2 * sines * sines
-      fade = jnp.square(jnp.square(fade))
-    features += [fade * sines, fade * cosines]
-  return jnp.concatenate(features, -1)
+
+  def next_level(
+    level: tuple[jax.Array, ...], _: None
+  ) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    sines, cosines, fade = level
+    features = jnp.concatenate([fade * sines, fade * cosines], -1)
+    doubled = 2 * sines * cosines, 1 - 2 * sines * sines
+    return (*doubled, jnp.square(jnp.square(fade))), features
+
+  # On a CPU a loop: without one XLA computes each level from the first again.
+  unroll = 1 if jax.default_backend() == 'cpu' else num_levels
+  first = jnp.sin(phases), jnp.cos(phases), fade
+  _, levels = jax.lax.scan(
+    next_level, first, None, length=num_levels, unroll=unroll
+  )
+  features = jnp.moveaxis(levels, 0, -2).reshape(*means.shape[:-1], -1)
+  return jnp.concatenate([means, features], -1)
 
 
 def encode_viewdirs(viewdirs: jax.Array, num_levels: int) -> jax.Array:

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 
 from mmdist.config import schema
 from mmdist.core import arrays
-from mmdist.core import names
 from mmdist.core import representation as representation_lib
+from mmdist.nerf import activations
 from mmdist.nerf import encoding
 from mmdist.nerf import losses
 from mmdist.nerf import mlp
 from mmdist.nerf import normals as normals_lib
+from mmdist.nerf import products
 from mmdist.nerf import stepfun
 from mmdist.nerf import volume
 
@@ -61,11 +62,14 @@ class ConditionalNerf:
       every time. Without normals, the normal channel is mid-grey.
     density: `density(params, points) -> [N]` per world unit at points [N, 3],
       for meshes; the learner has no use for it.
+    with_compute: `with_compute(name)` returns the same network with the matrix
+      products of its hidden layers in 'float32' or 'bfloat16'; see `products`.
   """
 
   init: Callable[[jax.Array], representation_lib.Params]
   render: representation_lib.Render
   density: Callable[[representation_lib.Params, jax.Array], jax.Array]
+  with_compute: Callable[[str], 'ConditionalNerf'] | None = None
 
 
 def quality(config: schema.NerfConfig) -> schema.NerfConfig:
@@ -94,8 +98,8 @@ def conditional_nerf(config: schema.NerfConfig) -> ConditionalNerf:
 
 
 @functools.lru_cache(maxsize=16)
-def _build(values: tuple) -> ConditionalNerf:
-  networks = _Networks(schema.NerfConfig(*values))
+def _build(values: tuple, compute: str = 'float32') -> ConditionalNerf:
+  networks = _Networks(schema.NerfConfig(*values), compute)
 
   def render(
     params: representation_lib.Params,
@@ -111,26 +115,31 @@ def _build(values: tuple) -> ConditionalNerf:
   ) -> jax.Array:
     return _density(networks, params, points)
 
-  return ConditionalNerf(init=networks.init, render=render, density=density)
+  return ConditionalNerf(
+    init=networks.init,
+    render=render,
+    density=density,
+    with_compute=functools.partial(_build, values),
+  )
 
 
 class _Networks:
   """The three networks with their encodings bound."""
 
-  def __init__(self, config: schema.NerfConfig):
+  def __init__(self, config: schema.NerfConfig, compute: str):
     self.config = config
     self.axes = encoding.projection_axes(
       config.icosahedron_axes, config.icosahedron_subdivisions
     )
-    names.check_choice('nerf.activation', config.activation, mlp.ACTIVATIONS)
-    activation = mlp.ACTIVATIONS[config.activation]
+    activation = activations.activation(config.activation, compute)
+    product = products.PRODUCTS[compute]
     self.proposal = mlp.DensityMLP(
-      config.proposal_depth, config.proposal_width, activation
+      config.proposal_depth, config.proposal_width, activation, product
     )
     self.trunk = mlp.DensityMLP(
-      config.nerf_depth, config.nerf_width, activation
+      config.nerf_depth, config.nerf_width, activation, product
     )
-    self.color = mlp.ColorMLP(config.nerf_width // 2, activation)
+    self.color = mlp.ColorMLP(config.nerf_width // 2, activation, product)
 
   def init(self, key: jax.Array) -> dict[str, Any]:
     keys = jax.random.split(key, 4)

@@ -1,35 +1,17 @@
 """The networks of the conditional NeRF; the code joins every layer."""
 
-from collections.abc import Callable
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-# The b of squareplus: it rounds the kink within about half a unit of 0, and
-# pre-activations have a standard deviation of about 1.
-_SMOOTHNESS = 0.25
+from mmdist.nerf import activations
+from mmdist.nerf import products
+
 _hidden_init = nn.initializers.he_normal()
 # First outputs are close to zero: a thin, uniform density of one grey, from
 # which any head can form.
 _output_init = nn.initializers.variance_scaling(0.1, 'fan_in', 'normal')
 _code_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
-
-
-def squareplus(x: jax.Array) -> jax.Array:
-  """A smooth ReLU, (x + sqrt(x^2 + 1/4)) / 2.
-
-  Normals are gradients of the density, so with ReLUs they jump wherever a unit
-  switches. Their derivative does not see these jumps, so that the gradient of a
-  normal prior would be wrong by factors. (The paper, after mip-NeRF 360, has
-  ReLUs.)
-
-  Source: Barron 2021, 'Squareplus: A Softplus-Like Algebraic Rectifier'.
-  """
-  return 0.5 * (x + jnp.sqrt(x * x + _SMOOTHNESS))
-
-
-ACTIVATIONS = {'squareplus': squareplus, 'relu': nn.relu}
 
 
 class CodedDense(nn.Module):
@@ -46,24 +28,31 @@ class CodedDense(nn.Module):
   Attributes:
     features: size of the output.
     kernel_init: initialiser of W.
+    product: computes x W.
   """
 
   features: int
   kernel_init: nn.initializers.Initializer = _hidden_init
+  product: products.Product = products.PRODUCTS['float32']
 
   @nn.compact
-  def __call__(self, x: jax.Array, latent_code: jax.Array) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, latent_code: jax.Array, more: jax.Array | None = None
+  ) -> jax.Array:
     """Applies the layer.
 
     Args:
       x: [N, S, D].
       latent_code: [C], or one per ray as [N, C] (pretraining).
+      more: [N, S, E] more inputs, behind x: as if they were joined, which
+        would copy both.
 
     Returns:
       [N, S, features].
     """
-    width = self.features
-    kernel = self.param('kernel', self.kernel_init, (x.shape[-1], width))
+    width, size = self.features, x.shape[-1]
+    num_inputs = size + (0 if more is None else more.shape[-1])
+    kernel = self.param('kernel', self.kernel_init, (num_inputs, width))
     code_kernel = self.param(
       'code_kernel', _code_init, (latent_code.shape[-1], width)
     )
@@ -71,7 +60,10 @@ class CodedDense(nn.Module):
     coded_bias = latent_code @ code_kernel + bias
     if latent_code.ndim > 1:
       coded_bias = coded_bias[:, None, :]
-    return x @ kernel + coded_bias
+    result = self.product(x, kernel[:size]) + coded_bias
+    if more is not None:
+      result += self.product(more, kernel[size:])
+    return result
 
 
 class DensityMLP(nn.Module):
@@ -84,11 +76,13 @@ class DensityMLP(nn.Module):
     depth: hidden layers.
     width: their size.
     activation: follows every hidden layer.
+    product: of the hidden layers; the output's is always float32.
   """
 
   depth: int
   width: int
-  activation: Callable = squareplus
+  activation: activations.Activation = activations.activation('squareplus')
+  product: products.Product = products.PRODUCTS['float32']
 
   @nn.compact
   def __call__(
@@ -97,11 +91,11 @@ class DensityMLP(nn.Module):
     """Maps [N, S, D] encodings and a code to ([N, S], [N, S, width])."""
     x = encoded
     for i in range(self.depth):
-      if self.depth >= 5 and i == self.depth // 2:
-        x = jnp.concatenate([x, encoded], -1)
-      x = self.activation(CodedDense(self.width)(x, latent_code))
-    raw = CodedDense(1, kernel_init=_output_init)(x, latent_code)
-    return raw[..., 0], x
+      joins = self.depth >= 5 and i == self.depth // 2
+      layer = CodedDense(self.width, product=self.product)
+      x = self.activation(layer(x, latent_code, encoded if joins else None))
+    output = CodedDense(1, kernel_init=_output_init)
+    return output(x.astype(jnp.float32), latent_code)[..., 0], x
 
 
 class ColorMLP(nn.Module):
@@ -113,14 +107,17 @@ class ColorMLP(nn.Module):
   Attributes:
     width: size of the one hidden layer.
     activation: follows it.
+    product: of the hidden layer; the output's is always float32.
   """
 
   width: int
-  activation: Callable = squareplus
+  activation: activations.Activation = activations.activation('squareplus')
+  product: products.Product = products.PRODUCTS['float32']
 
   @nn.compact
   def __call__(self, features: jax.Array, latent_code: jax.Array) -> jax.Array:
     """Maps [N, S, D] features and a code to [N, S, 3] colours."""
-    x = self.activation(CodedDense(self.width)(features, latent_code))
-    x = CodedDense(3, kernel_init=_output_init)(x, latent_code)
-    return nn.sigmoid(x)
+    layer = CodedDense(self.width, product=self.product)
+    x = self.activation(layer(features, latent_code))
+    output = CodedDense(3, kernel_init=_output_init)
+    return nn.sigmoid(output(x.astype(jnp.float32), latent_code))

@@ -121,8 +121,44 @@ def test_pull_equals_the_plain_gradient(params, remat):
     np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
 
-def test_renders_equal_the_plain_render(params):
-  run, learner = make_learner()
+def test_without_remat_a_step_renders_once(params):
+  """Its second half takes what the first kept, and only of the same step."""
+  traced = []
+
+  def render(params, rays, key, *, with_normals=True):
+    traced.append(len(rays.near))
+    return tiny_field.render(params, rays, key, with_normals=with_normals)
+
+  field = tiny_field.TinyField(tiny_field.init, render)
+  run = make_run(remat=False)
+  with compiling.in_a_hurry():
+    learner = distill.make_learner(field, run)
+  state = learner.init(params)
+  batch = distill.sample_batch(run.views, 5, 3)
+  cotangents = random_cotangents()
+
+  def kept_bytes():
+    return sum(leaf.nbytes for leaf in jax.live_arrays())
+
+  learner.render_views(state, batch)
+  learner.apply_cotangents(state, batch, cotangents)
+  assert len(traced) == 1
+  before = kept_bytes()
+  learner.render_views(state, batch)
+  held = kept_bytes() - before
+  moved, stats = learner.apply_cotangents(state, batch, cotangents)
+  assert kept_bytes() - before < held  # They are let go.
+  # Of another step nothing is kept, and it is rendered.
+  other = distill.sample_batch(run.views, 5, 4)
+  learner.render_views(state, other)
+  again, stats_again = learner.apply_cotangents(state, batch, cotangents)
+  assert stats == stats_again
+  jax.tree.map(np.testing.assert_array_equal, moved.params, again.params)
+
+
+@pytest.mark.parametrize('remat', [True, False])
+def test_renders_equal_the_plain_render(params, remat):
+  run, learner = make_learner(remat=remat)
   batch = distill.sample_batch(run.views, 0, 0)
   renders = learner.render_views(learner.init(params), batch)
   _, plain = plain_passes(
@@ -134,6 +170,12 @@ def test_renders_equal_the_plain_render(params):
     renders.normals.reshape(162, 3), plain.normals, atol=1e-5
   )
   np.testing.assert_allclose(renders.acc.ravel(), plain.acc, atol=1e-5)
+
+
+def test_a_representation_that_knows_one_precision_is_not_asked_for_another():
+  run = make_run(compute='bfloat16')
+  with pytest.raises(ValueError, match="compute is 'bfloat16', and this rep"):
+    distill.make_learner(tiny_field.tiny_field(), run)
 
 
 def test_the_same_step_draws_the_same_batch():

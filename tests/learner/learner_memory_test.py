@@ -25,11 +25,21 @@ def make_run(**changes):
 
 
 def reserved(representation, params, run):
-  """Returns the bytes that the compiled second pass takes while it runs."""
+  """Returns the bytes that the compiled second pass takes while it runs.
+
+  Without `learner.remat` those that the first leaves for it.
+  """
   render_chunk = functools.partial(representation.render, with_normals=True)
   layout = device_mesh.local_layout(1)
-  vjp = passes.make_vjp(render_chunk, run.learner, RESOLUTION, layout)
+  common = (render_chunk, run.learner, RESOLUTION, layout)
   inputs = distill._inputs(distill.sample_batch(run.views, 0, 0))
+  if not run.learner.remat:
+    render, _ = passes.make_keeping_passes(*common)
+    _, kept = jax.eval_shape(render, params, *inputs)
+    return sum(
+      leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept)
+    )
+  vjp = passes.make_vjp(*common)
   shape = (run.views.num_views, RESOLUTION, RESOLUTION, 3)
   pixels = jax.ShapeDtypeStruct(shape, np.float32)
   lowered = vjp.lower(params, *inputs, {'rgb': pixels, 'normal': pixels})

@@ -82,13 +82,3 @@ def test_colours_lie_between_zero_and_one():
   colors = apply_of(module)(params, 100 * x, latent_code)
   assert colors.shape == (2, 6, 3)
   assert np.all((colors >= 0) & (colors <= 1))
-
-
-def test_squareplus_is_a_smooth_relu():
-  x = np.linspace(-50, 50, 1001, dtype=np.float32)
-  y = np.asarray(mlp.squareplus(x))
-  assert np.all(y > 0)
-  # It is furthest from the ReLU, by a quarter, at zero.
-  np.testing.assert_allclose(y, np.maximum(x, 0), atol=0.2501)
-  np.testing.assert_allclose(y[::1000], [0, 50], atol=2e-3)
-  assert jax.grad(mlp.squareplus)(0.0) == pytest.approx(0.5)
