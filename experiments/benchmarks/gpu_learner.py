@@ -84,14 +84,10 @@ def measure(job: gpu_job.Job) -> None:
   else:
     full = ('preface', field.PRESETS['preface'], 128)
     heads = ('heads', field.PRESETS['heads'], 64)
-    chunks, chunks_of_heads = (2048, 4096, 1024, 512), (8192, 64)
+    chunks, chunks_of_heads = (2048, 4096, 1024), (8192,)
   device_setup.set_up_jax(1)
   rates = measure_products(job, full[1])
   bfloat16 = {'compute': 'bfloat16'}
-  for chunk in chunks_of_heads:
-    for remat in (True, False):
-      setting = Setting(*heads, 2, chunk, **bfloat16, remat=remat)
-      _measure(job, setting, rates)
   measured: dict[int, float] = {}
   for chunk in chunks:
     found = _measure(job, Setting(*full, 1, chunk, **bfloat16), rates)
@@ -110,6 +106,10 @@ def measure(job: gpu_job.Job) -> None:
     _measure(job, Setting(*full, 1, best), rates)
     if not job.tiny:  # Compiling is all that takes time there.
       _measure(job, Setting(*full, 1, best, 'highest'), rates)
+  for chunk in chunks_of_heads:
+    for remat in (True, False):
+      setting = Setting(*heads, 2, chunk, **bfloat16, remat=remat)
+      _measure(job, setting, rates)
 
 
 def measure_products(

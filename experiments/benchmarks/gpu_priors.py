@@ -4,7 +4,7 @@ Their weights are random (`experiments.benchmarks.gpu_models`). Everything else
 is a run's own path: a directory on disk, opened, scored, fitted.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import functools
 import gc
 import pathlib
@@ -52,14 +52,19 @@ def measure(job: gpu_job.Job) -> None:
         functools.partial(profile, job, str(job.folder / kind), 128),
       )
     for num_views in (1, 4):
-      for batched in (False, True):
+      for passes in _passes(job):
         job.attempt(
           'priors: alone',
-          {'prior': kind, 'views': num_views, 'batched': batched},
-          functools.partial(time_prior, job, kind, num_views, batched),
-          needs_s=1 if job.tiny else 10,
+          {'prior': kind, 'views': num_views, 'passes': passes or 'separate'},
+          functools.partial(time_prior, job, kind, num_views, passes),
+          needs_s=1 if job.tiny else 8,
         )
         _free()
+
+
+def _passes(job: gpu_job.Job) -> Sequence[str]:
+  """Returns fields of `MemoryOptions` that are tried; '' tries none."""
+  return ('', 'batched') if job.tiny else ('', 'cuda_graphs', 'batched')
 
 
 def _write(job: gpu_job.Job, kind: str) -> dict[str, float]:
@@ -71,14 +76,14 @@ def _write(job: gpu_job.Job, kind: str) -> dict[str, float]:
 
 
 def time_prior(
-  job: gpu_job.Job, kind: str, num_views: int, batched: bool
+  job: gpu_job.Job, kind: str, num_views: int, passes: str
 ) -> dict[str, float]:
   """Returns seconds and memory of one prior, beside what was estimated."""
   options = messages.PriorOptions(
     directory=str(job.folder / kind),
     dtype='bfloat16',
     device=job.device,
-    memory=messages.MemoryOptions(batched=batched),
+    memory=messages.MemoryOptions(**({passes: True} if passes else {})),
   )
   spec = messages.PriorSpec(kind, options, num_threads=0)
   found: dict[str, float] = {}
@@ -190,7 +195,7 @@ def time_steps(
       directory=str(directory),
       device=job.device,
       channel=messages.CHANNELS[number % 2],
-      memory=messages.MemoryOptions(batched=True),
+      memory=messages.MemoryOptions(cuda_graphs=not job.tiny),
     )
     for number in range(count)
   }
@@ -231,13 +236,15 @@ def time_steps(
 
 
 def _config_of_sharing(job: gpu_job.Job) -> schema.RunConfig:
-  """Returns the paper's sizes: two views of 128 x 128."""
+  """Returns the paper's sizes, with one view of 128 x 128 a step."""
   from experiments.benchmarks import gpu_learner
 
   config = schema.RunConfig(num_steps=1000)
   config.nerf = gpu_learner.TINY if job.tiny else field.PRESETS['preface']
   config.views.resolution = 8 if job.tiny else 128
   config.learner.chunk_size = 64 if job.tiny else 2048
+  config.learner.compute = 'bfloat16'
+  config.views.num_views = 2 if job.tiny else 1
   config.results.preview_every = 0
   return config
 

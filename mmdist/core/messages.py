@@ -125,6 +125,8 @@ class MemoryOptions:
     attention_slicing: as diffusers has it for UNets.
     text_dtype: of the text encoders, one of `TEXT_DTYPES`.
     offload_text: keep the text encoders on the CPU; each text is read once.
+    cuda_graphs: record the passes of a network on a GPU once, and play them;
+      needs the memory of each pass for good. Not with `batched`.
   """
 
   channels_last: bool = True
@@ -133,6 +135,7 @@ class MemoryOptions:
   attention_slicing: bool = False
   text_dtype: str = 'float32'
   offload_text: bool = False
+  cuda_graphs: bool = False
 
 
 @dataclasses.dataclass

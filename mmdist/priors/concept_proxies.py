@@ -30,16 +30,24 @@ class ConceptProxies:
       fewer fits behind it.
   """
 
-  def __init__(self, unet: Any, rank: int = 4, adapter: str = proxies.ADAPTER):
+  def __init__(
+    self,
+    unet: Any,
+    rank: int = 4,
+    adapter: str = proxies.ADAPTER,
+    records: bool = False,
+  ):
     """Begins without proxies.
 
     Args:
       unet: a frozen diffusers model; it is changed in place.
       rank: of every adapter.
       adapter: the first part of the adapters' names.
+      records: see `proxy.Proxy`.
     """
     self._unet = unet
     self._rank = rank
+    self._records = records
     self._adapter = adapter
     self._by_label: dict[str, proxies.Proxy] = {}
     self.step = 0
@@ -51,7 +59,10 @@ class ConceptProxies:
   def _of_label(self, label: str) -> proxies.Proxy:
     if label not in self._by_label:
       self._by_label[label] = proxies.Proxy(
-        self._unet, self._rank, adapter=f'{self._adapter}_{label}'
+        self._unet,
+        self._rank,
+        adapter=f'{self._adapter}_{label}',
+        records=self._records,
       )
     return self._by_label[label]
 

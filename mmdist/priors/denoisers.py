@@ -41,7 +41,7 @@ def run(
   if network.config.get('addition_embed_type') == 'text_time':
     more['added_cond_kwargs'] = {
       'text_embeds': prompt_embeds.pooled,
-      'time_ids': size_conditions(image_size, len(noisy)).to(noisy),
+      'time_ids': size_conditions(image_size, noisy),
     }
   noise_pred = network(
     noisy, time, encoder_hidden_states=prompt_embeds.sequence, **more
@@ -49,10 +49,16 @@ def run(
   return noise_pred[:, : noisy.shape[1]]
 
 
-def size_conditions(image_size: int, batch_size: int) -> torch.Tensor:
+def size_conditions(image_size: int, like: torch.Tensor) -> torch.Tensor:
   """Returns SDXL's conditions [B, 6]: original size, crop (0, 0), target size.
 
   Every row is the same: a square image of the size that the network knows.
+
+  Args:
+    image_size: pixels along an axis.
+    like: [B, ...] of the dtype and on the device that are wanted.
   """
-  sizes = torch.tensor([image_size, image_size, 0, 0, image_size, image_size])
-  return sizes.expand(batch_size, 6)
+  # Made where they are wanted: a copy from the CPU cannot be recorded.
+  sizes = like.new_full((len(like), 6), image_size)
+  sizes[:, 2:4] = 0
+  return sizes

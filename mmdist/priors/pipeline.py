@@ -23,6 +23,7 @@ from mmdist.core import messages
 from mmdist.core import names
 from mmdist.core import strict_json
 from mmdist.priors import adapters
+from mmdist.priors import cuda_graphs
 from mmdist.priors import denoisers
 from mmdist.priors import devices
 from mmdist.priors import directory as files
@@ -48,6 +49,7 @@ class Pipeline:
     device: where they lie.
     index: `model_index.json`; empty if there was none.
     memory: how it was opened; see `messages.MemoryOptions`.
+    recordings: of passes of the frozen network; None records none.
   """
 
   denoiser: Any
@@ -62,6 +64,7 @@ class Pipeline:
   memory: messages.MemoryOptions = dataclasses.field(
     default_factory=messages.MemoryOptions
   )
+  recordings: cuda_graphs.Recordings | None = None
 
 
 def open_pipeline(
@@ -130,7 +133,26 @@ def open_pipeline(
     device=torch_device,
     index=files.read_json(path) if path.is_file() else {},
     memory=memory,
+    recordings=_recordings(memory, torch_device),
   )
+
+
+def _recordings(
+  memory: messages.MemoryOptions, device: torch.device
+) -> cuda_graphs.Recordings | None:
+  if not memory.cuda_graphs:
+    return None
+  if memory.batched:
+    raise errors.UserError(
+      'memory.cuda_graphs and memory.batched are both on, and a batch of mixed '
+      'adapters cannot be recorded; switch one of them off.'
+    )
+  if device.type != 'cuda':
+    raise errors.UserError(
+      f'memory.cuda_graphs is on, and the prior is on {device.type}; expected '
+      'a CUDA device, so switch it off.'
+    )
+  return cuda_graphs.Recordings()
 
 
 def choose_attention(denoiser: Any, device: torch.device) -> None:
@@ -239,6 +261,7 @@ def predict(
   noisy: torch.Tensor,
   timestep: torch.Tensor,
   prompt_embeds: text_encoders.PromptEmbeds,
+  recordings: cuda_graphs.Recordings | None = None,
 ) -> torch.Tensor:
   """Runs the network once; the schedule says what its prediction means.
 
@@ -247,25 +270,67 @@ def predict(
     noisy: [B, C, h, w] float32.
     timestep: [B] int64, as `schedule.t_to_timestep` has it.
     prompt_embeds: of B texts.
+    recordings: of passes of the network as it is now; they have no gradient.
 
   Returns:
     [B, C, h, w] float32.
+  """
+  inputs = inputs_of(pipeline, noisy, timestep, prompt_embeds)
+  if recordings is None:
+    return predict_at(pipeline, *inputs)
+  (noise_pred,) = recordings.run(
+    'predict', lambda *given: (predict_at(pipeline, *given),), inputs
+  )
+  return noise_pred
+
+
+Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
+
+
+def inputs_of(
+  pipeline: Pipeline,
+  noisy: torch.Tensor,
+  timestep: torch.Tensor,
+  prompt_embeds: text_encoders.PromptEmbeds,
+) -> Inputs:
+  """Returns what the network is given, where it is and as it wants it.
+
+  Args:
+    pipeline, noisy, timestep, prompt_embeds: see `predict`.
+
+  Returns:
+    Noisy images, times as the network calls them, and the parts of the texts.
   """
   dtype = pipeline.denoiser.dtype
   times = pipeline.schedule.times.to(timestep.device)[timestep]
   if pipeline.memory.channels_last:
     noisy = noisy.contiguous(memory_format=torch.channels_last)
+  embeds = prompt_embeds.to(noisy.device, dtype)
+  return noisy.to(dtype), times, embeds.sequence, embeds.pooled
+
+
+def predict_at(
+  pipeline: Pipeline,
+  noisy: torch.Tensor,
+  times: torch.Tensor,
+  sequence: torch.Tensor,
+  pooled: torch.Tensor | None,
+) -> torch.Tensor:
+  """Runs the network on what `inputs_of` returns, and asks the CPU nothing."""
   # Autocast also where the weights are bfloat16: the proxy's are float32.
   with torch.autocast(
     pipeline.device.type,
     pipeline.dtype,
     enabled=pipeline.dtype != torch.float32,
+    # A recording must not find weights that were cast before it, and that
+    # nobody keeps.
+    cache_enabled=not pipeline.memory.cuda_graphs,
   ):
     noise_pred = denoisers.run(
       pipeline.denoiser,
-      noisy.to(dtype),
+      noisy,
       times,
-      prompt_embeds.to(noisy.device, dtype),
+      text_encoders.PromptEmbeds(sequence, pooled),
       pipeline.image_size,
     )
   return noise_pred.float()

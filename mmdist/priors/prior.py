@@ -96,9 +96,10 @@ def _make_proxy(
   # On a model that others share, its adapters are told apart by their names.
   if spec.sharing_key is not None:
     adapter = f'proxy{next(_numbers)}'
+  records = options.memory.cuda_graphs
   if options.proxy_per == 'concept':
-    return concept_proxies.ConceptProxies(unet, options.rank, adapter)
-  return proxies.Proxy(unet, options.rank, adapter=adapter)
+    return concept_proxies.ConceptProxies(unet, options.rank, adapter, records)
+  return proxies.Proxy(unet, options.rank, adapter=adapter, records=records)
 
 
 def configure_torch(num_threads: int) -> None:
@@ -281,7 +282,12 @@ class DiffusionPrior:
     )
     if self.spec.options.proxy_noise == 'shared':
       noised = shown.noised  # As MagicMirror, Eq. 3, is written.
-    prompt_embeds = self.pipeline.text.encode(texts)
+    inputs = pipelines.inputs_of(
+      self.pipeline,
+      noised.noisy,
+      noised.timestep,
+      self.pipeline.text.encode(texts),
+    )
     target = schedules.training_target(
       noised.latents,
       noised.noise,
@@ -293,15 +299,15 @@ class DiffusionPrior:
     # The loss that any diffusion model is trained with, here at the texts
     # without view words. It is handed over as a function, since the proxy
     # switches its adapters on while it runs.
-    def loss_of_proxy() -> torch.Tensor:
-      noise_pred = pipelines.predict(
-        self.pipeline, noised.noisy, noised.timestep, prompt_embeds
-      )
+    def loss_of_proxy(target: torch.Tensor, *given: Any) -> torch.Tensor:
+      noise_pred = pipelines.predict_at(self.pipeline, *given)
       return (noise_pred - target).square().mean()
 
     # Torch refuses an operation before any weight of the proxy has moved.
     return self._strict.call(
-      lambda: member.proxy.fit(loss_of_proxy, request.proxy_learning_rate)
+      lambda: member.proxy.fit(
+        loss_of_proxy, request.proxy_learning_rate, (target, *inputs)
+      )
     )
 
   def _check(self, request: messages.ScoreRequest) -> None:

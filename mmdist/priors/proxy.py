@@ -23,6 +23,7 @@ import torch
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import seeds
+from mmdist.priors import cuda_graphs
 
 # The layers that carry the texture: attention, convolutions, time. Those with
 # `add_` in their names read the text, in DeepFloyd IF and Stable Diffusion 3.
@@ -78,10 +79,16 @@ class Proxy:
     step: number of fits done so far.
     parameters: flat name -> LoRA weight, float32; the names are those of a
       proxy that is alone, whatever the adapters are called.
+    recordings: of passes with its adapters; None records none.
   """
 
   def __init__(
-    self, unet: Any, rank: int = 4, seed: int = 0, adapter: str = ADAPTER
+    self,
+    unet: Any,
+    rank: int = 4,
+    seed: int = 0,
+    adapter: str = ADAPTER,
+    records: bool = False,
   ):
     """Adds the adapters, switched off.
 
@@ -90,8 +97,10 @@ class Proxy:
       rank: of every adapter.
       seed: decides A; B is zero.
       adapter: a name that no other proxy of the UNet has.
+      records: whether its passes are recorded; see `cuda_graphs`.
     """
     self.adapter = adapter
+    self.recordings = cuda_graphs.Recordings() if records else None
     self._unet = unet
     # PEFT draws from the global generator, which is put back afterwards.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -134,6 +143,7 @@ class Proxy:
       warnings.filterwarnings('ignore', 'Adapter .* was active which is now')
       self._unet.delete_adapters(self.adapter)
     self.parameters = {}
+    self.recordings = None  # Their memory is free with them.
 
   def _new_adam(self) -> torch.optim.Adam:
     return torch.optim.Adam(self.parameters.values(), betas=BETAS)
@@ -184,13 +194,17 @@ class Proxy:
       layer.enable_adapters(on)
 
   def fit(
-    self, loss_of_proxy: Callable[[], torch.Tensor], learning_rate: float
+    self,
+    loss_of_proxy: Callable[..., torch.Tensor],
+    learning_rate: float,
+    inputs: cuda_graphs.Tensors = (),
   ) -> float:
     """Descends a loss once.
 
     Args:
-      loss_of_proxy: runs the UNet and returns a scalar.
+      loss_of_proxy: runs the UNet on the inputs and returns a scalar.
       learning_rate: of this step alone; the schedule is the learner's.
+      inputs: what of the loss is another one in each fit.
 
     Returns:
       The loss before the step.
@@ -198,11 +212,19 @@ class Proxy:
     Raises:
       NotFinite: loss or gradient is not finite; nothing has moved.
     """
-    with self.active(), torch.enable_grad():
-      loss = loss_of_proxy()
-      # Of the adapters alone; no gradient is kept for the frozen weights.
-      weights = list(self.parameters.values())
-      gradients = torch.autograd.grad(loss, weights)
+    # Of the adapters alone; no gradient is kept for the frozen weights.
+    weights = list(self.parameters.values())
+
+    def differentiate(*given: torch.Tensor | None) -> list[torch.Tensor]:
+      with torch.enable_grad():
+        loss = loss_of_proxy(*given)
+        return [loss.detach(), *torch.autograd.grad(loss, weights)]
+
+    with self.active():
+      if self.recordings is None:
+        loss, *gradients = differentiate(*inputs)
+      else:
+        loss, *gradients = self.recordings.run('fit', differentiate, inputs)
     # Before anything moves. A check of the loss alone is not enough: a finite
     # loss may have an infinite gradient. Gathered on the device, so that it is
     # read once.

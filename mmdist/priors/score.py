@@ -20,6 +20,7 @@ from mmdist.core import composition
 from mmdist.core import messages
 from mmdist.core import seeds
 from mmdist.priors import concept_proxies
+from mmdist.priors import cuda_graphs
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from mmdist.priors import schedule as schedules
@@ -201,7 +202,8 @@ def _residuals(
   base = _plan((t.prompts, t.guidance_scale) for t in terms)
   if proxy is None:
     # SDS: the reference is the noise itself.
-    guided = _guide(pipeline, noised, base, _predict(pipeline, noised, base))
+    of_base = _predict(pipeline, noised, base, recordings=pipeline.recordings)
+    guided = _guide(pipeline, noised, base, of_base)
     return torch.stack(
       [guided[t.prompts, t.guidance_scale] - noised.noise for t in terms]
     )
@@ -219,11 +221,13 @@ def _residuals(
     of_base, of_proxies = _predict_mixed(pipeline, noised, base, learned)
   else:
     # The adapters are off outside of `active`, so this is the frozen base.
-    of_base = _predict(pipeline, noised, base)
+    of_base = _predict(pipeline, noised, base, recordings=pipeline.recordings)
     of_proxies = {}
     for one, plan in learned.items():
       with one.active():
-        of_proxies[one] = _predict(pipeline, noised, plan)
+        of_proxies[one] = _predict(
+          pipeline, noised, plan, recordings=one.recordings
+        )
   guided = _guide(pipeline, noised, base, of_base)
   known: dict[tuple[tuple[str, ...], float], torch.Tensor] = {}
   for one, plan in learned.items():
@@ -265,7 +269,10 @@ def _plan(keys: Iterable[tuple[tuple[str, ...], float]]) -> _Plan:
 
 
 def _predict(
-  pipeline: pipelines.Pipeline, noised: Noised, *plans: _Plan
+  pipeline: pipelines.Pipeline,
+  noised: Noised,
+  *plans: _Plan,
+  recordings: cuda_graphs.Recordings | None = None,
 ) -> list[torch.Tensor]:
   """Predicts every row of the plans in one pass; one [V, C, h, w] per row."""
   rows = [row for plan in plans for row in plan.rows]
@@ -276,6 +283,7 @@ def _predict(
     noised.noisy.repeat(len(rows), 1, 1, 1),
     noised.timestep.repeat(len(rows)),
     pipeline.text.encode([text for row in rows for text in row]),
+    recordings,
   )
   return list(noise_preds.split(len(noised.timestep)))
 

@@ -75,9 +75,11 @@ def test_an_answer_on_the_gpu_is_near_that_of_the_cpu(
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-@pytest.mark.parametrize('batched', [False, True])
-def test_the_same_steps_have_the_same_bits(directory, dtype, batched):
-  memory = messages.MemoryOptions(batched=batched)
+@pytest.mark.parametrize(
+  'changes', [{}, {'batched': True}, {'cuda_graphs': True}]
+)
+def test_the_same_steps_have_the_same_bits(directory, dtype, changes):
+  memory = messages.MemoryOptions(**changes)
   spec = tiny.spec(directory, device=DEVICE, dtype=dtype, memory=memory)
   one, two = (priors.build(spec) for _ in range(2))
   for step in range(3):
@@ -87,3 +89,32 @@ def test_the_same_steps_have_the_same_bits(directory, dtype, batched):
   states = [prior.save_proxy().arrays for prior in (one, two)]
   for name, array in states[0].items():
     np.testing.assert_array_equal(array, states[1][name])
+
+
+def test_recorded_passes_are_those_of_python(directory, record_property):
+  """Also after a proxy went back to a copy, which changes it in place."""
+  plain, recorded = (
+    priors.build(
+      tiny.spec(
+        directory,
+        device=DEVICE,
+        dtype='float32',
+        memory=messages.MemoryOptions(cuda_graphs=on),
+      )
+    )
+    for on in (False, True)
+  )
+  saved = [prior.save_proxy() for prior in (plain, recorded)]
+  deviations = []
+  for step in (0, 1, 2, 0, 1):
+    if step == 0:
+      for prior, state in zip((plain, recorded), saved, strict=True):
+        prior.restore_proxy(state)
+    answers = [
+      prior.score(make_request(step)).cotangent for prior in (plain, recorded)
+    ]
+    deviations.append(relative(answers[1], answers[0]))
+    losses = [prior.fit()['proxy_loss'] for prior in (plain, recorded)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+  record_property('relative deviation', f'{max(deviations):.2e}')
+  assert max(deviations) < 1e-3

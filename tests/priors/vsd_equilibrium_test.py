@@ -82,6 +82,8 @@ class OneHotTexts:
 class ExactProxy:
   """What a proxy of unlimited fits would be: it knows the renders' mean."""
 
+  recordings = None
+
   def __init__(self, unet):
     self._unet = unet
     self.mean = torch.zeros(3)
