@@ -238,6 +238,7 @@ def _inputs(setting: Setting) -> tuple[tuple, tuple, dict[str, np.ndarray]]:
   layout = device_mesh.local_layout(1)
   render_chunk = functools.partial(representation.render, with_normals=True)
   common = (render_chunk, run.learner, setting.resolution, layout)
+  common += (representation.draw,)
   params = layout.replicate(jax.jit(representation.init)(jax.random.key(0)))
   batch = distill.sample_batch(run.views, 0, 0)
   key = seeds.jax_key(0, 0, 'jitter')

@@ -47,7 +47,7 @@ flags.DEFINE_list('depths', ['4', '8'], 'Hidden layers of both.')
 flags.DEFINE_list('samples', ['64', '32'], 'Along a ray, of both.')
 flags.DEFINE_enum('axes', '3', ['3', '6', '21'], 'Axes of the encoding.')
 flags.DEFINE_integer('levels', 12, 'Levels of the encoding.')
-flags.DEFINE_integer('chunk', 64, 'Rays at a time.')
+flags.DEFINE_integer('chunk', 16, 'Rays at a time.')
 flags.DEFINE_bool('normals', True, 'Whether a prior looks at normals.')
 flags.DEFINE_string('activation', 'squareplus', 'Or relu.')
 flags.DEFINE_integer('rounds', 7, 'Rounds, of which the median is told.')
@@ -65,7 +65,7 @@ class Sizes:
   samples: tuple[int, int] = (64, 32)
   axes: int = 3
   levels: int = 12
-  chunk: int = 64
+  chunk: int = 16
   normals: bool = True
   activation: str = 'squareplus'
 

@@ -132,7 +132,9 @@ class LearnerConfig:
   regularizer_weight: float = 1.0  # The representation's own loss.
   trainable: str = 'all'  # Or 'code', the latent code alone.
   start_code: str = 'mean'  # 'mean', 'random' or a subject's number.
-  chunk_size: int = 64  # Rays per chunk on each device.
+  # Rays at a time on each device. Few fit into the caches of a CPU; a GPU wants
+  # thousands.
+  chunk_size: int = 16
   # Render again in the second half of a step. Without, the first half keeps the
   # activations of all rays: a quarter less to compute, and much more memory.
   remat: bool = True

@@ -286,12 +286,11 @@ def _make_passes(
   render_chunk = functools.partial(
     representation.render, with_normals=with_normals
   )
+  draw = getattr(representation, 'draw', None)
+  common = (render_chunk, config, resolution, layout, draw)
   if not config.remat:
-    return passes.make_keeping_passes(render_chunk, config, resolution, layout)
-  return (
-    passes.make_render(render_chunk, config, resolution, layout),
-    passes.make_vjp(render_chunk, config, resolution, layout),
-  )
+    return passes.make_keeping_passes(*common)
+  return passes.make_render(*common), passes.make_vjp(*common)
 
 
 # Runs that follow each other in one process, as the cells of a sweep do, take

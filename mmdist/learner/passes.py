@@ -21,9 +21,12 @@ from mmdist.core import representation as representation_lib
 from mmdist.learner import chunks as chunks_lib
 from mmdist.learner import device_mesh
 
+# Of parameters, rays, and a key or what `Draw` has made of one.
 RenderChunk = Callable[
-  [representation_lib.Params, arrays.Rays, jax.Array], arrays.Renders
+  [representation_lib.Params, arrays.Rays, Any], arrays.Renders
 ]
+# Of a key and a number of rays; returns all random numbers of their render.
+Draw = Callable[[jax.Array, int], Any]
 Images = tuple[jax.Array, jax.Array, jax.Array]  # Colours, normals, opacities.
 # The gradient, the norms of its leaves, and the parts of the loss.
 VjpResult = tuple[
@@ -49,24 +52,40 @@ def _cast(
   return layout.compute_alike(chunks)
 
 
+def _draw_all(
+  draw: Draw | None, key: jax.Array, chunks: chunks_lib.Chunks
+) -> Any:
+  """Returns what jitters each chunk, [K, ...]; it follows from its number.
+
+  All at once: for one chunk at a time the few numbers that it needs take as
+  many operations as for all, and as long as its render without normals.
+  """
+  size = chunks.mask.shape[1]
+
+  def one(index: jax.Array) -> Any:
+    key_of_chunk = jax.random.fold_in(key, index)
+    return key_of_chunk if draw is None else draw(key_of_chunk, size)
+
+  return jax.vmap(one)(chunks.index)
+
+
 def make_render(
   render_chunk: RenderChunk,
   config: schema.LearnerConfig,
   resolution: int,
   layout: device_mesh.Layout,
+  draw: Draw | None = None,
 ) -> Callable[..., Images]:
   """Returns jitted (params, cameras, backgrounds, key) -> rgb, normals, acc."""
   size = config.chunk_size
 
-  def render_local(replicated: Any, chunks: chunks_lib.Chunks) -> Images:
-    params, key = replicated
-
-    def one(chunk: chunks_lib.Chunks) -> Images:
-      key_of_chunk = jax.random.fold_in(key, chunk.index)
-      renders = render_chunk(params, chunk.rays, key_of_chunk)
+  def render_local(params: Any, sharded: Any) -> Images:
+    def one(of_chunk: Any) -> Images:
+      chunk, drawn = of_chunk
+      renders = render_chunk(params, chunk.rays, drawn)
       return renders.rgb, renders.normals, renders.acc
 
-    return jax.lax.map(one, chunks)
+    return jax.lax.map(one, sharded)
 
   @jax.jit
   def render(
@@ -77,7 +96,8 @@ def make_render(
   ) -> Images:
     num_views = len(backgrounds)
     chunks = _cast(cameras, backgrounds, resolution, size, layout)
-    images = layout.map_chunks(render_local, sums=False)((params, key), chunks)
+    sharded = chunks, _draw_all(draw, key, chunks)
+    images = layout.map_chunks(render_local, sums=False)(params, sharded)
     return jax.tree.map(
       lambda image: chunks_lib.join(image, num_views, resolution), images
     )
@@ -90,6 +110,7 @@ def make_vjp(
   config: schema.LearnerConfig,
   resolution: int,
   layout: device_mesh.Layout,
+  draw: Draw | None = None,
 ) -> Callable[..., VjpResult]:
   """Returns the jitted second pass: it renders again, and differentiates.
 
@@ -99,13 +120,12 @@ def make_vjp(
 
   def chunk_loss(
     params: representation_lib.Params,
-    key: jax.Array,
     chunk: chunks_lib.Chunks,
+    drawn: Any,
     cotangents: Mapping[str, jax.Array],
     num_pixels: int,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    key = jax.random.fold_in(key, chunk.index)
-    renders = render_chunk(params, chunk.rays, key)
+    renders = render_chunk(params, chunk.rays, drawn)
     images = {'rgb': renders.rgb, 'normal': renders.normals}
     opacity = jnp.sum(chunk.mask * renders.acc) / num_pixels
     regularizer = jnp.sum(chunk.mask * renders.regularizer) / num_pixels
@@ -129,19 +149,16 @@ def make_vjp(
     chunks = _cast(cameras, backgrounds, resolution, config.chunk_size, layout)
     cut = {k: chunks_lib.cut(v, *sizes) for k, v in cotangents.items()}
 
-    def local(replicated: Any, sharded: Any) -> Any:
-      params, key = replicated
-
+    def local(params: Any, sharded: Any) -> Any:
       def loss(
         params: representation_lib.Params, one: Any
       ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        chunk, of_chunk = one
-        return chunk_loss(params, key, chunk, of_chunk, num_pixels)
+        return chunk_loss(params, *one, num_pixels)
 
       return _sum_gradients(loss, params, sharded, layout)
 
     gradient, parts = layout.map_chunks(local, sums=True)(
-      (params, key), (chunks, cut)
+      params, (chunks, _draw_all(draw, key, chunks), cut)
     )
     return gradient, _norms(gradient), parts
 
@@ -197,6 +214,7 @@ def make_keeping_passes(
   config: schema.LearnerConfig,
   resolution: int,
   layout: device_mesh.Layout,
+  draw: Draw | None = None,
 ) -> tuple[Callable[..., tuple[Images, Kept]], Callable[..., VjpResult]]:
   """Returns the two jitted passes of a step that renders once.
 
@@ -207,16 +225,14 @@ def make_keeping_passes(
   """
   size = config.chunk_size
 
-  def render_local(replicated: Any, chunks: chunks_lib.Chunks) -> Any:
-    params, key = replicated
-
-    def one(chunk: chunks_lib.Chunks) -> tuple[jax.Array, ...]:
-      key_of_chunk = jax.random.fold_in(key, chunk.index)
-      renders = render_chunk(params, chunk.rays, key_of_chunk)
+  def render_local(params: Any, sharded: Any) -> Any:
+    def one(of_chunk: Any) -> tuple[jax.Array, ...]:
+      chunk, drawn = of_chunk
+      renders = render_chunk(params, chunk.rays, drawn)
       regularizer = renders.regularizer
       return renders.rgb, renders.normals, renders.acc, regularizer
 
-    return jax.lax.map(one, chunks)
+    return jax.lax.map(one, sharded)
 
   @jax.jit
   def render(
@@ -228,10 +244,10 @@ def make_keeping_passes(
     num_views = len(backgrounds)
     num_pixels = num_views * resolution**2
     chunks = _cast(cameras, backgrounds, resolution, size, layout)
+    sharded = chunks, _draw_all(draw, key, chunks)
 
     def render_all(params: representation_lib.Params) -> Any:
-      mapped = layout.map_chunks(render_local, sums=False)
-      return mapped((params, key), chunks)
+      return layout.map_chunks(render_local, sums=False)(params, sharded)
 
     images, pull_back = jax.vjp(render_all, params)
     rgb, normals, acc, regularizer = images

@@ -50,6 +50,10 @@ RESAMPLE_PADDING = 0.05
 POINT_SPREAD = 0.008
 
 
+# Numbers in [0, 1) for the first fence posts and for each resampling, [N, ...].
+Draws = tuple[jax.Array, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class ConditionalNerf:
   """A `core.representation.Representation`, made of three functions.
@@ -58,18 +62,22 @@ class ConditionalNerf:
     init: `init(key) -> params`, a pytree of float32 arrays. The conditional
       NeRF's has the keys 'proposal', 'nerf' and 'code' [C].
     render: `render(params, rays, key, *, with_normals=True) -> Renders` of
-      flat rays [N]. `key` jitters the samples; None renders the same picture
-      every time. Without normals, the normal channel is mid-grey.
+      flat rays [N]. `key` jitters the samples, or what `draw` has made of one;
+      None renders the same picture every time. Without normals, the normal
+      channel is mid-grey.
     density: `density(params, points) -> [N]` per world unit at points [N, 3],
       for meshes; the learner has no use for it.
     with_compute: `with_compute(name)` returns the same network with the matrix
       products of its hidden layers in 'float32' or 'bfloat16'; see `products`.
+    draw: `draw(key, N)` returns all random numbers of a render of N rays. Many
+      renders draw theirs together in far less time than one by one.
   """
 
   init: Callable[[jax.Array], representation_lib.Params]
   render: representation_lib.Render
   density: Callable[[representation_lib.Params, jax.Array], jax.Array]
   with_compute: Callable[[str], 'ConditionalNerf'] | None = None
+  draw: Callable[[jax.Array, int], Draws] | None = None
 
 
 def quality(config: schema.NerfConfig) -> schema.NerfConfig:
@@ -104,11 +112,17 @@ def _build(values: tuple, compute: str = 'float32') -> ConditionalNerf:
   def render(
     params: representation_lib.Params,
     rays: arrays.Rays,
-    key: jax.Array | None = None,
+    key: jax.Array | Draws | None = None,
     *,
     with_normals: bool = True,
   ) -> arrays.Renders:
-    return _render(networks, params, rays, key, with_normals)
+    draws = key
+    if key is not None and not isinstance(key, tuple):
+      draws = draw(key, len(rays.origins))
+    return _render(networks, params, rays, draws, with_normals)
+
+  def draw(key: jax.Array, num_rays: int) -> Draws:
+    return _draw(networks.config, key, num_rays)
 
   def density(
     params: representation_lib.Params, points: jax.Array
@@ -120,6 +134,7 @@ def _build(values: tuple, compute: str = 'float32') -> ConditionalNerf:
     render=render,
     density=density,
     with_compute=functools.partial(_build, values),
+    draw=draw,
   )
 
 
@@ -223,16 +238,29 @@ class _Networks:
     return jnp.concatenate([latent_code, encoded], -1)
 
 
+def _draw(config: schema.NerfConfig, key: jax.Array, num_rays: int) -> Draws:
+  """Draws what `_propose` reads."""
+  num_passes = config.num_proposal_passes
+  sizes = [config.num_proposal_samples - 1]
+  sizes += [config.num_proposal_samples + 1] * (num_passes - 1)
+  sizes += [config.num_nerf_samples + 1]
+  keys = jax.random.split(key, num_passes + 1)
+  return tuple(
+    jax.random.uniform(one, (num_rays, size))
+    for one, size in zip(keys, sizes, strict=True)
+  )
+
+
 def _propose(
   networks: _Networks,
   params: representation_lib.Params,
   rays: arrays.Rays,
-  keys: Sequence[jax.Array | None] | jax.Array,
+  draws: Sequence[jax.Array | None],
 ) -> tuple[list[tuple[jax.Array, jax.Array]], jax.Array]:
   """Runs the proposal passes; returns their histograms and the last sdist."""
   config = networks.config
   num_rays = rays.origins.shape[0]
-  sdist = stepfun.uniform_sdist(num_rays, config.num_proposal_samples, keys[0])
+  sdist = stepfun.uniform_sdist(num_rays, config.num_proposal_samples, draws[0])
   histograms = []
   for i in range(config.num_proposal_passes):
     tdist = volume.sdist_to_tdist(sdist, rays)
@@ -246,7 +274,7 @@ def _propose(
       sdist,
       weights + RESAMPLE_PADDING * jnp.diff(sdist, axis=-1),
       config.num_nerf_samples if last else config.num_proposal_samples,
-      keys[i + 1],
+      draws[i + 1],
     )
   return histograms, sdist
 
@@ -255,13 +283,12 @@ def _render(
   networks: _Networks,
   params: representation_lib.Params,
   rays: arrays.Rays,
-  key: jax.Array | None,
+  draws: Draws | None,
   with_normals: bool,
 ) -> arrays.Renders:
   """Renders flat rays; see `Representation`."""
-  num_keys = networks.config.num_proposal_passes + 1
-  keys = [None] * num_keys if key is None else jax.random.split(key, num_keys)
-  histograms, sdist = _propose(networks, params, rays, keys)
+  nothing = [None] * (networks.config.num_proposal_passes + 1)
+  histograms, sdist = _propose(networks, params, rays, draws or nothing)
   tdist = volume.sdist_to_tdist(sdist, rays)
   gaussians = volume.cast_frustums(rays, tdist)
   grey = jnp.full_like(rays.background, normals_lib.MID_GREY)

@@ -17,20 +17,21 @@ def weights_to_cdf(weights: jax.Array) -> jax.Array:
 
 
 def uniform_sdist(
-  num_rays: int, num_samples: int, key: jax.Array | None = None
+  num_rays: int, num_samples: int, uniforms: jax.Array | None = None
 ) -> jax.Array:
   """Returns [N, S + 1] even fence posts in [0, 1]; the ends stay in place.
 
   Args:
     num_rays: N.
     num_samples: S.
-    key: jitters the inner posts by up to half a bin each way; None does not.
+    uniforms: [N, S - 1] in [0, 1): jitter the inner posts by up to half a bin
+      each way; None does not.
   """
   sdist = jnp.linspace(0.0, 1.0, num_samples + 1)
   sdist = jnp.broadcast_to(sdist, (num_rays, num_samples + 1))
-  if key is None:
+  if uniforms is None:
     return sdist
-  jitter = jax.random.uniform(key, (num_rays, num_samples - 1)) - 0.5
+  jitter = uniforms - 0.5
   return sdist + jnp.pad(jitter / num_samples, ((0, 0), (1, 1)))
 
 
@@ -38,7 +39,7 @@ def resample(
   sdist: jax.Array,
   weights: jax.Array,
   num_samples: int,
-  key: jax.Array | None = None,
+  uniforms: jax.Array | None = None,
 ) -> jax.Array:
   """Draws new fence posts where the weights are, by inverting their CDF.
 
@@ -46,15 +47,15 @@ def resample(
     sdist: [N, S + 1] increasing.
     weights: [N, S] non-negative, at least one positive per ray.
     num_samples: bins between the new posts.
-    key: draws each post at random within its stratum of probability; None
-      takes the strata's middles.
+    uniforms: [N, num_samples + 1] in [0, 1): where each post lies within its
+      stratum of probability; None takes the strata's middles.
 
   Returns:
     [N, num_samples + 1] increasing posts. No gradient flows through them.
   """
   num_posts = num_samples + 1
   shape = (sdist.shape[0], num_posts)
-  offset = 0.5 if key is None else jax.random.uniform(key, shape)
+  offset = 0.5 if uniforms is None else uniforms
   u = jnp.broadcast_to((jnp.arange(num_posts) + offset) / num_posts, shape)
   new_sdist = invert_cdf(sdist, weights_to_cdf(weights), u)
   return jax.lax.stop_gradient(new_sdist)

@@ -14,7 +14,6 @@ from typing import Any
 import diffusers
 from diffusers.models import attention_processor
 import torch
-from torch.nn import functional
 import transformers
 
 from mmdist.core import atomic
@@ -30,6 +29,7 @@ from mmdist.priors import directory as files
 from mmdist.priors import families
 from mmdist.priors import image_codec
 from mmdist.priors import prompt_encoder
+from mmdist.priors import resizing
 from mmdist.priors import schedule as schedules
 from mmdist.priors import text_encoders
 
@@ -155,6 +155,11 @@ def _recordings(
   return cuda_graphs.Recordings()
 
 
+# Pixels of latents along an axis up to which the matrix of an attention between
+# all of them is small beside the rest: 64 MiB of float32 a view.
+_PLAIN_ATTENTION = 64
+
+
 def choose_attention(denoiser: Any, device: torch.device) -> None:
   """Takes plain attention for a small UNet on a CPU.
 
@@ -233,7 +238,13 @@ def _open_codec(
     'vae',
     torch_dtype=torch.float32 if dtype == torch.float16 else dtype,
   )
-  return image_codec.VaeCodec(vae.to(device), memory.checkpoint_encoder)
+  vae = vae.to(device)
+  latents = family.image_size // 2 ** (len(vae.config.block_out_channels) - 1)
+  if device.type == 'cuda' and latents <= _PLAIN_ATTENTION:
+    # Of one head of 512 numbers the fused one's deterministic backward pass
+    # takes 0.1 s on an H100, half of a score.
+    vae.set_attn_processor(attention_processor.AttnProcessor())
+  return image_codec.VaeCodec(vae, memory.checkpoint_encoder)
 
 
 def encode_images(pipeline: Pipeline, images: torch.Tensor) -> torch.Tensor:
@@ -246,14 +257,9 @@ def encode_images(pipeline: Pipeline, images: torch.Tensor) -> torch.Tensor:
   Returns:
     [V, C, h, w] float32 on the pipeline's device.
   """
-  pixels = images.permute(0, 3, 1, 2)
-  size = (pipeline.image_size, pipeline.image_size)
-  if pixels.shape[-2:] != size:
-    # On the CPU: CUDA's antialiased resize has no deterministic backward.
-    pixels = functional.interpolate(
-      pixels, size, mode='bilinear', align_corners=False, antialias=True
-    )
-  return pipeline.codec.encode((2 * pixels - 1).to(pipeline.device))
+  pixels = images.permute(0, 3, 1, 2).to(pipeline.device)
+  pixels = resizing.resize(pixels, pipeline.image_size)
+  return pipeline.codec.encode(2 * pixels - 1)
 
 
 def predict(

@@ -13,8 +13,11 @@ import pytest
 from mmdist.cameras import camera as camera_lib
 from mmdist.config import schema
 from mmdist.core import seeds
+from mmdist.learner import device_mesh
 from mmdist.learner import distill
 from mmdist.learner import optimizer as optimizer_lib
+from mmdist.learner import start
+from mmdist.run import opening
 from tests.core import compiling
 from tests.learner import tiny_field
 
@@ -170,6 +173,45 @@ def test_renders_equal_the_plain_render(params, remat):
     renders.normals.reshape(162, 3), plain.normals, atol=1e-5
   )
   np.testing.assert_allclose(renders.acc.ravel(), plain.acc, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_bfloat16_is_near_float32_on_the_shipped_field():
+  """Images above 45 dB, and gradients of one direction."""
+  run = schema.RunConfig()
+  run.views.resolution, run.learner.chunk_size = 24, 64
+  batch = distill.sample_batch(run.views, 0, 0)
+  params = start.load_params(run)
+  rng = np.random.default_rng(0)
+  shape = (run.views.num_views, 24, 24, 3)
+  cotangents = {
+    name: rng.normal(size=shape).astype(np.float32) / np.prod(shape)
+    for name in ('rgb', 'normal')
+  }
+  found = {}
+  for compute in ('float32', 'bfloat16'):
+    run.learner.compute = compute
+    representation = distill.with_compute(
+      opening.representation_of(run), compute
+    )
+    render, vjp = distill._make_passes(
+      representation,
+      True,
+      dataclasses.astuple(run.learner),
+      24,
+      device_mesh.local_layout(1),
+    )
+    images = jax.device_get(render(params, *distill._inputs(batch)))
+    gradient, *_ = vjp(params, *distill._inputs(batch), cotangents)
+    leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(gradient)]
+    found[compute] = images, np.concatenate(leaves).astype(np.float64)
+  (images, gradient), (rounded, other) = found.values()
+  for one, two in zip(images, rounded, strict=True):
+    error = np.mean((one - two) ** 2)
+    assert 0 < error < 10**-4.5
+  cosine = gradient @ other
+  cosine /= np.linalg.norm(gradient) * np.linalg.norm(other)
+  assert 0.995 < cosine < 1
 
 
 def test_a_representation_that_knows_one_precision_is_not_asked_for_another():

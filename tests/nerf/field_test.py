@@ -227,3 +227,17 @@ def test_relus_give_another_network_on_the_same_weights():
     - representation.render(params, rays_of()).rgb
   )
   assert np.abs(difference).max() > 1e-3
+
+
+def test_what_is_drawn_beforehand_is_what_a_key_draws():
+  config = dataclasses.replace(TINY, num_proposal_passes=2)
+  representation, params = start(config)
+  key = jax.random.key(3)
+  drawn = field.conditional_nerf(config).draw(key, 16)
+  one = representation.render(params, rays_of(), key)
+  two = representation.render(params, rays_of(), drawn)
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, atol=1e-6), one, two
+  )
+  still = representation.render(params, rays_of())
+  assert np.any(np.abs(still.rgb - one.rgb) > 1e-5)

@@ -64,7 +64,8 @@ def test_new_posts_without_a_key_are_the_middles_of_even_quantiles():
 def test_new_posts_fall_into_bins_in_proportion_to_their_weights():
   sdist, weights = random_histograms(num_rays=1)
   many = np.tile(sdist, (4000, 1)), np.tile(weights, (4000, 1))
-  new_sdist = resample(*many, 15, jax.random.key(0))
+  uniforms = jax.random.uniform(jax.random.key(0), (len(many[0]), 16))
+  new_sdist = resample(*many, 15, uniforms)
   counts, _ = np.histogram(new_sdist, sdist[0])
   # 64,000 stratified draws: a share errs by less than 0.002.
   np.testing.assert_allclose(
@@ -75,7 +76,8 @@ def test_new_posts_fall_into_bins_in_proportion_to_their_weights():
 @pytest.mark.parametrize('key', [None, jax.random.key(3)])
 def test_new_posts_increase_and_stay_on_the_ray(key):
   sdist, weights = random_histograms()
-  new_sdist = resample(sdist, weights, 16, key)
+  uniforms = None if key is None else jax.random.uniform(key, (len(sdist), 17))
+  new_sdist = resample(sdist, weights, 16, uniforms)
   assert new_sdist.shape == (7, 17)
   assert np.all(np.diff(new_sdist) >= 0)
   assert np.all(new_sdist >= sdist[:, :1])
@@ -93,7 +95,8 @@ def test_no_gradient_flows_through_new_posts():
 def test_even_posts_keep_their_ends_and_their_order_when_jittered():
   even = uniform_sdist(3, 8)
   np.testing.assert_allclose(even, np.tile(np.linspace(0, 1, 9), (3, 1)))
-  jittered = uniform_sdist(3, 8, jax.random.key(0))
+  uniforms = jax.random.uniform(jax.random.key(0), (3, 7))
+  jittered = uniform_sdist(3, 8, uniforms)
   assert np.all(jittered[:, 0] == 0) and np.all(jittered[:, -1] == 1)
   assert np.all(np.diff(jittered) >= 0)
   assert 0 < np.abs(jittered - even).max() <= 0.5 / 8
