@@ -19,8 +19,8 @@ import numpy as np
 from experiments.benchmarks import gpu_flops
 from experiments.benchmarks import gpu_job
 from mmdist.config import schema
+from mmdist.core import device_mesh
 from mmdist.core import seeds
-from mmdist.learner import device_mesh
 from mmdist.learner import distill
 from mmdist.learner import passes
 from mmdist.nerf import field
@@ -87,10 +87,10 @@ def measure(job: gpu_job.Job) -> None:
     chunks, chunks_of_heads = (2048, 4096, 1024), (8192,)
   device_setup.set_up_jax(1)
   rates = measure_products(job, full[1])
-  bfloat16 = {'compute': 'bfloat16'}
+  bfloat16 = functools.partial(Setting, compute='bfloat16')
   measured: dict[int, float] = {}
   for chunk in chunks:
-    found = _measure(job, Setting(*full, 1, chunk, **bfloat16), rates)
+    found = _measure(job, bfloat16(*full, 1, chunk), rates)
     if found:
       measured[chunk] = found['render_s'] + found['vjp_s']
   if measured:
@@ -100,7 +100,7 @@ def measure(job: gpu_job.Job) -> None:
       _extrapolate(job, num_views, best, num_views * measured[best])
     # Of a quarter of the pixels everything that is kept has room.
     name, nerf, resolution = full
-    kept = Setting(name, nerf, resolution // 2, 1, best, **bfloat16)
+    kept = bfloat16(name, nerf, resolution // 2, 1, best)
     for remat in (True, False):
       _measure(job, dataclasses.replace(kept, remat=remat), rates)
     _measure(job, Setting(*full, 1, best), rates)
@@ -108,7 +108,7 @@ def measure(job: gpu_job.Job) -> None:
       _measure(job, Setting(*full, 1, best, 'highest'), rates)
   for chunk in chunks_of_heads:
     for remat in (True, False):
-      setting = Setting(*heads, 2, chunk, **bfloat16, remat=remat)
+      setting = bfloat16(*heads, 2, chunk, remat=remat)
       _measure(job, setting, rates)
 
 
@@ -237,8 +237,8 @@ def _inputs(setting: Setting) -> tuple[tuple, tuple, dict[str, np.ndarray]]:
   )
   layout = device_mesh.local_layout(1)
   render_chunk = functools.partial(representation.render, with_normals=True)
-  common = (render_chunk, run.learner, setting.resolution, layout)
-  common += (representation.draw,)
+  draw = getattr(representation, 'draw', None)
+  common = (render_chunk, run.learner, setting.resolution, layout, draw)
   params = layout.replicate(jax.jit(representation.init)(jax.random.key(0)))
   batch = distill.sample_batch(run.views, 0, 0)
   key = seeds.jax_key(0, 0, 'jitter')
@@ -248,7 +248,7 @@ def _inputs(setting: Setting) -> tuple[tuple, tuple, dict[str, np.ndarray]]:
     channel: rng.normal(size=shape).astype(np.float32) / np.prod(shape)
     for channel in ('rgb', 'normal')
   }
-  make = (passes.make_render(*common), passes.make_vjp(*common))
+  make: tuple = (passes.make_render(*common), passes.make_vjp(*common))
   if not setting.remat:
     make = passes.make_keeping_passes(*common)
   return (

@@ -83,7 +83,9 @@ def time_prior(
     directory=str(job.folder / kind),
     dtype='bfloat16',
     device=job.device,
-    memory=messages.MemoryOptions(**({passes: True} if passes else {})),
+    memory=messages.MemoryOptions(
+      batched=passes == 'batched', cuda_graphs=passes == 'cuda_graphs'
+    ),
   )
   spec = messages.PriorSpec(kind, options, num_threads=0)
   found: dict[str, float] = {}

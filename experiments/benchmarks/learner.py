@@ -34,8 +34,8 @@ from experiments.benchmarks import gpu_flops
 from experiments.benchmarks import plain_nerf
 from mmdist.cameras import camera as camera_lib
 from mmdist.config import schema
+from mmdist.core import device_mesh
 from mmdist.core import strict_json
-from mmdist.learner import device_mesh
 from mmdist.learner import distill
 from mmdist.nerf import field
 from mmdist.run import device_setup

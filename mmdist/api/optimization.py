@@ -19,11 +19,11 @@ from mmdist.api import joining
 from mmdist.api import judged
 from mmdist.api import opened_run
 from mmdist.config import schema
+from mmdist.core import device_mesh
 from mmdist.core import local_paths
 from mmdist.core import messages
 from mmdist.core import representation as representation_lib
 from mmdist.distribution import gpu_plan
-from mmdist.learner import device_mesh
 from mmdist.learner import learner_memory
 from mmdist.learner import start
 from mmdist.objectives import binding

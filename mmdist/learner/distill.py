@@ -22,11 +22,12 @@ from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.config import schema
 from mmdist.core import arrays
+from mmdist.core import device_mesh
 from mmdist.core import errors
 from mmdist.core import representation as representation_lib
 from mmdist.core import seeds
 from mmdist.core import shapes
-from mmdist.learner import device_mesh
+from mmdist.learner import halves as halves_lib
 from mmdist.learner import optimizer as optimizer_lib
 from mmdist.learner import passes
 
@@ -140,9 +141,11 @@ def make_learner(
   representation = with_compute(representation, run.learner.compute)
   make = _make_passes_once if _never_changes(representation) else _make_passes
   learner = dataclasses.astuple(run.learner)
-  halves = (_RenderTwice if run.learner.remat else _RenderOnce)(
-    *make(representation, with_normals, learner, run.views.resolution, layout)
+  first, second = make(
+    representation, with_normals, learner, run.views.resolution, layout
   )
+  kind = halves_lib.RenderTwice if run.learner.remat else halves_lib.RenderOnce
+  halves = kind(first, second, _inputs)
   optimizer, update = _make_update(learner, run.num_steps)
 
   def skip(state: TrainState) -> TrainState:
@@ -202,66 +205,6 @@ def with_compute(
     )
   changed: representation_lib.Representation = change(compute)
   return changed
-
-
-class _RenderTwice:
-  """The two halves of a step, with nothing kept between them."""
-
-  def __init__(
-    self,
-    render: Callable[..., passes.Images],
-    vjp: Callable[..., passes.VjpResult],
-  ):
-    self._render, self._vjp = render, vjp
-
-  def render(
-    self, params: representation_lib.Params, batch: ViewBatch
-  ) -> passes.Images:
-    return self._render(params, *_inputs(batch))
-
-  def pull_back(
-    self,
-    params: representation_lib.Params,
-    batch: ViewBatch,
-    cotangents: Mapping[str, np.ndarray],
-  ) -> passes.VjpResult:
-    return self._vjp(params, *_inputs(batch), cotangents)
-
-
-class _RenderOnce:
-  """The two halves of a step; the first keeps what the second needs.
-
-  Where the second is asked about another step than the first was, it renders.
-  """
-
-  def __init__(
-    self,
-    render: Callable[..., tuple[passes.Images, passes.Kept]],
-    pull_back: Callable[..., passes.VjpResult],
-  ):
-    self._render, self._pull_back = render, pull_back
-    self._kept: passes.Kept | None = None
-    self._of: tuple[Any, ...] = ()
-
-  def render(
-    self, params: representation_lib.Params, batch: ViewBatch
-  ) -> passes.Images:
-    self._kept = None  # Its memory is free before more is taken.
-    images, self._kept = self._render(params, *_inputs(batch))
-    self._of = params, batch
-    return images
-
-  def pull_back(
-    self,
-    params: representation_lib.Params,
-    batch: ViewBatch,
-    cotangents: Mapping[str, np.ndarray],
-  ) -> passes.VjpResult:
-    of = self._of
-    if self._kept is None or of[0] is not params or of[1] is not batch:
-      self.render(params, batch)
-    kept, self._kept, self._of = self._kept, None, ()
-    return self._pull_back(kept, cotangents)
 
 
 def _never_changes(representation: representation_lib.Representation) -> bool:

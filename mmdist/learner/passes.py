@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from mmdist.cameras import camera as camera_lib
 from mmdist.config import schema
 from mmdist.core import arrays
+from mmdist.core import device_mesh
 from mmdist.core import representation as representation_lib
 from mmdist.learner import chunks as chunks_lib
-from mmdist.learner import device_mesh
 
 # Of parameters, rays, and a key or what `Draw` has made of one.
 RenderChunk = Callable[
@@ -153,7 +153,8 @@ def make_vjp(
       def loss(
         params: representation_lib.Params, one: Any
       ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        return chunk_loss(params, *one, num_pixels)
+        chunk, drawn, of_chunk = one
+        return chunk_loss(params, chunk, drawn, of_chunk, num_pixels)
 
       return _sum_gradients(loss, params, sharded, layout)
 

@@ -20,10 +20,10 @@ import optax
 from mmdist.cameras import photographs
 from mmdist.config import schema
 from mmdist.core import arrays
+from mmdist.core import device_mesh
 from mmdist.core import errors
 from mmdist.core import representation as representation_lib
 from mmdist.core import seeds
-from mmdist.learner import device_mesh
 from mmdist.nerf import losses
 
 EVALUATION_BACKGROUND = 0.7

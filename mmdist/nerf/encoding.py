@@ -85,8 +85,8 @@ def encode_gaussians(
   fade = jnp.exp(-0.5 * BASE_FREQUENCY**2 * variances)
 
   def next_level(
-    level: tuple[jax.Array, ...], _: None
-  ) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    level: tuple[jax.Array, jax.Array, jax.Array], _: None
+  ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], jax.Array]:
     sines, cosines, fade = level
     features = jnp.concatenate([fade * sines, fade * cosines], -1)
     doubled = 2 * sines * cosines, 1 - 2 * sines * sines

@@ -116,10 +116,9 @@ def _build(values: tuple, compute: str = 'float32') -> ConditionalNerf:
     *,
     with_normals: bool = True,
   ) -> arrays.Renders:
-    draws = key
     if key is not None and not isinstance(key, tuple):
-      draws = draw(key, len(rays.origins))
-    return _render(networks, params, rays, draws, with_normals)
+      key = draw(key, len(rays.origins))
+    return _render(networks, params, rays, key, with_normals)
 
   def draw(key: jax.Array, num_rays: int) -> Draws:
     return _draw(networks.config, key, num_rays)

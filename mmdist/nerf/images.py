@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,15 @@ from numpy import typing as npt
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.core import arrays
+from mmdist.core import device_mesh
 from mmdist.core import representation as representation_lib
 from mmdist.nerf import normals
 
 CHANNELS = ('rgb', 'normals', 'acc', 'depth')
-_CHUNK_SIZE = 1024  # Rays at a time; bounds the memory.
+# Rays at a time on each device; bounds the memory. On a CPU few, whose
+# activations fit into its caches also with the many samples of quality mode.
+_CHUNK_SIZES = {'cpu': 16}
+_CHUNK_SIZE = 1024  # Elsewhere.
 
 
 def render_images(
@@ -25,9 +30,11 @@ def render_images(
   resolution: int,
   background: npt.ArrayLike,
   with_normals: bool = True,
-  chunk_size: int = _CHUNK_SIZE,
+  chunk_size: int | None = None,
 ) -> dict[str, np.ndarray]:
   """Renders views without jitter: the same picture every time.
+
+  All local devices share the rays of each picture.
 
   Outside of the scene's ball there is nothing: a ray that misses it shows the
   background. A field is not trained there, and its periodic encoding would
@@ -41,7 +48,8 @@ def render_images(
     resolution: H = W.
     background: [3] colour in [0, 1], or one per view as [V, 3].
     with_normals: otherwise the normals are mid-grey.
-    chunk_size: rays at a time; bounds the memory.
+    chunk_size: rays at a time on each device; bounds the memory. None takes
+      what suits the device.
 
   Returns:
     float32 'rgb' [V, H, W, 3], 'normals' [V, H, W, 3], 'acc' [V, H, W] and
@@ -51,10 +59,16 @@ def render_images(
   num_views = len(cameras.tan_half_fov)
   background = np.asarray(background, np.float32)
   backgrounds = np.broadcast_to(background, (num_views, 3))
-  chunk_size = min(chunk_size, resolution**2)
+  layout = device_mesh.local_layout()
   render = _renderer(
-    representation.render, resolution, with_normals, chunk_size
+    representation.render,
+    resolution,
+    with_normals,
+    min(chunk_size or _suitable(layout), resolution**2),
+    layout,
   )
+  # From wherever they are: a learner may have had fewer devices.
+  params = layout.replicate(params)
   pictures = []
   for i in range(num_views):
     camera = cameras.take(i)
@@ -87,8 +101,12 @@ def render_places(
     As `render_images`, with [N] in place of the axes of views and pixels.
   """
   places = np.asarray(places, np.float32)
-  render = _places_renderer(representation.render, len(places), with_normals)
+  layout = device_mesh.local_layout()
+  render = _places_renderer(
+    representation.render, len(places), with_normals, layout
+  )
   background = np.asarray(background, np.float32)
+  params = layout.replicate(params)
   return jax.device_get(
     render(params, camera, places, np.float32(resolution), background)
   )
@@ -96,10 +114,13 @@ def render_places(
 
 @functools.lru_cache(maxsize=16)
 def _places_renderer(
-  render: representation_lib.Render, num_places: int, with_normals: bool
+  render: representation_lib.Render,
+  num_places: int,
+  with_normals: bool,
+  layout: device_mesh.Layout,
 ) -> Callable[..., dict[str, jax.Array]]:
   """Returns the compiled function of some pixels."""
-  chunk_size = min(_CHUNK_SIZE, num_places)
+  chunk_size = min(_suitable(layout), num_places)
 
   @jax.jit
   def render_some(
@@ -112,9 +133,14 @@ def _places_renderer(
     rays = camera_lib.pixel_rays(
       camera, jnp.asarray(places), resolution, background
     )
-    return _render_flat(render, with_normals, params, rays, chunk_size)
+    return _render_flat(render, with_normals, params, rays, chunk_size, layout)
 
   return render_some
+
+
+def _suitable(layout: device_mesh.Layout) -> int:
+  """Returns how many rays at a time suit the devices."""
+  return _CHUNK_SIZES.get(layout.platform, _CHUNK_SIZE)
 
 
 def _render_flat(
@@ -123,10 +149,12 @@ def _render_flat(
   params: representation_lib.Params,
   rays: arrays.Rays,
   chunk_size: int,
+  layout: device_mesh.Layout,
 ) -> dict[str, jax.Array]:
   """Renders [N] rays, some at a time; returns what `_render_chunk` does."""
   num_rays = rays.near.shape[0]
-  num_chunks = -(-num_rays // chunk_size)
+  num_rounds = -(-num_rays // (chunk_size * layout.num_devices))
+  num_chunks = num_rounds * layout.num_devices
 
   def cut(leaf: jax.Array) -> jax.Array:
     missing = num_chunks * chunk_size - num_rays
@@ -137,11 +165,15 @@ def _render_flat(
   def join(chunks: jax.Array) -> jax.Array:
     return chunks.reshape((-1,) + chunks.shape[2:])[:num_rays]
 
-  chunks = jax.lax.map(
-    functools.partial(_render_chunk, render, with_normals, params),
-    jax.tree.map(cut, rays),
-  )
-  return jax.tree.map(join, chunks)
+  def local(params: representation_lib.Params, chunks: arrays.Rays) -> Any:
+    one = functools.partial(_render_chunk, render, with_normals, params)
+    return jax.lax.map(one, chunks)
+
+  # Each device casts all rays, so that they are the same bits on any number.
+  chunks = layout.compute_alike(jax.tree.map(cut, rays))
+  rendered = layout.map_chunks(local, sums=False)(params, chunks)
+  joined: dict[str, jax.Array] = jax.tree.map(join, rendered)
+  return joined
 
 
 def _render_chunk(
@@ -167,6 +199,7 @@ def _renderer(
   resolution: int,
   with_normals: bool,
   chunk_size: int,
+  layout: device_mesh.Layout,
 ) -> Callable[..., dict[str, jax.Array]]:
   """Returns the compiled function of one picture."""
 
@@ -184,7 +217,12 @@ def _renderer(
   ) -> dict[str, jax.Array]:
     rays = camera_lib.camera_rays(camera, resolution, background)
     flat = _render_flat(
-      render, with_normals, params, jax.tree.map(flatten, rays), chunk_size
+      render,
+      with_normals,
+      params,
+      jax.tree.map(flatten, rays),
+      chunk_size,
+      layout,
     )
     return jax.tree.map(unflatten, flat)
 

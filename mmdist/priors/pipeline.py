@@ -12,7 +12,6 @@ import pathlib
 from typing import Any
 
 import diffusers
-from diffusers.models import attention_processor
 import torch
 import transformers
 
@@ -22,6 +21,7 @@ from mmdist.core import messages
 from mmdist.core import names
 from mmdist.core import strict_json
 from mmdist.priors import adapters
+from mmdist.priors import attention
 from mmdist.priors import cuda_graphs
 from mmdist.priors import denoisers
 from mmdist.priors import devices
@@ -118,9 +118,9 @@ def open_pipeline(
   if memory.channels_last:
     denoiser.to(memory_format=torch.channels_last)
   if memory.attention_slicing:
-    slice_attention(denoiser)
+    attention.slice_attention(denoiser)
   else:
-    choose_attention(denoiser, torch_device)
+    attention.choose_attention(denoiser, torch_device)
   path = family.directory / 'model_index.json'
   return Pipeline(
     denoiser=denoiser,
@@ -153,40 +153,6 @@ def _recordings(
       'a CUDA device, so switch it off.'
     )
   return cuda_graphs.Recordings()
-
-
-# Pixels of latents along an axis up to which the matrix of an attention between
-# all of them is small beside the rest: 64 MiB of float32 a view.
-_PLAIN_ATTENTION = 64
-
-
-def choose_attention(denoiser: Any, device: torch.device) -> None:
-  """Takes plain attention for a small UNet on a CPU.
-
-  On a CPU the backward pass of fused attention is slow. A UNet of more than
-  32^2 tokens keeps it, since plain attention would need too much memory.
-  """
-  fused = attention_processor.AttnProcessor2_0
-  if (
-    device.type == 'cpu'
-    and denoiser.config.sample_size <= 32
-    and all(type(p) is fused for p in denoiser.attn_processors.values())
-  ):
-    denoiser.set_attn_processor(attention_processor.AttnProcessor())
-
-
-def slice_attention(denoiser: Any) -> None:
-  """Computes attention in slices, as diffusers does.
-
-  Raises:
-    UserError: a network of another class than UNet2DConditionModel.
-  """
-  if not hasattr(denoiser, 'set_attention_slice'):
-    raise errors.UserError(
-      f'memory.attention_slicing is on, and {type(denoiser).__name__} cannot '
-      'slice its attention; expected a UNet, so switch it off.'
-    )
-  denoiser.set_attention_slice('auto')
 
 
 _TEXT_CLASSES = {
@@ -239,11 +205,7 @@ def _open_codec(
     torch_dtype=torch.float32 if dtype == torch.float16 else dtype,
   )
   vae = vae.to(device)
-  latents = family.image_size // 2 ** (len(vae.config.block_out_channels) - 1)
-  if device.type == 'cuda' and latents <= _PLAIN_ATTENTION:
-    # Of one head of 512 numbers the fused one's deterministic backward pass
-    # takes 0.1 s on an H100, half of a score.
-    vae.set_attn_processor(attention_processor.AttnProcessor())
+  attention.choose_of_vae(vae, family.image_size, device)
   return image_codec.VaeCodec(vae, memory.checkpoint_encoder)
 
 

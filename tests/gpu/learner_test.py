@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mmdist.config import schema
+from mmdist.core import device_mesh
 from mmdist.core import seeds
-from mmdist.learner import device_mesh
 from mmdist.learner import distill
 from mmdist.learner import passes
 from mmdist.learner import start

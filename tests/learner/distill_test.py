@@ -12,8 +12,8 @@ import pytest
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.config import schema
+from mmdist.core import device_mesh
 from mmdist.core import seeds
-from mmdist.learner import device_mesh
 from mmdist.learner import distill
 from mmdist.learner import optimizer as optimizer_lib
 from mmdist.learner import start

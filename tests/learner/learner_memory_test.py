@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmdist.config import schema
-from mmdist.learner import device_mesh
+from mmdist.core import device_mesh
 from mmdist.learner import distill
 from mmdist.learner import learner_memory
 from mmdist.learner import passes

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 
 from mmdist.core import errors
+from mmdist.priors import attention
 from mmdist.priors import image_codec
 from mmdist.priors import pipeline as pipelines
 from tests.priors import tiny
@@ -239,3 +240,23 @@ def test_a_codec_that_does_not_fit_the_network_is_refused(broken):
 
 def _change(path, **changes):
   path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_vae_of_few_latents_has_plain_attention_on_a_gpu():
+  """With the same numbers; only there is the other one slow."""
+  vae = diffusers.AutoencoderKL(
+    block_out_channels=(8, 8), norm_num_groups=2, latent_channels=4
+  ).eval()
+  pixels = torch.rand(1, 3, 16, 16, generator=torch.manual_seed(0))
+  fused = vae.encode(pixels).latent_dist.mean
+  kinds = []
+  for size, device in ((512, 'cpu'), (1024, 'cuda'), (16, 'cuda')):
+    attention.choose_of_vae(vae, size, torch.device(device))
+    kinds.append({type(p).__name__ for p in vae.attn_processors.values()})
+  assert kinds == [
+    {'AttnProcessor2_0'},
+    {'AttnProcessor2_0'},
+    {'AttnProcessor'},
+  ]
+  plain = vae.encode(pixels).latent_dist.mean
+  torch.testing.assert_close(plain, fused, atol=1e-5, rtol=1e-4)

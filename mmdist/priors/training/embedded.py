@@ -16,6 +16,7 @@ import transformers
 
 from mmdist.core import errors
 from mmdist.core import messages
+from mmdist.priors import attention
 from mmdist.priors import devices
 from mmdist.priors import image_codec
 from mmdist.priors import pipeline as pipelines
@@ -112,7 +113,7 @@ def make_pipeline(
   with torch.random.fork_rng():
     torch.manual_seed(seed)
     unet = _make_unet(architecture)
-    pipelines.choose_attention(unet, cpu)
+    attention.choose_attention(unet, cpu)
     text_encoder = _make_text_encoder(architecture)
   length = architecture.prompt_length
   reader = text_encoders.Reader(

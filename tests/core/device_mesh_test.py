@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmdist.config import schema
-from mmdist.learner import device_mesh
+from mmdist.core import device_mesh
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

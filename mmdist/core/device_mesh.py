@@ -1,7 +1,7 @@
-"""Where the learner's arrays live: one dataclass owns all sharding.
+"""Where arrays live: one dataclass owns all sharding.
 
-The learner is data-parallel over chunks of rays: parameters are on every
-device, chunks are dealt out. Everything that is sharded goes through
+Learner and pictures are data-parallel over chunks of rays: parameters are on
+every device, chunks are dealt out. Everything that is sharded goes through
 `Layout.map_chunks`; no other file names a mesh axis.
 """
 
@@ -35,6 +35,12 @@ class Layout:
   @property
   def num_devices(self) -> int:
     return self.mesh.size
+
+  @property
+  def platform(self) -> str:
+    """'cpu', 'gpu' or 'tpu'."""
+    device: jax.Device = self.mesh.devices.flat[0]
+    return device.platform
 
   def replicate(self, tree: _Tree) -> _Tree:
     """Puts a copy of every leaf on every device."""

@@ -1,0 +1,76 @@
+"""The two halves of a step, with or without something kept between them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mmdist.core import representation as representation_lib
+from mmdist.learner import passes
+
+# Returns cameras, backgrounds and the key of a batch.
+InputsOf = Callable[[Any], tuple[Any, ...]]
+
+
+class RenderTwice:
+  """The two halves of a step, with nothing kept between them."""
+
+  def __init__(
+    self,
+    render: Callable[..., passes.Images],
+    vjp: Callable[..., passes.VjpResult],
+    inputs_of: InputsOf,
+  ):
+    self._render, self._vjp, self._inputs_of = render, vjp, inputs_of
+
+  def render(
+    self, params: representation_lib.Params, batch: Any
+  ) -> passes.Images:
+    return self._render(params, *self._inputs_of(batch))
+
+  def pull_back(
+    self,
+    params: representation_lib.Params,
+    batch: Any,
+    cotangents: Mapping[str, np.ndarray],
+  ) -> passes.VjpResult:
+    return self._vjp(params, *self._inputs_of(batch), cotangents)
+
+
+class RenderOnce:
+  """The two halves of a step; the first keeps what the second needs.
+
+  Where the second is asked about other parameters or another batch than the
+  first was, which are told by their identity, it renders.
+  """
+
+  def __init__(
+    self,
+    render: Callable[..., tuple[passes.Images, passes.Kept]],
+    pull_back: Callable[..., passes.VjpResult],
+    inputs_of: InputsOf,
+  ):
+    self._render, self._pull_back = render, pull_back
+    self._inputs_of = inputs_of
+    self._kept: passes.Kept | None = None
+    self._of: tuple[Any, ...] = ()
+
+  def render(
+    self, params: representation_lib.Params, batch: Any
+  ) -> passes.Images:
+    self._kept = None  # Its memory is free before more is taken.
+    images, self._kept = self._render(params, *self._inputs_of(batch))
+    self._of = params, batch
+    return images
+
+  def pull_back(
+    self,
+    params: representation_lib.Params,
+    batch: Any,
+    cotangents: Mapping[str, np.ndarray],
+  ) -> passes.VjpResult:
+    of = self._of
+    if self._kept is None or of[0] is not params or of[1] is not batch:
+      self.render(params, batch)
+    kept, self._kept, self._of = self._kept, None, ()
+    return self._pull_back(kept, cotangents)
