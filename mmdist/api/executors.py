@@ -11,7 +11,6 @@ from mmdist.core import messages
 from mmdist.core import source_hash
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import gpu_plan
-from mmdist.run import memory_estimate
 from mmdist.run import stopping
 
 
@@ -51,6 +50,7 @@ class SharedActors:
 
 if TYPE_CHECKING:  # Not at run time, because it imports Ray.
   from mmdist.distribution.placement import Reservation
+  from mmdist.run import memory_estimate
 
 Factory = Callable[[Sequence[messages.PriorRecipe]], executor_lib.Executor]
 ExecutorLike = str | RayOptions | SharedActors | executor_lib.Executor | Factory
@@ -92,7 +92,7 @@ def start(
   stop: stopping.Stopper,
   stack: contextlib.ExitStack,
   gpus: gpu_plan.GpuPlan | None = None,
-  looks: memory_estimate.Looks | None = None,
+  looks: 'memory_estimate.Looks | None' = None,
 ) -> executor_lib.Executor:
   """Returns a running executor. Actors may still be loading their priors.
 
@@ -220,7 +220,7 @@ def _start_ray(
   stop: stopping.Stopper,
   shared: SharedActors | None = None,
   gpus: gpu_plan.GpuPlan | None = None,
-  looks: memory_estimate.Looks | None = None,
+  looks: 'memory_estimate.Looks | None' = None,
 ) -> executor_lib.Executor:
   try:
     # Here, because importing Ray takes a second.

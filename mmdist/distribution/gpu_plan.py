@@ -19,11 +19,10 @@ import pathlib
 import subprocess
 
 from mmdist.core import errors
+from mmdist.core import platforms as platforms_lib
 
 VISIBLE = 'CUDA_VISIBLE_DEVICES'
 _DRIVER = pathlib.Path('/proc/driver/nvidia/gpus')
-# Packages by which JAX computes on a GPU.
-_JAX_PLUGINS = ('jax_cuda12_plugin', 'jax_cuda13_plugin')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +116,9 @@ def learner_uses_gpus() -> bool:
   platforms = os.environ.get('JAX_PLATFORMS', '')
   if platforms and not {'cuda', 'gpu'} & set(platforms.split(',')):
     return False
-  return any(importlib.util.find_spec(name) for name in _JAX_PLUGINS)
+  return any(
+    importlib.util.find_spec(name) for name in platforms_lib.CUDA_PLUGINS
+  )
 
 
 def plan(

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmdist.core import arrays
 from mmdist.core import errors
+from mmdist.core import platforms
 
 # The lowest frequency has a period of 4 world units: longer than the scene's
 # ball is wide (2.8), so that no two points of a head look alike to it.
@@ -93,7 +94,7 @@ def encode_gaussians(
     return (*doubled, jnp.square(jnp.square(fade))), features
 
   # On a CPU a loop: without one XLA computes each level from the first again.
-  unroll = 1 if jax.default_backend() == 'cpu' else num_levels
+  unroll = 1 if platforms.is_cpu() else num_levels
   first = jnp.sin(phases), jnp.cos(phases), fade
   _, levels = jax.lax.scan(
     next_level, first, None, length=num_levels, unroll=unroll

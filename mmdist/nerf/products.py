@@ -19,6 +19,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from mmdist.core import platforms
+
 # [..., D] x [D, E] -> [..., E].
 Product = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -82,7 +84,7 @@ _multiply.defvjp(_forward, _backward)
 def _product(dtype: str, x: jax.Array, kernel: jax.Array) -> jax.Array:
   rows = x.reshape(-1, x.shape[-1])
   missing = -rows.shape[-1] % _ALIGNMENT
-  if missing and jax.default_backend() != 'cpu':
+  if missing and not platforms.is_cpu():
     rows = jnp.pad(rows, [(0, 0), (0, missing)])
     kernel = jnp.pad(kernel, [(0, missing), (0, 0)])
   result = _multiply(dtype, dtype, 'nn', rows, kernel)

@@ -25,13 +25,13 @@ class ActorPool:
     options: `PriorSpec.sharing_key` -> Ray's options of its actor, with its
       place.
     check_memory: called with the key and the handle of an actor that is new,
-      before it loads anything; may raise.
+      before it loads anything; may raise. None checks nothing.
   """
 
   def __init__(
     self,
     options: Mapping[tuple, Mapping[str, Any]],
-    check_memory: Callable[[tuple, Any], None] = lambda key, actor: None,
+    check_memory: Callable[[tuple, Any], None] | None = None,
   ) -> None:
     self._options = options
     self._check_memory = check_memory
@@ -52,7 +52,8 @@ class ActorPool:
         continue
       if key not in self._actors:
         self._actors[key] = hosting.Owned(self._options[key])
-        self._check_memory(key, self._actors[key].actor)
+        if self._check_memory is not None:
+          self._check_memory(key, self._actors[key].actor)
       found[key] = self._actors[key].actor
     return found
 

@@ -117,11 +117,10 @@ def run(
       ) from None
     begin()
     stop.has_begun = True  # So that cells are given their time to save.
-    check_memory = _MemoryCheck(plan, check)
     pool = shared_actors.ActorPool(
       {key: room.place(key, one) for key, one in needs.models.items()},
-      # That of this machine was checked before.
-      *([check_memory] if settings.address else []),
+      # The memory of this machine was checked before.
+      _MemoryCheck(plan, check) if settings.address else None,
     )
     closing.callback(unless_lost, pool.close)
     running = _Running(plan, workdir, settings, pool)

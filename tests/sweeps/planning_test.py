@@ -204,7 +204,7 @@ def test_memory_of_frozen_weights_does_not_grow_with_the_cells(
 
   def needed(num_slots, executor='ray'):
     estimate, copies = planning.estimate_memory(plan, num_slots, executor)
-    return copies * estimate._needed(list(estimate.footprints))
+    return copies * estimate.needed(list(estimate.footprints))
 
   one, two, four = (needed(n) for n in (1, 2, 4))
   assert two - one == (four - two) / 2  # Proxies and activations.
