@@ -57,8 +57,8 @@ def _draw_all(
 ) -> Any:
   """Returns what jitters each chunk, [K, ...]; it follows from its number.
 
-  All at once: for one chunk at a time the few numbers that it needs take as
-  many operations as for all, and as long as its render without normals.
+  All at once: drawing takes many small operations, however few numbers a chunk
+  needs.
   """
   size = chunks.mask.shape[1]
 

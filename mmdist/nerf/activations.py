@@ -3,7 +3,7 @@
 Normals need the derivative of a network, and their gradient a second one.
 Activations are in memory in any case, as the factors of the next products.
 Where every derivative is a function of them, a backward pass keeps nothing
-else; of a formula in the argument, JAX keeps five more arrays for each layer.
+else; of a formula in the argument, JAX keeps two more arrays for each layer.
 """
 
 from collections.abc import Callable

@@ -2,8 +2,8 @@
 
 The same numbers as PyTorch's antialiased bilinear resize, up to rounding.
 That one has no deterministic backward pass on CUDA, so that images would have
-to be resized on the CPU, which takes longer than a pass of Stable Diffusion on
-a GPU. A product has one everywhere.
+to be resized on the CPU, which took a third of a score there. A product has
+one everywhere.
 """
 
 import functools
