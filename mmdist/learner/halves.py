@@ -12,21 +12,30 @@ from mmdist.learner import passes
 InputsOf = Callable[[Any], tuple[Any, ...]]
 
 
-class RenderTwice:
-  """The two halves of a step, with nothing kept between them."""
+class _Halves:
+  """Two compiled passes, and what both are given."""
 
   def __init__(
     self,
-    render: Callable[..., passes.Images],
-    vjp: Callable[..., passes.VjpResult],
+    render: Callable[..., Any],
+    pull_back: Callable[..., passes.VjpResult],
     inputs_of: InputsOf,
   ):
-    self._render, self._vjp, self._inputs_of = render, vjp, inputs_of
+    self._render, self._pull_back = render, pull_back
+    self._inputs_of = inputs_of
+
+
+class RenderTwice(_Halves):
+  """The two halves of a step, with nothing kept between them.
+
+  Its passes are those of `passes.make_render` and `passes.make_vjp`.
+  """
 
   def render(
     self, params: representation_lib.Params, batch: Any
   ) -> passes.Images:
-    return self._render(params, *self._inputs_of(batch))
+    images: passes.Images = self._render(params, *self._inputs_of(batch))
+    return images
 
   def pull_back(
     self,
@@ -34,31 +43,25 @@ class RenderTwice:
     batch: Any,
     cotangents: Mapping[str, np.ndarray],
   ) -> passes.VjpResult:
-    return self._vjp(params, *self._inputs_of(batch), cotangents)
+    return self._pull_back(params, *self._inputs_of(batch), cotangents)
 
 
-class RenderOnce:
+class RenderOnce(_Halves):
   """The two halves of a step; the first keeps what the second needs.
 
   Where the second is asked about other parameters or another batch than the
-  first was, which are told by their identity, it renders.
+  first was, which are told by their identity, it renders. Its passes are those
+  of `passes.make_keeping_passes`.
   """
 
-  def __init__(
-    self,
-    render: Callable[..., tuple[passes.Images, passes.Kept]],
-    pull_back: Callable[..., passes.VjpResult],
-    inputs_of: InputsOf,
-  ):
-    self._render, self._pull_back = render, pull_back
-    self._inputs_of = inputs_of
-    self._kept: passes.Kept | None = None
-    self._of: tuple[Any, ...] = ()
+  _kept: passes.Kept | None = None
+  _of: tuple[Any, ...] = ()
 
   def render(
     self, params: representation_lib.Params, batch: Any
   ) -> passes.Images:
     self._kept = None  # Its memory is free before more is taken.
+    images: passes.Images
     images, self._kept = self._render(params, *self._inputs_of(batch))
     self._of = params, batch
     return images

@@ -69,6 +69,25 @@ def _draw_all(
   return jax.vmap(one)(chunks.index)
 
 
+def _make_local(
+  render_chunk: RenderChunk, fields: tuple[str, ...]
+) -> Callable[[representation_lib.Params, Any], tuple[jax.Array, ...]]:
+  """Returns the render of a device's own chunks: these fields of `Renders`."""
+
+  def local(
+    params: representation_lib.Params, sharded: Any
+  ) -> tuple[jax.Array, ...]:
+    def one(of_chunk: Any) -> tuple[jax.Array, ...]:
+      chunk, drawn = of_chunk
+      renders = render_chunk(params, chunk.rays, drawn)
+      return tuple(getattr(renders, field) for field in fields)
+
+    mapped: tuple[jax.Array, ...] = jax.lax.map(one, sharded)
+    return mapped
+
+  return local
+
+
 def make_render(
   render_chunk: RenderChunk,
   config: schema.LearnerConfig,
@@ -79,13 +98,7 @@ def make_render(
   """Returns jitted (params, cameras, backgrounds, key) -> rgb, normals, acc."""
   size = config.chunk_size
 
-  def render_local(params: Any, sharded: Any) -> Images:
-    def one(of_chunk: Any) -> Images:
-      chunk, drawn = of_chunk
-      renders = render_chunk(params, chunk.rays, drawn)
-      return renders.rgb, renders.normals, renders.acc
-
-    return jax.lax.map(one, sharded)
+  render_local = _make_local(render_chunk, ('rgb', 'normals', 'acc'))
 
   @jax.jit
   def render(
@@ -226,14 +239,9 @@ def make_keeping_passes(
   """
   size = config.chunk_size
 
-  def render_local(params: Any, sharded: Any) -> Any:
-    def one(of_chunk: Any) -> tuple[jax.Array, ...]:
-      chunk, drawn = of_chunk
-      renders = render_chunk(params, chunk.rays, drawn)
-      regularizer = renders.regularizer
-      return renders.rgb, renders.normals, renders.acc, regularizer
-
-    return jax.lax.map(one, sharded)
+  render_local = _make_local(
+    render_chunk, ('rgb', 'normals', 'acc', 'regularizer')
+  )
 
   @jax.jit
   def render(

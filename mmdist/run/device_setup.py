@@ -98,21 +98,21 @@ def set_up_jax(
     # Priors may share the learner's GPU, most of which JAX would take at once.
     os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   if memory_fraction is not None:
-    fraction = memory_variable(memory_fraction)[MEMORY_FRACTION]
-    os.environ['XLA_PYTHON_CLIENT_MEM_FRACTION'] = fraction
+    limit = memory_limit(memory_fraction)
+    os.environ['XLA_PYTHON_CLIENT_MEM_FRACTION'] = limit
   cache = cache_directory() / 'jax'
   jax.config.update('jax_compilation_cache_dir', str(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
-def memory_variable(fraction: float) -> dict[str, str]:
-  """Returns the variable in which JAX reads how much of a GPU it may take.
+def memory_limit(fraction: float) -> str:
+  """Returns what JAX is to read in `MEMORY_FRACTION`.
 
   Args:
-    fraction: of its memory; the user's own variable has precedence.
+    fraction: of a GPU's memory; the user's own variable has precedence.
   """
   chosen = os.environ.get('XLA_PYTHON_CLIENT_MEM_FRACTION')
-  return {MEMORY_FRACTION: chosen or f'{fraction:.3f}'}
+  return chosen or f'{fraction:.3f}'
 
 
 def _names_cpu_devices() -> bool:

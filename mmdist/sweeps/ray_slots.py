@@ -55,8 +55,8 @@ class Size:
     if self.visible_gpus:
       runtime_env['env_vars'][gpu_plan.VISIBLE] = self.visible_gpus
     if self.memory_fraction is not None:
-      limited = device_setup.memory_variable(self.memory_fraction)
-      runtime_env['env_vars'] |= limited
+      limit = device_setup.memory_limit(self.memory_fraction)
+      runtime_env['env_vars'][device_setup.MEMORY_FRACTION] = limit
     return {
       'num_cpus': self.cores,
       'num_gpus': self.num_gpus,
