@@ -25,6 +25,8 @@ from mmdist.core import representation as representation_lib
 from mmdist.distribution import executor as executor_lib
 from mmdist.learner import colors
 from mmdist.learner import distill
+from mmdist.learner import hosts as hosts_lib
+from mmdist.learner import mirror
 from mmdist.learner import optimizer as optimizer_lib
 from mmdist.objectives import binding
 from mmdist.objectives import ledger
@@ -46,6 +48,7 @@ def optimize(
   stop: stopping.Stopper | None = None,
   weights: Mapping | None = None,
   on_step: Callable[[callbacks.Step], None] | None = None,
+  hosts: hosts_lib.Hosts | None = None,
 ) -> distill.TrainState:
   """Optimises a 3D representation, from the run's last checkpoint if any.
 
@@ -59,6 +62,8 @@ def optimize(
     stop: hears signals; None hears none.
     weights: sha256 of the priors' weights, for the checkpoints.
     on_step: called after every step; if it raises, the run is saved first.
+    hosts: those that render with this process, which leads them; None: it is
+      alone.
 
   Returns:
     The state after `config.num_steps` steps, never more; or, if the run was
@@ -69,10 +74,14 @@ def optimize(
       tolerates; names step and place.
     faults.DistributionError: a prior failed, or was lost too often; what was
       done before is saved.
+    errors.HostLost: a host of the learner is gone; the same.
   """
   objective = binding.bind_config(config)
-  learner = distill.make_learner(
-    representation, config, with_normals='normal' in objective.channels
+  learner = mirror.make_learner(
+    representation,
+    config,
+    with_normals='normal' in objective.channels,
+    hosts=hosts,
   )
   stop = stop or stopping.Stopper()
 
@@ -87,7 +96,11 @@ def optimize(
   ):
     # Priors that have processes of their own load while this compiles.
     learner.warm_up(params)
-    state = checkpoints.restore_or_init(learner.init(params), executor)
+    state = learner.place(
+      checkpoints.restore_or_init(
+        learner.collect(learner.init(params)), executor
+      )
+    )
     recovery = recovery_lib.Recovery(
       config, learner, executor, checkpoints, stop, state
     )
@@ -96,12 +109,11 @@ def optimize(
       while recovery.should_continue(state):
         state, metrics = recovery.attempt(take_step, state)
         step = int(state.step)
-        report.step(step - 1, state.params, metrics)
+        current = learner.params_of(state)
+        report.step(step - 1, current, metrics)
         if on_step is not None:
           on_step(
-            callbacks.Step(
-              step, metrics, config, state.params, representation, stop
-            )
+            callbacks.Step(step, metrics, config, current, representation, stop)
           )
         state = recovery.keep(state)
         report.tell_safe(checkpoints.last_safe_step())

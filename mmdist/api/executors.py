@@ -196,7 +196,7 @@ def plan_gpus(
   return dataclasses.replace(plan, num_gpus=shares)
 
 
-def _learner_gpus(config: schema.RunConfig) -> tuple[str, ...]:
+def learner_gpus(config: schema.RunConfig) -> tuple[str, ...]:
   """Returns the names of the GPUs that the learner computes on."""
   if not gpu_plan.learner_uses_gpus():
     return ()
@@ -246,7 +246,7 @@ def _start_ray(
     ship_code=options.ship_code,
     reservations=_with_gpus(reservations_of(config), gpus),
     gpus=gpus.priors if gpus else (),
-    learner_gpus=_learner_gpus(config) if options.address else (),
+    learner_gpus=learner_gpus(config) if options.address else (),
     limits=limits.Limits(
       deadline_s=config.faults.deadline_s,
       deadline_factor=config.faults.deadline_factor,

@@ -17,6 +17,7 @@ from mmdist.api import composing
 from mmdist.api import executors
 from mmdist.api import joining
 from mmdist.api import judged
+from mmdist.api import learner_hosts
 from mmdist.api import opened_run
 from mmdist.config import schema
 from mmdist.core import device_mesh
@@ -24,7 +25,9 @@ from mmdist.core import local_paths
 from mmdist.core import messages
 from mmdist.core import representation as representation_lib
 from mmdist.distribution import gpu_plan
+from mmdist.learner import hosts as hosts_lib
 from mmdist.learner import learner_memory
+from mmdist.learner import mirror
 from mmdist.learner import start
 from mmdist.objectives import binding
 from mmdist.objectives import concept as concept_lib
@@ -93,20 +96,38 @@ def optimize(
     NotFinite: numbers that are not finite, more than `config.faults` allows.
   """
   given = _Given(what, config, priors, representation, params, executor)
-  task = _prepare(given, local_paths.local(workdir), may_change)
-  workdir = task.workdir
-  with workdir_lib.locked(workdir):
-    finished = _run(task, executor, stopping.Stopper(grace_s), on_step)
-    if finished is not None:
-      make.make_all(
-        workdir,
-        task.representation,
-        finished,
-        task.config,
-        workdir / metrics_file.NAME,
-        judged.judge(task.config, task.representation, finished),
-      )
+  workdir = local_paths.local(workdir)
+  if _has_followed(given):
+    return opened_run.Run(workdir, representation)
+  stop = stopping.Stopper(grace_s)
+  with contextlib.ExitStack() as hosts:
+    task = _prepare(given, workdir, may_change, stop, hosts)
+    with workdir_lib.locked(workdir):
+      finished = _run(task, executor, stop, on_step)
+      hosts.close()  # What is left to do is not theirs.
+      if finished is not None:
+        make.make_all(
+          workdir,
+          task.representation,
+          finished,
+          task.config,
+          workdir / metrics_file.NAME,
+          judged.judge(task.config, task.representation, finished),
+        )
   return opened_run.Run(workdir, representation)
+
+
+def _has_followed(given: '_Given') -> bool:
+  """Returns True, after the run, where this process is not its first host."""
+  config, _ = composing.compose(
+    given.what, given.config, given.priors, given.representation
+  )
+  learner_hosts.check(config, given.executor)
+  if not learner_hosts.follows(config):
+    return False
+  threads = device_setup.share_cores(1)
+  learner_hosts.follow(config, given.representation, threads.learner)
+  return True
 
 
 def preflight(
@@ -138,7 +159,19 @@ def preflight(
     UserError, OSError, DistributionError, NotFinite: what `optimize` would.
   """
   given = _Given(what, config, priors, representation, params, executor)
-  task = _prepare(given, local_paths.local(workdir), may_change)
+  if _has_followed(given):
+    return float('nan')
+  with contextlib.ExitStack() as hosts:
+    stop = stopping.Stopper()
+    path = local_paths.local(workdir)
+    task = _prepare(given, path, may_change, stop, hosts)
+    return _take_one_step(task, executor, stop)
+
+
+def _take_one_step(
+  task: '_Task', executor: executors.ExecutorLike, stop: stopping.Stopper
+) -> float:
+  """Takes a step in a temporary folder; see `preflight`."""
   begin = time.monotonic()
   took: list[float] = []
 
@@ -154,7 +187,7 @@ def preflight(
       may_change=(),  # A new folder holds nothing that may change.
     )
     with workdir_lib.locked(elsewhere.workdir):
-      _run(elsewhere, executor, stopping.Stopper(), stop_here, quiet=True)
+      _run(elsewhere, executor, stop, stop_here, quiet=True)
   if not took:  # A signal ended it.
     print('preflight was stopped before it had taken its step')
     return float('nan')
@@ -180,9 +213,16 @@ class _Given:
 
 
 def _prepare(
-  given: _Given, workdir: pathlib.Path, may_change: Sequence[str]
+  given: _Given,
+  workdir: pathlib.Path,
+  may_change: Sequence[str],
+  stop: stopping.Stopper,
+  stack: contextlib.ExitStack,
 ) -> '_Task':
-  """Checks everything that can be checked, and prints what will be done."""
+  """Checks everything that can be checked, and prints what will be done.
+
+  The learner's other hosts have joined then; `stack` lets them go.
+  """
   composing.check_executor(given.executor)
   config, objects = composing.compose(
     given.what, given.config, given.priors, given.representation
@@ -216,10 +256,26 @@ def _prepare(
     None if gpus.is_shared else len(gpus.learner),
     memory.left_for_learner(gpus),
   )
+  hosts = stack.enter_context(
+    learner_hosts.joined(
+      config,
+      given.executor,
+      given.representation,
+      threads.learner,
+      stop.check_stop,
+    )
+  )
   representation, params = load_start(
     config, given.representation, given.params
   )
-  layout = device_mesh.local_layout(config.learner.num_devices)
+  if hosts is not None:
+    mirror.check_structure(representation, params)
+    hosts.on_asked = stop.ask
+  layout = device_mesh.learner_layout(
+    config.learner.num_devices,
+    config.learner.num_hosts,
+    config.learner.num_shards,
+  )
   memory = memory.with_learner(
     learner_memory.estimate(
       representation,
@@ -250,6 +306,7 @@ def _prepare(
     tuple(may_change),
     gpus,
     looks,
+    hosts,
   )
 
 
@@ -265,6 +322,7 @@ class _Task:
   may_change: Sequence[str]
   gpus: gpu_plan.GpuPlan
   looks: memory_estimate.Looks
+  hosts: hosts_lib.Hosts | None = None
 
 
 def load_start(
@@ -346,6 +404,7 @@ def _run(
           stop=stop,
           weights=weights,
           on_step=on_step,
+          hosts=task.hosts,
         )
     except stopping.Overdue:  # While the priors were loading.
       if not quiet:

@@ -140,7 +140,13 @@ class LearnerConfig:
   remat: bool = True
   # Of the products of hidden layers; their sums are float32. Or 'bfloat16'.
   compute: str = 'float32'
-  num_devices: int = 0  # 0: all local devices.
+  num_devices: int = 0  # On each host; 0: all that it has.
+  # Hosts that render side by side, each a process. See docs/cluster.md for how
+  # they are started.
+  num_hosts: int = 1
+  # In how many parts parameters and Adam's moments are split over the devices;
+  # each device holds all of them with 1.
+  num_shards: int = 1
 
 
 @dataclasses.dataclass

@@ -67,6 +67,7 @@ RANGES = {
   r'learner\.\w+_(weight|ratio)': (0, math.inf),
   r'learner\.chunk_size': (1, math.inf),
   r'learner\.num_devices': (0, math.inf),
+  r'learner\.num_(hosts|shards)': (1, math.inf),
   r'checkpoints\.every': (0, math.inf),
   r'checkpoints\.keep': (1, math.inf),
   r'checkpoints\.keep_every': (0, math.inf),
@@ -99,7 +100,7 @@ LIMITS = {
   r'priors\.\w+\.num_[cg]pus': 10**4,
   r'priors\.\w+\.resources\..*': 10**12,  # May be bytes.
   r'learner\.chunk_size': 2**20,
-  r'learner\.num_devices': 10**4,
+  r'learner\.num_(devices|hosts|shards)': 10**4,
   r'checkpoints\.(every|keep|keep_every)': _COUNT,
   r'faults\.max_\w+': _COUNT,
   r'faults\.(deadline|deadline_floor|build_deadline|window)_s': _COUNT,

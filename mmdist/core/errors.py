@@ -20,3 +20,10 @@ class NotFinite(FloatingPointError):
   Such a number is never replaced. The text names step and place; whether the
   step is left out or ends the run is `faults.on_nonfinite` of the run.
   """
+
+
+class HostLost(UserError):
+  """One of the hosts that a learner is computed on is gone or silent.
+
+  The arrays that the others hold are sound; no step can be taken any more.
+  """

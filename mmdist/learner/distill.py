@@ -94,6 +94,12 @@ class Learner:
       statistics). Raises UserError for a cotangent of the wrong shape or
       channel, NotFinite for numbers that are not finite.
     skip: state -> state after a step that changed nothing.
+    place: a state that was collected, or read from a checkpoint -> the state
+      where it is computed with.
+    collect: state -> the same one as this process can read and keep it.
+    params_of: state -> its parameters, on devices of this process.
+    checked: (batch, cotangents) -> one for each channel, zeros where none was
+      given; raises as `apply_cotangents` does.
   """
 
   init: Callable[[representation_lib.Params], TrainState]
@@ -104,6 +110,12 @@ class Learner:
     tuple[TrainState, dict[str, float]],
   ]
   skip: Callable[[TrainState], TrainState]
+  place: Callable[[TrainState], TrainState]
+  collect: Callable[[TrainState], TrainState]
+  params_of: Callable[[TrainState], representation_lib.Params]
+  checked: Callable[
+    [ViewBatch, Mapping[str, np.ndarray]], dict[str, np.ndarray]
+  ]
 
 
 def sample_batch(config: schema.ViewsConfig, seed: int, step: int) -> ViewBatch:
@@ -122,6 +134,7 @@ def make_learner(
   *,
   with_normals: bool = True,
   layout: device_mesh.Layout | None = None,
+  wait: Callable[[Any], None] = jax.block_until_ready,
 ) -> Learner:
   """Builds the functions of a run; each is compiled once, at its first call.
 
@@ -135,8 +148,12 @@ def make_learner(
     with_normals: static; without them a step costs a third less, so pass
       False where no prior looks at normals.
     layout: where to run; all local devices by default.
+    wait: called with arrays that are about to be read; returns when they are
+      there, or raises.
   """
-  layout = layout or device_mesh.local_layout(run.learner.num_devices)
+  layout = layout or device_mesh.learner_layout(
+    run.learner.num_devices, num_shards=run.learner.num_shards
+  )
   channels = ('rgb', 'normal') if with_normals else ('rgb',)
   representation = with_compute(representation, run.learner.compute)
   make = _make_passes_once if _never_changes(representation) else _make_passes
@@ -146,7 +163,7 @@ def make_learner(
   )
   kind = halves_lib.RenderTwice if run.learner.remat else halves_lib.RenderOnce
   halves = kind(first, second, _inputs)
-  optimizer, update = _make_update(learner, run.num_steps)
+  optimizer, update = _make_update(learner, run.num_steps, layout)
 
   def skip(state: TrainState) -> TrainState:
     return dataclasses.replace(
@@ -159,11 +176,12 @@ def make_learner(
     )
     # Through the host, which drops weak types: with a weakly typed leaf every
     # function would be compiled a second time at step 1.
-    return layout.replicate(jax.device_get(state))
+    return layout.split(jax.device_get(state))
 
   def render_views(state: TrainState, batch: ViewBatch) -> ViewRenders:
-    images = jax.device_get(halves.render(state.params, batch))
-    renders = ViewRenders(*images)
+    images = halves.render(state.params, batch)
+    wait(images)
+    renders = ViewRenders(*jax.device_get(images))
     for field in dataclasses.fields(renders):
       _check_finite(
         batch.step, f'render ({field.name})', getattr(renders, field.name)
@@ -173,8 +191,9 @@ def make_learner(
   def apply_cotangents(
     state: TrainState, batch: ViewBatch, cotangents: Mapping[str, np.ndarray]
   ) -> tuple[TrainState, dict[str, float]]:
-    cotangents = _checked(cotangents, channels, batch, run.views.resolution)
+    cotangents = checked(batch, cotangents)
     gradient, *numbers = halves.pull_back(state.params, batch, cotangents)
+    wait(numbers)
     stats = _statistics(batch.step, run, cotangents, *numbers)
     return update(state, gradient), stats
 
@@ -184,7 +203,31 @@ def make_learner(
     render_views(state, batch)
     apply_cotangents(state, batch, {})
 
-  return Learner(init, warm_up, render_views, apply_cotangents, skip)
+  def place(state: TrainState) -> TrainState:
+    return layout.split(jax.device_get(state))
+
+  def collect(state: TrainState) -> TrainState:
+    return layout.local(layout.join(state))
+
+  def params_of(state: TrainState) -> representation_lib.Params:
+    return layout.local(layout.join(state.params))
+
+  def checked(
+    batch: ViewBatch, cotangents: Mapping[str, np.ndarray]
+  ) -> dict[str, np.ndarray]:
+    return _checked(cotangents, channels, batch, run.views.resolution)
+
+  return Learner(
+    init,
+    warm_up,
+    render_views,
+    apply_cotangents,
+    skip,
+    place,
+    collect,
+    params_of,
+    checked,
+  )
 
 
 def with_compute(
@@ -245,7 +288,7 @@ _make_passes_once: Callable[..., Any] = functools.lru_cache(maxsize=8)(
 
 @functools.lru_cache(maxsize=8)
 def _make_update(
-  learner: tuple, num_steps: int
+  learner: tuple, num_steps: int, layout: device_mesh.Layout
 ) -> tuple[optax.GradientTransformation, Callable[..., TrainState]]:
   """Returns the optimiser, and the compiled step that takes a gradient."""
   optimizer = optimizer_lib.make_optimizer(
@@ -260,7 +303,9 @@ def _make_update(
     opt_state = optimizer_lib.at_step(state.opt_state, state.step)
     updates, opt_state = optimizer.update(gradient, opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, opt_state, state.rejected)
+    return layout.keep_split(
+      TrainState(state.step + 1, params, opt_state, state.rejected)
+    )
 
   return optimizer, update
 

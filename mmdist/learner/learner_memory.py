@@ -15,9 +15,11 @@ from mmdist.core import arrays
 from mmdist.core import representation as representation_lib
 
 # Trees of the size of the parameters that a step has on each device: the
-# parameters and Adam's two moments before it and after it, the sum of the
-# gradients, and the gradient of one chunk.
-_TREES_PER_DEVICE = 8
+# parameters and Adam's two moments before it and after it; these may be split
+# over the devices. And the sum of the gradients, and the gradient of one chunk;
+# where parameters are split, they are put together beside these.
+_TREES_OF_STATES = 6
+_TREES_OF_GRADIENTS = 2
 # And in a snapshot, from which a step that is rejected is taken again.
 _TREES_IN_SNAPSHOT = 3
 # Numbers of one ray, by the fields of `arrays.Rays`.
@@ -43,18 +45,22 @@ class LearnerMemory:
     activations: what the backward pass of a device keeps of the forward pass:
       of one chunk of rays, or of all of its chunks without `learner.remat`.
     pixels: the rays, renders and cotangents of a step.
-    num_devices: each of which holds all of these.
+    num_devices: of this machine, each of which holds all of these.
+    num_shards: in how many parts the parameters are split.
   """
 
   parameters: int
   activations: int
   pixels: int
   num_devices: int = 1
+  num_shards: int = 1
 
   @property
   def on_device(self) -> int:
     """The bytes on each device."""
-    return _TREES_PER_DEVICE * self.parameters + self.activations + self.pixels
+    trees = _TREES_OF_GRADIENTS + (self.num_shards > 1)
+    states = -(-_TREES_OF_STATES * self.parameters // self.num_shards)
+    return trees * self.parameters + states + self.activations + self.pixels
 
   @property
   def on_machine(self) -> int:
@@ -79,7 +85,7 @@ def estimate(
     representation: what is optimised.
     params: arrays, or their shapes.
     run: `views` and `learner` are read.
-    num_devices: over which the chunks are dealt.
+    num_devices: over which the chunks are dealt, those of all hosts.
     with_normals: whether a prior looks at normals.
   """
   shapes = jax.tree.map(lambda leaf: _floats(*np.shape(leaf)), params)
@@ -105,7 +111,8 @@ def estimate(
     parameters=_bytes(shapes),
     activations=kept * (1 if run.learner.remat else num_chunks),
     pixels=4 * numbers_per_pixel * num_chunks * chunk_size,
-    num_devices=num_devices,
+    num_devices=max(num_devices // run.learner.num_hosts, 1),
+    num_shards=run.learner.num_shards,
   )
 
 

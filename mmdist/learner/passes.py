@@ -111,8 +111,10 @@ def make_render(
     chunks = _cast(cameras, backgrounds, resolution, size, layout)
     sharded = chunks, _draw_all(draw, key, chunks)
     images = layout.map_chunks(render_local, sums=False)(params, sharded)
-    return jax.tree.map(
-      lambda image: chunks_lib.join(image, num_views, resolution), images
+    return layout.share(
+      jax.tree.map(
+        lambda image: chunks_lib.join(image, num_views, resolution), images
+      )
     )
 
   return render
@@ -174,7 +176,7 @@ def make_vjp(
     gradient, parts = layout.map_chunks(local, sums=True)(
       params, (chunks, _draw_all(draw, key, chunks), cut)
     )
-    return gradient, _norms(gradient), parts
+    return layout.share((gradient, _norms(gradient), parts))
 
   return vjp
 
@@ -268,7 +270,7 @@ def make_keeping_passes(
       lambda image: chunks_lib.join(image, num_views, resolution),
       (rgb, normals, acc),
     )
-    return joined, Kept(pull_back, chunks.mask, parts)
+    return layout.share(joined), Kept(pull_back, chunks.mask, parts)
 
   @jax.jit
   def pull_back(kept: Kept, cotangents: Mapping[str, jax.Array]) -> VjpResult:
@@ -288,6 +290,6 @@ def make_keeping_passes(
         config.regularizer_weight * per_pixel,
       )
     )
-    return gradient, _norms(gradient), kept.parts
+    return layout.share((gradient, _norms(gradient), kept.parts))
 
   return render, pull_back

@@ -14,6 +14,7 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -43,11 +44,34 @@ class Seal(NamedTuple):
   sha256: str
 
 
+def processes() -> ocp.options.MultiprocessingOptions:
+  """Returns Orbax's option by which this process alone writes and reads.
+
+  A learner of several hosts has whole arrays on each, and host 0 has the run's
+  folder. So a checkpoint is the same files whatever the number of hosts, needs
+  no disk that they share, and can be written after the loss of one.
+  """
+  if jax.process_count() == 1:
+    return ocp.options.MultiprocessingOptions()
+  me = jax.process_index()
+  return ocp.options.MultiprocessingOptions(
+    primary_host=me,
+    active_processes={me},
+    barrier_sync_key_prefix=f'mmdist_{me}',
+  )
+
+
 class CheckpointReader:
   """Reads checkpoints, each from its folder, and changes nothing."""
 
   def __init__(self) -> None:
-    self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    options = processes()
+    self._orbax = ocp.Checkpointer(
+      ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=options)
+      ),
+      multiprocessing_options=options,
+    )
 
   def close(self) -> None:
     self._orbax.close()

@@ -83,6 +83,8 @@ class CheckpointStore:
       return self._make_manager()
 
   def _make_manager(self) -> ocp.CheckpointManager:
+    # Orbax itself makes it only where all processes take part.
+    self._directory.mkdir(parents=True, exist_ok=True)
     return ocp.CheckpointManager(
       self._directory,
       # Named here, because Orbax warns of every item that it does not know.
@@ -95,6 +97,8 @@ class CheckpointStore:
         preservation_policy=_policy(self._run.checkpoints),
         # Removes what a process left behind that was killed while it saved.
         cleanup_tmp_directories=True,
+        create=False,
+        multiprocessing_options=checkpoint_files.processes(),
       ),
     )
 

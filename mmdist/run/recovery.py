@@ -34,8 +34,8 @@ class Recovery:
   prior, it saves the newest snapshot.
 
   Attributes:
-    state: the learner's state that the run has reached; once the block is left
-      because the run was asked to stop, the state that was saved.
+    state: the learner's state that the run has reached; once the block is left,
+      the last one, or the one that was saved, as this process can read it.
   """
 
   def __init__(
@@ -64,7 +64,7 @@ class Recovery:
     self._checkpoints = checkpoints
     self._stop = stop
     self._rejections = rejecting.Rejections(config.faults)
-    self._safe = snapshots.Snapshot(state, executor.save_proxies())
+    self._safe = self._snapshot(state)
     checkpoints.warn_of_dtypes(self._safe.proxies)
 
   def should_continue(self, state: distill.TrainState) -> bool:
@@ -110,7 +110,7 @@ class Recovery:
     step = int(state.step)
     try:
       if self._checkpoints.is_due(step) or self._is_snapshot_due(step):
-        self._safe = snapshots.Snapshot(state, self._executor.save_proxies())
+        self._safe = self._snapshot(state)
     except rejecting.NOT_FINITE as error:
       return self._go_back(error, step)
     if self._checkpoints.is_due(step):
@@ -124,8 +124,13 @@ class Recovery:
     """Rejects a step; returns the state of the newest snapshot."""
     self._rejections.reject(error, step)
     self._executor.restore_proxies(self._safe.proxies)
-    self.state = self._safe.state
+    self.state = self._learner.place(self._safe.state)
     return self.state
+
+  def _snapshot(self, state: distill.TrainState) -> snapshots.Snapshot:
+    return snapshots.Snapshot(
+      self._learner.collect(state), self._executor.save_proxies()
+    )
 
   def __enter__(self) -> 'Recovery':
     self._stop.has_begun = True
@@ -137,6 +142,8 @@ class Recovery:
         snapshot = self._current() or self._safe
         self.state = snapshot.state
         self._checkpoints.save(snapshot)
+      else:
+        self.state = self._learner.collect(self.state)
       return False
     if isinstance(error, stopping.Overdue):
       # The running step took too long after a signal: it is given up.
@@ -150,11 +157,13 @@ class Recovery:
   def _save_before(self, error: Exception) -> None:
     """Saves before an error is passed on.
 
-    After an error of an executor its proxies may not match the learner, so the
-    last snapshot is saved; after any other error, the current step.
+    After an error of an executor its proxies may not match the learner, and
+    after the loss of a host nothing can be computed, so the last snapshot is
+    saved; after any other error, the current step.
     """
     broken = isinstance(
-      error, (faults.DistributionError, errors.NotFinite, OSError)
+      error,
+      (faults.DistributionError, errors.NotFinite, errors.HostLost, OSError),
     )
     snapshot = None if broken else self._current()
     try:
@@ -165,7 +174,7 @@ class Recovery:
   def _current(self) -> snapshots.Snapshot | None:
     """Returns a snapshot of this moment; None if there can be none."""
     try:
-      snapshot = snapshots.Snapshot(self.state, self._executor.save_proxies())
+      snapshot = self._snapshot(self.state)
       snapshots.check_complete(snapshot)
     except Exception as error:  # noqa: BLE001 - whatever it is, there is none.
       logging.warning(

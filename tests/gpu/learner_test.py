@@ -7,7 +7,6 @@ of mantissa: both ways are compared with the CPU.
 import functools
 
 import jax
-from jax.sharding import AxisType
 import numpy as np
 import pytest
 
@@ -25,14 +24,7 @@ SIZE = 32
 
 
 def layout_of(platform: str) -> device_mesh.Layout:
-  return device_mesh.Layout(
-    jax.make_mesh(
-      (1,),
-      (device_mesh.AXIS,),
-      devices=jax.devices(platform)[:1],
-      axis_types=(AxisType.Auto,),
-    )
-  )
+  return device_mesh.layout_of(jax.devices(platform)[:1])
 
 
 def both_passes(platform: str, precision: str | None) -> dict:

@@ -1,0 +1,256 @@
+"""The hosts of a run's learner: who starts them, and what the others do.
+
+With `learner.num_hosts` above 1 the hosts are started from outside, each with
+the same command, and find each other by their environment (Slurm, a TPU pod,
+or JAX_COORDINATOR_ADDRESS); or, on a Ray cluster, this process starts the
+others as actors.
+"""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import functools
+import importlib.metadata
+import os
+import platform
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+from mmdist.api import executors
+from mmdist.config import schema
+from mmdist.config import serialization
+from mmdist.core import errors
+from mmdist.core import representation as representation_lib
+from mmdist.core import source_hash
+from mmdist.objectives import binding
+
+if TYPE_CHECKING:  # Not at run time, because it imports JAX.
+  from mmdist.learner import hosts as hosts_lib
+
+# By these, programs are compiled to the same steps in the same order.
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
+
+_HOW = (
+  'start this command on each host with srun, on all workers of a TPU pod, or '
+  'with JAX_COORDINATOR_ADDRESS=HOST:PORT of the first and JAX_PROCESS_ID; or '
+  'give --ray_address of a cluster'
+)
+
+
+def rank_here() -> int | None:
+  """Returns this process's number among those that were started together.
+
+  None where it was started alone, as far as the environment says.
+  """
+  if os.environ.get('JAX_COORDINATOR_ADDRESS'):
+    rank = os.environ.get('JAX_PROCESS_ID', '')
+    if not rank.isdecimal():
+      raise errors.UserError(
+        f"JAX_PROCESS_ID is '{rank}' beside JAX_COORDINATOR_ADDRESS; expected "
+        'the number of this host, from 0.'
+      )
+    return int(rank)
+  for name, value in (
+    ('SLURM_PROCID', os.environ.get('SLURM_PROCID', '')),
+    ('OMPI_COMM_WORLD_RANK', os.environ.get('OMPI_COMM_WORLD_RANK', '')),
+    ('TPU_WORKER_ID', os.environ.get('TPU_WORKER_ID', '')),
+  ):
+    # A shell inside of a Slurm job has its number too, but is no step.
+    is_step = name != 'SLURM_PROCID' or 'SLURM_STEP_NODELIST' in os.environ
+    if value.isdecimal() and is_step:
+      return int(value)
+  return None
+
+
+def follows(config: schema.RunConfig) -> bool:
+  """Returns whether this process is to follow host 0 of a run."""
+  return config.learner.num_hosts > 1 and bool(rank_here())
+
+
+def check(config: schema.RunConfig, executor: executors.ExecutorLike) -> None:
+  """Raises UserError if nobody starts the other hosts of a run."""
+  count, rank = config.learner.num_hosts, rank_here()
+  if count == 1:
+    return
+  if isinstance(executor, executors.SharedActors):
+    raise errors.UserError(
+      f'learner.num_hosts={count}, and a cell of a sweep runs on one host; '
+      'expected 1.'
+    )
+  by_ray = isinstance(executor, executors.RayOptions) and executor.address
+  if rank is None and not by_ray:
+    raise errors.UserError(
+      f'learner.num_hosts={count}, and nobody starts the others: {_HOW}.'
+    )
+  if rank is not None and rank >= count:
+    raise errors.UserError(
+      f'learner.num_hosts={count}, and this process is number {rank}, counted '
+      'from 0; start as many processes as hosts.'
+    )
+
+
+@contextlib.contextmanager
+def joined(
+  config: schema.RunConfig,
+  executor: executors.ExecutorLike,
+  representation: representation_lib.Representation | None,
+  num_devices: int,
+  check_stop: Callable[[], None],
+) -> Iterator['hosts_lib.Hosts | None']:
+  """Yields the hosts that this process leads; None if it is alone.
+
+  Args:
+    config: checked, see `check`.
+    executor: of the run.
+    representation: what is optimised; None is the one of `config`.
+    num_devices: CPU devices of a host that has no GPU.
+    check_stop: called now and then while it waits; may raise.
+
+  Raises:
+    UserError: not all came, or they differ from each other.
+    ClusterUnavailable: the cluster has too few machines.
+  """
+  count = config.learner.num_hosts
+  if count == 1:
+    yield None
+    return
+  with contextlib.ExitStack() as stack:
+    if rank_here() is not None:
+      hosts = _join(config, *_given_by_environment())
+    else:
+      hosts = _join_through_ray(
+        config, executor, representation, num_devices, check_stop, stack
+      )
+    stack.callback(hosts.close)
+    yield hosts
+
+
+def follow(
+  config: schema.RunConfig,
+  representation: representation_lib.Representation | None,
+  num_devices: int,
+) -> None:
+  """Does what host 0 says until its run ends; for the other hosts.
+
+  Args:
+    config: of the run.
+    representation: as of `joined`.
+    num_devices: as of `joined`.
+
+  Raises:
+    HostLost: host 0, or another host, is gone.
+    UserError: see `joined`.
+  """
+  _set_up(num_devices)
+  hosts = _join(config, *_given_by_environment())
+
+  # Those who end a job send this to all of its processes. Host 0 decides when
+  # the run ends, and is told in case that it was not sent there.
+  def ask(*_: Any) -> None:
+    hosts.ask()
+
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, ask)
+  _obey(config, representation, hosts)
+
+
+def _follow_as_actor(
+  config: schema.RunConfig,
+  representation: representation_lib.Representation | None,
+  num_devices: int,
+  coordinator: str,
+  rank: int,
+  name: str,
+) -> None:
+  """Is `follow` in the process of a Ray actor."""
+  _set_up(num_devices)
+  _obey(config, representation, _join(config, coordinator, rank, name))
+
+
+def _set_up(num_devices: int) -> None:
+  # Here, because it imports JAX.
+  from mmdist.run import device_setup
+
+  device_setup.set_up_jax(num_devices)
+
+
+def _obey(
+  config: schema.RunConfig,
+  representation: representation_lib.Representation | None,
+  hosts: 'hosts_lib.Hosts',
+) -> None:
+  from mmdist.learner import mirror
+  from mmdist.run import opening
+
+  try:
+    if representation is None:
+      representation = opening.representation_of(config)
+    objective = binding.bind_config(config)
+    learner = mirror.make_learner(
+      representation,
+      config,
+      with_normals='normal' in objective.channels,
+      hosts=hosts,
+    )
+    mirror.follow(learner, representation, config, hosts)
+  except BaseException as error:
+    hosts.fail(f'{type(error).__name__}: {error}')
+    raise
+  finally:
+    hosts.close()
+
+
+def _given_by_environment() -> tuple[str | None, int | None, str]:
+  """Returns what the environment says: where, which number, the name."""
+  address = os.environ.get('JAX_COORDINATOR_ADDRESS')
+  # Of Slurm and the others JAX itself finds the address, and the number.
+  return address, rank_here() if address else None, socket.gethostname()
+
+
+def _join(
+  config: schema.RunConfig, address: str | None, rank: int | None, name: str
+) -> 'hosts_lib.Hosts':
+  from mmdist.learner import hosts as hosts_lib
+
+  versions = {
+    package: importlib.metadata.version(package) for package in _PACKAGES
+  }
+  facts = {
+    'mmdist': source_hash.name_code(),
+    'python': platform.python_version(),
+    **versions,
+    'config': serialization.to_dict(config),
+  }
+  return hosts_lib.join(config.learner.num_hosts, facts, name, address, rank)
+
+
+def _join_through_ray(
+  config: schema.RunConfig,
+  executor: executors.ExecutorLike,
+  representation: representation_lib.Representation | None,
+  num_devices: int,
+  check_stop: Callable[[], None],
+  stack: contextlib.ExitStack,
+) -> 'hosts_lib.Hosts':
+  """Starts the other hosts on other machines of a cluster, and joins them."""
+  # Here, because importing Ray takes a second.
+  from mmdist.distribution import learner_ranks
+
+  if not isinstance(executor, executors.RayOptions) or not executor.address:
+    raise TypeError(f'no cluster in {executor!r}')  # `check` has refused it.
+  gpus = len(executors.learner_gpus(config))
+  ranks = learner_ranks.Ranks(
+    config.learner.num_hosts - 1,
+    learner_ranks.Cluster(
+      executor.address, executor.ship_code, source_hash.name_code()
+    ),
+    {'GPU': gpus, 'CPU': 1} if gpus else {'CPU': num_devices},
+    check_stop,
+  )
+  stack.callback(ranks.close)
+  ranks.follow(
+    functools.partial(
+      _follow_as_actor, config, representation, num_devices, ranks.coordinator
+    )
+  )
+  return _join(config, ranks.coordinator, 0, socket.gethostname())
