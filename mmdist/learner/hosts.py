@@ -6,16 +6,22 @@ the key-value store that JAX's processes share, since a host may wait for one
 for minutes; arrays go through the devices' own network.
 """
 
+import atexit
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import functools
 import json
+import os
+import sys
 import threading
 import time
 from typing import Any, TypeVar
 
 import jax
 from jax._src import distributed  # JAX has no public door to its store.
-from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec
 import numpy as np
 
 from mmdist.config import serialization
@@ -52,6 +58,8 @@ class Hosts:
     self.on_asked: Callable[[], None] = lambda: None
     self._names = dict(names)
     self._asked = False  # Whether this host was asked to stop.
+    self._is_stuck = False  # Whether JAX waits for a host that is lost.
+    atexit.register(self._leave_if_stuck)
     self._order = 0  # Of the next order.
     self._heard: dict[int, tuple[str, float]] = {}  # Rank -> sign, when.
     self._ended = threading.Event()
@@ -61,6 +69,12 @@ class Hosts:
   @property
   def leads(self) -> bool:
     return self.rank == 0
+
+  @functools.cached_property
+  def _mesh(self) -> Mesh:
+    """The first device of each host."""
+    first = {d.process_index: d for d in reversed(jax.devices())}
+    return Mesh([first[rank] for rank in range(self.count)], ('hosts',))
 
   def announce(self, order: Mapping[str, Any]) -> None:
     """Tells the other hosts what to do next; for host 0.
@@ -103,7 +117,18 @@ class Hosts:
     Args:
       tree: on the other hosts, arrays of the same shapes and dtypes.
     """
-    return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(tree))
+    # Not `multihost_utils.broadcast_one_to_all`, which waits for ever for a
+    # host whose machine went down.
+    spread = NamedSharding(self._mesh, PartitionSpec('hosts'))
+
+    def put(leaf: Any) -> jax.Array:
+      mine = np.asarray(leaf)[None]
+      shape = (self.count, *mine.shape[1:])
+      return jax.make_array_from_process_local_data(spread, mine, shape)
+
+    firsts = _first_of_each(self._mesh)(jax.tree.map(put, tree))
+    self.wait(firsts)
+    return jax.tree.map(np.asarray, firsts)
 
   def wait(self, tree: Any) -> None:
     """Returns when arrays are computed, or cannot be any more.
@@ -119,7 +144,11 @@ class Hosts:
         now = time.monotonic()
         time.sleep(0.0005 if now - begin < 0.1 else 0.002)
         if now >= next_look:
-          self._raise_if_silent(SILENT_S)
+          try:
+            self._raise_if_silent(SILENT_S)
+          except errors.HostLost:
+            self._is_stuck = True
+            raise
           next_look = now + _BEAT_S
 
   @contextlib.contextmanager
@@ -168,6 +197,16 @@ class Hosts:
     self._beating.join()
     with contextlib.suppress(jax.errors.JaxRuntimeError):
       jax.distributed.shutdown()
+
+  def _leave_if_stuck(self) -> None:
+    """Ends this process without JAX, which would wait for ever at its exit.
+
+    The handlers of whatever began later have run before.
+    """
+    if self._is_stuck:
+      sys.stdout.flush()
+      sys.stderr.flush()
+      os._exit(1)
 
   def _await_leaving(self) -> None:
     """Waits a moment for the others: the store ends with host 0."""
@@ -308,6 +347,15 @@ def _compare(rank: int, count: int, facts: Mapping[str, Any]) -> dict[int, str]:
     jax.distributed.shutdown()
     raise errors.UserError(verdict['line'])
   return dict(enumerate(verdict['names']))
+
+
+@functools.cache
+def _first_of_each(mesh: Mesh) -> Callable[[_Tree], _Tree]:
+  """Returns the function that takes the first of what the hosts have."""
+  whole = NamedSharding(mesh, PartitionSpec())
+  return jax.jit(
+    lambda tree: jax.tree.map(lambda leaf: leaf[0], tree), out_shardings=whole
+  )
 
 
 def _store() -> Any:
