@@ -50,6 +50,7 @@ class SharedActors:
 
 if TYPE_CHECKING:  # Not at run time, because it imports Ray.
   from mmdist.distribution.placement import Reservation
+  from mmdist.distribution.placement import Room
   from mmdist.run import memory_estimate
 
 Factory = Callable[[Sequence[messages.PriorRecipe]], executor_lib.Executor]
@@ -93,6 +94,7 @@ def start(
   stack: contextlib.ExitStack,
   gpus: gpu_plan.GpuPlan | None = None,
   looks: 'memory_estimate.Looks | None' = None,
+  room: 'Room | None' = None,
 ) -> executor_lib.Executor:
   """Returns a running executor. Actors may still be loading their priors.
 
@@ -105,6 +107,7 @@ def start(
       left to its owner.
     gpus: who has which, see `plan_gpus`; None decides nothing.
     looks: what actors on other machines look for before they load.
+    room: on a cluster, that was reserved for the actors; None reserves it here.
 
   Raises:
     UserError: Ray is not installed, or another machine lacks the memory.
@@ -120,7 +123,7 @@ def start(
     running = _start_ray(RayOptions(), recipes, config, stop, gpus=gpus)
   elif isinstance(executor, RayOptions):
     running = _start_ray(
-      executor, recipes, config, stop, gpus=gpus, looks=looks
+      executor, recipes, config, stop, gpus=gpus, looks=looks, room=room
     )
   elif isinstance(executor, SharedActors):
     running = _start_ray(RayOptions(), recipes, config, stop, executor)
@@ -221,6 +224,7 @@ def _start_ray(
   shared: SharedActors | None = None,
   gpus: gpu_plan.GpuPlan | None = None,
   looks: 'memory_estimate.Looks | None' = None,
+  room: 'Room | None' = None,
 ) -> executor_lib.Executor:
   try:
     # Here, because importing Ray takes a second.
@@ -261,4 +265,5 @@ def _start_ray(
     code=code,
     # The memory of this machine was checked before.
     look=looks.of if looks and options.address else None,
+    room=room,
   )

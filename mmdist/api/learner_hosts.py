@@ -6,7 +6,7 @@ or JAX_COORDINATOR_ADDRESS); or, on a Ray cluster, this process starts the
 others as actors.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import functools
 import importlib.metadata
@@ -20,11 +20,14 @@ from mmdist.api import executors
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import errors
+from mmdist.core import messages
 from mmdist.core import representation as representation_lib
 from mmdist.core import source_hash
 from mmdist.objectives import binding
 
-if TYPE_CHECKING:  # Not at run time, because it imports JAX.
+if TYPE_CHECKING:  # Not at run time, because they import JAX and Ray.
+  from mmdist.distribution import learner_ranks
+  from mmdist.distribution.placement import Room
   from mmdist.learner import hosts as hosts_lib
 
 # By these, programs are compiled to the same steps in the same order.
@@ -93,15 +96,20 @@ def check(config: schema.RunConfig, executor: executors.ExecutorLike) -> None:
 def joined(
   config: schema.RunConfig,
   executor: executors.ExecutorLike,
+  recipes: Sequence[messages.PriorRecipe],
   representation: representation_lib.Representation | None,
   num_devices: int,
   check_stop: Callable[[], None],
-) -> Iterator['hosts_lib.Hosts | None']:
-  """Yields the hosts that this process leads; None if it is alone.
+) -> Iterator['tuple[hosts_lib.Hosts | None, Room | None]']:
+  """Yields the hosts that this process leads, and room for the priors.
+
+  It yields None for the hosts if this process is alone, and for the room unless
+  it was reserved together with that of hosts.
 
   Args:
     config: checked, see `check`.
     executor: of the run.
+    recipes: of its priors.
     representation: what is optimised; None is the one of `config`.
     num_devices: CPU devices of a host that has no GPU.
     check_stop: called now and then while it waits; may raise.
@@ -112,17 +120,26 @@ def joined(
   """
   count = config.learner.num_hosts
   if count == 1:
-    yield None
+    yield None, None
     return
   with contextlib.ExitStack() as stack:
     if rank_here() is not None:
-      hosts = _join(config, *_given_by_environment())
+      hosts, room = _join(config, *_given_by_environment()), None
     else:
-      hosts = _join_through_ray(
-        config, executor, representation, num_devices, check_stop, stack
+      ranks = _start_through_ray(
+        config, executor, recipes, num_devices, check_stop
       )
+      stack.callback(ranks.close)
+      room = ranks.room
+      ranks.follow(
+        functools.partial(
+          _follow_as_actor,
+          *(config, representation, num_devices, ranks.coordinator),
+        )
+      )
+      hosts = _join(config, ranks.coordinator, 0, socket.gethostname())
     stack.callback(hosts.close)
-    yield hosts
+    yield hosts, room
 
 
 def follow(
@@ -224,33 +241,39 @@ def _join(
   return hosts_lib.join(config.learner.num_hosts, facts, name, address, rank)
 
 
-def _join_through_ray(
+def _start_through_ray(
   config: schema.RunConfig,
   executor: executors.ExecutorLike,
-  representation: representation_lib.Representation | None,
+  recipes: Sequence[messages.PriorRecipe],
   num_devices: int,
   check_stop: Callable[[], None],
-  stack: contextlib.ExitStack,
-) -> 'hosts_lib.Hosts':
-  """Starts the other hosts on other machines of a cluster, and joins them."""
+) -> 'learner_ranks.Ranks':
+  """Starts the other hosts on other machines of a cluster."""
   # Here, because importing Ray takes a second.
   from mmdist.distribution import learner_ranks
+  from mmdist.distribution import ray_executor
+  from mmdist.run import resuming
 
   if not isinstance(executor, executors.RayOptions) or not executor.address:
     raise TypeError(f'no cluster in {executor!r}')  # `check` has refused it.
-  gpus = len(executors.learner_gpus(config))
-  ranks = learner_ranks.Ranks(
+  gpus = executors.learner_gpus(config)
+
+  def beside() -> dict[Any, dict[str, Any]]:
+    # Which priors share an actor follows from their files.
+    shared = resuming.with_files(recipes, resuming.weight_digests(recipes))
+    priors = ray_executor.options_of_actors(
+      {recipe.spec.name: recipe for recipe in shared},
+      executors.reservations_of(config),
+    )
+    return ray_executor.with_seat(priors, gpus)
+
+  cpus = config.learner.num_devices or num_devices
+  return learner_ranks.Ranks(
     config.learner.num_hosts - 1,
     learner_ranks.Cluster(
       executor.address, executor.ship_code, source_hash.name_code()
     ),
-    {'GPU': gpus, 'CPU': 1} if gpus else {'CPU': num_devices},
+    {'num_gpus': len(gpus), 'num_cpus': 1 if gpus else cpus},
+    beside,
     check_stop,
   )
-  stack.callback(ranks.close)
-  ranks.follow(
-    functools.partial(
-      _follow_as_actor, config, representation, num_devices, ranks.coordinator
-    )
-  )
-  return _join(config, ranks.coordinator, 0, socket.gethostname())

@@ -256,10 +256,11 @@ def _prepare(
     None if gpus.is_shared else len(gpus.learner),
     memory.left_for_learner(gpus),
   )
-  hosts = stack.enter_context(
+  hosts, room = stack.enter_context(
     learner_hosts.joined(
       config,
       given.executor,
+      recipes,
       given.representation,
       threads.learner,
       stop.check_stop,
@@ -307,6 +308,7 @@ def _prepare(
     gpus,
     looks,
     hosts,
+    room,
   )
 
 
@@ -323,6 +325,7 @@ class _Task:
   gpus: gpu_plan.GpuPlan
   looks: memory_estimate.Looks
   hosts: hosts_lib.Hosts | None = None
+  room: Any = None  # On a cluster, what hosts and priors have reserved.
 
 
 def load_start(
@@ -386,7 +389,8 @@ def _run(
   recipes = resuming.with_files(task.recipes, weights)
   with contextlib.ExitStack() as stack:
     running = executors.start(
-      executor, recipes, config, stop, stack, task.gpus, task.looks
+      executor,
+      *(recipes, config, stop, stack, task.gpus, task.looks, task.room),
     )
     workdir_lib.claim(workdir, config, may_change, weights)
     for change in changes:

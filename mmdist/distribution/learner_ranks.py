@@ -13,17 +13,16 @@ from typing import Any
 
 import ray
 import ray.util
-from ray.util import scheduling_strategies
 
+from mmdist.core import errors
 from mmdist.distribution import actor_environment
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import code_shipping
 from mmdist.distribution import faults
+from mmdist.distribution import placement
 from mmdist.distribution import ray_errors
 from mmdist.distribution import waiting
 
-_SAY_EVERY_S = 30.0
-_SLICE_S = 0.5
 _READY_S = 600.0  # For the packages to be sent and imported.
 _END_S = 10.0  # For a host to leave after it was told to.
 
@@ -54,6 +53,7 @@ class Ranks:
 
   Attributes:
     coordinator: HOST:PORT at which host 0 has to wait for them.
+    room: of these hosts, and of the others that were given.
   """
 
   def __init__(
@@ -61,46 +61,53 @@ class Ranks:
     num_others: int,
     cluster: Cluster,
     resources: Mapping[str, float],
+    beside: Callable[[], Mapping[Any, dict[str, Any]]],
     check_stop: Callable[[], None],
   ):
-    """Reserves their room and starts them; they load what they import.
+    """Reserves room for everybody, and starts the hosts.
 
     Args:
       num_others: how many, beside host 0.
       cluster: the Ray that they run in.
-      resources: 'CPU' and 'GPU' that each reserves.
+      resources: 'num_cpus' and 'num_gpus' that each reserves.
+      beside: returns actor -> Ray's options, of those that need room with them;
+        called once Ray is there.
       check_stop: called now and then while it waits; may raise.
 
     Raises:
       ClusterUnavailable: there are fewer other machines with these resources.
       OtherCode: one of them has another mmdist.
     """
-    self._group: Any = None
+    self.room: placement.Room | None = None
     self._actors: list[Any] = []
     self._running: list[ray.ObjectRef] = []
     self._cluster = cluster_lib.Cluster(
       cluster.address, {}, ship_code=cluster.ship_code
     )
+    options = {
+      **resources,
+      'max_restarts': 0,  # A new one could not join those that compute.
+      'runtime_env': actor_environment.runtime_env(1),
+    }
     try:
       self.coordinator = f'{ray.util.get_node_ip_address()}:{_free_port()}'
-      here = ray.get_runtime_context().get_node_id()
-      _check_machines(num_others, resources, here)
-      self._group = ray.util.placement_group(
-        [dict(resources)] * num_others,
-        strategy='STRICT_SPREAD',
-        bundle_label_selector=[{'ray.io/node-id': f'!{here}'}] * num_others,
-      )
-      self._wait_for_room(num_others, check_stop)
+      others = beside()
+      machines = placement.choose_machines(num_others, options, others)
+      hosts = placement.on_machines(options, machines)
+      self.room = placement.Room({**others, **hosts})
+      self.room.wait(check_stop, logging.warning)
       self._actors = [
-        ray.remote(_Rank).options(**self._options(i, resources)).remote()
-        for i in range(num_others)
+        ray.remote(_Rank).options(**self.room.place(name, one)).remote()
+        for name, one in hosts.items()
       ]
       for actor in self._actors:
-        waiting.get(
-          actor.get_ready.remote(cluster.code), _READY_S, check_stop, _say
-        )
+        ready = actor.get_ready.remote(cluster.code)
+        waiting.get(ready, _READY_S, check_stop, lambda: None)
     except ray.exceptions.RayError as error:
       self.close()
+      cause = getattr(error, 'cause', None)
+      if isinstance(cause, errors.UserError):
+        raise cause from error
       raise faults.ClusterUnavailable(
         f'a host of the learner did not start: {ray_errors.last_line(error)}'
       ) from error
@@ -125,56 +132,11 @@ class Ranks:
       ray.wait(self._running, num_returns=len(self._running), timeout=_END_S)
     with contextlib.ExitStack() as closing:
       closing.callback(self._cluster.close)
-      if self._group is not None:
-        closing.callback(ray.util.remove_placement_group, self._group)
+      if self.room is not None and not self._cluster.is_lost():
+        closing.callback(self.room.close)
       for actor in self._actors:
         closing.callback(ray.kill, actor)
-    self._actors, self._running, self._group = [], [], None
-
-  def _options(
-    self, index: int, resources: Mapping[str, float]
-  ) -> dict[str, Any]:
-    strategy = scheduling_strategies.PlacementGroupSchedulingStrategy(
-      self._group, placement_group_bundle_index=index
-    )
-    return {
-      'num_cpus': resources.get('CPU', 0),
-      'num_gpus': resources.get('GPU', 0),
-      'max_restarts': 0,  # A new one could not join those that compute.
-      'scheduling_strategy': strategy,
-      'runtime_env': actor_environment.runtime_env(1),
-    }
-
-  def _wait_for_room(
-    self, num_others: int, check_stop: Callable[[], None]
-  ) -> None:
-    patience = waiting.Patience(_SAY_EVERY_S)
-    while not self._group.wait(_SLICE_S):
-      check_stop()
-      if waited := patience.due():
-        logging.warning(
-          'waiting for room for %d more hosts of the learner, %s so far',
-          *(num_others, waited),
-        )
-
-
-def _check_machines(
-  num_others: int, resources: Mapping[str, float], here: str
-) -> None:
-  others = [n for n in ray.nodes() if n['Alive'] and n['NodeID'] != here]
-  fitting = [
-    node
-    for node in others
-    if all(node['Resources'].get(k, 0.0) >= v for k, v in resources.items())
-  ]
-  if len(fitting) < num_others:
-    wants = ', '.join(f'{v:g} {k}' for k, v in resources.items() if v)
-    raise faults.ClusterUnavailable(
-      f'learner.num_hosts={num_others + 1} wants {num_others} machine(s) '
-      f'beside this one, with {wants} each; of the {len(others)} others in the '
-      f'cluster {len(fitting)} have that. Add machines, or lower '
-      'learner.num_hosts.'
-    )
+    self._actors, self._running, self.room = [], [], None
 
 
 def _free_port() -> int:
@@ -182,7 +144,3 @@ def _free_port() -> int:
     probe.bind(('', 0))
     port: int = probe.getsockname()[1]
     return port
-
-
-def _say() -> None:
-  """Nothing is said: hosts are there within seconds."""

@@ -6,7 +6,9 @@ actors at once, and loads nothing before it has that room.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+import contextlib
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -164,6 +166,59 @@ def _fit_together(
   return place(0)
 
 
+def choose_machines(
+  count: int,
+  options: Mapping[str, Any],
+  others: Mapping[Any, Mapping[str, Any]],
+) -> list[str]:
+  """Returns machines for the other hosts of a learner, none of them this one.
+
+  Args:
+    count: how many, each another one.
+    options: Ray's, of an actor on each of them.
+    others: actor -> Ray's options, of those that need room beside them.
+
+  Returns:
+    Their Ray ids, of which each is the label `NODE` of its machine.
+
+  Raises:
+    ClusterUnavailable: there are too few, or no room for the others then.
+  """
+  here = ray.get_runtime_context().get_node_id()
+  bundle = _bundle(options)
+  there = [n for n in ray.nodes() if n['Alive'] and n['NodeID'] != here]
+  fitting = [node['NodeID'] for node in there if _fits(bundle, {}, node)]
+  if len(fitting) < count:
+    wants = ', '.join(f'{amount:g} {name}' for name, amount in bundle.items())
+    raise faults.ClusterUnavailable(
+      f'learner.num_hosts={count + 1} wants {count} machine(s) beside this '
+      f'one, with {wants} each; of the {len(there)} others in the cluster '
+      f'{len(fitting)} have that. Add machines, or lower learner.num_hosts.'
+    )
+  tried = itertools.islice(
+    itertools.combinations(fitting, count), _MOST_CHOICES
+  )
+  for chosen in tried:
+    with contextlib.suppress(faults.ClusterUnavailable):
+      check_room({**others, **on_machines(options, chosen)})
+      return list(chosen)
+  # Why not even the first of them would do.
+  check_room({**others, **on_machines(options, fitting[:count])})
+  raise RuntimeError('there was room after all')
+
+
+def on_machines(
+  options: Mapping[str, Any], machines: Sequence[str]
+) -> dict[Any, dict[str, Any]]:
+  """Returns ('host', rank) -> the options of an actor on one machine each."""
+  return {
+    ('host', rank): {**options, 'label_selector': {NODE: machine}}
+    for rank, machine in enumerate(machines, start=1)
+  }
+
+
+_MOST_CHOICES = 200
+NODE = 'ray.io/node-id'  # A label that Ray gives to each machine.
 _FIELDS = {'CPU': 'num_cpus', 'GPU': 'num_gpus'}
 
 

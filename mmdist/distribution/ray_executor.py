@@ -87,6 +87,39 @@ def most_of(options: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
   return most | ({'label_selector': labels} if labels else {})
 
 
+def options_of_actors(
+  recipes: Mapping[str, messages.PriorRecipe],
+  reservations: Mapping[str, placement.Reservation] | None = None,
+) -> dict[tuple, dict[str, Any]]:
+  """Returns Ray's options of each actor; priors of the same files share one.
+
+  Args:
+    recipes: by prior.
+    reservations: by prior, what its actor reserves of its machine.
+
+  Raises:
+    UserError: see `most_of`.
+  """
+  return {
+    group: most_of(
+      actor_options(
+        recipes[name].spec,
+        (reservations or {}).get(name, placement.NOTHING),
+      )
+      for name in names
+    )
+    for group, names in messages.group_by_files(recipes).items()
+  }
+
+
+def with_seat(
+  options: Mapping[Any, dict[str, Any]], learner_gpus: Sequence[str]
+) -> dict[Any, dict[str, Any]]:
+  """Returns the options of actors, and of what the learner reserves itself."""
+  seat = learner_seat.options(learner_gpus)
+  return {**options, **({_LEARNER: seat} if seat else {})}
+
+
 class _Sent:
   """A Pending of Ray: what `submit` returns."""
 
@@ -133,6 +166,7 @@ class RayExecutor:
     learner: str = '',
     code: str = '',
     look: LookFor | None = None,
+    room: placement.Room | None = None,
   ):
     """Starts the actors; their priors load while the caller goes on.
 
@@ -157,6 +191,8 @@ class RayExecutor:
         `code_shipping.check_same`.
       look: returns what the actor of some priors is to call, before any of
         them loads, to see whether they fit; None does not ask.
+      room: that somebody has reserved for them, and for others, and closes;
+        None reserves it here.
 
     Raises:
       ClusterUnavailable: Ray cannot be had, or has no room for a prior.
@@ -164,16 +200,10 @@ class RayExecutor:
         machines with different labels, or a device lacks the memory.
     """
     by_name = executor.recipes_by_name(recipes)
-    options = {
-      name: actor_options(
-        recipe.spec, (reservations or {}).get(name, placement.NOTHING)
-      )
-      for name, recipe in by_name.items()
-    }
     groups = messages.group_by_files(by_name)
     of_group = {
-      group: most_of(options[name] for name in names)
-      for group, names in groups.items()
+      group: one
+      for group, one in options_of_actors(by_name, reservations).items()
       if group not in (shared or {})
     }
     self._room: placement.Room | None = None
@@ -193,17 +223,16 @@ class RayExecutor:
     try:
       if address and of_group:
         # Others may use the cluster, too. One that starts here has room.
-        seat = learner_seat.options(learner_gpus)
-        everybody = of_group | ({_LEARNER: seat} if seat else {})
-        if seat:
+        everybody = with_seat(of_group, learner_gpus)
+        if room is None:
           placement.check_room(everybody)
-        self._room = placement.Room(everybody)
-        self._room.wait(check, logging.warning)
-        if seat:
-          placed = self._room.place(_LEARNER, seat)
+          self._room = room = placement.Room(everybody)
+          room.wait(check, logging.warning)
+        if _LEARNER in everybody:
+          placed = room.place(_LEARNER, everybody[_LEARNER])
           self._seat = learner_seat.take(placed, learner_gpus)
         of_group = {
-          group: self._room.place(group, one) for group, one in of_group.items()
+          group: room.place(group, one) for group, one in of_group.items()
         }
       learner = learner or uuid.uuid4().hex
       limits = limits or limits_lib.Limits()

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ import numpy as np
 
 from mmdist.config import serialization
 from mmdist.core import errors
+from mmdist.core import platforms
 
 _Tree = TypeVar('_Tree')  # Any pytree of arrays.
 
@@ -310,8 +312,34 @@ def join(
       f'learner.num_hosts={count}, but {there} processes were started; '
       'expected as many.'
     )
-  names = _compare(mine, count, {**facts, 'host': name})
+  found = {**facts, 'host': name, 'problem': _unreachable(name)}
+  names = _compare(mine, count, found)
   return Hosts(mine, count, names)
+
+
+def _unreachable(name: str) -> str:
+  """Returns a line if the other hosts could not reach this one, or ''.
+
+  On a CPU JAX listens at the address that the machine's own name stands for.
+  """
+  coordinator = distributed.global_state.coordinator_address
+  if not platforms.is_cpu() or _is_loopback(coordinator.rpartition(':')[0]):
+    return ''
+  own = socket.gethostname()
+  if not _is_loopback(own):
+    return ''
+  return (
+    f"on {name} the machine's own name '{own}' stands for "
+    f'{socket.gethostbyname(own)}, where no other host of the learner can '
+    'reach it; give it the address of its network in /etc/hosts. '
+  )
+
+
+def _is_loopback(host: str) -> bool:
+  try:
+    return socket.gethostbyname(host.strip('[]')).startswith('127.')
+  except OSError:  # An address that IPv4 does not know.
+    return False
 
 
 def _compare(rank: int, count: int, facts: Mapping[str, Any]) -> dict[int, str]:
@@ -325,8 +353,10 @@ def _compare(rank: int, count: int, facts: Mapping[str, Any]) -> dict[int, str]:
       for i in range(count)
     ]
     names = [one.pop('host') for one in everybody]
-    line = ''
+    line = ''.join(one.pop('problem') for one in everybody)
     for other, one in enumerate(everybody):
+      if line:
+        break
       if changed := serialization.differences(one, everybody[0]):
         line = (
           f'host {other} of the learner ({names[other]}) is not as host 0: '

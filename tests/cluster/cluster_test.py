@@ -69,6 +69,32 @@ def test_priors_run_on_workers_that_have_no_mmdist(
   assert (workdir / 'report.html').stat().st_size > 0
 
 
+def test_a_learner_of_three_hosts_renders_on_all_machines(
+  machines, trained, tmp_path, call
+):
+  address = f'--ray_address={machines.ray_address}'
+  hosts = '--config.learner.num_hosts=3'
+  workdir = tmp_path / 'run'
+  one = '--config.learner.num_devices=1'
+  words = words_of(trained, workdir, address, hosts, one)
+  done = call('optimize', *words, on_head=True)
+  assert done.returncode == 0, done.stderr
+  assert launching.read_steps(workdir) == [0, 1]
+  path = workdir / 'checkpoints' / '2' / 'identity' / 'metadata'
+  assert json.loads(path.read_text())['fingerprint']['processes'] == '3'
+
+  # 2 CPUs on each of two workers leave 1 of 5, and two priors want one each.
+  more = words_of(trained, tmp_path / 'more', address, hosts)
+  line = error_of(call('optimize', *more, on_head=True))
+  assert 'the run reserves 6 CPU and Ray has 5' in line
+
+  more[-1] = '--config.learner.num_hosts=4'
+  line = error_of(call('optimize', *more, on_head=True))
+  assert 'learner.num_hosts=4 wants 3 machine(s) beside this one' in line
+  assert 'of the 2 others in the cluster 2 have that' in line
+  assert not (tmp_path / 'more').exists()
+
+
 def test_workers_of_other_code_are_refused_in_one_line(
   machines, trained, tmp_path, call
 ):

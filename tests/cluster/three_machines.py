@@ -19,6 +19,7 @@ import secrets
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,9 @@ def _name(machine: str, pid: int | None = None) -> str:
   return f'{PREFIX}{pid or os.getpid()}-{machine}'
 
 
+_ETC = pathlib.Path('/etc/netns')  # Where `ip netns` finds files of its own.
+
+
 def _call(*words: str) -> None:
   subprocess.run(words, check=True, capture_output=True)
 
@@ -129,6 +133,12 @@ def three_machines(hidden=(), overlaid=None, python: str = sys.executable):
 
 def _connect(subnet: str) -> None:
   bridge = _name('br')
+  # All have the name of this machine; on each it stands for its own address.
+  for number, machine in enumerate(('head', *_WORKERS), start=1):
+    folder = _ETC / _name(machine)
+    folder.mkdir(parents=True)
+    address = f'{subnet}.{number} {socket.gethostname()}\n'
+    (folder / 'hosts').write_text(f'127.0.0.1 localhost\n{address}')
   _call('ip', 'link', 'add', bridge, 'type', 'bridge')
   _call('ip', 'address', 'add', f'{subnet}.254/24', 'dev', bridge)
   _call('ip', 'link', 'set', bridge, 'up')
@@ -239,6 +249,7 @@ def take_away(pid: int) -> None:
         break
       time.sleep(0.1)
     subprocess.run(['ip', 'netns', 'delete', name], capture_output=True)
+    shutil.rmtree(_ETC / name, ignore_errors=True)
   subprocess.run(
     ['ip', 'link', 'delete', _name('br', pid)], capture_output=True
   )

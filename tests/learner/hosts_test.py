@@ -72,9 +72,7 @@ def fixture_one(tmp_path_factory):
     (2, {'devices': 2, 'shards': 2, 'remat': 0}, 1.0),
   ],
 )
-def test_gradients_are_those_of_one_device(
-  one, tmp_path, count, numbers, held
-):
+def test_gradients_are_those_of_one_device(one, tmp_path, count, numbers, held):
   many = step_of(count, tmp_path / 'many', **numbers)
   assert many.keys() == one.keys()
   # Pictures are nearly those of one device: XLA compiles other programs.
