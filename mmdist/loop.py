@@ -45,6 +45,7 @@ def optimize(
   *,
   stop: stopping.Stopper | None = None,
   weights: Mapping | None = None,
+  learner: distill.Learner | None = None,
   on_step: Callable[[callbacks.Step], None] | None = None,
 ) -> distill.TrainState:
   """Optimises a 3D representation, from the run's last checkpoint if any.
@@ -58,6 +59,7 @@ def optimize(
     params: where a new run starts.
     stop: hears signals; None hears none.
     weights: sha256 of the priors' weights, for the checkpoints.
+    learner: what `make_learner` returned; None makes one.
     on_step: called after every step; if it raises, the run is saved first.
 
   Returns:
@@ -71,9 +73,7 @@ def optimize(
       done before is saved.
   """
   objective = binding.bind_config(config)
-  learner = distill.make_learner(
-    representation, config, with_normals='normal' in objective.channels
-  )
+  learner = learner or make_learner(config, representation)
   stop = stop or stopping.Stopper()
 
   def take_step(
@@ -106,6 +106,17 @@ def optimize(
         state = recovery.keep(state)
         report.tell_safe(checkpoints.last_safe_step())
   return recovery.state
+
+
+def make_learner(
+  config: schema.RunConfig,
+  representation: representation_lib.Representation,
+) -> distill.Learner:
+  """Returns the learner of a run; see `optimize`."""
+  channels = binding.bind_config(config).channels
+  return distill.make_learner(
+    representation, config, with_normals='normal' in channels
+  )
 
 
 def _take_step(

@@ -26,6 +26,7 @@ from mmdist.core import representation as representation_lib
 from mmdist.distribution import gpu_plan
 from mmdist.learner import learner_memory
 from mmdist.learner import start
+from mmdist.learner import warming
 from mmdist.objectives import binding
 from mmdist.objectives import concept as concept_lib
 from mmdist.results import make
@@ -326,6 +327,10 @@ def _run(
   weights = resuming.weight_digests(task.recipes)
   changes += workdir_lib.check_weights(workdir, weights, may_change)
   recipes = resuming.with_files(task.recipes, weights)
+  # While Ray starts, and priors load.
+  learner = warming.begin(
+    loop.make_learner(config, task.representation), task.params
+  )
   with contextlib.ExitStack() as stack:
     running = executors.start(
       executor, recipes, config, stop, stack, task.gpus, task.looks
@@ -345,6 +350,7 @@ def _run(
           task.params,
           stop=stop,
           weights=weights,
+          learner=learner,
           on_step=on_step,
         )
     except stopping.Overdue:  # While the priors were loading.
