@@ -93,8 +93,10 @@ def recall(key_of_files: str) -> Declared | None:
     key_of_files: what `key` returned for it.
   """
   record = user_cache.read(_KIND, key_of_files)
+  if record is None:
+    return None
   try:
-    return record and Declared(
+    return Declared(
       tuple(record['components']),
       tuple(vocabulary.Vocabulary(**one) for one in record['vocabularies']),
     )
