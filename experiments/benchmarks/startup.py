@@ -25,6 +25,7 @@ from absl import app
 from absl import flags
 
 from mmdist.core import strict_json
+from mmdist.distribution import variables
 
 # In the order in which they end, with what they are.
 PARTS = {
@@ -103,11 +104,14 @@ def measure(executor: str, cache: str) -> dict[str, float]:
     executor: 'inline' or 'ray'.
     cache: folder of the user's caches.
   """
-  with tempfile.TemporaryDirectory() as folder:
+  with (
+    tempfile.TemporaryDirectory() as folder,
+    variables.restored('XDG_CACHE_HOME'),
+  ):
+    os.environ['XDG_CACHE_HOME'] = cache
     words = [executor, f'{folder}/run', repr(time.time())]
     done = subprocess.run(
       [sys.executable, '-c', _CHILD, *words],
-      env={**os.environ, 'XDG_CACHE_HOME': cache},
       check=True,
       stdout=subprocess.PIPE,
       text=True,
