@@ -47,8 +47,8 @@ def optimize(
   *,
   stop: stopping.Stopper | None = None,
   weights: Mapping | None = None,
+  learner: distill.Learner | None = None,
   on_step: Callable[[callbacks.Step], None] | None = None,
-  hosts: hosts_lib.Hosts | None = None,
 ) -> distill.TrainState:
   """Optimises a 3D representation, from the run's last checkpoint if any.
 
@@ -61,9 +61,8 @@ def optimize(
     params: where a new run starts.
     stop: hears signals; None hears none.
     weights: sha256 of the priors' weights, for the checkpoints.
+    learner: what `make_learner` returned; None makes one.
     on_step: called after every step; if it raises, the run is saved first.
-    hosts: those that render with this process, which leads them; None: it is
-      alone.
 
   Returns:
     The state after `config.num_steps` steps, never more; or, if the run was
@@ -77,12 +76,7 @@ def optimize(
     errors.HostLost: a host of the learner is gone; the same.
   """
   objective = binding.bind_config(config)
-  learner = mirror.make_learner(
-    representation,
-    config,
-    with_normals='normal' in objective.channels,
-    hosts=hosts,
-  )
+  learner = learner or make_learner(config, representation)
   stop = stop or stopping.Stopper()
 
   def take_step(
@@ -118,6 +112,28 @@ def optimize(
         state = recovery.keep(state)
         report.tell_safe(checkpoints.last_safe_step())
   return recovery.state
+
+
+def make_learner(
+  config: schema.RunConfig,
+  representation: representation_lib.Representation,
+  hosts: hosts_lib.Hosts | None = None,
+) -> distill.Learner:
+  """Returns the learner of a run; see `optimize`.
+
+  Args:
+    config: of the run.
+    representation: what is optimised.
+    hosts: those that render with this process, which leads them; None: it is
+      alone.
+  """
+  channels = binding.bind_config(config).channels
+  return mirror.make_learner(
+    representation,
+    config,
+    with_normals='normal' in channels,
+    hosts=hosts,
+  )
 
 
 def _take_step(

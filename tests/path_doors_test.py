@@ -241,9 +241,9 @@ def test_the_fields_that_are_paths_are_known():
 
 
 def test_fields_are_opened_at_home(home):
-  from mmdist.priors import adapters
   from mmdist.priors import digest
   from mmdist.priors import locate
+  from mmdist.priors import lora_files
 
   folder, lora = home / 'prior', home / 'mine.safetensors'
   folder.mkdir()
@@ -255,7 +255,7 @@ def test_fields_are_opened_at_home(home):
   assert locate.locate('~/prior') == asset_paths.resolve('~/prior')
   assert asset_paths.resolve('~/prior') == str(folder.resolve())
   with pytest.raises(ValueError, match=f'{lora} is corrupt'):
-    adapters.check_lora('~/mine.safetensors')
+    lora_files.check_lora('~/mine.safetensors')
   assert digest.weight_digests('color', '~/mine.safetensors')['lora']
 
 

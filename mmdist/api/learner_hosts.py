@@ -59,7 +59,9 @@ def rank_here() -> int | None:
     ('TPU_WORKER_ID', os.environ.get('TPU_WORKER_ID', '')),
   ):
     # A shell inside of a Slurm job has its number too, but is no step.
-    is_step = name != 'SLURM_PROCID' or 'SLURM_STEP_NODELIST' in os.environ
+    is_step = name != 'SLURM_PROCID' or bool(
+      os.environ.get('SLURM_STEP_NODELIST')
+    )
     if value.isdecimal() and is_step:
       return int(value)
   return None
@@ -227,7 +229,7 @@ def _given_by_environment() -> tuple[str | None, int | None, str]:
 def _join(
   config: schema.RunConfig, address: str | None, rank: int | None, name: str
 ) -> 'hosts_lib.Hosts':
-  from mmdist.learner import hosts as hosts_lib
+  from mmdist.learner import host_joining
 
   versions = {
     package: importlib.metadata.version(package) for package in _PACKAGES
@@ -238,7 +240,7 @@ def _join(
     **versions,
     'config': serialization.to_dict(config),
   }
-  return hosts_lib.join(config.learner.num_hosts, facts, name, address, rank)
+  return host_joining.join(config.learner.num_hosts, facts, name, address, rank)
 
 
 def _start_through_ray(

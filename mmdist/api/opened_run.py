@@ -22,7 +22,6 @@ from mmdist.nerf import images
 from mmdist.objectives import concept as concept_lib
 from mmdist.results import ledger_table
 from mmdist.results import make
-from mmdist.results import triangle_mesh
 from mmdist.results import turntable
 from mmdist.run import metrics_file
 from mmdist.run import opening
@@ -229,6 +228,9 @@ class Run:
     if path is None:
       return self._make(make.make_mesh, resolution=resolution)['mesh']
     target = local_paths.local(path)
+    # Here, because importing it takes a second.
+    from mmdist.results import triangle_mesh
+
     surface = triangle_mesh.make_mesh(
       self.representation,
       self.params,

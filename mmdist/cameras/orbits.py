@@ -178,6 +178,15 @@ def make_views(
 @functools.cache
 def bank() -> Views:
   """Returns all 39,600 views; row = orbit * 30 + camera. Always the same."""
+  return make_views(*_bank_columns())
+
+
+@functools.cache
+def _bank_columns() -> tuple[np.ndarray, ...]:
+  """Returns what `make_views` makes the bank of.
+
+  Naming all views takes half a second, and a run looks at a few of them.
+  """
   rng = seeds.generator(0, 0, 'orbit bank')
   columns = []
   for kind in ORBIT_KINDS:
@@ -201,7 +210,7 @@ def bank() -> Views:
         np.broadcast_to(kind.half_height * scale, shape).ravel(),
       )
     )
-  return make_views(*(np.concatenate(column) for column in zip(*columns)))
+  return tuple(np.concatenate(column) for column in zip(*columns))
 
 
 def sample(
@@ -210,7 +219,8 @@ def sample(
   emphasis: Mapping[str, float] | None = None,
 ) -> Views:
   """Draws views from the bank, with replacement; see `draw`."""
-  return bank().take(draw(num_views, rng, emphasis))
+  rows = draw(num_views, rng, emphasis)
+  return make_views(*(column[rows] for column in _bank_columns()))
 
 
 def draw(
@@ -228,10 +238,9 @@ def draw(
   Raises:
     UserError: a word of `emphasis` names no view, or nothing can be drawn.
   """
-  words = bank().words
   if not emphasis:
-    return rng.integers(0, len(words), num_views)
-  odds = cumulative_odds(words, emphasis)
+    return rng.integers(0, len(_bank_columns()[0]), num_views)
+  odds = cumulative_odds(bank().words, emphasis)
   return odds.searchsorted(rng.random(num_views), side='right')
 
 

@@ -172,7 +172,7 @@ def make_learner(
 
   def init(params: representation_lib.Params) -> TrainState:
     state = TrainState(
-      jnp.int32(0), params, optimizer.init(params), jnp.int32(0)
+      jnp.int32(0), params, optimizer_lib.init(optimizer, params), jnp.int32(0)
     )
     # Through the host, which drops weak types: with a weakly typed leaf every
     # function would be compiled a second time at step 1.
@@ -200,6 +200,8 @@ def make_learner(
   def warm_up(params: representation_lib.Params) -> None:
     batch = sample_batch(run.views, run.seed, 0)
     state = init(params)
+    zeros = _checked({}, channels, batch, run.views.resolution)
+    halves.compile(state.params, batch, zeros)
     render_views(state, batch)
     apply_cotangents(state, batch, {})
 

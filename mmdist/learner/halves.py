@@ -1,6 +1,7 @@
 """The two halves of a step, with or without something kept between them."""
 
 from collections.abc import Callable, Mapping
+from concurrent import futures
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,24 @@ InputsOf = Callable[[Any], tuple[Any, ...]]
 
 
 class _Halves:
-  """Two compiled passes, and what both are given."""
+  """Two compiled passes, as `jax.jit` returns them, and what both are given."""
 
   def __init__(
     self,
-    render: Callable[..., Any],
-    pull_back: Callable[..., passes.VjpResult],
+    render: Any,
+    pull_back: Any,
     inputs_of: InputsOf,
   ):
     self._render, self._pull_back = render, pull_back
     self._inputs_of = inputs_of
+
+  def compile(
+    self,
+    params: representation_lib.Params,
+    batch: Any,
+    cotangents: Mapping[str, np.ndarray],
+  ) -> None:
+    """Compiles what can be before it is called."""
 
 
 class RenderTwice(_Halves):
@@ -30,6 +39,19 @@ class RenderTwice(_Halves):
 
   Its passes are those of `passes.make_render` and `passes.make_vjp`.
   """
+
+  def compile(
+    self,
+    params: representation_lib.Params,
+    batch: Any,
+    cotangents: Mapping[str, np.ndarray],
+  ) -> None:
+    """Compiles both passes at the same time; calls then find them compiled."""
+    inputs = self._inputs_of(batch)
+    with futures.ThreadPoolExecutor(1) as pool:
+      first = pool.submit(self._render.lower(params, *inputs).compile)
+      self._pull_back.lower(params, *inputs, cotangents).compile()
+      first.result()
 
   def render(
     self, params: representation_lib.Params, batch: Any

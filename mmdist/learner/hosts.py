@@ -1,4 +1,4 @@
-"""The hosts of one learner: how they join, what they are told, who is lost.
+"""The hosts of one learner: what they are told, and who is lost.
 
 A host is a process with devices of its own. Host 0 runs the loop and asks the
 priors; the others follow its orders (`mirror.py`). Orders are small texts in
@@ -12,41 +12,34 @@ import contextlib
 import functools
 import json
 import os
-import socket
 import sys
 import threading
 import time
 from typing import Any, TypeVar
 
 import jax
-from jax._src import distributed  # JAX has no public door to its store.
 from jax.sharding import Mesh
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 import numpy as np
 
-from mmdist.config import serialization
 from mmdist.core import errors
-from mmdist.core import platforms
+from mmdist.learner import host_store
 
 _Tree = TypeVar('_Tree')  # Any pytree of arrays.
 
-JOIN_S = 300.0  # For all hosts to join.
 SILENT_S = 30.0  # After which a host that says nothing is taken for lost.
 _BEAT_S = 1.0  # Between two signs of life.
-_SLICE_S = 10.0  # For which an order is waited for at a time.
-# JAX's own patience. A lost host is found here much sooner.
-_HEARTBEAT_S = 100
-_SHUTDOWN_S = 5
+_SLICE_S = 2.0  # For which an order is waited for; signals are heard between.
+SHUTDOWN_S = 5  # For the others to leave, when the run has ended.
 _KEPT_ORDERS = 16  # Every host has long read those before.
-_SPACE = 'mmdist/learner'
 
 # What JAX raises where a host is gone in the middle of a computation.
 COMPUTING = (jax.errors.JaxRuntimeError, ValueError, RuntimeError)
 
 
 class Hosts:
-  """The hosts of a learner, as one of them sees them; see `join`.
+  """The hosts of a learner, as one of them sees them; see `host_joining.join`.
 
   Attributes:
     rank: of this one; 0 leads.
@@ -85,12 +78,11 @@ class Hosts:
       HostLost: a host is gone.
     """
     self._raise_if_failed()
-    if _directory('asked'):
+    if host_store.by_rank('asked'):
       self.on_asked()
-    store = _store()
-    store.key_value_set(f'{_SPACE}/order/{self._order}', json.dumps(order))
+    host_store.put(f'order/{self._order}', json.dumps(order))
     if self._order >= _KEPT_ORDERS:
-      store.key_value_delete(f'{_SPACE}/order/{self._order - _KEPT_ORDERS}')
+      host_store.drop(f'order/{self._order - _KEPT_ORDERS}')
     self._order += 1
 
   def receive(self) -> dict[str, Any]:
@@ -99,19 +91,17 @@ class Hosts:
     Raises:
       HostLost: host 0 is gone.
     """
-    key = f'{_SPACE}/order/{self._order}'
-    while True:
+    text = None
+    while text is None:
       try:
-        text = _store().blocking_key_value_get(key, int(1000 * _SLICE_S))
-      except jax.errors.JaxRuntimeError as error:
-        if 'DEADLINE_EXCEEDED' in str(error):
-          continue
+        text = host_store.get(f'order/{self._order}', _SLICE_S)
+      except host_store.ERRORS as error:
         raise errors.HostLost(
           f'host 0 of the learner ({self._names[0]}) is gone: '
-          f'{_first_line(error)}'
+          f'{first_line(error)}'
         ) from error
-      self._order += 1
-      return dict(json.loads(text))
+    self._order += 1
+    return dict(json.loads(text))
 
   def broadcast(self, tree: _Tree) -> _Tree:
     """Returns host 0's arrays, as numpy; all hosts have to call it.
@@ -182,22 +172,22 @@ class Hosts:
 
   def fail(self, line: str) -> None:
     """Tells host 0 why this one ends."""
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-      _store().key_value_set(f'{_SPACE}/failed/{self.rank}', line)
+    with contextlib.suppress(*host_store.ERRORS):
+      host_store.put(f'failed/{self.rank}', line, again=True)
 
   def close(self) -> None:
     """Ends the orders, and leaves; closing twice is harmless."""
     if self._ended.is_set():
       return
     if self.leads:
-      with contextlib.suppress(errors.HostLost, jax.errors.JaxRuntimeError):
+      with contextlib.suppress(errors.HostLost, *host_store.ERRORS):
         self.announce({'do': 'end'})
         self._await_leaving()
     else:
       self.fail('')  # It has left, and nothing was wrong.
     self._ended.set()
     self._beating.join()
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
+    with contextlib.suppress(*host_store.ERRORS):
       jax.distributed.shutdown()
 
   def _leave_if_stuck(self) -> None:
@@ -212,9 +202,9 @@ class Hosts:
 
   def _await_leaving(self) -> None:
     """Waits a moment for the others: the store ends with host 0."""
-    until = time.monotonic() + _SHUTDOWN_S
+    until = time.monotonic() + SHUTDOWN_S
     while time.monotonic() < until:
-      if len(_directory('failed')) == self.count - 1:
+      if len(host_store.by_rank('failed')) == self.count - 1:
         return
       time.sleep(0.05)
 
@@ -222,19 +212,15 @@ class Hosts:
     number = 0
     while not self._ended.wait(_BEAT_S):
       number += 1
-      with contextlib.suppress(jax.errors.JaxRuntimeError):
-        _store().key_value_set(
-          f'{_SPACE}/alive/{self.rank}', str(number), allow_overwrite=True
-        )
+      with contextlib.suppress(*host_store.ERRORS):
+        host_store.put(f'alive/{self.rank}', str(number), again=True)
         if self._asked:
-          _store().key_value_set(
-            f'{_SPACE}/asked/{self.rank}', '', allow_overwrite=True
-          )
+          host_store.put(f'asked/{self.rank}', '', again=True)
 
   def _raise_if_failed(
     self, cause: Exception | None = None, when: str = ''
   ) -> None:
-    for rank, line in _directory('failed').items():
+    for rank, line in host_store.by_rank('failed').items():
       raise errors.HostLost(
         f'host {rank} of the learner ({self._names[rank]}) has ended{when}: '
         f'{line or "it was stopped"}; {_REMEDY}'
@@ -245,7 +231,7 @@ class Hosts:
   ) -> None:
     self._raise_if_failed(cause, when)
     now = time.monotonic()
-    signs = _directory('alive')
+    signs = host_store.by_rank('alive')
     for rank in range(1, self.count):
       sign, since = self._heard.get(rank, ('', now))
       if signs.get(rank, '') != sign or rank not in self._heard:
@@ -264,121 +250,6 @@ _REMEDY = (
 )
 
 
-def join(
-  count: int,
-  facts: Mapping[str, Any],
-  name: str,
-  address: str | None = None,
-  rank: int | None = None,
-) -> Hosts:
-  """Joins the hosts of a learner; before JAX computes anything.
-
-  Args:
-    count: of the hosts.
-    facts: what has to be the same on all of them, as JSON can hold it.
-    name: of this machine, for errors.
-    address: HOST:PORT of host 0; None where the environment says it, as under
-      Slurm and on a TPU pod.
-    rank: of this host; None likewise.
-
-  Raises:
-    UserError: not all came, they disagree on a fact, or this process has
-      computed with JAX before.
-  """
-  # One host's death must not end the others before they have saved; and
-  # SIGTERM is heard by `mmdist.run.stopping`, not by JAX.
-  jax.config.update('jax_enable_recoverability', True)
-  jax.config.update('jax_enable_preemption_service', False)
-  try:
-    jax.distributed.initialize(
-      address,
-      count if address else None,
-      rank,
-      initialization_timeout=int(JOIN_S),
-      heartbeat_timeout_seconds=_HEARTBEAT_S,
-      shutdown_timeout_seconds=_SHUTDOWN_S,
-    )
-  except (RuntimeError, ValueError, TypeError) as error:
-    raise errors.UserError(
-      f'learner.num_hosts={count}: this host could not join the others: '
-      f'{_first_line(error)}; start {count} processes, each new and with '
-      'JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID or what Slurm sets.'
-    ) from error
-  state = distributed.global_state
-  there, mine = state.num_processes, state.process_id
-  if there != count:
-    jax.distributed.shutdown()
-    raise errors.UserError(
-      f'learner.num_hosts={count}, but {there} processes were started; '
-      'expected as many.'
-    )
-  found = {**facts, 'host': name, 'problem': _unreachable(name)}
-  names = _compare(mine, count, found)
-  return Hosts(mine, count, names)
-
-
-def _unreachable(name: str) -> str:
-  """Returns a line if the other hosts could not reach this one, or ''.
-
-  On a CPU JAX listens at the address that the machine's own name stands for.
-  """
-  coordinator = distributed.global_state.coordinator_address
-  if not platforms.is_cpu() or _is_loopback(coordinator.rpartition(':')[0]):
-    return ''
-  own = socket.gethostname()
-  if not _is_loopback(own):
-    return ''
-  return (
-    f"on {name} the machine's own name '{own}' stands for "
-    f'{socket.gethostbyname(own)}, where no other host of the learner can '
-    'reach it; give it the address of its network in /etc/hosts. '
-  )
-
-
-def _is_loopback(host: str) -> bool:
-  try:
-    return socket.gethostbyname(host.strip('[]')).startswith('127.')
-  except OSError:  # An address that IPv4 does not know.
-    return False
-
-
-def _compare(rank: int, count: int, facts: Mapping[str, Any]) -> dict[int, str]:
-  """Returns the names of all hosts, once they agree on everything else."""
-  store = _store()
-  store.key_value_set(f'{_SPACE}/facts/{rank}', json.dumps(facts))
-  limit = int(1000 * JOIN_S)
-  if rank == 0:
-    everybody = [
-      json.loads(store.blocking_key_value_get(f'{_SPACE}/facts/{i}', limit))
-      for i in range(count)
-    ]
-    names = [one.pop('host') for one in everybody]
-    line = ''.join(one.pop('problem') for one in everybody)
-    for other, one in enumerate(everybody):
-      if line:
-        break
-      if changed := serialization.differences(one, everybody[0]):
-        line = (
-          f'host {other} of the learner ({names[other]}) is not as host 0: '
-          f'{"; ".join(changed)}; start all with the same code and command.'
-        )
-        break
-    verdict = json.dumps({'line': line, 'names': names})
-    store.key_value_set(f'{_SPACE}/verdict', verdict)
-  verdict = json.loads(store.blocking_key_value_get(f'{_SPACE}/verdict', limit))
-  if verdict['line']:
-    # Host 0 holds the store, so it waits for the others to read this.
-    if rank:
-      store.key_value_set(f'{_SPACE}/failed/{rank}', verdict['line'])
-    else:
-      with contextlib.suppress(jax.errors.JaxRuntimeError):
-        for other in range(1, count):
-          store.blocking_key_value_get(f'{_SPACE}/failed/{other}', 5000)
-    jax.distributed.shutdown()
-    raise errors.UserError(verdict['line'])
-  return dict(enumerate(verdict['names']))
-
-
 @functools.cache
 def _first_of_each(mesh: Mesh) -> Callable[[_Tree], _Tree]:
   """Returns the function that takes the first of what the hosts have."""
@@ -388,15 +259,6 @@ def _first_of_each(mesh: Mesh) -> Callable[[_Tree], _Tree]:
   )
 
 
-def _store() -> Any:
-  return distributed.global_state.client
-
-
-def _directory(name: str) -> dict[int, str]:
-  """Returns rank -> text of what the hosts have put under a name."""
-  found = _store().key_value_dir_get(f'{_SPACE}/{name}/')
-  return {int(key.rsplit('/', 1)[1]): text for key, text in found}
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+  """Returns the first line of an error; of JAX's, the others are noise."""
   return (str(error).strip().splitlines() or [type(error).__name__])[0]

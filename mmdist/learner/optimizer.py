@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from mmdist.config import schema
@@ -98,6 +99,22 @@ def make_optimizer(
     ),
   }
   return optax.chain(adam, optax.partition(shares, _label))
+
+
+def init(
+  optimizer: optax.GradientTransformation, params: representation_lib.Params
+) -> optax.OptState:
+  """Returns the state that an optimiser of `make_optimizer` begins with.
+
+  All of it is zeros, which are made here by numpy. Made by JAX, each shape of
+  them would be compiled in every process.
+
+  Args:
+    optimizer: of `make_optimizer`.
+    params: what it moves.
+  """
+  shapes = jax.eval_shape(optimizer.init, params)
+  return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def _label(params: representation_lib.Params) -> Any:

@@ -18,31 +18,11 @@ import peft
 import torch
 
 from mmdist.core import errors
-from mmdist.core import local_paths
 from mmdist.core import model_files
+from mmdist.priors import lora_files
 from mmdist.priors import prompt_encoder
 
 NAME = 'own'  # Of the one adapter that is merged.
-
-
-def check_lora(path: str | os.PathLike) -> pathlib.Path:
-  """Raises unless a file is whole safetensors; returns its path.
-
-  Raises:
-    FileNotFoundError, UserError: in one line.
-  """
-  path = local_paths.local(path)
-  if not path.is_file():
-    raise FileNotFoundError(
-      f'LoRA {path} is not a file; expected one .safetensors file.'
-    )
-  if path.suffix != '.safetensors':
-    raise errors.UserError(
-      f'LoRA {path} is not .safetensors; a pickled file could run code, so '
-      'convert it (safetensors.torch.save_file).'
-    )
-  model_files.check_safetensors(path)
-  return path
 
 
 def merge_lora(
@@ -63,7 +43,7 @@ def merge_lora(
   Raises:
     FileNotFoundError, UserError: no such file, or it is of another model.
   """
-  path = check_lora(path)
+  path = lora_files.check_lora(path)
   mixin, prefix = _loader(denoiser, text)
   try:
     state, metadata = _read(mixin, path, denoiser)

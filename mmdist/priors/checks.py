@@ -1,19 +1,23 @@
 """What can be said of a prior and its prompts before any network is built.
 
-A misspelt word should be answered at once, not after minutes of loading.
+A misspelt word should be answered at once, not after minutes of loading. What
+is known of a directory from an earlier look is not read again, and torch is
+then not imported (`declared.py`); whatever is wrong is always found and told by
+the code that reads the files.
 """
 
 from collections.abc import Iterable, Sequence
 import os
 import pathlib
+from typing import TYPE_CHECKING
 import warnings
 
-import transformers
-
-from mmdist.priors import adapters
+from mmdist.priors import declared as declared_lib
 from mmdist.priors import directory as files
-from mmdist.priors import families
-from mmdist.priors import prompt_encoder
+from mmdist.priors import lora_files
+
+if TYPE_CHECKING:  # Not at run time, because it imports torch.
+  import transformers
 
 
 def check_prior(
@@ -30,18 +34,68 @@ def check_prior(
     FileNotFoundError, UserError: in one line, the file or the words that are
       wrong.
   """
-  family = families.read_family(pathlib.Path(directory))
-  if lora:
-    adapters.check_lora(lora)
-  for component in family.components:
-    files.check_weights(family.directory, component)
+  directory = pathlib.Path(directory)
+  key = declared_lib.key(directory)
+  declared = declared_lib.recall(key)
+  if declared is None:
+    _check_afresh(directory, texts, lora, key)
+  else:
+    _check_again(directory, texts, lora, declared)
+
+
+def components_of(directory: pathlib.Path) -> tuple[str, ...]:
+  """Returns the folders of a directory that hold weights.
+
+  Raises:
+    FileNotFoundError, UserError: as `families.read_family`.
+  """
+  declared = declared_lib.recall(declared_lib.key(directory))
+  if declared is not None:
+    return declared.components
+  from mmdist.priors import families
+
+  return families.read_family(directory).components
+
+
+def _check_again(
+  directory: pathlib.Path,
+  texts: Sequence[str],
+  lora: str,
+  declared: declared_lib.Declared,
+) -> None:
+  _check_files(directory, declared.components, lora)
+  for vocabulary in declared.vocabularies:
+    if not vocabulary.has_all(texts):
+      tokenizer = files.load_tokenizer(directory, vocabulary.tokenizer)
+      _check_texts(tokenizer, dict.fromkeys(texts), vocabulary.length)
+
+
+def _check_afresh(
+  directory: pathlib.Path, texts: Sequence[str], lora: str, key: str
+) -> None:
+  # Here, because it imports torch.
+  from mmdist.priors import families
+
+  family = families.read_family(directory)
+  _check_files(directory, family.components, lora)
+  tokenizers = []
   for folder in family.texts:
-    tokenizer = files.load_tokenizer(family.directory, folder.tokenizer)
-    _check_texts(tokenizer, dict.fromkeys(texts), folder.length)
+    tokenizers.append(files.load_tokenizer(directory, folder.tokenizer))
+    _check_texts(tokenizers[-1], dict.fromkeys(texts), folder.length)
+  declared_lib.keep(key, family.components, family.texts, tokenizers)
+
+
+def _check_files(
+  directory: pathlib.Path, components: Iterable[str], lora: str
+) -> None:
+  if lora:
+    lora_files.check_lora(lora)
+  for component in components:
+    files.check_weights(directory, component)
 
 
 def _check_texts(
-  tokenizer: transformers.PreTrainedTokenizerBase,
+  tokenizer: 'transformers.PreTrainedTokenizerBase',
   texts: Iterable[str],
   length: int,
 ) -> None:
@@ -50,9 +104,12 @@ def _check_texts(
   Most of the others differ from it in their view words alone, and a warning for
   each of them would hide all else.
   """
+  # Here, because it imports torch.
+  from mmdist.priors import prompt_encoder
+
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
     for text in texts:
       prompt_encoder.check_text(tokenizer, text, length)
   for warning in caught[:1]:
-    warnings.warn(warning.message, stacklevel=3)
+    warnings.warn(warning.message, stacklevel=4)

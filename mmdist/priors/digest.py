@@ -9,8 +9,8 @@ import os
 import pathlib
 
 from mmdist.core import local_paths
+from mmdist.priors import checks
 from mmdist.priors import directory as files
-from mmdist.priors import families
 from mmdist.priors import locate
 
 
@@ -28,9 +28,8 @@ def weight_digests(prior: str, lora: str = '') -> dict[str, str]:
     FileNotFoundError, UserError: as `families.read_family`.
   """
   directory = pathlib.Path(locate.locate(prior))
-  family = families.read_family(directory)
   digests = {}
-  for component in family.components:
+  for component in checks.components_of(directory):
     for path in files.weight_files(directory, component)[0]:
       digests[path.relative_to(directory).as_posix()] = sha256(path)
   if lora:

@@ -13,12 +13,13 @@ code in a directory is never run. Settings that diffusers does not have are in
 from collections.abc import Mapping
 import os
 import pathlib
-from typing import Any
-
-import transformers
+from typing import TYPE_CHECKING, Any
 
 from mmdist.core import errors
 from mmdist.core import model_files
+
+if TYPE_CHECKING:  # Not at run time, because it may import torch.
+  import transformers
 
 # The name, without its ending, of each component's weights.
 WEIGHTS = {
@@ -190,11 +191,14 @@ def load_component(
 
 def load_tokenizer(
   directory: str | os.PathLike, component: str = 'tokenizer'
-) -> transformers.PreTrainedTokenizerBase:
+) -> 'transformers.PreTrainedTokenizerBase':
   """Opens a tokenizer of a diffusers directory; reads nothing else."""
   folder = pathlib.Path(directory) / component
   if not folder.is_dir():
     raise FileNotFoundError(f'{folder} is missing.')
+  # Here, because it may import torch.
+  import transformers
+
   try:
     return transformers.AutoTokenizer.from_pretrained(
       str(folder), local_files_only=True, trust_remote_code=False

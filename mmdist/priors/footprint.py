@@ -8,8 +8,7 @@ that live at a time are counted. What libraries keep for themselves (a CUDA
 context is about half a GiB) is not in it.
 """
 
-from collections.abc import Callable, Hashable, Mapping
-import dataclasses
+from collections.abc import Callable, Mapping
 import pathlib
 from typing import Any
 
@@ -18,58 +17,22 @@ import safetensors
 import torch
 
 from mmdist.core import messages
-from mmdist.core import progress
 from mmdist.priors import denoisers
 from mmdist.priors import devices
 from mmdist.priors import directory as files
 from mmdist.priors import families
 from mmdist.priors import live_bytes
 from mmdist.priors import locate
+from mmdist.priors import memory_needs
 from mmdist.priors import proxy as proxies
 from mmdist.priors import text_encoders
 
 _META_SIZE = 4  # Bytes of a number on the meta device: float32.
 
 
-@dataclasses.dataclass(frozen=True)
-class Footprint:
-  """An estimate, in bytes.
-
-  Attributes:
-    denoiser: the frozen network's weights.
-    text: the text encoders' weights, on whatever device.
-    vae: the VAE's weights; 0 in pixel space.
-    proxy: LoRA weights, gradients and Adam's two moments, in float32; of all
-      proxies where each text has its own.
-    activations: of one fit, of the largest pass of a score or of the way back
-      through the VAE's encoder, whichever is most.
-    offloaded: whether the text encoders lie on the CPU and the rest does not.
-    dtype: what the network will compute in, in words.
-  """
-
-  denoiser: int
-  text: int
-  vae: int
-  proxy: int
-  activations: int
-  offloaded: bool = False
-  dtype: str = 'float32'
-
-  @property
-  def total(self) -> int:
-    """Bytes on the prior's device."""
-    text = 0 if self.offloaded else self.text
-    return self.denoiser + text + self.vae + self.own
-
-  @property
-  def own(self) -> int:
-    """Bytes that a prior does not share with others of the same files."""
-    return self.proxy + self.activations
-
-
 def estimate(
   spec: messages.PriorSpec, num_views: int, num_texts: int = 1
-) -> Footprint:
+) -> memory_needs.Footprint:
   """Estimates a prior's memory without loading a weight.
 
   Args:
@@ -104,7 +67,7 @@ def estimate(
     activations = max(activations, encoding)
     if not options.memory.checkpoint_encoder:
       activations += encoding
-  return Footprint(
+  return memory_needs.Footprint(
     denoiser=_count(family.directory, family.denoiser) * size,
     text=sum(
       _count(family.directory, text.component) * text_size
@@ -263,55 +226,3 @@ def _is_target(name: str) -> bool:
 def is_on_cpu(spec: messages.PriorSpec) -> bool:
   """Returns whether a prior will be in the memory of this machine's CPU."""
   return devices.planned_device(spec.options.device).type == 'cpu'
-
-
-def sum_of(
-  footprints: Mapping[str, Footprint], models: Mapping[str, Hashable]
-) -> tuple[int, list[list[str]]]:
-  """Adds footprints up; frozen weights that priors share count once.
-
-  Args:
-    footprints: of priors, by name.
-    models: prior -> what those agree in that share a frozen model.
-
-  Returns:
-    Bytes, and the names of the priors of each model that several share.
-  """
-  users: dict[Hashable, list[str]] = {}
-  for name in footprints:
-    users.setdefault(models[name], []).append(name)
-  total = sum(
-    footprints[name].total if name == names[0] else footprints[name].own
-    for names in users.values()
-    for name in names
-  )
-  return total, [names for names in users.values() if len(names) > 1]
-
-
-def format_lines(
-  footprints: Mapping[str, Footprint], models: Mapping[str, Hashable]
-) -> list[str]:
-  """Returns a line per prior, and the sum if there are several.
-
-  Args:
-    footprints, models: see `sum_of`.
-  """
-  shown = progress.format_bytes
-  lines = []
-  for name, f in footprints.items():
-    text = shown(f.text) + (' on the CPU' if f.offloaded else '')
-    parts = [f'network {shown(f.denoiser)} in {f.dtype}', f'text {text}']
-    parts += [f'VAE {shown(f.vae)}'] if f.vae else []
-    parts += [f'proxy {shown(f.proxy)}'] if f.proxy else []
-    parts.append(f'activations {shown(f.activations)}')
-    lines.append(
-      f"memory of prior '{name}': about {shown(f.total)} ({', '.join(parts)})"
-    )
-  if len(footprints) > 1:
-    total, shared = sum_of(footprints, models)
-    once = ''.join(
-      f'; the frozen weights of {", ".join(names)} count once'
-      for names in shared
-    )
-    lines.append(f'memory of all priors: about {shown(total)}{once}')
-  return lines

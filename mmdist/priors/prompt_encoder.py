@@ -6,7 +6,6 @@ long. Which layers are read is `text_encoders.py`'s.
 
 from collections.abc import Sequence
 import difflib
-from typing import Any
 import warnings
 
 import torch
@@ -14,6 +13,7 @@ import transformers
 
 from mmdist.core import errors
 from mmdist.priors import text_encoders
+from mmdist.priors import vocabulary
 
 
 def unknown_words(
@@ -24,25 +24,15 @@ def unknown_words(
   Only a word-level vocabulary (the embedded one) lacks words; byte-pair ones
   such as CLIP's spell anything, so for them this is always empty.
   """
-  backend = tokenizer.backend_tokenizer
-  if type(backend.model).__name__ != 'WordLevel':
+  unknown = vocabulary.unknown_words(tokenizer.backend_tokenizer, text)
+  if not unknown:
     return {}
-  vocabulary = tokenizer.get_vocab()
   special = set(tokenizer.all_special_tokens)
-  known = sorted(word for word in vocabulary if word not in special)
+  known = sorted(word for word in tokenizer.get_vocab() if word not in special)
   return {
     word: difflib.get_close_matches(word, known, n=1, cutoff=0.0)[0]
-    for word in _words(backend, text)
-    if word not in vocabulary
+    for word in unknown
   }
-
-
-def _words(backend: Any, text: str) -> list[str]:
-  if backend.normalizer is not None:
-    text = backend.normalizer.normalize_str(text)
-  if backend.pre_tokenizer is None:
-    return text.split()
-  return [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
 
 
 def check_text(
@@ -85,7 +75,7 @@ def _too_long(
     f'prompt {_short(text)} has {len(ids) - ends} tokens; '
     f'at most {prompt_length - ends} fit'
   )
-  if type(tokenizer.backend_tokenizer.model).__name__ == 'WordLevel':
+  if vocabulary.has_words_only(tokenizer.backend_tokenizer):
     raise errors.UserError(f'{message}; use fewer words.')
   # It is a string already; only the type allows a list of texts, too.
   cut = str(

@@ -22,7 +22,7 @@ from mmdist.core import errors
 BETA_PREDICTION_TYPES = ('epsilon', 'v_prediction', 'sample')
 PREDICTION_TYPES = (*BETA_PREDICTION_TYPES, 'flow')
 
-_FLOW = diffusers.FlowMatchEulerDiscreteScheduler
+_FLOW = 'FlowMatchEulerDiscreteScheduler'
 
 # w(t), from alpha_t and sigma_t (docs/method.md, section 2, 'Weighting'). A
 # constant factor is left out, since it would act as another learning rate. The
@@ -108,14 +108,16 @@ def _flow_schedule(config: Mapping[str, Any], name: str) -> Schedule:
 
   Its sigma_t is shifted as diffusers' own scheduler shifts it.
   """
-  if config.get('use_dynamic_shifting') or name != _FLOW.__name__:
+  if config.get('use_dynamic_shifting') or name != _FLOW:
     raise errors.UserError(
       f'scheduler {name} with use_dynamic_shifting='
       f'{bool(config.get("use_dynamic_shifting"))} is not supported; expected '
-      f'{_FLOW.__name__} with a constant shift.'
+      f'{_FLOW} with a constant shift.'
     )
-  known = inspect.signature(_FLOW.__init__).parameters
-  scheduler: Any = _FLOW(**{k: v for k, v in config.items() if k in known})
+  # Here, because it imports scipy's statistics, and most priors are no flows.
+  kind = diffusers.FlowMatchEulerDiscreteScheduler
+  known = inspect.signature(kind.__init__).parameters
+  scheduler: Any = kind(**{k: v for k, v in config.items() if k in known})
   noise = scheduler.sigmas.flip(0).float()
   return Schedule(
     signal=1 - noise,

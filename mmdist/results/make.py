@@ -9,9 +9,9 @@ import dataclasses
 import logging
 import os
 import pathlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import trimesh
 
 from mmdist.cameras import orbits
 from mmdist.config import schema
@@ -24,11 +24,13 @@ from mmdist.results import ledger_table
 from mmdist.results import mesh_viewer
 from mmdist.results import report as report_lib
 from mmdist.results import summary
-from mmdist.results import triangle_mesh
 from mmdist.results import turntable
 from mmdist.run import metrics_file
 from mmdist.run import sessions
 from mmdist.run import workdir as workdir_lib
+
+if TYPE_CHECKING:  # Not at run time: importing it takes a second.
+  import trimesh
 
 # What a run leaves for people: what it is called -> its file.
 FILES = {
@@ -94,7 +96,10 @@ def _write_mesh(
   representation: representation_lib.Representation,
   params: representation_lib.Params,
   run_config: schema.RunConfig,
-) -> trimesh.Trimesh:
+) -> 'trimesh.Trimesh':
+  # Here, because a run that begins need not wait until it is imported.
+  from mmdist.results import triangle_mesh
+
   resolution = run_config.results.mesh_resolution
   mesh = triangle_mesh.make_mesh(representation, params, resolution)
   triangle_mesh.write_glb(path, mesh)
@@ -127,6 +132,8 @@ def make_all(
     What was made -> where: video, animation, sheet, mesh, config, report.
     Without ffmpeg there is no video.
   """
+  from mmdist.results import triangle_mesh
+
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   paths = {'config': workdir / workdir_lib.CONFIG_NAME}

@@ -11,6 +11,8 @@ import warnings
 
 import jax
 
+from mmdist.core import user_cache
+
 # Each with the value that it has unless the user has set it.
 _FLAGS = {
   '--xla_cpu_multi_thread_eigen': 'false',
@@ -124,5 +126,4 @@ def _names_cpu_devices() -> bool:
 
 def cache_directory() -> pathlib.Path:
   """Returns the user's cache directory for mmdist; it may not exist."""
-  root = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  return pathlib.Path(root) / 'mmdist'
+  return user_cache.directory()

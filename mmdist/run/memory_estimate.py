@@ -20,7 +20,7 @@ from mmdist.run import recipes as recipes_lib
 
 if TYPE_CHECKING:
   from mmdist.learner import learner_memory
-  from mmdist.priors import footprint
+  from mmdist.priors import memory_needs
 
 # Of a shared GPU's memory, so that a learner whose priors were estimated too
 # high begins all the same.
@@ -39,7 +39,7 @@ class MemoryEstimate:
     num_learners: how many there are at a time, with the same priors.
   """
 
-  footprints: Mapping[str, 'footprint.Footprint']
+  footprints: Mapping[str, 'memory_needs.Footprint']
   models: Mapping[str, Hashable]
   on_cpu: Sequence[str]
   learner: 'learner_memory.LearnerMemory | None' = None
@@ -66,9 +66,9 @@ class MemoryEstimate:
         f'activations {progress.format_bytes(one.activations)})'
       )
     if self.footprints:
-      from mmdist.priors import footprint
+      from mmdist.priors import memory_needs
 
-      lines += footprint.format_lines(self.footprints, self.models)
+      lines += memory_needs.format_lines(self.footprints, self.models)
     return lines
 
   @property
@@ -79,10 +79,10 @@ class MemoryEstimate:
   def needed(self, names: Sequence[str]) -> int:
     """Returns the bytes that some of the priors need together."""
     if not names:
-      return 0  # And torch is not imported.
-    from mmdist.priors import footprint
+      return 0
+    from mmdist.priors import memory_needs
 
-    return footprint.sum_of(
+    return memory_needs.sum_of(
       {name: self.footprints[name] for name in names}, self.models
     )[0]
 
@@ -207,22 +207,23 @@ def estimate_memory(
   with_files = [r for r in recipes if recipes_lib.has_files(r)]
   if not with_files:
     return MemoryEstimate({}, {}, [])
-  from mmdist.priors import footprint
+  from mmdist.priors import memory_needs
 
   asked = num_texts or {}
   names = [recipe.spec.name for recipe in recipes]
   views = (
     dict.fromkeys(names, num_views) if isinstance(num_views, int) else num_views
   )
+  needs = {
+    r.spec.name: memory_needs.of_prior(
+      r.spec, views[r.spec.name], asked.get(r.spec.name, 1)
+    )
+    for r in with_files
+  }
   return MemoryEstimate(
-    {
-      r.spec.name: footprint.estimate(
-        r.spec, views[r.spec.name], asked.get(r.spec.name, 1)
-      )
-      for r in with_files
-    },
+    {name: need.footprint for name, need in needs.items()},
     {r.spec.name: _model_of(r) for r in with_files},
-    [r.spec.name for r in with_files if footprint.is_on_cpu(r.spec)],
+    [name for name, need in needs.items() if need.on_cpu],
   )
 
 

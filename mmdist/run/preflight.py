@@ -52,7 +52,7 @@ def check_files(directory: str, sent: Sequence[str], lora: str = '') -> None:
   Raises:
     FileNotFoundError, UserError: in one line.
   """
-  # Here, because it imports torch: other mistakes are told before that.
+  # Here, because it may import torch: other mistakes are told before that.
   from mmdist.priors import checks
   from mmdist.priors import locate
 

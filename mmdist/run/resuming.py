@@ -26,7 +26,7 @@ def weight_digests(
   recipes: Sequence[messages.PriorRecipe],
 ) -> dict[str, dict[str, str]]:
   """Returns prior -> file -> sha256 of the weights that will be used."""
-  # Here, because it imports torch.
+  # Here, because it may import torch.
   from mmdist.priors import digest
 
   return {

@@ -12,6 +12,7 @@ from mmdist.api import executors
 from mmdist.api import joining
 from mmdist.api import opened_run
 from mmdist.api import optimization
+from mmdist.api import preparing
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.config import trajectory_schema
@@ -226,9 +227,7 @@ class _Walk:
     """
     config = self._config_of(leg, before)
     if before is None:
-      _, params = optimization.load_start(
-        config, self.representation, self.params
-      )
+      _, params = preparing.load_start(config, self.representation, self.params)
       return config, params
     if self.representation is not None:
       return config, before.params

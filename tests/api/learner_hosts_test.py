@@ -7,7 +7,7 @@ from mmdist.api import executors
 from mmdist.api import learner_hosts
 from mmdist.config import schema
 from mmdist.core import errors
-from mmdist.learner import hosts as hosts_lib
+from mmdist.learner import host_joining
 
 CLUSTER = executors.RayOptions('10.1.2.3:6379')
 NAMES = (
@@ -98,10 +98,8 @@ def test_a_name_that_stands_for_no_network_is_told(
     socket, 'gethostbyname', lambda name: own if name == 'box' else name
   )
   monkeypatch.setattr(
-    hosts_lib.distributed.global_state,
-    'coordinator_address',
-    f'{coordinator}:99',
+    host_joining.host_store, 'coordinator', lambda: f'{coordinator}:99'
   )
-  line = hosts_lib._unreachable('a')
+  line = host_joining._unreachable('a')
   assert ("'box' stands for 127.0.1.1" in line) == is_refused
   assert bool(line) == is_refused

@@ -16,6 +16,7 @@ import ray
 import mmdist
 from mmdist.api import composing
 from mmdist.api import optimization
+from mmdist.api import preparing
 from mmdist.core import messages
 from mmdist.distribution import faults
 from mmdist.distribution import tokens
@@ -289,7 +290,7 @@ def fixture_nowhere(monkeypatch):
 def test_a_cluster_that_is_not_there_is_told_before_anything_is_looked_at(
   tmp_path, nowhere, begin, monkeypatch
 ):
-  monkeypatch.setattr(optimization.binding, 'bind_config', None)
+  monkeypatch.setattr(preparing.binding, 'bind_config', None)
   began = time.monotonic()
   with pytest.raises(mmdist.errors.UserError, match='nobody answers') as error:
     begin('a red ball', tmp_path / 'run', executor=nowhere)

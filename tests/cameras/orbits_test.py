@@ -156,3 +156,13 @@ def test_the_printed_table_counts_every_word(capsys):
   lines = capsys.readouterr().out.splitlines()
   assert len(lines) == len(orbits.VIEW_WORDS)
   assert sum(int(line.split()[1]) for line in lines) == 39_600
+
+
+@pytest.mark.parametrize('emphasis', [None, {'mouth': 3.0}])
+def test_drawn_views_are_those_of_the_bank(emphasis):
+  drawn = orbits.sample(50, np.random.default_rng(3), emphasis)
+  rows = orbits.draw(50, np.random.default_rng(3), emphasis)
+  taken = orbits.bank().take(rows)
+  assert drawn.words == taken.words
+  for field in ('azimuth', 'elevation', 'distance', 'target', 'tan_half_fov'):
+    np.testing.assert_array_equal(getattr(drawn, field), getattr(taken, field))

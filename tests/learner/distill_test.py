@@ -124,6 +124,21 @@ def test_pull_equals_the_plain_gradient(params, remat):
     np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
 
+def test_what_was_compiled_ahead_is_not_compiled_again(params, caplog):
+  run, learner = make_learner(learning_rate=0.125)
+  with jax.log_compiles(), compiling.in_a_hurry():
+    learner.warm_up(params)
+    compiled = [r.getMessage() for r in caplog.records]
+    assert sum('XLA compilation of jit(vjp)' in line for line in compiled) == 1
+    caplog.clear()
+    state = learner.init(params)
+    batch = distill.sample_batch(run.views, run.seed, 1)
+    learner.render_views(state, batch)
+    learner.apply_cotangents(state, batch, random_cotangents())
+  lines = [record.getMessage() for record in caplog.records]
+  assert not [line for line in lines if 'Finished XLA compilation' in line]
+
+
 def test_without_remat_a_step_renders_once(params):
   """Its second half takes what the first kept, and only of the same step."""
   traced = []

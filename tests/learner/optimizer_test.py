@@ -144,3 +144,20 @@ def test_parameters_of_any_structure_move_at_the_rate_of_the_weights(params):
   # Adam's first step has the size of the rate, whatever the gradient's is.
   for update in jax.tree.leaves(updates):
     np.testing.assert_allclose(update, -0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize('trainable', schema.TRAINABLE)
+def test_it_begins_as_optax_begins(trainable):
+  config = schema.LearnerConfig(trainable=trainable)
+  params = {'code': jnp.ones(3), 'nerf': {'kernel': jnp.ones((2, 3))}}
+  optimizer = optimizer_lib.make_optimizer(config, 10)
+  begun, expected = (
+    optimizer_lib.init(optimizer, params),
+    optimizer.init(params),
+  )
+  assert jax.tree.structure(begun) == jax.tree.structure(expected)
+  for one, other in zip(
+    jax.tree.leaves(begun), jax.tree.leaves(expected), strict=True
+  ):
+    np.testing.assert_array_equal(one, other)
+    assert one.dtype == other.dtype

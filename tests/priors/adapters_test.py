@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from mmdist.priors import adapters
+from mmdist.priors import lora_files
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from tests.priors import tiny_families
@@ -236,12 +236,12 @@ def test_a_lora_of_another_model_is_refused(
 
 def test_a_lora_file_that_is_none_is_refused(tmp_path):
   with pytest.raises(FileNotFoundError, match='is not a file'):
-    adapters.check_lora(tmp_path / 'lora.safetensors')
+    lora_files.check_lora(tmp_path / 'lora.safetensors')
   path = tmp_path / 'lora.bin'
   path.write_bytes(b'')
   with pytest.raises(ValueError, match='is not .safetensors; a pickled'):
-    adapters.check_lora(path)
+    lora_files.check_lora(path)
   path = tmp_path / 'lora.safetensors'
   path.write_bytes(np.zeros(9, np.uint8).tobytes())
   with pytest.raises(ValueError, match='is corrupt'):
-    adapters.check_lora(path)
+    lora_files.check_lora(path)

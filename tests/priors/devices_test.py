@@ -8,6 +8,7 @@ from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.priors import devices
 from mmdist.priors import footprint
+from mmdist.priors import memory_needs
 from mmdist.priors import prior as priors
 from tests.priors import tiny
 
@@ -111,7 +112,7 @@ def test_the_memory_line_names_the_dtype_and_warns_of_a_slow_one(
   def line(dtype):
     spec = tiny.spec(directory, dtype=dtype)
     estimates = {'a': footprint.estimate(spec, 1)}
-    return footprint.format_lines(estimates, {'a': 'a'})[0]
+    return memory_needs.format_lines(estimates, {'a': 'a'})[0]
 
   have(monkeypatch)
   assert ' in float32,' in line('auto')

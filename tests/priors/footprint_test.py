@@ -7,6 +7,7 @@ from torch import profiler
 
 from mmdist.core import messages
 from mmdist.priors import footprint
+from mmdist.priors import memory_needs
 from mmdist.priors import prior as priors
 from tests.priors import tiny
 from tests.priors import tiny_families
@@ -183,9 +184,9 @@ def test_no_weight_is_read(tmp_path, monkeypatch):
 
 
 def test_lines_name_the_prior_and_the_sum():
-  one = footprint.Footprint(2**31, 2**20, 0, 2**20, 2**29)
-  two = footprint.Footprint(2**20, 2**20, 2**20, 0, 0, offloaded=True)
-  lines = footprint.format_lines(
+  one = memory_needs.Footprint(2**31, 2**20, 0, 2**20, 2**29)
+  two = memory_needs.Footprint(2**20, 2**20, 2**20, 0, 0, offloaded=True)
+  lines = memory_needs.format_lines(
     {'generic': one, 'normal': two}, {'generic': 'a', 'normal': 'b'}
   )
   assert lines[0].startswith("memory of prior 'generic': about 2.5 GiB (netw")
@@ -194,14 +195,14 @@ def test_lines_name_the_prior_and_the_sum():
 
 
 def test_frozen_weights_that_priors_share_are_in_the_sum_once():
-  one = footprint.Footprint(2**30, 2**29, 2**28, 2**20, 2**21)
-  two = footprint.Footprint(2**30, 2**29, 2**28, 2**22, 2**23)
+  one = memory_needs.Footprint(2**30, 2**29, 2**28, 2**20, 2**21)
+  two = memory_needs.Footprint(2**30, 2**29, 2**28, 2**22, 2**23)
   priors = {'generic': one, 'normal': one, 'twin': two}
   models = {'generic': 'a', 'normal': 'b', 'twin': 'a'}
-  total, shared = footprint.sum_of(priors, models)
+  total, shared = memory_needs.sum_of(priors, models)
   assert total == 2 * one.total + 2**22 + 2**23
   assert shared == [['generic', 'twin']]
-  assert footprint.format_lines(priors, models)[-1] == (
+  assert memory_needs.format_lines(priors, models)[-1] == (
     'memory of all priors: about 3.5 GiB; the frozen weights of generic, twin '
     'count once'
   )
