@@ -4,7 +4,8 @@
 a `TrainState`. Rays go through in chunks, dealt out over the devices. Nothing
 is kept between the halves, unless `learner.remat` is off: the second renders
 again, with the same jitter, and takes the summed cotangent back through the
-render (docs/method.md, section 1).
+render (docs/method.md, section 1). Both halves work on a part of a step's views
+as on all of them; the parts' gradients add up to one update.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from mmdist.core import shapes
 from mmdist.learner import halves as halves_lib
 from mmdist.learner import optimizer as optimizer_lib
 from mmdist.learner import passes
+from mmdist.learner import step_parts
 
 
 @struct.dataclass
@@ -52,19 +54,23 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class ViewBatch:
-  """What one step looks at; all of it follows from (seed, step).
+  """What one step looks at, or a part; all of it follows from (seed, step).
 
   Attributes:
     seed: the run's.
     step: the step it belongs to.
     views: V views.
     backgrounds: [V, 3] float32 greys in [0, 1].
+    first_view: number of its first view in the step, from 0.
+    num_views: of the step; 0: these are all of them.
   """
 
   seed: int
   step: int
   views: orbits.Views
   backgrounds: np.ndarray
+  first_view: int = 0
+  num_views: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,17 +94,28 @@ class Learner:
 
   Attributes:
     init: params -> TrainState at step 0.
-    warm_up: params -> None; compiles the two below.
+    warm_up: params -> None; compiles those below.
     render_views: (state, batch) -> ViewRenders.
+    pull_back: (state, batch, {channel: [V, H, W, 3]}) -> Pulled. The cotangents
+      are of the loss of the whole step. Does not wait for the gradient. Raises
+      UserError for a cotangent of the wrong shape or channel, NotFinite for one
+      that is not finite.
+    update: (state, Pulled) -> (state, statistics), of all parts of a step.
+      Raises NotFinite for a gradient that is not finite.
     apply_cotangents: (state, batch, {channel: [V, H, W, 3]}) -> (state,
-      statistics). Raises UserError for a cotangent of the wrong shape or
-      channel, NotFinite for numbers that are not finite.
+      statistics); both of them, for a step in one part.
     skip: state -> state after a step that changed nothing.
   """
 
   init: Callable[[representation_lib.Params], TrainState]
   warm_up: Callable[[representation_lib.Params], None]
   render_views: Callable[[TrainState, ViewBatch], ViewRenders]
+  pull_back: Callable[
+    [TrainState, ViewBatch, Mapping[str, np.ndarray]], step_parts.Pulled
+  ]
+  update: Callable[
+    [TrainState, step_parts.Pulled], tuple[TrainState, dict[str, float]]
+  ]
   apply_cotangents: Callable[
     [TrainState, ViewBatch, Mapping[str, np.ndarray]],
     tuple[TrainState, dict[str, float]],
@@ -145,7 +162,13 @@ def make_learner(
     representation, with_normals, learner, run.views.resolution, layout
   )
   kind = halves_lib.RenderTwice if run.learner.remat else halves_lib.RenderOnce
-  halves = kind(first, second, _inputs)
+
+  def place_of(batch: ViewBatch) -> passes.Place | None:
+    return step_parts.place_of(
+      batch, run.views.resolution, run.learner.chunk_size
+    )
+
+  halves = kind(first, second, _inputs, place_of)
   optimizer, update = _make_update(learner, run.num_steps)
 
   def skip(state: TrainState) -> TrainState:
@@ -170,21 +193,38 @@ def make_learner(
       )
     return renders
 
+  def pull_back(
+    state: TrainState, batch: ViewBatch, cotangents: Mapping[str, np.ndarray]
+  ) -> step_parts.Pulled:
+    cotangents = _checked(cotangents, channels, batch, run.views.resolution)
+    pulled = halves.pull_back(state.params, batch, cotangents)
+    return step_parts.Pulled(batch.step, *pulled, cotangents)
+
+  def update_once(
+    state: TrainState, pulled: step_parts.Pulled
+  ) -> tuple[TrainState, dict[str, float]]:
+    stats = _statistics(
+      pulled.step, run, pulled.cotangents, pulled.norms, pulled.terms
+    )
+    return update(state, pulled.gradient), stats
+
   def apply_cotangents(
     state: TrainState, batch: ViewBatch, cotangents: Mapping[str, np.ndarray]
   ) -> tuple[TrainState, dict[str, float]]:
-    cotangents = _checked(cotangents, channels, batch, run.views.resolution)
-    gradient, *numbers = halves.pull_back(state.params, batch, cotangents)
-    stats = _statistics(batch.step, run, cotangents, *numbers)
-    return update(state, gradient), stats
+    return update_once(state, pull_back(state, batch, cotangents))
 
   def warm_up(params: representation_lib.Params) -> None:
     batch = sample_batch(run.views, run.seed, 0)
     state = init(params)
-    render_views(state, batch)
-    apply_cotangents(state, batch, {})
+    pulled = []
+    for part in step_parts.cut(batch, run.views.micro_batches):
+      render_views(state, part)
+      pulled.append(pull_back(state, part, {}))
+    update_once(state, functools.reduce(step_parts.add, pulled))
 
-  return Learner(init, warm_up, render_views, apply_cotangents, skip)
+  return Learner(
+    init, warm_up, render_views, pull_back, update_once, apply_cotangents, skip
+  )
 
 
 def with_compute(

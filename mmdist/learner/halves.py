@@ -10,6 +10,8 @@ from mmdist.learner import passes
 
 # Returns cameras, backgrounds and the key of a batch.
 InputsOf = Callable[[Any], tuple[Any, ...]]
+# Returns where a batch is in its step; None if it is the whole of it.
+PlaceOf = Callable[[Any], passes.Place | None]
 
 
 class _Halves:
@@ -20,9 +22,10 @@ class _Halves:
     render: Callable[..., Any],
     pull_back: Callable[..., passes.VjpResult],
     inputs_of: InputsOf,
+    place_of: PlaceOf,
   ):
     self._render, self._pull_back = render, pull_back
-    self._inputs_of = inputs_of
+    self._inputs_of, self._place_of = inputs_of, place_of
 
 
 class RenderTwice(_Halves):
@@ -34,7 +37,9 @@ class RenderTwice(_Halves):
   def render(
     self, params: representation_lib.Params, batch: Any
   ) -> passes.Images:
-    images: passes.Images = self._render(params, *self._inputs_of(batch))
+    images: passes.Images = self._render(
+      params, *self._inputs_of(batch), *_given(self._place_of(batch))
+    )
     return images
 
   def pull_back(
@@ -43,28 +48,46 @@ class RenderTwice(_Halves):
     batch: Any,
     cotangents: Mapping[str, np.ndarray],
   ) -> passes.VjpResult:
-    return self._pull_back(params, *self._inputs_of(batch), cotangents)
+    return self._pull_back(
+      params,
+      *self._inputs_of(batch),
+      cotangents,
+      *_given(self._place_of(batch)),
+    )
 
 
 class RenderOnce(_Halves):
   """The two halves of a step; the first keeps what the second needs.
 
-  Where the second is asked about other parameters or another batch than the
-  first was, which are told by their identity, it renders. Its passes are those
-  of `passes.make_keeping_passes`.
+  Each part of a step is kept until it is pulled back. Where the second half is
+  asked about other parameters or another batch than were rendered, which are
+  told by their identity, it renders. Its passes are those of
+  `passes.make_keeping_passes`.
   """
 
-  _kept: passes.Kept | None = None
-  _of: tuple[Any, ...] = ()
+  def __init__(self, *passes_and_inputs: Any):
+    super().__init__(*passes_and_inputs)
+    # What was kept of a batch, with the parameters and the batch.
+    self._kept: list[tuple[Any, Any, passes.Kept]] = []
 
   def render(
     self, params: representation_lib.Params, batch: Any
   ) -> passes.Images:
-    self._kept = None  # Its memory is free before more is taken.
-    images: passes.Images
-    images, self._kept = self._render(params, *self._inputs_of(batch))
-    self._of = params, batch
+    images, kept = self._keep(params, batch)
+    self._kept.append((params, batch, kept))
     return images
+
+  def _keep(
+    self, params: representation_lib.Params, batch: Any
+  ) -> tuple[passes.Images, passes.Kept]:
+    # Parts are left of a step that was given up. Their memory is free before
+    # more is taken.
+    if batch.first_view == 0:
+      self._kept = []
+    kept: tuple[passes.Images, passes.Kept] = self._render(
+      params, *self._inputs_of(batch), *_given(self._place_of(batch))
+    )
+    return kept
 
   def pull_back(
     self,
@@ -72,8 +95,22 @@ class RenderOnce(_Halves):
     batch: Any,
     cotangents: Mapping[str, np.ndarray],
   ) -> passes.VjpResult:
-    of = self._of
-    if self._kept is None or of[0] is not params or of[1] is not batch:
-      self.render(params, batch)
-    kept, self._kept, self._of = self._kept, None, ()
-    return self._pull_back(kept, cotangents)
+    kept = self._take(params, batch)
+    if kept is None:
+      _, kept = self._keep(params, batch)
+    return self._pull_back(kept, cotangents, *_given(self._place_of(batch)))
+
+  def _take(
+    self, params: representation_lib.Params, batch: Any
+  ) -> passes.Kept | None:
+    """Hands over what was kept of a batch, if anything was."""
+    for index, (its_params, its_batch, kept) in enumerate(self._kept):
+      if its_params is params and its_batch is batch:
+        del self._kept[index]
+        return kept
+    return None
+
+
+def _given(place: passes.Place | None) -> tuple[passes.Place, ...]:
+  # A whole step is given no place: it runs the same program as ever.
+  return () if place is None else (place,)
