@@ -272,17 +272,17 @@ class RayExecutor:
       earlier_fits = self.take_fits()
     # All are sent before any is waited for, so that the actors work at once;
     # fits after all scores, which are what the learner waits for.
-    asked: dict[str, calls.Sent] = {
+    scorings = {
       name: self.supervisors[name].ask(requests[name])
       for name in sorted(requests)
     }
     fits = {
       name: self.supervisors[name].ask_fit(scoring)
-      for name, scoring in asked.items()
+      for name, scoring in scorings.items()
       if requests[name].is_last
     }
     self._fits |= fits
-    return _Sent(self, asked | fits, earlier_fits)
+    return _Sent(self, {**scorings, **fits}, earlier_fits)
 
   def take_fits(self) -> dict[str, calls.Asked]:
     """Hands over the fits under way, to be finished by the taker."""

@@ -83,7 +83,7 @@ def _arm_commit(point: str, step: int) -> None:
 
 def _arm_step(point: str, step: int) -> None:
   make = distill.make_learner
-  name = {'render': 'render_views', 'update': 'apply_cotangents'}.get(point)
+  name = {'render': 'render_views', 'update': 'update'}.get(point)
 
   def make_learner(*arguments, **options):
     learner = make(*arguments, **options)
