@@ -91,7 +91,7 @@ LIMITS = {
   r'nerf\.num_(proposal|nerf)_samples': 2**12,
   r'nerf\.num_proposal_passes': 64,
   r'nerf\.(position|viewdir)_levels': 32,  # Octaves that float32 can tell.
-  r'views\.num_views': 2**10,
+  r'views\.(num_views|micro_batches)': 2**10,
   r'views\.resolution': 2**13,
   r'views\.emphasis\.[\w-]+': _FACTOR,
   r'priors\.\w+\.rank': 2**12,
