@@ -80,12 +80,9 @@ def optimize(
     representation, config, with_normals='normal' in objective.channels
   )
   stop = stop or stopping.Stopper()
-
-  def take_step(
-    state: distill.TrainState,
-  ) -> tuple[distill.TrainState, dict[str, float]]:
-    return _take_step(config, objective, learner, executor, state)
-
+  step_of_run = functools.partial(
+    take_step, config, objective, learner, executor
+  )
   with (
     checkpointing.CheckpointStore(workdir, config, weights) as checkpoints,
     reporting.Reporter(workdir, config, representation) as report,
@@ -99,7 +96,7 @@ def optimize(
     report.begin(int(state.step))
     with recovery:
       while recovery.should_continue(state):
-        state, metrics = recovery.attempt(take_step, state)
+        state, metrics = recovery.attempt(step_of_run, state)
         step = int(state.step)
         report.step(step - 1, state.params, metrics)
         if on_step is not None:
@@ -113,7 +110,7 @@ def optimize(
   return recovery.state
 
 
-def _take_step(
+def take_step(
   config: schema.RunConfig,
   objective: binding.BoundObjective,
   learner: distill.Learner,
@@ -125,6 +122,19 @@ def _take_step(
   First all parts are rendered and asked, then they are taken back in the same
   order, and the sum of their gradients is one update. So what is computed does
   not depend on when an answer arrives.
+
+  Args:
+    config: of the run.
+    objective: which prior is asked for which text.
+    learner: renders, and takes cotangents back.
+    executor: runs the priors.
+    state: before the step.
+
+  Returns:
+    The state after it, and the step's metrics.
+
+  Raises:
+    As `optimize`.
   """
   step = int(state.step)
   batch = distill.sample_batch(config.views, config.seed, step)
