@@ -12,13 +12,12 @@ LOADS = (
 
 
 def test_a_step_in_parts_takes_as_long_as_its_slower_side():
-  rows = overlap.measure(LOADS, (1, 4), steps=5)
-  over = {
-    (row['bound'], row['micro_batches']): row['over_best'] for row in rows
-  }
+  rows = overlap.measure(LOADS, (1, 4), steps=6)
+  found = {(row['bound'], row['micro_batches']): row for row in rows}
   for load in LOADS:
-    assert 0.99 < over[load.bound, 4] <= 1.1
+    # Near the fastest: another program on the machine can only add to a step.
+    fast = found[load.bound, 4]['tenth_s']
+    assert 0.99 * load.best_s < fast <= 1.1 * load.best_s
     # In one part, the learner waits for the whole of the slowest score.
-    serial = load.learner_s + load.score_s
-    assert over[load.bound, 1] >= 0.99 * serial / load.best_s
-    assert over[load.bound, 1] > 1.1
+    whole = found[load.bound, 1]['tenth_s']
+    assert whole >= load.learner_s + load.score_s > 1.1 * load.best_s

@@ -120,6 +120,9 @@ def sleeping_learner(load: Load) -> distill.Learner:
   def sleep(batch: distill.ViewBatch) -> None:
     time.sleep(load.learner_s / 2 * len(batch.views) / NUM_VIEWS)
 
+  def init(params: Any) -> distill.TrainState:
+    return distill.TrainState(np.int32(0), params, {}, np.int32(0))
+
   def render_views(
     state: distill.TrainState, batch: distill.ViewBatch
   ) -> distill.ViewRenders:
@@ -149,9 +152,7 @@ def sleeping_learner(load: Load) -> distill.Learner:
     raise NotImplementedError('no step of the loop asks a learner for this')
 
   return distill.Learner(
-    init=lambda params: distill.TrainState(
-      np.int32(0), params, {}, np.int32(0)
-    ),
+    init=init,
     warm_up=not_asked,
     render_views=render_views,
     pull_back=pull_back,
@@ -184,13 +185,20 @@ class Setting:
     running.wait_until_ready()
 
   def take(self, steps: int) -> None:
-    """Takes steps, and notes how long each took."""
+    """Takes steps, and notes how long each took.
+
+    The actors are those of all settings of a load, so they go back to this one.
+    """
+    fits = messages.ProxyState(int(self._state.step), {})
+    self._running.restore_proxies(dict.fromkeys(self._config.priors, fits))
+    seconds = []
     for _ in range(steps):
       start = time.perf_counter()
       self._state, _ = loop.take_step(
         self._config, self._objective, self._learner, self._running, self._state
       )
-      self.seconds.append(time.perf_counter() - start)
+      seconds.append(time.perf_counter() - start)
+    self.seconds += seconds[1:]  # No fit of a step before was in the first.
 
   def row(self) -> dict[str, Any]:
     """Returns what the table shows."""
@@ -216,22 +224,17 @@ def measure(
   """Returns a row for each load and number of parts."""
   with contextlib.ExitStack() as stack:
     # One Ray for all of them, with room for all priors at a time.
-    settings = len(loads) * len(micro_batches)
     spec = sleepers(loads[0])[0].spec
-    room = ray_executor.actor_options(spec) | {'num_cpus': 2 * settings}
+    room = ray_executor.actor_options(spec) | {'num_cpus': 2 * len(loads)}
     stack.callback(cluster_lib.Cluster(None, {'all': room}).close)
-    taken = []
+    settings = []
     for load in loads:
-      for number in micro_batches:
-        running = stack.enter_context(ray_executor.RayExecutor(sleepers(load)))
-        taken.append(Setting(load, number, running))
-    for setting in taken:
-      setting.take(2)  # Of which nothing is kept.
-      setting.seconds.clear()
+      running = stack.enter_context(ray_executor.RayExecutor(sleepers(load)))
+      settings += [Setting(load, number, running) for number in micro_batches]
     for _ in range(rounds):
-      for setting in taken:
+      for setting in settings:
         setting.take(steps)
-    return [setting.row() for setting in taken]
+    return [setting.row() for setting in settings]
 
 
 def main(_: Sequence[str]) -> None:
