@@ -20,6 +20,7 @@ from typing import Any
 
 from absl import app
 from absl import flags
+import jax.numpy as jnp
 import numpy as np
 
 from mmdist import loop
@@ -121,7 +122,7 @@ def sleeping_learner(load: Load) -> distill.Learner:
     time.sleep(load.learner_s / 2 * len(batch.views) / NUM_VIEWS)
 
   def init(params: Any) -> distill.TrainState:
-    return distill.TrainState(np.int32(0), params, {}, np.int32(0))
+    return distill.TrainState(jnp.int32(0), params, {})
 
   def render_views(
     state: distill.TrainState, batch: distill.ViewBatch
