@@ -82,6 +82,8 @@ def test_parts_make_up_the_whole(directory, num_parts, mode):
     assert fit['proxy_loss'] == pytest.approx(
       expected_fit['proxy_loss'], rel=1e-5
     )
+    seconds = [answer.metrics['seconds'] for answer in answers]
+    assert seconds == sorted(seconds)  # They add up.
     # The others are of the parts so far.
     assert answers[0].metrics['norm_0'] != found['norm_0']
   state, expected_state = one.save_proxy(), other.save_proxy()
