@@ -65,10 +65,16 @@ class RenderOnce(_Halves):
   `passes.make_keeping_passes`.
   """
 
-  def __init__(self, *passes_and_inputs: Any):
-    super().__init__(*passes_and_inputs)
-    # What was kept of a batch, with the parameters and the batch.
-    self._kept: list[tuple[Any, Any, passes.Kept]] = []
+  def __init__(
+    self,
+    render: Callable[..., Any],
+    pull_back: Callable[..., passes.VjpResult],
+    inputs_of: InputsOf,
+    place_of: PlaceOf,
+  ):
+    super().__init__(render, pull_back, inputs_of, place_of)
+    # Parameters, batch, and what was kept of them.
+    self._kept: list[tuple[representation_lib.Params, Any, passes.Kept]] = []
 
   def render(
     self, params: representation_lib.Params, batch: Any
@@ -80,14 +86,14 @@ class RenderOnce(_Halves):
   def _keep(
     self, params: representation_lib.Params, batch: Any
   ) -> tuple[passes.Images, passes.Kept]:
-    # Parts are left of a step that was given up. Their memory is free before
+    # Of a step that was given up, parts are left. Their memory is free before
     # more is taken.
     if batch.first_view == 0:
       self._kept = []
-    kept: tuple[passes.Images, passes.Kept] = self._render(
+    rendered: tuple[passes.Images, passes.Kept] = self._render(
       params, *self._inputs_of(batch), *_given(self._place_of(batch))
     )
-    return kept
+    return rendered
 
   def pull_back(
     self,
