@@ -1,6 +1,6 @@
 """How much of a step is hidden behind its slower side: steps in parts.
 
-  python -m experiments.benchmarks.overlap            # seven minutes
+  python -m experiments.benchmarks.overlap            # five minutes
   python -m experiments.benchmarks.overlap --json
 
 The loop's own step, with a learner and priors that sleep: the learner renders
