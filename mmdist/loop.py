@@ -3,7 +3,8 @@
 Each step renders V views, asks every prior how it would change them, and takes
 the sum of the answers back through one render. So any number of priors and
 concepts costs the learner one render and one backward pass (docs/method.md,
-section 1).
+section 1). With `views.micro_batches` a step goes through in parts: priors
+score one while the learner renders the next or takes back the one before.
 
 Who does what:
   learner      renders and moves the 3D representation (learner/)
@@ -15,6 +16,8 @@ Who does what:
 """
 
 from collections.abc import Callable, Mapping
+import functools
+import itertools
 import os
 
 import numpy as np
@@ -28,8 +31,10 @@ from mmdist.learner import distill
 from mmdist.learner import hosts as hosts_lib
 from mmdist.learner import mirror
 from mmdist.learner import optimizer as optimizer_lib
+from mmdist.learner import step_parts
 from mmdist.objectives import binding
 from mmdist.objectives import ledger
+from mmdist.objectives import partial_answers
 from mmdist.objectives import score_requests
 from mmdist.run import callbacks
 from mmdist.run import checkpointing
@@ -78,12 +83,9 @@ def optimize(
   objective = binding.bind_config(config)
   learner = learner or make_learner(config, representation)
   stop = stop or stopping.Stopper()
-
-  def take_step(
-    state: distill.TrainState,
-  ) -> tuple[distill.TrainState, dict[str, float]]:
-    return _take_step(config, objective, learner, executor, state)
-
+  step_of_run = functools.partial(
+    take_step, config, objective, learner, executor
+  )
   with (
     checkpointing.CheckpointStore(workdir, config, weights) as checkpoints,
     reporting.Reporter(workdir, config, representation) as report,
@@ -101,7 +103,7 @@ def optimize(
     report.begin(int(state.step))
     with recovery:
       while recovery.should_continue(state):
-        state, metrics = recovery.attempt(take_step, state)
+        state, metrics = recovery.attempt(step_of_run, state)
         step = int(state.step)
         current = learner.params_of(state)
         report.step(step - 1, current, metrics)
@@ -136,17 +138,34 @@ def make_learner(
   )
 
 
-def _take_step(
+def take_step(
   config: schema.RunConfig,
   objective: binding.BoundObjective,
   learner: distill.Learner,
   executor: executor_lib.Executor,
   state: distill.TrainState,
 ) -> tuple[distill.TrainState, dict[str, float]]:
-  """Renders, asks every prior, and takes the sum of the answers back."""
+  """Renders, asks every prior, and takes the sum of the answers back.
+
+  First all parts are rendered and asked, then they are taken back in the same
+  order, and the sum of their gradients is one update. So what is computed does
+  not depend on when an answer arrives.
+
+  Args:
+    config: of the run.
+    objective: which prior is asked for which text.
+    learner: renders, and takes cotangents back.
+    executor: runs the priors.
+    state: before the step.
+
+  Returns:
+    The state after it, and the step's metrics.
+
+  Raises:
+    As `optimize`.
+  """
   step = int(state.step)
   batch = distill.sample_batch(config.views, config.seed, step)
-  renders = learner.render_views(state, batch)
   # Each step but a rejected one fits each proxy once, on the same renders.
   proxy_step = step - int(state.rejected)
   views = (
@@ -154,14 +173,35 @@ def _take_step(
     if config.views.deal
     else None
   )
-  requests = requests_for(objective, config, batch, renders, proxy_step, views)
-  answers = executor.submit(requests).result()
-  cotangents = score_requests.sum_cotangents(answers, views)
-  state, stats = learner.apply_cotangents(state, batch, cotangents)
+  asked, rendered = [], []
+  for part in step_parts.cut(batch, config.views.micro_batches):
+    rendered.append(learner.render_views(state, part))
+    requests = requests_for(
+      objective, config, part, rendered[-1], proxy_step, views
+    )
+    asked.append((part, requests, executor.submit(requests)))
+  answered = []
+
+  def take_back(
+    part: distill.ViewBatch,
+    requests: Mapping[str, messages.ScoreRequest],
+    pending: executor_lib.Pending,
+  ) -> step_parts.Pulled:
+    answered.append(partial_answers.weigh(pending.result(), requests))
+    shown = partial_answers.views_of_part(
+      views, part.first_view, len(part.views)
+    )
+    cotangents = score_requests.sum_cotangents(answered[-1], shown)
+    return learner.pull_back(state, part, cotangents)
+
+  # One after the other, each as soon as its answers are there.
+  pulled = functools.reduce(learner.add, itertools.starmap(take_back, asked))
+  state, stats = learner.update(state, pulled)
+  renders = step_parts.join_renders(rendered)
   stats |= colors.measure(renders.rgb, renders.acc, batch.backgrounds)
   stats |= ledger.scheduled_weights(objective, step, config.num_steps)
   return state, stats | ledger.step_metrics(
-    answers, executor.fit_metrics(), views
+    partial_answers.join(answered), executor.fit_metrics(), views
   )
 
 
@@ -178,10 +218,11 @@ def requests_for(
   Args:
     objective: which prior is asked for which text.
     config: of the run.
-    batch: the V views of the step.
+    batch: the V views of the step, or of a part of it.
     renders: of these views, rgb and normals [V, H, W, 3].
     proxy_step: fits that each proxy has behind it.
-    views: prior -> numbers of the views that it is shown; None shows all.
+    views: prior -> numbers in the step of the views that it is shown; None
+      shows all.
   """
   words = (
     batch.views.words
@@ -202,4 +243,6 @@ def requests_for(
     noise=config.noise,
     mode=config.mode,
     views=views,
+    first_view=batch.first_view,
+    num_views=batch.num_views,
   )

@@ -57,6 +57,10 @@ class ViewsConfig:
   # Priors of one channel share out the views of a step instead of each looking
   # at all of them: the same sum on average, for a part of the passes.
   deal: bool = False
+  # Parts that a step's views are cut into: priors score one part while the
+  # learner renders the next or takes the one before back. At most num_views.
+  # Where it does not divide them, two sizes of parts are compiled.
+  micro_batches: int = 1
   # Opens what every prior of colours reads that has no prefix of its own. The
   # paper's is "A DSLR photo of" (MagicMirror, A.3).
   prompt_prefix: str = ''

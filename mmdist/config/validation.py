@@ -54,7 +54,7 @@ RANGES = {
   r'nerf\.position_levels': (1, math.inf),
   r'nerf\.viewdir_levels': (0, math.inf),
   r'nerf\.density_scale': (1e-6, math.inf),
-  r'views\.(num_views|resolution)': (1, math.inf),
+  r'views\.(num_views|resolution|micro_batches)': (1, math.inf),
   r'views\.emphasis\.[\w-]+': (0, math.inf),
   r'priors\.\w+\.rank': (1, math.inf),
   r'priors\.\w+\.(proxy_)?guidance_scale': (0, math.inf),
@@ -92,7 +92,7 @@ LIMITS = {
   r'nerf\.num_(proposal|nerf)_samples': 2**12,
   r'nerf\.num_proposal_passes': 64,
   r'nerf\.(position|viewdir)_levels': 32,  # Octaves that float32 can tell.
-  r'views\.num_views': 2**10,
+  r'views\.(num_views|micro_batches)': 2**10,
   r'views\.resolution': 2**13,
   r'views\.emphasis\.[\w-]+': _FACTOR,
   r'priors\.\w+\.rank': 2**12,
@@ -124,6 +124,7 @@ def validate(config: schema.RunConfig) -> None:
   _check_order(
     'noise.minimum', config.noise.minimum, config.noise.final_maximum
   )
+  _check_micro_batches(config.views)
   _check_background(config.views.background)
   _check_start_code(config.learner.start_code)
 
@@ -221,6 +222,15 @@ def _check_order(path: str, low: float, high: float) -> None:
   if low >= high:
     raise errors.UserError(
       f'{path} is {low}; expected less than the maximum {high}.'
+    )
+
+
+def _check_micro_batches(views: schema.ViewsConfig) -> None:
+  if views.micro_batches > views.num_views:
+    raise errors.UserError(
+      f'views.micro_batches is {views.micro_batches}; expected 1 to '
+      f'views.num_views, which is {views.num_views}, since each part of a step '
+      'has a view.'
     )
 
 

@@ -48,6 +48,10 @@ class Term:
 class ScoreRequest:
   """One question to one prior: how would you change these images?
 
+  A step may ask in parts (`views.micro_batches`), one request each, in the
+  order of the views. Whatever is drawn for a view is drawn for all of the
+  prior's views of the step and cut, so it does not depend on the parts.
+
   Attributes:
     step: optimisation step that asks, from 0.
     images: [V, H, W, 3] float32 in [0, 1]; normals are coloured (n + 1) / 2.
@@ -58,6 +62,9 @@ class ScoreRequest:
     proxy_learning_rate: learning rate of the fit that follows.
     mode: how the concepts' residuals are composed, one of
       `mmdist.core.composition.MODES`.
+    first_view: number of its first view among those that this prior is shown
+      in this step, from 0.
+    num_views: how many views those are; 0: this request holds all of them.
   """
 
   step: int
@@ -68,6 +75,28 @@ class ScoreRequest:
   proxy_step: int
   proxy_learning_rate: float
   mode: str = 'sum'
+  first_view: int = 0
+  num_views: int = 0
+
+  @property
+  def num_views_of_step(self) -> int:
+    """How many views the prior is shown in this step, in all requests."""
+    return self.num_views or len(self.images)
+
+  @property
+  def rows(self) -> slice:
+    """Which of the prior's views of the step the request holds."""
+    return slice(self.first_view, self.first_view + len(self.images))
+
+  @property
+  def is_first(self) -> bool:
+    """Whether the prior's views of the step begin here."""
+    return self.first_view == 0
+
+  @property
+  def is_last(self) -> bool:
+    """Whether they end here; the fit of the step follows."""
+    return self.rows.stop == self.num_views_of_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +108,13 @@ class ScoreGradient:
     prior: name of the prior that answers.
     channel: the channel its images came from.
     cotangent: [V, H, W, 3] float32 dL/d image of the request's images, summed
-      over concepts with their signed weights. L is a mean over views, pixels
-      and channels, so it does not grow with the resolution.
+      over concepts with their signed weights. L is a mean over the request's
+      views, pixels and channels, so it does not grow with the resolution.
     proxy_step: fits the proxy had behind it when it answered.
     metrics: scalars; per term i `norm_i`, `cosine_i` (with the sum) and
       `share_i` (of the sum), and `seconds`. A fit's numbers are returned by
-      `Prior.fit`.
+      `Prior.fit`. Where a step asks in parts, they are of all parts so far, so
+      that those of the last part are the step's.
   """
 
   step: int
@@ -241,10 +271,12 @@ def copy_options(options: PriorOptions, **changes: Any) -> PriorOptions:
 class Prior(Protocol):
   """What an actor runs; see `mmdist.priors.prior` for the real one.
 
-  Calls come one at a time: a score, its fit, the next score. A copy may be
-  asked for or put back between two steps. A prior counts its fits: the
-  `proxy_step` of its answers and the `step` of its states are how many it has
-  behind it. A prior without anything to learn counts the calls of `fit`.
+  Calls come one at a time: a score, its fit, the next score. Where a step asks
+  in parts, the scores of all parts come before its one fit; a step that was
+  given up may leave some parts out, and the next one begins with its first. A
+  copy may be asked for or put back between two steps. A prior counts its fits:
+  the `proxy_step` of its answers and the `step` of its states are how many it
+  has behind it. A prior without anything to learn counts the calls of `fit`.
 
   A prior may also have a method `close()`, which should release what the prior
   holds. It is called where a prior leaves a process that goes on: an actor in
@@ -253,10 +285,10 @@ class Prior(Protocol):
   """
 
   def score(self, request: ScoreRequest) -> ScoreGradient:
-    """Answers a request; the proxy's fit on the same renders follows."""
+    """Answers a request; the fit on all renders of its step follows."""
 
   def fit(self) -> Mapping[str, float]:
-    """Fits the proxy once, unsigned, on the last request's renders.
+    """Fits the proxy once, unsigned, on all renders of the last step.
 
     Returns:
       Scalars for the metrics, e.g. `proxy_loss`; `proxy_loss_i` is of term i.

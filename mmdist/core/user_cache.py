@@ -13,6 +13,7 @@ import pathlib
 from typing import Any
 
 from mmdist.core import atomic
+from mmdist.core import strict_json
 
 # Of each kind. A record of a large vocabulary is a few MB.
 _MOST_RECORDS = 64
@@ -46,7 +47,7 @@ def write(kind: str, key: str, record: dict[str, Any]) -> None:
   path = _path(kind, key)
   with contextlib.suppress(OSError):
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(path, json.dumps(record))
+    atomic.write_text(path, strict_json.dumps(record))
     _drop_oldest(path.parent)
 
 

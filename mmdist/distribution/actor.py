@@ -8,9 +8,11 @@ result of the run. So the fits behind the proxy are counted here: a call that
 was handled before is answered from memory, and one that comes too early or too
 late is refused.
 
-One remembered answer per prior is enough for the loop, which has every answer
-of a step before it asks for the next. A repeated question about an earlier step
-is refused like any other that comes too late; the prior is then brought back.
+It is enough to remember the answers of one step per prior, one for each part
+of its views: the loop has all of them before it asks for the next step. A
+repeated question about an earlier step is refused like any other that comes too
+late, and so is a part whose earlier parts were not asked here; the prior is
+then brought back.
 """
 
 from collections.abc import Callable, Mapping
@@ -63,38 +65,47 @@ class Session:
     # that miscounts: so this count follows the calls that were carried out,
     # not what the prior says of itself.
     self._proxy_step = 0
+    # The answers of the step that it is in, by the first view of each part.
+    self._replies: dict[int, messages.ScoreGradient] = {}
+    # The one to the last part, once that was given: a fit may follow.
     self._reply: messages.ScoreGradient | None = None
     self._last_fit: Mapping[str, float] = {}
 
   def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
-    """Answers a request; the one answered last is answered from memory.
+    """Answers a request; one of the step that it is in, from memory.
 
     Raises:
-      OutOfStep: the proxy has another number of fits behind it.
+      OutOfStep: the proxy has another number of fits behind it, or the parts
+        of the step before this one were not answered here.
     """
-    reply = self._reply
+    reply = self._replies.get(request.first_view)
     if reply and (reply.step, reply.proxy_step) == _key(request):
       return reply
     self._check(request.proxy_step, f'step {request.step}')
+    self._check_part(request)
+    reply = self._prior.score(request)
+    if request.is_first:
+      self._replies = {}  # Those of the step before.
     # Remembered before it is sent, so that it can be sent again.
-    self._reply = self._prior.score(request)
-    return self._reply
+    self._replies[request.first_view] = reply
+    self._reply = reply if request.is_last else None
+    return reply
 
   def fit(self, request_step: int, proxy_step: int) -> Mapping[str, float]:
-    """Fits the proxy on the renders of one request, once.
+    """Fits the proxy on the renders of one step, once.
 
-    A second call for the same request returns the same report and fits nothing.
+    A second call for the same step returns the same report and fits nothing.
 
     Args:
-      request_step: step of the request.
-      proxy_step: fits that the request found behind the proxy.
+      request_step: step of the requests.
+      proxy_step: fits that they found behind the proxy.
 
     Raises:
-      OutOfStep: this request was not the last one scored, or the proxy has
-        another number of fits behind it.
+      OutOfStep: this step was not the last one scored, or not all of it was,
+        or the proxy has another number of fits behind it.
     """
-    # The prior keeps the renders of its last score only, so no other request
-    # can be fitted.
+    # The prior keeps the renders of one step only, so no other can be fitted,
+    # and this one not before its last part was scored.
     reply = self._reply
     if reply is None or (reply.step, reply.proxy_step) != (
       request_step,
@@ -119,11 +130,23 @@ class Session:
     self._prior.restore_proxy(state)
     self._proxy_step = state.step
     # Remembered answers belong to the proxy before, so they are dropped.
-    self._reply, self._last_fit = None, {}
+    self._replies, self._reply, self._last_fit = {}, None, {}
 
   def close(self) -> None:
     """Has the prior release what it holds besides weights that others share."""
     executor.close_prior(self._prior)
+
+  def _check_part(self, request: messages.ScoreRequest) -> None:
+    answered = sum(
+      len(reply.cotangent)
+      for reply in self._replies.values()
+      if (reply.step, reply.proxy_step) == _key(request)
+    )
+    if not request.is_first and request.first_view != answered:
+      raise OutOfStep(
+        f'step {request.step} goes on at view {request.first_view}, and '
+        f'{answered} of its views were scored here'
+      )
 
   def _check(self, proxy_step: int, what: str) -> None:
     if proxy_step != self._proxy_step:

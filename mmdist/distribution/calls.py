@@ -10,10 +10,11 @@ from mmdist.distribution import journal as journal_lib
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-  """A request on its way, whose fit has not been sent yet.
+  """A request on its way, whose fit has not been sent yet, or never is.
 
   Where priors share an actor, all are scored before any is fitted, since the
-  learner waits for the scores.
+  learner waits for the scores. A part of a step that is not its last has no
+  fit.
 
   Attributes:
     entry: its entry in the journal.
@@ -39,3 +40,6 @@ class Asked:
   score: ray.ObjectRef
   fit: ray.ObjectRef
   sent: float
+
+
+Sent = Scoring | Asked

@@ -5,6 +5,10 @@ returns an answer without waiting for the fit that follows it: the learner needs
 the answer at once and the fit only by the next step, so a prior in a process of
 its own fits while the learner works. A prior handles its calls in the order of
 submission, so inline and Ray agree bit for bit.
+
+A step may be submitted in parts (`messages.ScoreRequest.first_view`). The next
+part may be submitted before the answers to this one are there. The one fit of a
+prior follows its last part.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +22,9 @@ from mmdist.core import names
 from mmdist.distribution import faults
 
 _T = TypeVar('_T')
+# Tells a step from the one before: its number, and that of the proxies' fits,
+# which goes on where a step is taken again without the one before it.
+StepKey = tuple[int, int]
 
 
 class Pending(Protocol):
@@ -51,12 +58,16 @@ class Executor(Protocol):
     """
 
   def submit(self, requests: Mapping[str, messages.ScoreRequest]) -> Pending:
-    """Sends every request, by prior, before any answer is waited for."""
+    """Sends every request, by prior, before any answer is waited for.
+
+    The requests are of one step, whole or a part of it. It may be called for
+    the next part before the answers to this one are there.
+    """
 
   def fit_metrics(self) -> dict[str, dict[str, float]]:
     """Returns, by prior, the report of its last fit that is known to be over.
 
-    After `submit(...).result()` it is the fit of the submission before.
+    After `submit(...).result()` it is the fit of the step before.
     """
 
   def save_proxies(self) -> dict[str, messages.ProxyState]:
@@ -91,6 +102,13 @@ def check_running(asked: Mapping[str, Any], running: Mapping[str, Any]) -> None:
   for name in asked:
     if name not in running:
       raise errors.UserError(names.unknown('prior', name, running, 'Priors'))
+
+
+def step_key(requests: Mapping[str, messages.ScoreRequest]) -> StepKey | None:
+  """Returns the step that the requests are of; None if there are none."""
+  for request in requests.values():
+    return request.step, request.proxy_step
+  return None
 
 
 def check_complete(
@@ -169,6 +187,7 @@ class InlineExecutor:
     """Builds the priors; PriorFailed names one that cannot be built."""
     self._priors: dict[str, messages.Prior] = {}
     self._unfitted: dict[str, int] = {}  # Prior -> step of the waiting fit.
+    self._step: StepKey | None = None  # That was asked last.
     self._fit_metrics: dict[str, dict[str, float]] = {}
     self._closing = contextlib.ExitStack()
     try:
@@ -193,20 +212,23 @@ class InlineExecutor:
     check_running(requests, self._priors)
     answers = {}
     try:
-      # First the fits of the submission before, in the order of an actor.
-      self._fit()
+      # First the fits of the step before, in the order of an actor.
+      before, self._step = self._step, step_key(requests)
+      if self._step != before:
+        self._fit()
       for name in sorted(requests):
         request = requests[name]
         score = self._priors[name].score
         answers[name] = call(name, request.step, score, request)
-        self._unfitted[name] = request.step
+        if request.is_last:
+          self._unfitted[name] = request.step
     except faults.PriorFault as fault:
       # `result` raises it, since with Ray it would be known there, not here.
       return _Answered({}, fault)
     return _Answered(answers, None)
 
   def _fit(self) -> None:
-    """Runs the fits that the last submission left."""
+    """Runs the fits that the step before left."""
     for name in list(self._unfitted):
       # Taken off first, so that a fit that raises is not tried again.
       step = self._unfitted.pop(name)
@@ -225,7 +247,7 @@ class InlineExecutor:
 
   def restore_proxies(self, states: Mapping[str, messages.ProxyState]) -> None:
     check_complete(states, self._priors)
-    self._unfitted, self._fit_metrics = {}, {}
+    self._unfitted, self._fit_metrics, self._step = {}, {}, None
     for name, prior in self._priors.items():
       call(name, None, prior.restore_proxy, states[name])
 

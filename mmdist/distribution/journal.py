@@ -23,7 +23,8 @@ class Entry:
     request: what was asked.
     digest: of the answer, once one has arrived; else ''.
     reply: an answer that a replay brought and that no caller has taken yet.
-    fit: what the fit after it reported, once known.
+    fit: what the fit after it reported, once known; of the last part of a
+      step alone.
   """
 
   request: messages.ScoreRequest
@@ -37,7 +38,7 @@ class Journal:
 
   Attributes:
     state: the snapshot; None stands for the proxy as it was built.
-    entries: what was asked since, each followed by one fit.
+    entries: what was asked since. One fit follows the last part of each step.
   """
 
   def __init__(self) -> None:
@@ -49,6 +50,11 @@ class Journal:
     entry = Entry(request)
     self.entries.append(entry)
     return entry
+
+  @property
+  def num_steps(self) -> int:
+    """How many steps the entries are of, those that are not over included."""
+    return sum(entry.request.is_first for entry in self.entries)
 
   def reset(self, state: messages.ProxyState) -> None:
     """Begins anew from a snapshot that holds the fits of all entries."""

@@ -8,7 +8,9 @@ had (`supervisor.py`).
 
 A step in time: `submit` sends score and fit to every actor and returns at
 once; `result` waits for the scores alone. The fits run while the learner takes
-its step and renders the next views, and are waited for with the next answers.
+its step and renders the next views, and are waited for with the next step's
+answers. Where a step asks in parts, an actor scores one while the learner
+renders the next, and fits after its last.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -123,12 +125,17 @@ def with_seat(
 class _Sent:
   """A Pending of Ray: what `submit` returns."""
 
-  def __init__(self, owner: 'RayExecutor', asked: dict[str, calls.Asked]):
+  def __init__(
+    self,
+    owner: 'RayExecutor',
+    asked: dict[str, calls.Sent],
+    earlier_fits: dict[str, calls.Asked],
+  ):
     self._owner = owner
     self._asked = asked
     # Fits that were under way. An actor does them before these scores, and if
     # one of them fails, that explains why the scores fail.
-    self._earlier_fits = owner.take_fits()
+    self._earlier_fits = earlier_fits
     self._answers: dict[str, messages.ScoreGradient] = {}
 
   def result(self) -> dict[str, messages.ScoreGradient]:
@@ -209,6 +216,7 @@ class RayExecutor:
     self._room: placement.Room | None = None
     self._seat: Any = None
     self._fits: dict[str, calls.Asked] = {}
+    self._step: executor.StepKey | None = None  # That was asked last.
     self._fit_metrics: dict[str, dict[str, float]] = {}
     # Empty until Ray is there: `close` has to work whatever fails below.
     self.supervisors: dict[str, supervisor.PriorSupervisor] = {}
@@ -278,25 +286,32 @@ class RayExecutor:
     self, requests: Mapping[str, messages.ScoreRequest]
   ) -> executor.Pending:
     executor.check_running(requests, self.supervisors)
-    if any(
-      len(supervised.journal.entries) >= MAX_JOURNAL
-      for supervised in self.supervisors.values()
-    ):
-      # The loop saves them more often than that; this is for other callers.
-      self.save_proxies()
+    before, self._step = self._step, executor.step_key(requests)
+    earlier_fits: dict[str, calls.Asked] = {}
+    # Between the parts of a step no proxy is saved, since a replay from there
+    # would lack the parts before, and no fit is waited for: those that were
+    # sent are of this step.
+    if self._step != before:
+      if any(
+        supervised.journal.num_steps >= MAX_JOURNAL
+        for supervised in self.supervisors.values()
+      ):
+        # The loop saves them more often than that; this is for other callers.
+        self.save_proxies()
+      earlier_fits = self.take_fits()
     # All are sent before any is waited for, so that the actors work at once;
     # fits after all scores, which are what the learner waits for.
     scorings = {
       name: self.supervisors[name].ask(requests[name])
       for name in sorted(requests)
     }
-    asked = {
+    fits = {
       name: self.supervisors[name].ask_fit(scoring)
       for name, scoring in scorings.items()
+      if requests[name].is_last
     }
-    pending = _Sent(self, asked)
-    self._fits = asked
-    return pending
+    self._fits |= fits
+    return _Sent(self, {**scorings, **fits}, earlier_fits)
 
   def take_fits(self) -> dict[str, calls.Asked]:
     """Hands over the fits under way, to be finished by the taker."""
@@ -322,7 +337,7 @@ class RayExecutor:
   def restore_proxies(self, states: Mapping[str, messages.ProxyState]) -> None:
     executor.check_complete(states, self.supervisors)
     self.take_fits()  # Whatever became of them, it is undone.
-    self._fit_metrics = {}
+    self._fit_metrics, self._step = {}, None
     self.wait_until_ready()
     for name, supervised in self.supervisors.items():
       supervised.restore(states[name])

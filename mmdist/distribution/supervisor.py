@@ -123,7 +123,7 @@ class PriorSupervisor:
     return self._send_score(self.journal.ask(request))
 
   def ask_fit(self, scoring: calls.Scoring) -> calls.Asked:
-    """Sends the fit after a request, and waits for neither."""
+    """Sends the fit after the last request of a step, and waits for none."""
     # Ray carries out the calls on one actor in the order in which they were
     # submitted. So the fit follows its score without another round trip, and
     # the next request finds the fit done.
@@ -138,10 +138,11 @@ class PriorSupervisor:
       entry, self._actor.score.remote(self._session, entry.request)
     )
 
-  def _send(self, entry: journal_lib.Entry) -> calls.Asked:
-    return self.ask_fit(self._send_score(entry))
+  def _send(self, entry: journal_lib.Entry) -> calls.Sent:
+    scoring = self._send_score(entry)
+    return self.ask_fit(scoring) if entry.request.is_last else scoring
 
-  def answer(self, asked: calls.Asked) -> messages.ScoreGradient:
+  def answer(self, asked: calls.Sent) -> messages.ScoreGradient:
     """Returns the answer; if it was lost, recovers it first.
 
     Raises:
@@ -177,7 +178,7 @@ class PriorSupervisor:
     return self._insist(entry.request.step, get, again, replayed)
 
   def _answered(
-    self, entry: journal_lib.Entry, scoring: calls.Scoring | calls.Asked
+    self, entry: journal_lib.Entry, scoring: calls.Sent
   ) -> messages.ScoreGradient:
     reply = self.receive(entry.request.step, scoring.score)
     self._deadline.note(time.monotonic() - scoring.sent)
@@ -199,7 +200,7 @@ class PriorSupervisor:
       entry.request.step,
       lambda: get(asked.fit),
       # Sends the score as well, which the actor answers from memory.
-      lambda: get(self._send(entry).fit),
+      lambda: get(self.ask_fit(self._send_score(entry)).fit),
       # If the proxy was saved since, the fit is in it; the report is lost.
       lambda: entry.fit or {},
     )
@@ -372,7 +373,7 @@ class PriorSupervisor:
       time.sleep(_POLL_S)
 
   def _replay(self, entry: journal_lib.Entry) -> None:
-    """Asks an entry's request again, and has its fit done again."""
+    """Asks an entry's request again, and has its fit, if any, done again."""
     asked = self._send(entry)
     step = entry.request.step
     reply = self.receive(step, asked.score)
@@ -390,7 +391,8 @@ class PriorSupervisor:
     # No caller has had this answer yet: it is kept for the one that asks.
     if not entry.digest:
       entry.digest, entry.reply = digest, reply
-    entry.fit = dict(self.receive(step, asked.fit))
+    if isinstance(asked, calls.Asked):
+      entry.fit = dict(self.receive(step, asked.fit))
 
   def close(self) -> None:
     """Lets the prior go, even if it does not answer any more."""

@@ -19,10 +19,10 @@ from mmdist.core import arrays
 
 @struct.dataclass
 class Chunks:
-  """All rays of a step.
+  """All rays of a step, or of a part of its views.
 
   Attributes:
-    index: [K] global number of the chunk.
+    index: [K] number of the chunk in its step.
     rays: [K, N, ...]; padding repeats the last ray.
     mask: [K, N] 1 for a pixel, 0 for padding.
   """
@@ -38,8 +38,17 @@ def cast(
   resolution: int,
   chunk_size: int,
   num_devices: int,
+  first_chunk: arrays.Array | None = None,
 ) -> Chunks:
-  """Casts the rays of [V] cameras over [V, 3] backgrounds, in chunks."""
+  """Casts the rays of [V] cameras over [V, 3] backgrounds, in chunks.
+
+  Args:
+    cameras, backgrounds: of the views.
+    resolution: H = W.
+    chunk_size: N.
+    num_devices: of which K is a multiple.
+    first_chunk: number of the first chunk; None: 0.
+  """
 
   def one_view(
     camera: camera_lib.Camera, background: arrays.Array
@@ -52,7 +61,36 @@ def cast(
     lambda leaf: cut(leaf, chunk_size, num_devices, mode='edge'), rays
   )
   mask = cut(mask, chunk_size, num_devices)
-  return Chunks(jnp.arange(len(mask)), rays, mask)
+  index = jnp.arange(len(mask))
+  if first_chunk is not None:
+    index += first_chunk
+  return Chunks(index, rays, mask)
+
+
+def first_chunk_of(
+  first_view: int, num_views: int, resolution: int, chunk_size: int
+) -> int:
+  """Returns the number of the first chunk of a part of a step.
+
+  Where the part begins with a chunk of the whole step, its chunks have the
+  numbers that they have there, so that its pictures are the same. Where it
+  begins within a chunk, there is no such number: its chunks are then counted
+  from a place behind those of the whole step, with room for the chunks of each
+  view. So no two chunks of a step have one number. Chunks of padding alone may,
+  which nobody sees.
+
+  Args:
+    first_view: of the part, from 0.
+    num_views: of the whole step.
+    resolution: H = W.
+    chunk_size: rays of a chunk.
+  """
+  size = resolution**2
+  start = first_view * size
+  if start % chunk_size == 0:
+    return start // chunk_size
+  behind = -(-num_views * size // chunk_size)
+  return behind + first_view * -(-size // chunk_size)
 
 
 def cut(

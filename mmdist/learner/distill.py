@@ -4,7 +4,8 @@
 a `TrainState`. Rays go through in chunks, dealt out over the devices. Nothing
 is kept between the halves, unless `learner.remat` is off: the second renders
 again, with the same jitter, and takes the summed cotangent back through the
-render (docs/method.md, section 1).
+render (docs/method.md, section 1). Both halves work on a part of a step's views
+as on all of them; the parts' gradients add up to one update.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,15 +22,15 @@ import optax
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.config import schema
-from mmdist.core import arrays
 from mmdist.core import device_mesh
 from mmdist.core import errors
 from mmdist.core import representation as representation_lib
 from mmdist.core import seeds
-from mmdist.core import shapes
 from mmdist.learner import halves as halves_lib
 from mmdist.learner import optimizer as optimizer_lib
 from mmdist.learner import passes
+from mmdist.learner import step_numbers
+from mmdist.learner import step_parts
 
 
 @struct.dataclass
@@ -52,19 +53,23 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class ViewBatch:
-  """What one step looks at; all of it follows from (seed, step).
+  """What one step looks at, or a part; all of it follows from (seed, step).
 
   Attributes:
     seed: the run's.
     step: the step it belongs to.
     views: V views.
     backgrounds: [V, 3] float32 greys in [0, 1].
+    first_view: number of its first view in the step, from 0.
+    num_views: of the step; 0: these are all of them.
   """
 
   seed: int
   step: int
   views: orbits.Views
   backgrounds: np.ndarray
+  first_view: int = 0
+  num_views: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +93,17 @@ class Learner:
 
   Attributes:
     init: params -> TrainState at step 0.
-    warm_up: params -> None; compiles the two below.
+    warm_up: params -> None; compiles those below.
     render_views: (state, batch) -> ViewRenders.
+    pull_back: (state, batch, {channel: [V, H, W, 3]}) -> Pulled. The cotangents
+      are of the loss of the whole step. Does not wait for the gradient. Raises
+      UserError for a cotangent of the wrong shape or channel, NotFinite for one
+      that is not finite.
+    add: (Pulled of the parts before, of the next part) -> Pulled of both.
+    update: (state, Pulled) -> (state, statistics), of all parts of a step.
+      Raises NotFinite for a gradient that is not finite.
     apply_cotangents: (state, batch, {channel: [V, H, W, 3]}) -> (state,
-      statistics). Raises UserError for a cotangent of the wrong shape or
-      channel, NotFinite for numbers that are not finite.
+      statistics); both of them, for a step in one part.
     skip: state -> state after a step that changed nothing.
     place: a state that was collected, or read from a checkpoint -> the state
       where it is computed with.
@@ -105,6 +116,13 @@ class Learner:
   init: Callable[[representation_lib.Params], TrainState]
   warm_up: Callable[[representation_lib.Params], None]
   render_views: Callable[[TrainState, ViewBatch], ViewRenders]
+  pull_back: Callable[
+    [TrainState, ViewBatch, Mapping[str, np.ndarray]], step_parts.Pulled
+  ]
+  add: Callable[[step_parts.Pulled, step_parts.Pulled], step_parts.Pulled]
+  update: Callable[
+    [TrainState, step_parts.Pulled], tuple[TrainState, dict[str, float]]
+  ]
   apply_cotangents: Callable[
     [TrainState, ViewBatch, Mapping[str, np.ndarray]],
     tuple[TrainState, dict[str, float]],
@@ -162,7 +180,13 @@ def make_learner(
     representation, with_normals, learner, run.views.resolution, layout
   )
   kind = halves_lib.RenderTwice if run.learner.remat else halves_lib.RenderOnce
-  halves = kind(first, second, _inputs)
+
+  def place_of(batch: ViewBatch) -> passes.Place | None:
+    return step_parts.place_of(
+      batch, run.views.resolution, run.learner.chunk_size
+    )
+
+  halves = kind(first, second, _inputs, place_of)
   optimizer, update = _make_update(learner, run.num_steps, layout)
 
   def skip(state: TrainState) -> TrainState:
@@ -183,27 +207,42 @@ def make_learner(
     wait(images)
     renders = ViewRenders(*jax.device_get(images))
     for field in dataclasses.fields(renders):
-      _check_finite(
+      step_numbers.check_finite(
         batch.step, f'render ({field.name})', getattr(renders, field.name)
       )
     return renders
 
+  def pull_back(
+    state: TrainState, batch: ViewBatch, cotangents: Mapping[str, np.ndarray]
+  ) -> step_parts.Pulled:
+    cotangents = checked(batch, cotangents)
+    pulled = halves.pull_back(state.params, batch, cotangents)
+    return step_parts.Pulled(batch.step, *pulled, cotangents)
+
+  def update_once(
+    state: TrainState, pulled: step_parts.Pulled
+  ) -> tuple[TrainState, dict[str, float]]:
+    wait((pulled.norms, pulled.terms))
+    stats = step_numbers.statistics(
+      pulled.step, run, pulled.cotangents, pulled.norms, pulled.terms
+    )
+    return update(state, pulled.gradient), stats
+
   def apply_cotangents(
     state: TrainState, batch: ViewBatch, cotangents: Mapping[str, np.ndarray]
   ) -> tuple[TrainState, dict[str, float]]:
-    cotangents = checked(batch, cotangents)
-    gradient, *numbers = halves.pull_back(state.params, batch, cotangents)
-    wait(numbers)
-    stats = _statistics(batch.step, run, cotangents, *numbers)
-    return update(state, gradient), stats
+    return update_once(state, pull_back(state, batch, cotangents))
 
   def warm_up(params: representation_lib.Params) -> None:
     batch = sample_batch(run.views, run.seed, 0)
     state = init(params)
-    zeros = _checked({}, channels, batch, run.views.resolution)
-    halves.compile(state.params, batch, zeros)
-    render_views(state, batch)
-    apply_cotangents(state, batch, {})
+    parts = step_parts.cut(batch, run.views.micro_batches)
+    halves.compile(state.params, parts[0], checked(parts[0], {}))
+    pulled = []
+    for part in parts:
+      render_views(state, part)
+      pulled.append(pull_back(state, part, {}))
+    update_once(state, functools.reduce(step_parts.add, pulled))
 
   def place(state: TrainState) -> TrainState:
     return layout.split(jax.device_get(state))
@@ -217,12 +256,17 @@ def make_learner(
   def checked(
     batch: ViewBatch, cotangents: Mapping[str, np.ndarray]
   ) -> dict[str, np.ndarray]:
-    return _checked(cotangents, channels, batch, run.views.resolution)
+    return step_numbers.checked(
+      cotangents, channels, batch, run.views.resolution
+    )
 
   return Learner(
     init,
     warm_up,
     render_views,
+    pull_back,
+    step_parts.add,
+    update_once,
     apply_cotangents,
     skip,
     place,
@@ -317,75 +361,3 @@ def _inputs(
 ) -> tuple[camera_lib.Camera, np.ndarray, jax.Array]:
   key = seeds.jax_key(batch.seed, batch.step, 'jitter')
   return batch.views.cameras(), batch.backgrounds, key
-
-
-def _checked(
-  cotangents: Mapping[str, np.ndarray],
-  channels: tuple[str, ...],
-  batch: ViewBatch,
-  resolution: int,
-) -> dict[str, np.ndarray]:
-  """Returns a cotangent per channel: zeros where no prior has answered."""
-  unknown = sorted(set(cotangents) - set(channels))
-  if unknown:
-    raise errors.UserError(
-      f"step {batch.step}: a cotangent for channel '{unknown[0]}', which this"
-      f' learner does not render; it renders {", ".join(channels)}.'
-    )
-  shape = (len(batch.views), resolution, resolution, 3)
-  for channel, cotangent in cotangents.items():
-    shapes.check_shape(f'the cotangent of {channel}', cotangent, shape)
-    _check_finite(batch.step, f'summed cotangent on {channel}', cotangent)
-  zeros = np.zeros(shape, np.float32)
-  return {channel: cotangents.get(channel, zeros) for channel in channels}
-
-
-def _check_finite(step: int, what: str, values: arrays.Array) -> None:
-  """Raises NotFinite unless all values are finite."""
-  bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
-  if bad:
-    raise errors.NotFinite(
-      f'step {step}: {bad} of {np.size(values)} numbers of the {what} are not'
-      ' finite; resume from the last checkpoint with a lower'
-      ' learner.learning_rate or guidance_scale.'
-    )
-
-
-def _statistics(
-  step: int,
-  run: schema.RunConfig,
-  cotangents: Mapping[str, np.ndarray],
-  norms: Any,
-  parts: Mapping[str, Any],
-) -> dict[str, float]:
-  """Turns the second half's numbers into named floats, all finite."""
-  norms, parts = jax.device_get((norms, parts))
-  for path, norm in jax.tree_util.tree_leaves_with_path(norms):
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
-    _check_finite(step, f'norm of the gradient of {name}', norm)
-  config = run.learner
-  rate = optimizer_lib.moving_rate_at(config, run.num_steps, step)
-  opacity = config.opacity_weight * float(parts['opacity'])
-  regularizer = config.regularizer_weight * float(parts['regularizer'])
-  squares = [float(norm) ** 2 for norm in jax.tree.leaves(norms)]
-  return {
-    'loss': sum(map(cotangent_loss, cotangents.values()))
-    + opacity
-    + regularizer,
-    'loss/opacity': opacity,
-    'loss/regularizer': regularizer,
-    'mean_opacity': float(parts['opacity']),
-    'gradient_norm': float(np.sqrt(sum(squares))),
-    'learning_rate': float(rate),
-  }
-
-
-def cotangent_loss(cotangent: np.ndarray) -> float:
-  """Returns a loss whose gradient with respect to the pixels is the cotangent.
-
-  With pixels x and a target x - r that is held fixed, the gradient of
-  mean((x - target)^2) / 2 is r / size. For r = size * cotangent that is the
-  cotangent, and the loss is half the mean square of r.
-  """
-  values = np.asarray(cotangent, np.float64).ravel()
-  return float(0.5 * values.size * (values @ values))

@@ -11,6 +11,8 @@ from mmdist.learner import passes
 
 # Returns cameras, backgrounds and the key of a batch.
 InputsOf = Callable[[Any], tuple[Any, ...]]
+# Returns where a batch is in its step; None if it is the whole of it.
+PlaceOf = Callable[[Any], passes.Place | None]
 
 
 class _Halves:
@@ -21,9 +23,10 @@ class _Halves:
     render: Any,
     pull_back: Any,
     inputs_of: InputsOf,
+    place_of: PlaceOf,
   ):
     self._render, self._pull_back = render, pull_back
-    self._inputs_of = inputs_of
+    self._inputs_of, self._place_of = inputs_of, place_of
 
   def compile(
     self,
@@ -48,15 +51,18 @@ class RenderTwice(_Halves):
   ) -> None:
     """Compiles both passes at the same time; calls then find them compiled."""
     inputs = self._inputs_of(batch)
+    place = _given(self._place_of(batch))
     with futures.ThreadPoolExecutor(1) as pool:
-      first = pool.submit(self._render.lower(params, *inputs).compile)
-      self._pull_back.lower(params, *inputs, cotangents).compile()
+      first = pool.submit(self._render.lower(params, *inputs, *place).compile)
+      self._pull_back.lower(params, *inputs, cotangents, *place).compile()
       first.result()
 
   def render(
     self, params: representation_lib.Params, batch: Any
   ) -> passes.Images:
-    images: passes.Images = self._render(params, *self._inputs_of(batch))
+    images: passes.Images = self._render(
+      params, *self._inputs_of(batch), *_given(self._place_of(batch))
+    )
     return images
 
   def pull_back(
@@ -65,28 +71,52 @@ class RenderTwice(_Halves):
     batch: Any,
     cotangents: Mapping[str, np.ndarray],
   ) -> passes.VjpResult:
-    return self._pull_back(params, *self._inputs_of(batch), cotangents)
+    return self._pull_back(
+      params,
+      *self._inputs_of(batch),
+      cotangents,
+      *_given(self._place_of(batch)),
+    )
 
 
 class RenderOnce(_Halves):
   """The two halves of a step; the first keeps what the second needs.
 
-  Where the second is asked about other parameters or another batch than the
-  first was, which are told by their identity, it renders. Its passes are those
-  of `passes.make_keeping_passes`.
+  Each part of a step is kept until it is pulled back. Where the second half is
+  asked about other parameters or another batch than were rendered, which are
+  told by their identity, it renders. Its passes are those of
+  `passes.make_keeping_passes`.
   """
 
-  _kept: passes.Kept | None = None
-  _of: tuple[Any, ...] = ()
+  def __init__(
+    self,
+    render: Callable[..., Any],
+    pull_back: Callable[..., passes.VjpResult],
+    inputs_of: InputsOf,
+    place_of: PlaceOf,
+  ):
+    super().__init__(render, pull_back, inputs_of, place_of)
+    # Parameters, batch, and what was kept of them.
+    self._kept: list[tuple[representation_lib.Params, Any, passes.Kept]] = []
 
   def render(
     self, params: representation_lib.Params, batch: Any
   ) -> passes.Images:
-    self._kept = None  # Its memory is free before more is taken.
-    images: passes.Images
-    images, self._kept = self._render(params, *self._inputs_of(batch))
-    self._of = params, batch
+    images, kept = self._keep(params, batch)
+    self._kept.append((params, batch, kept))
     return images
+
+  def _keep(
+    self, params: representation_lib.Params, batch: Any
+  ) -> tuple[passes.Images, passes.Kept]:
+    # Of a step that was given up, parts are left. Their memory is free before
+    # more is taken.
+    if batch.first_view == 0:
+      self._kept = []
+    rendered: tuple[passes.Images, passes.Kept] = self._render(
+      params, *self._inputs_of(batch), *_given(self._place_of(batch))
+    )
+    return rendered
 
   def pull_back(
     self,
@@ -94,8 +124,22 @@ class RenderOnce(_Halves):
     batch: Any,
     cotangents: Mapping[str, np.ndarray],
   ) -> passes.VjpResult:
-    of = self._of
-    if self._kept is None or of[0] is not params or of[1] is not batch:
-      self.render(params, batch)
-    kept, self._kept, self._of = self._kept, None, ()
-    return self._pull_back(kept, cotangents)
+    kept = self._take(params, batch)
+    if kept is None:
+      _, kept = self._keep(params, batch)
+    return self._pull_back(kept, cotangents, *_given(self._place_of(batch)))
+
+  def _take(
+    self, params: representation_lib.Params, batch: Any
+  ) -> passes.Kept | None:
+    """Hands over what was kept of a batch, if anything was."""
+    for index, (its_params, its_batch, kept) in enumerate(self._kept):
+      if its_params is params and its_batch is batch:
+        del self._kept[index]
+        return kept
+    return None
+
+
+def _given(place: passes.Place | None) -> tuple[passes.Place, ...]:
+  # A whole step is given no place: it runs the same program as ever.
+  return () if place is None else (place,)

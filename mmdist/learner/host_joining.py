@@ -11,6 +11,7 @@ import jax
 from mmdist.config import serialization
 from mmdist.core import errors
 from mmdist.core import platforms
+from mmdist.core import strict_json
 from mmdist.learner import host_store
 from mmdist.learner import hosts as hosts_lib
 
@@ -98,10 +99,10 @@ def _is_loopback(host: str) -> bool:
 
 def _compare(rank: int, count: int, facts: Mapping[str, Any]) -> dict[int, str]:
   """Returns the names of all hosts, once they agree on everything else."""
-  host_store.put(f'facts/{rank}', json.dumps(facts))
+  host_store.put(f'facts/{rank}', strict_json.dumps(facts))
   if rank == 0:
     verdict = _judge([_read(f'facts/{other}') for other in range(count)])
-    host_store.put('verdict', json.dumps(verdict))
+    host_store.put('verdict', strict_json.dumps(verdict))
   verdict = _read('verdict')
   if verdict['line']:
     # Host 0 holds the texts, so it waits for the others to read this one.

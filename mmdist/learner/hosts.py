@@ -24,6 +24,7 @@ from jax.sharding import PartitionSpec
 import numpy as np
 
 from mmdist.core import errors
+from mmdist.core import strict_json
 from mmdist.learner import host_store
 
 _Tree = TypeVar('_Tree')  # Any pytree of arrays.
@@ -80,7 +81,7 @@ class Hosts:
     self._raise_if_failed()
     if host_store.by_rank('asked'):
       self.on_asked()
-    host_store.put(f'order/{self._order}', json.dumps(order))
+    host_store.put(f'order/{self._order}', strict_json.dumps(order))
     if self._order >= _KEPT_ORDERS:
       host_store.drop(f'order/{self._order - _KEPT_ORDERS}')
     self._order += 1

@@ -19,6 +19,7 @@ from mmdist.core import errors
 from mmdist.core import representation as representation_lib
 from mmdist.learner import distill
 from mmdist.learner import hosts as hosts_lib
+from mmdist.learner import step_parts
 
 
 def make_learner(
@@ -79,6 +80,9 @@ class _Leader:
       init=self._init,
       warm_up=self._warm_up,
       render_views=self._render_views,
+      pull_back=self._pull_back,
+      add=self._add,
+      update=self._update,
       apply_cotangents=self._apply_cotangents,
       skip=self._skip,
       place=self._place,
@@ -119,9 +123,43 @@ class _Leader:
     renders: distill.ViewRenders = self._do(
       'render',
       lambda: self._inner.render_views(state, batch),
-      step=batch.step,
+      **_named(batch),
     )
     return renders
+
+  def _pull_back(
+    self,
+    state: distill.TrainState,
+    batch: distill.ViewBatch,
+    cotangents: Mapping[str, np.ndarray],
+  ) -> step_parts.Pulled:
+    self._check(state)
+    # Here too: what is broadcast has to have the shape that the others expect.
+    cotangents = self._inner.checked(batch, cotangents)
+    pulled: step_parts.Pulled = self._do(
+      'pull_back',
+      lambda: self._inner.pull_back(state, batch, cotangents),
+      cotangents,
+      **_named(batch),
+    )
+    return pulled
+
+  def _add(
+    self, before: step_parts.Pulled, part: step_parts.Pulled
+  ) -> step_parts.Pulled:
+    added: step_parts.Pulled = self._do(
+      'add', lambda: self._inner.add(before, part)
+    )
+    return added
+
+  def _update(
+    self, state: distill.TrainState, pulled: step_parts.Pulled
+  ) -> tuple[distill.TrainState, dict[str, float]]:
+    self._check(state)
+    self._state, stats = self._do(
+      'update', lambda: self._inner.update(state, pulled)
+    )
+    return self._state, stats
 
   def _apply_cotangents(
     self,
@@ -129,16 +167,7 @@ class _Leader:
     batch: distill.ViewBatch,
     cotangents: Mapping[str, np.ndarray],
   ) -> tuple[distill.TrainState, dict[str, float]]:
-    self._check(state)
-    # Here too: what is broadcast has to have the shape that the others expect.
-    cotangents = self._inner.checked(batch, cotangents)
-    self._state, stats = self._do(
-      'apply',
-      lambda: self._inner.apply_cotangents(state, batch, cotangents),
-      cotangents,
-      step=batch.step,
-    )
-    return self._state, stats
+    return self._update(state, self._pull_back(state, batch, cotangents))
 
   def _skip(self, state: distill.TrainState) -> distill.TrainState:
     self._check(state)
@@ -213,11 +242,13 @@ class _Follower:
     self._hosts = hosts
     self._params = params
     self._state: Any = None
-    self._batch: distill.ViewBatch | None = None
+    # Of the step: the parts that were rendered, and what they gave so far.
+    self._parts: dict[tuple[int, int], distill.ViewBatch] = {}
+    self._pulled: list[step_parts.Pulled] = []
 
-  def obey(self, do: str, step: int = 0) -> None:
+  def obey(self, do: str, **part: int) -> None:
     try:
-      getattr(self, f'_{do}')(*([step] if do in ('render', 'apply') else []))
+      getattr(self, f'_{do}')(**part)
     except errors.NotFinite:
       # Host 0 sees the same numbers, and decides what becomes of the step.
       pass
@@ -231,19 +262,22 @@ class _Follower:
   def _init(self) -> None:
     self._state = self._learner.init(self._params)
 
-  def _render(self, step: int) -> None:
-    self._batch = self._batch_of(step)
-    self._learner.render_views(self._state, self._batch)
+  def _render(self, step: int, first: int) -> None:
+    if first == 0:
+      self._parts, self._pulled = {}, []
+    self._learner.render_views(self._state, self._part(step, first))
 
-  def _apply(self, step: int) -> None:
-    # The same object, by which a learner that renders once knows its render.
-    if self._batch is None or self._batch.step != step:
-      self._batch = self._batch_of(step)
-    zeros = self._learner.checked(self._batch, {})
-    cotangents = self._hosts.broadcast(zeros)
-    self._state, _ = self._learner.apply_cotangents(
-      self._state, self._batch, cotangents
-    )
+  def _pull_back(self, step: int, first: int) -> None:
+    part = self._part(step, first)
+    cotangents = self._hosts.broadcast(self._learner.checked(part, {}))
+    self._pulled.append(self._learner.pull_back(self._state, part, cotangents))
+
+  def _add(self) -> None:
+    part = self._pulled.pop()
+    self._pulled.append(self._learner.add(self._pulled.pop(), part))
+
+  def _update(self) -> None:
+    self._state, _ = self._learner.update(self._state, self._pulled.pop())
 
   def _skip(self) -> None:
     self._state = self._learner.skip(self._state)
@@ -260,8 +294,20 @@ class _Follower:
   def _params_of(self) -> None:
     self._learner.params_of(self._state)
 
-  def _batch_of(self, step: int) -> distill.ViewBatch:
-    return distill.sample_batch(self._run.views, self._run.seed, step)
+  def _part(self, step: int, first: int) -> distill.ViewBatch:
+    # The same object for render and vjp, by which a learner that renders once
+    # knows what it has kept.
+    if (step, first) not in self._parts:
+      views = self._run.views
+      batch = distill.sample_batch(views, self._run.seed, step)
+      for part in step_parts.cut(batch, views.micro_batches):
+        self._parts[step, part.first_view] = part
+    return self._parts[step, first]
+
+
+def _named(batch: distill.ViewBatch) -> dict[str, int]:
+  """Returns what tells a follower which part of which step is meant."""
+  return {'step': batch.step, 'first': batch.first_view}
 
 
 def check_structure(

@@ -34,12 +34,34 @@ VjpResult = tuple[
 ]
 
 
+@struct.dataclass
+class Place:
+  """Where the views of a pass are in their step, if they are a part of it.
+
+  The loss is a mean over the views of the step. So the parts' gradients and
+  numbers add up to those of the whole.
+
+  Attributes:
+    first_chunk: [] int32 number of the first chunk.
+    num_views: of the whole step.
+  """
+
+  first_chunk: arrays.Array
+  num_views: int = struct.field(pytree_node=False)
+
+
+def _num_pixels(num_views: int, resolution: int, place: Place | None) -> int:
+  """Returns over how many pixels the loss is a mean."""
+  return (place.num_views if place else num_views) * resolution**2
+
+
 def _cast(
   cameras: camera_lib.Camera,
   backgrounds: arrays.Array,
   resolution: int,
   chunk_size: int,
   layout: device_mesh.Layout,
+  place: Place | None,
 ) -> chunks_lib.Chunks:
   """Casts the rays of a pass, the same bits on any number of devices.
 
@@ -47,7 +69,12 @@ def _cast(
   of them. If each cast its own, pictures would differ by 1e-5.
   """
   chunks = chunks_lib.cast(
-    cameras, backgrounds, resolution, chunk_size, layout.num_devices
+    cameras,
+    backgrounds,
+    resolution,
+    chunk_size,
+    layout.num_devices,
+    place.first_chunk if place else None,
   )
   return layout.compute_alike(chunks)
 
@@ -95,7 +122,11 @@ def make_render(
   layout: device_mesh.Layout,
   draw: Draw | None = None,
 ) -> Callable[..., Images]:
-  """Returns jitted (params, cameras, backgrounds, key) -> rgb, normals, acc."""
+  """Returns the jitted first pass.
+
+  It maps (params, cameras, backgrounds, key) to rgb, normals and acc. Of a part
+  of a step it is given its `Place` too, and so is every other pass.
+  """
   size = config.chunk_size
 
   render_local = _make_local(render_chunk, ('rgb', 'normals', 'acc'))
@@ -106,9 +137,10 @@ def make_render(
     cameras: camera_lib.Camera,
     backgrounds: arrays.Array,
     key: jax.Array,
+    place: Place | None = None,
   ) -> Images:
     num_views = len(backgrounds)
-    chunks = _cast(cameras, backgrounds, resolution, size, layout)
+    chunks = _cast(cameras, backgrounds, resolution, size, layout, place)
     sharded = chunks, _draw_all(draw, key, chunks)
     images = layout.map_chunks(render_local, sums=False)(params, sharded)
     return layout.share(
@@ -158,10 +190,13 @@ def make_vjp(
     backgrounds: arrays.Array,
     key: jax.Array,
     cotangents: Mapping[str, jax.Array],
+    place: Place | None = None,
   ) -> VjpResult:
-    num_pixels = len(backgrounds) * resolution**2
+    num_pixels = _num_pixels(len(backgrounds), resolution, place)
     sizes = (config.chunk_size, layout.num_devices)
-    chunks = _cast(cameras, backgrounds, resolution, config.chunk_size, layout)
+    chunks = _cast(
+      cameras, backgrounds, resolution, config.chunk_size, layout, place
+    )
     cut = {k: chunks_lib.cut(v, *sizes) for k, v in cotangents.items()}
 
     def local(params: Any, sharded: Any) -> Any:
@@ -176,12 +211,13 @@ def make_vjp(
     gradient, parts = layout.map_chunks(local, sums=True)(
       params, (chunks, _draw_all(draw, key, chunks), cut)
     )
-    return layout.share((gradient, _norms(gradient), parts))
+    return layout.share((gradient, norms_of(gradient), parts))
 
   return vjp
 
 
-def _norms(gradient: representation_lib.Params) -> representation_lib.Params:
+def norms_of(gradient: representation_lib.Params) -> representation_lib.Params:
+  """Returns the norm of each leaf."""
   return jax.tree.map(lambda leaf: jnp.linalg.norm(leaf.ravel()), gradient)
 
 
@@ -251,10 +287,11 @@ def make_keeping_passes(
     cameras: camera_lib.Camera,
     backgrounds: arrays.Array,
     key: jax.Array,
+    place: Place | None = None,
   ) -> tuple[Images, Kept]:
     num_views = len(backgrounds)
-    num_pixels = num_views * resolution**2
-    chunks = _cast(cameras, backgrounds, resolution, size, layout)
+    num_pixels = _num_pixels(num_views, resolution, place)
+    chunks = _cast(cameras, backgrounds, resolution, size, layout, place)
     sharded = chunks, _draw_all(draw, key, chunks)
 
     def render_all(params: representation_lib.Params) -> Any:
@@ -273,9 +310,13 @@ def make_keeping_passes(
     return layout.share(joined), Kept(pull_back, chunks.mask, parts)
 
   @jax.jit
-  def pull_back(kept: Kept, cotangents: Mapping[str, jax.Array]) -> VjpResult:
+  def pull_back(
+    kept: Kept,
+    cotangents: Mapping[str, jax.Array],
+    place: Place | None = None,
+  ) -> VjpResult:
     num_views = len(next(iter(cotangents.values())))
-    num_pixels = num_views * resolution**2
+    num_pixels = _num_pixels(num_views, resolution, place)
     cut = {
       name: chunks_lib.cut(value, size, layout.num_devices)
       for name, value in cotangents.items()
@@ -290,6 +331,6 @@ def make_keeping_passes(
         config.regularizer_weight * per_pixel,
       )
     )
-    return layout.share((gradient, _norms(gradient), kept.parts))
+    return layout.share((gradient, norms_of(gradient), kept.parts))
 
   return render, pull_back

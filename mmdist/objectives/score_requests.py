@@ -77,8 +77,12 @@ def requests_for(
   noise: schema.NoiseConfig,
   mode: str = 'sum',
   views: Mapping[str, np.ndarray] | None = None,
+  first_view: int = 0,
+  num_views: int = 0,
 ) -> dict[str, messages.ScoreRequest]:
   """Returns one request per prior, by name in sorted order.
+
+  A prior that is shown none of the views is asked nothing.
 
   Args:
     objective: what is asked.
@@ -91,8 +95,10 @@ def requests_for(
     proxy_learning_rate: of the fit that follows.
     noise: range and schedule of t.
     mode: how a prior composes its concepts.
-    views: which views each prior looks at, as `deal_views` returns it; None
-      shows every prior all of them.
+    views: which views of the step each prior looks at, as `deal_views` returns
+      it; None shows every prior all of them.
+    first_view: number in the step of the first of these views, from 0.
+    num_views: of the step; 0: these are all of them.
 
   Raises:
     UserError: a prior looks at a channel that was not rendered, or the
@@ -102,18 +108,23 @@ def requests_for(
     shapes.check_shape(
       f"the '{channel}' images", image, (len(view_words), 'H', 'W', 3)
     )
+  num_views = num_views or len(view_words)
+  # For all views of the step: those of a part do not depend on the parts.
   levels = sample_noise_levels(
-    noise, len(view_words), seed=seed, step=step, num_steps=num_steps
+    noise, num_views, seed=seed, step=step, num_steps=num_steps
   )
   progress = schedules.progress_at(step, num_steps)
   requests = {}
   for prior in objective.priors:
     concepts = objective.of_prior(prior)
-    shown = np.arange(len(view_words)) if views is None else views[prior]
-    words = [view_words[int(view)] for view in shown]
+    own = np.arange(num_views) if views is None else views[prior]
+    shown = _within(own, first_view, len(view_words))
+    if not len(shown):
+      continue
+    words = [view_words[int(view) - first_view] for view in shown]
     requests[prior] = messages.ScoreRequest(
       step=step,
-      images=_images_for(prior, concepts, images)[shown],
+      images=_images_for(prior, concepts, images)[shown - first_view],
       terms=tuple(_term_for(concept, words, progress) for concept in concepts),
       noise_levels=levels[shown],
       # Each prior has noise of its own: with the same noise the errors of their
@@ -122,8 +133,15 @@ def requests_for(
       proxy_step=proxy_step,
       proxy_learning_rate=proxy_learning_rate,
       mode=mode,
+      first_view=int(np.searchsorted(own, shown[0])),
+      num_views=len(own),
     )
   return requests
+
+
+def _within(own: np.ndarray, first: int, count: int) -> np.ndarray:
+  """Returns those of the numbers that are of `count` from `first` on."""
+  return own[(own >= first) & (own < first + count)]
 
 
 def deal_views(

@@ -1,9 +1,10 @@
 """What an actor runs: one frozen model, its proxy, and the last renders.
 
-A prior answers a request in one call and fits its proxy in the next. So the
-learner has its answer before the fit begins, and takes its step while the prior
-is still fitting. The answer is always that of the proxy before the fit, whether
-the prior runs in an actor or in the learner's process.
+A prior answers a request in one call and fits its proxy in the next, or after
+the last request where a step asks in parts. So the learner has its answer
+before the fit begins, and takes its step while the prior is still fitting. The
+answer is always that of the proxy before the fit, whether the prior runs in an
+actor or in the learner's process.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from mmdist.priors import schedule as schedules
 from mmdist.priors import score as scores
+from mmdist.priors import shown as shown_lib
 
 # Share of the views fitted with the empty text, so that the proxy can be
 # guided at any step: guidance needs its unconditional prediction.
@@ -121,14 +123,6 @@ def configure_torch(num_threads: int) -> None:
   torch.backends.cudnn.benchmark = False
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Shown:
-  """The last request, and its renders as the networks saw them."""
-
-  request: messages.ScoreRequest
-  noised: scores.Noised
-
-
 class DiffusionPrior:
   """A `messages.Prior` made of a diffusers directory.
 
@@ -146,7 +140,7 @@ class DiffusionPrior:
     # SDS has no proxy that would count its fits. Its fits do nothing, but each
     # request says how many it expects, so they are counted here.
     self._num_empty_fits = 0
-    self._shown: _Shown | None = None
+    self._shown: list[shown_lib.Shown] = []  # In the step that it is in.
 
   @property
   def proxy_step(self) -> int:
@@ -175,18 +169,23 @@ class DiffusionPrior:
     )
     self._check_finite(request, answer)
     # Only now: after an answer that failed there must be nothing to fit.
-    self._shown = _Shown(request, answer.noised)
+    self._shown = shown_lib.before(self._shown, request)
+    self._shown.append(
+      shown_lib.Shown(
+        request, answer.noised, answer.sizes, time.monotonic() - start
+      )
+    )
     return messages.ScoreGradient(
       step=request.step,
       prior=self.spec.name,
       channel=self.spec.options.channel,
       cotangent=answer.cotangent,
       proxy_step=self.proxy_step,
-      metrics={**answer.metrics, 'seconds': time.monotonic() - start},
+      metrics=shown_lib.metrics(self._shown),
     )
 
   def fit(self) -> Mapping[str, float]:
-    """Fits the proxy once, unsigned, on the renders last scored.
+    """Fits the proxy once, unsigned, on the renders of the step last scored.
 
     Unsigned, because the proxy is to learn what the renders look like. That
     does not depend on whether a concept is wanted or unwanted.
@@ -196,27 +195,29 @@ class DiffusionPrior:
       a proxy, `proxy_loss` is their mean, and `proxy_loss_i` is that of term i.
 
     Raises:
-      RuntimeError: nothing was scored since the last fit.
+      RuntimeError: no step was scored to its end since the last fit.
       NotFinite: the fit is not finite. Its proxy has not moved; of several
         proxies, those of other concepts may have.
     """
-    if self._shown is None:
+    if not shown_lib.is_complete(self._shown):
       raise RuntimeError(
         f'prior {self.spec.name!r} was asked to fit before it was asked to '
-        'score; each fit needs the renders of one score.'
+        'score; each fit needs all renders of one step.'
       )
-    # Taken away at once, so that no request is ever fitted twice, even if this
+    # Taken away at once, so that no step is ever fitted twice, even if this
     # fit fails.
-    shown, self._shown = self._shown, None
+    shown, self._shown = self._shown, []
     if self.proxy is None:
       self._num_empty_fits += 1
       return {}
     start = time.monotonic()
+    # What the fit reads of a request is the same in all parts of a step.
+    request = shown[-1].request
     try:
-      losses = self._fit_proxy(self.proxy, shown)
+      losses = self._fit_proxy(self.proxy, request, shown_lib.join(shown))
     except FloatingPointError as error:
       raise errors.NotFinite(
-        f'step {shown.request.step}, prior {self.spec.name!r}: {error}.'
+        f'step {request.step}, prior {self.spec.name!r}: {error}.'
       ) from error
     return {**losses, 'proxy_seconds': time.monotonic() - start}
 
@@ -247,7 +248,7 @@ class DiffusionPrior:
     else:
       self._num_empty_fits = state.step
     # What was scored with another proxy is not to be fitted by this one.
-    self._shown = None
+    self._shown = []
 
   def close(self) -> None:
     """Takes the proxy out of the frozen model, which others may share."""
@@ -255,33 +256,37 @@ class DiffusionPrior:
       self.proxy.remove()
 
   def _fit_proxy(
-    self, proxy: proxies.Proxy | concept_proxies.ConceptProxies, shown: _Shown
+    self,
+    proxy: proxies.Proxy | concept_proxies.ConceptProxies,
+    request: messages.ScoreRequest,
+    shown: scores.Noised,
   ) -> dict[str, float]:
     # Sorted, so that the order of concepts never changes a bit.
-    texts = sorted(term.plain_prompt for term in shown.request.terms)
+    texts = sorted(term.plain_prompt for term in request.terms)
     losses = {
-      label: self._fit_member(member, label, shown)
+      label: self._fit_member(member, label, request, shown)
       for label, member in proxy.members(texts).items()
     }
     metrics = {'proxy_loss': math.fsum(losses.values()) / len(losses)}
     if isinstance(proxy, concept_proxies.ConceptProxies):
       proxy.step += 1
-      for index, term in enumerate(shown.request.terms):
+      for index, term in enumerate(request.terms):
         label = concept_proxies.label_of(term.plain_prompt)
         metrics[f'proxy_loss_{index}'] = losses[label]
     return metrics
 
   def _fit_member(
-    self, member: proxies.Member, label: str, shown: _Shown
+    self,
+    member: proxies.Member,
+    label: str,
+    request: messages.ScoreRequest,
+    shown: scores.Noised,
   ) -> float:
-    request = shown.request
     # The latents are those that were scored, so that images are encoded once a
     # step. The texts come from the same draw, whichever noise is used.
-    noised, texts = draw_fit(
-      self.pipeline, shown.noised, request, member.texts, label
-    )
+    noised, texts = draw_fit(self.pipeline, shown, request, member.texts, label)
     if self.spec.options.proxy_noise == 'shared':
-      noised = shown.noised  # As MagicMirror, Eq. 3, is written.
+      noised = shown  # As MagicMirror, Eq. 3, is written.
     inputs = pipelines.inputs_of(
       self.pipeline,
       noised.noisy,
@@ -328,6 +333,13 @@ class DiffusionPrior:
         f'{request.proxy_step} fits behind it; it has {self.proxy_step}. '
         'Restore the proxy of that step.'
       )
+    before = shown_lib.count_views(shown_lib.before(self._shown, request))
+    if request.first_view != before:
+      raise errors.UserError(
+        f'step {request.step} asks prior {self.spec.name!r} about its views '
+        f'from {request.first_view} on, after {before} of them; expected the '
+        'parts of a step in their order.'
+      )
 
   def _check_finite(
     self, request: messages.ScoreRequest, answer: scores.Answer
@@ -361,8 +373,8 @@ def draw_fit(
 
   Args:
     pipeline: the frozen model.
-    shown: the renders that were scored.
-    request: the one that was answered.
+    shown: the renders of the step that was scored.
+    request: one of those that were answered.
     plain: the concepts' texts without view words, sorted.
     label: of the proxy among those of one prior; each has draws of its own.
 

@@ -24,6 +24,7 @@ from mmdist.priors import cuda_graphs
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from mmdist.priors import schedule as schedules
+from mmdist.priors import term_sizes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,17 +54,21 @@ class Answer:
 
   Attributes:
     cotangent: [V, H, W, 3] float32 dL/d image.
-    metrics: `norm_i`, `cosine_i` and `share_i` per term of the request, in
-      its order.
+    sizes: of each term of the request, in its order.
     noised: what the networks were shown.
     broken: which terms of the request the networks answered with numbers that
       are not finite. Looked for only where the cotangent is not finite either.
   """
 
   cotangent: np.ndarray
-  metrics: dict[str, float]
+  sizes: term_sizes.Sizes
   noised: Noised
   broken: tuple[int, ...] = ()
+
+  @property
+  def metrics(self) -> dict[str, float]:
+    """Of this request alone; see `term_sizes.Sizes.metrics`."""
+    return self.sizes.metrics()
 
 
 def canonical(terms: Sequence[messages.Term]) -> list[messages.Term]:
@@ -142,7 +147,10 @@ def score(
   # The request's seed is the only source of randomness, so a request that is
   # asked again is answered with the same bits.
   rng = seeds.generator(request.seed, request.step, 'score noise')
-  noise = rng.standard_normal(latents.shape, dtype=np.float32)
+  # Of all views of the step: those of a part have the noise that they would
+  # have in the whole.
+  shape = (request.num_views_of_step, *latents.shape[1:])
+  noise = rng.standard_normal(shape, dtype=np.float32)[request.rows]
   noised = add_noise(pipeline, latents, noise, request.noise_levels)
   terms = canonical(request.terms)
   with torch.no_grad():
@@ -160,7 +168,11 @@ def score(
   is_sound = bool(cotangent.isfinite().all())
   return Answer(
     cotangent=cotangent.numpy(),
-    metrics=_metrics(request.terms, terms, parts, total),
+    sizes=term_sizes.measure(
+      weights=[term.weight for term in request.terms],
+      parts=_of_asked(request.terms, terms, parts),
+      total=total,
+    ),
     noised=noised,
     broken=() if is_sound else _broken(request.terms, terms, residuals),
   )
@@ -178,12 +190,24 @@ def _broken(
     terms: the canonical ones, in the order of the residuals.
     residuals: [M, V, C, h, w], not yet composed.
   """
-  residual_of = dict(zip(map(_question, terms), residuals, strict=True))
   return tuple(
     index
-    for index, term in enumerate(asked)
-    if not residual_of[_question(term)].isfinite().all()
+    for index, residual in enumerate(_of_asked(asked, terms, residuals))
+    if not residual.isfinite().all()
   )
+
+
+def _of_asked(
+  asked: Sequence[messages.Term],
+  terms: Sequence[messages.Term],
+  residuals: Iterable[torch.Tensor],
+) -> list[torch.Tensor]:
+  """Returns the residual of each asked term, given those of the canonical.
+
+  Terms that were merged have one residual.
+  """
+  residual_of = dict(zip(map(_question, terms), residuals, strict=True))
+  return [residual_of[_question(term)] for term in asked]
 
 
 def _residuals(
@@ -342,43 +366,3 @@ def _guide(
       pipeline.schedule.prediction_type,
     )
   return guided
-
-
-def _metrics(
-  asked: Sequence[messages.Term],
-  terms: Sequence[messages.Term],
-  parts: Sequence[torch.Tensor],
-  total: torch.Tensor,
-) -> dict[str, float]:
-  """Returns of each asked term's part its norm, cosine and share of the sum.
-
-  A share is the part's component along the sum, relative to the sum's length:
-  shares add up to 1, and that of a part which works against the sum is
-  negative. The norm is that of its part of dL/d image where the codec only
-  rearranges pixels; else it leaves out the resize and the encoder, whose
-  backward pass per term would cost too much.
-
-  Args:
-    asked: the request's terms, in its order.
-    terms: the canonical ones, in the order of the residuals.
-    parts: M residuals [V, C, h, w], weighted by w(t) and changed by the mode,
-      not yet weighted by the terms' weights.
-    total: [V, C, h, w] their composition.
-  """
-  # Terms that were merged have one residual, and each has its own weight on it.
-  part_of = dict(zip(map(_question, terms), parts, strict=True))
-  total_norm = torch.linalg.vector_norm(total).item()
-  metrics = {}
-  for index, term in enumerate(asked):
-    part = term.weight * part_of[_question(term)]
-    norm = torch.linalg.vector_norm(part).item()
-    product = norm * total_norm
-    inner = (part * total).sum().item()
-    # The factor 2 is the slope of 2x - 1, which is what networks see of x.
-    metrics[f'norm_{index}'] = 2 * norm / total.numel()
-    # A residual of zero has no direction; NaN stays NaN.
-    metrics[f'cosine_{index}'] = inner / product if product else 0.0
-    metrics[f'share_{index}'] = (
-      norm / total_norm * metrics[f'cosine_{index}'] if total_norm else 0.0
-    )
-  return metrics

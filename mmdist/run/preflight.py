@@ -81,6 +81,7 @@ def describe(
   lines = [
     f'learner  on this machine, {num_cores} cores; {views.num_views} views of '
     f'{views.resolution} x {views.resolution} pixels a step, '
+    f'{f"in {views.micro_batches} parts, " * (views.micro_batches > 1)}'
     f'{config.num_steps} steps'
   ]
   words = texts.view_words(views)

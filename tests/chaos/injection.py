@@ -30,6 +30,8 @@ class Fault:
     point: one of `POINTS`, or 'save:before', 'restore:after', 'build'.
     kind: 'kill', 'stop', 'raise', 'nan' or 'inf'.
     times: how often; 0 is for ever.
+    first_view: of the part of the step that it is in; -1 is any, and of a fit
+      it is that of the last part.
   """
 
   who: str
@@ -37,6 +39,7 @@ class Fault:
   point: str
   kind: str = 'kill'
   times: int = 1
+  first_view: int = -1
 
 
 class FaultyPrior:
@@ -47,9 +50,10 @@ class FaultyPrior:
     self._faults = faults
     self._folder = folder
     self._step = -1
+    self._first_view = -1
 
   def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
-    self._step = request.step
+    self._step, self._first_view = request.step, request.first_view
     self._fire('score:before')
     reply = self._inner.score(request)
     number = {'nan': np.nan, 'inf': np.inf}.get(self._fire('score:after'))
@@ -75,7 +79,10 @@ class FaultyPrior:
 
   def _fire(self, point: str) -> str:
     """Lets the faults of this point happen; returns the kind that did."""
-    return fire(self._faults, self._folder, self._step, point)
+    faults = [
+      one for one in self._faults if one.first_view in (-1, self._first_view)
+    ]
+    return fire(faults, self._folder, self._step, point)
 
 
 def fire(

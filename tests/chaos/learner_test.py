@@ -70,6 +70,25 @@ def test_a_killed_learner_resumes_to_the_last_bit(kill, tmp_path, cache, whole):
   assert sorted(left) == ['3', '6', '8']
 
 
+@pytest.fixture(scope='module')
+def whole_in_parts(tmp_path_factory, cache):
+  """The digest of a run whose steps have two parts."""
+  folder = tmp_path_factory.mktemp('parts')
+  return processes.digest(folder, '--parts=2', cache=cache)
+
+
+@pytest.mark.parametrize('kill', ['render:4', 'score:3', 'update:7'])
+def test_a_killed_learner_resumes_steps_in_parts_to_the_last_bit(
+  kill, tmp_path, cache, whole_in_parts
+):
+  code, _, errors = processes.run(
+    tmp_path, '--parts=2', f'--die={kill}', cache=cache
+  )
+  assert code == -signal.SIGKILL, errors
+  found = processes.digest(tmp_path, '--parts=2', cache=cache)
+  assert found == whole_in_parts
+
+
 @pytest.mark.parametrize('number', range(20))
 def test_a_kill_while_saving_leaves_the_newest_whole(number, tmp_path):
   process = subprocess.Popen(

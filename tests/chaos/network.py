@@ -5,27 +5,44 @@ from mmdist.distribution import supervisor
 
 
 class Lossy(supervisor.PriorSupervisor):
-  """Loses one answer on its way, though the actor has given it.
+  """Loses one reply on its way, though the actor has given it.
 
   Attributes:
-    step: of the answer.
+    step: of the reply.
+    index: which of the step's replies it is, from 0.
     fault: what its receiver takes it for.
     lost: what was lost, by the names of its types.
   """
 
   step = 2
+  index = 0
   fault = faults.ReplyLost
 
   def __init__(self, *arguments, **options):
     super().__init__(*arguments, **options)
     self.lost: list[str] = []
+    self._num_received = 0
 
   def receive(self, step, reference, deadline_s=0.0):
     reply = super().receive(step, reference, deadline_s)
     if step == self.step and not self.lost:
-      self.lost.append(type(reply).__name__)
-      raise self.fault(self.name, step, 'its reply was lost')
+      self._num_received += 1
+      if self._num_received > self.index:
+        self.lost.append(type(reply).__name__)
+        raise self.fault(self.name, step, 'its reply was lost')
     return reply
+
+
+class LossyLater(Lossy):
+  """Loses the second reply of a step: of two parts, the second's answer."""
+
+  index = 1
+
+
+class LossyFits(Lossy):
+  """Loses the third reply of a step: of two parts, what the fit reports."""
+
+  index = 2
 
 
 class Silent(Lossy):

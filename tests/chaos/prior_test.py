@@ -54,6 +54,18 @@ CASES = {
 }
 
 
+# Of steps in two parts of one view each.
+CASES_IN_PARTS = {
+  'before the first part': ('score:before', 'kill', 0),
+  'between the parts': ('score:before', 'kill', 1),
+  'after the first part, not sent': ('score:after', 'kill', 0),
+  'after the last part, not sent': ('score:after', 'kill', 1),
+  'before the fit': ('fit:before', 'kill', 1),
+  'after the fit': ('fit:after', 'kill', 1),
+  'hung between the parts': ('score:before', 'stop', 1),
+}
+
+
 @pytest.fixture(scope='module')
 def cluster():
   started = cluster_lib.Cluster(None, rooms.many())
@@ -120,6 +132,54 @@ def test_learner_and_proxies_end_as_if_nothing_had_happened(
   running = on_ray(plan, tmp_path / 'marks')
   assert_same(run_loop(make_run(), tmp_path / 'run', running), whole)
   injection.assert_fired(plan, tmp_path / 'marks')
+
+
+def make_run_in_parts():
+  run = make_run()
+  run.views.micro_batches = 2
+  return run
+
+
+@pytest.fixture(scope='module')
+def whole_in_parts(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('parts')
+  return run_loop(make_run_in_parts(), workdir, inline())
+
+
+@pytest.mark.parametrize('step', [0, 4, LAST])
+@pytest.mark.parametrize('case', CASES_IN_PARTS)
+def test_a_step_in_parts_ends_as_if_nothing_had_happened(
+  case, step, cluster, whole_in_parts, tmp_path
+):
+  point, kind, first_view = CASES_IN_PARTS[case]
+  plan = [injection.Fault('normal', step, point, kind, 1, first_view)]
+  running = on_ray(plan, tmp_path / 'marks')
+  found = run_loop(make_run_in_parts(), tmp_path / 'run', running)
+  assert_same(found, whole_in_parts)
+  injection.assert_fired(plan, tmp_path / 'marks')
+
+
+@pytest.mark.parametrize(
+  'kind',
+  [
+    network.Lossy,
+    network.LossyLater,
+    network.LossyFits,
+    network.Silent,
+    network.Stutterer,
+  ],
+)
+def test_a_reply_of_a_part_that_is_lost_or_doubled_counts_once(
+  kind, cluster, whole_in_parts, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(kind, 'step', 4)
+  monkeypatch.setattr(supervisor, 'PriorSupervisor', kind)
+  running = on_ray([], tmp_path / 'marks')
+  supervisors = dict(running.supervisors)
+  found = run_loop(make_run_in_parts(), tmp_path / 'run', running)
+  assert_same(found, whole_in_parts)
+  for one in supervisors.values():
+    assert (one.sent if kind is network.Stutterer else len(one.lost)) == 1
 
 
 KINDS = (network.Lossy, network.Silent, network.Stutterer)

@@ -1,7 +1,8 @@
 """A small run in a process of its own, that ends itself where it is told to.
 
   python -m tests.chaos.victim WORKDIR [--executor=inline] [--die=POINT:STEP]
-      [--address=HOST:PORT] [--steps=8] [--every=3] [--pace=SECONDS]
+      [--address=HOST:PORT] [--steps=8] [--every=3] [--parts=1]
+      [--pace=SECONDS]
   python -m tests.chaos.victim --die=POINT:STEP -- FLAGS OF launchers.optimize
 
 The loop, the checkpoints and the executors are those of every run; the learner
@@ -83,7 +84,7 @@ def _arm_commit(point: str, step: int) -> None:
 
 def _arm_step(point: str, step: int) -> None:
   make = distill.make_learner
-  name = {'render': 'render_views', 'update': 'apply_cotangents'}.get(point)
+  name = {'render': 'render_views', 'update': 'update'}.get(point)
 
   def make_learner(*arguments, **options):
     learner = make(*arguments, **options)
@@ -150,6 +151,7 @@ def main() -> None:
   parser.add_argument('--die', default='')
   parser.add_argument('--steps', type=int, default=8)
   parser.add_argument('--every', type=int, default=3)
+  parser.add_argument('--parts', type=int, default=1, help='Of a step.')
   parser.add_argument('--pace', type=float, default=0.0)
   parser.add_argument('--hang', default='', help='FOLDER of the mark.')
   options = parser.parse_args(own)
@@ -162,6 +164,7 @@ def main() -> None:
     return
   options.workdir.mkdir(parents=True, exist_ok=True)
   run = make_run(options.steps, options.every)
+  run.views.micro_batches = options.parts
   recipes = [fake_prior.recipe(name) for name in NAMES]
   if options.hang:
     plan = [injection.Fault('normal', 4, 'score:before', 'stop')]

@@ -29,6 +29,14 @@ def test_the_defaults_are_valid():
     ('nerf.nerf_width', 0, 'nerf.nerf_width is 0; expected at least 1.'),
     ('nerf.proposal_width', 0, 'nerf.proposal_width is 0'),
     ('views.resolution', 0, 'views.resolution is 0; expected at least 1.'),
+    ('views.micro_batches', 0, 'views.micro_batches is 0; expected at least 1'),
+    (
+      'views.micro_batches',
+      3,
+      'views.micro_batches is 3; expected 1 to views.num_views, which is 2, '
+      'since each part of a step has a view.',
+    ),
+    ('views.micro_batches', 10**30, 'is a number of many digits; expected at'),
     ('views.background', [0.9, 0.1], 'views.background is (0.9, 0.1)'),
     ('views.background', [0.9], 'views.background is (0.9,)'),
     ('noise.schedule', 'liner', "did you mean 'linear'?"),

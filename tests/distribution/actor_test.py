@@ -102,6 +102,69 @@ def test_a_restored_proxy_remembers_no_answer_of_the_one_before(actor):
   assert actor.save_proxy().step == 1
 
 
+def halves_of(step):
+  whole = fake_prior.request(step)
+  return [fake_prior.part(whole, first, 1) for first in (0, 1)]
+
+
+def test_every_part_of_the_step_is_answered_from_memory(actor):
+  parts = halves_of(0)
+  replies = [actor.score(part) for part in parts]
+  fit = actor.fit(0, 0)
+  # Also after the fit, and in any order.
+  for part, reply in zip(parts[::-1], replies[::-1], strict=True):
+    assert actor.score(part) is reply
+  assert actor.fit(0, 0) == fit
+  assert actor.save_proxy().step == 1
+
+
+def test_a_part_without_those_before_it_is_refused(actor):
+  first, second = halves_of(0)
+  with pytest.raises(
+    actor_lib.OutOfStep, match='step 0 goes on at view 1, and 0 of its views'
+  ):
+    actor.score(second)
+  actor.score(first)
+  actor.score(second)
+  actor.fit(0, 0)
+  # What is remembered of one step does not stand for the next.
+  with pytest.raises(actor_lib.OutOfStep, match='step 1 goes on at view 1'):
+    actor.score(halves_of(1)[1])
+
+
+def test_the_next_step_forgets_the_parts_of_the_one_before(actor):
+  parts = halves_of(0)
+  for part in parts:
+    actor.score(part)
+  actor.fit(0, 0)
+  actor.score(halves_of(1)[0])
+  for part in parts:
+    with pytest.raises(actor_lib.OutOfStep, match='step 0 wants a proxy'):
+      actor.score(part)
+  with pytest.raises(actor_lib.OutOfStep, match='step 0 was not scored'):
+    actor.fit(0, 0)
+
+
+def test_a_fit_before_the_last_part_is_refused(actor):
+  first, second = halves_of(0)
+  actor.score(first)
+  with pytest.raises(actor_lib.OutOfStep, match='step 0 was not scored'):
+    actor.fit(0, 0)
+  actor.score(second)
+  actor.fit(0, 0)
+  assert actor.save_proxy().step == 1
+
+
+def test_a_restored_proxy_remembers_no_part(actor):
+  start = actor.save_proxy()
+  first, second = halves_of(0)
+  reply = actor.score(first)
+  actor.restore_proxy(start)
+  with pytest.raises(actor_lib.OutOfStep, match='0 of its views'):
+    actor.score(second)
+  assert actor.score(first) is not reply
+
+
 def test_learners_do_not_notice_each_other(process):
   alone = take_step(process._sessions[SESSION], 0)
   process.build(OTHER, recipe())

@@ -4,6 +4,7 @@ Its answer depends on everything a request carries and on the number of fits, so
 an executor that loses, repeats or reorders a call changes the answer.
 """
 
+import dataclasses
 import os
 import pathlib
 import time
@@ -26,15 +27,20 @@ class FakePrior:
     self._spec = spec
     self._target = np.zeros((1, 1, 1, 3), np.float32)
     self._num_fits = 0
-    self._last = None
+    self._shown = []  # The requests of the step that it is in.
 
   def score(self, request: messages.ScoreRequest) -> messages.ScoreGradient:
     if request.proxy_step != self._num_fits:
       raise ValueError(f'{self._num_fits} fits, {request.proxy_step} expected')
     self._misbehave('score')
-    self._last = request
+    if request.is_first:
+      self._shown = []
+    if sum(len(one.images) for one in self._shown) != request.first_view:
+      raise ValueError(f'view {request.first_view} is not the next one')
+    self._shown.append(request)
     rng = np.random.default_rng(request.seed)
-    noise = rng.standard_normal(request.images.shape).astype(np.float32)
+    shape = (request.num_views_of_step, *request.images.shape[1:])
+    noise = rng.standard_normal(shape).astype(np.float32)[request.rows]
     levels = request.noise_levels[:, None, None, None]
     difference = request.images - self._target + levels * noise
     weight = np.float32(sum(term.weight for term in request.terms))
@@ -56,8 +62,11 @@ class FakePrior:
       time.sleep(0.5)
       pathlib.Path(self._spec.options.directory.partition(':')[2]).touch()
     self._misbehave('fit')
-    rate = np.float32(self._last.proxy_learning_rate)
-    mean = self._last.images.mean((0, 1, 2), keepdims=True)
+    if not self._shown[-1].is_last:
+      raise ValueError('a fit before the last part of a step')
+    rate = np.float32(self._shown[-1].proxy_learning_rate)
+    images = np.concatenate([one.images for one in self._shown])
+    mean = images.mean((0, 1, 2), keepdims=True)
     self._target = self._target + rate * (mean - self._target)
     self._num_fits += 1
     return {'proxy_loss': float(np.abs(mean - self._target).mean())}
@@ -104,6 +113,24 @@ def request(step: int, name: str = '') -> messages.ScoreRequest:
     seed=step,
     proxy_step=step,
     proxy_learning_rate=0.1,
+  )
+
+
+def part(
+  request: messages.ScoreRequest, first: int, count: int
+) -> messages.ScoreRequest:
+  """Returns a part of the views of a request for a whole step."""
+  rows = slice(first, first + count)
+  return dataclasses.replace(
+    request,
+    images=request.images[rows],
+    terms=tuple(
+      dataclasses.replace(term, prompts=term.prompts[rows])
+      for term in request.terms
+    ),
+    noise_levels=request.noise_levels[rows],
+    first_view=first,
+    num_views=len(request.images),
   )
 
 

@@ -5,9 +5,9 @@
 COUNT=1 is a learner without others. KIND is 'step', which takes one step of a
 field and writes it to FOLDER/step.npz; or 'run', which runs the loop with
 priors of a few lines in FOLDER/run. VALUEs: `devices` of each host, `shards`,
-`steps`; `ball`, for a field of a few lines; `dies` and `hangs`, the step in
-which the last host is killed or stopped; `rejects`, the step whose answer is
-not finite; `remat`.
+`steps`; `parts` of a step; `ball`, for a field of a few lines; `dies` and
+`hangs`, the step in which the last host is killed or stopped; `rejects`, the
+step whose answer is not finite; `remat`.
 """
 
 import contextlib
@@ -119,12 +119,12 @@ def run_loop(run, params, folder, hosts) -> None:
 class Doomed(mirror._Follower):
   """A host that is lost in a certain step."""
 
-  def obey(self, do, step=0):
-    if do == 'apply' and step == _NUMBERS.get('dies'):
+  def obey(self, do, **part):
+    if do == 'pull_back' and part['step'] == _NUMBERS.get('dies'):
       os.kill(os.getpid(), signal.SIGKILL)
-    if do == 'apply' and step == _NUMBERS.get('hangs'):
+    if do == 'pull_back' and part['step'] == _NUMBERS.get('hangs'):
       os.kill(os.getpid(), signal.SIGSTOP)
-    super().obey(do, step)
+    super().obey(do, **part)
 
 
 def main() -> None:
@@ -135,6 +135,7 @@ def main() -> None:
     run.checkpoints.snapshot_every = 2
     run.checkpoints.every = 0
     run.faults.on_nonfinite = 'reject'
+    run.views.micro_batches = _NUMBERS.get('parts', 1)
     representation = tiny_field.tiny_field()
   else:
     run = schema.RunConfig(

@@ -122,7 +122,7 @@ def test_a_step_that_is_rejected_is_rejected_on_all_hosts(tmp_path):
   runs = []
   for count in (1, 2):
     folder = tmp_path / str(count)
-    finish(start(count, folder, 'run', rejects=3, shards=count))
+    finish(start(count, folder, 'run', rejects=3, shards=count, parts=2))
     runs.append(np.load(folder / 'run.npy'))
   np.testing.assert_allclose(*runs, atol=1e-5)
 

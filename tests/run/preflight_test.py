@@ -38,6 +38,13 @@ def test_all_that_will_be_sent_and_added_up_is_said(config):
   )
 
 
+def test_the_parts_of_a_step_are_said(config):
+  config.views.micro_batches = 2
+  objective = binding.bind_config(config)
+  line, *_ = preflight.describe(objective, config, [], 4, 'elsewhere')
+  assert line.endswith('pixels a step, in 2 parts, 300 steps')
+
+
 def test_view_words_are_counted(config):
   objective = binding.bind_config(config)
   lines = preflight.describe(objective, config, [], 1, 'elsewhere')

@@ -1,0 +1,23 @@
+"""Priors score one part of a step while the learner is busy with another."""
+
+import pytest
+
+from experiments.benchmarks import overlap
+
+pytestmark = pytest.mark.slow
+LOADS = (
+  overlap.Load('learner', 0.8, 0.4, 0.1),
+  overlap.Load('prior', 0.25, 0.6, 0.15),
+)
+
+
+def test_a_step_in_parts_takes_as_long_as_its_slower_side():
+  rows = overlap.measure(LOADS, (1, 4), steps=6)
+  found = {(row['bound'], row['micro_batches']): row for row in rows}
+  for load in LOADS:
+    # Near the fastest: another program on the machine can only add to a step.
+    fast = found[load.bound, 4]['tenth_s']
+    assert 0.99 * load.best_s < fast <= 1.1 * load.best_s
+    # In one part, the learner waits for the whole of the slowest score.
+    whole = found[load.bound, 1]['tenth_s']
+    assert whole >= load.learner_s + load.score_s > 1.1 * load.best_s
