@@ -9,9 +9,6 @@ others as actors.
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import functools
-import importlib.metadata
-import os
-import platform
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
@@ -24,14 +21,12 @@ from mmdist.core import messages
 from mmdist.core import representation as representation_lib
 from mmdist.core import source_hash
 from mmdist.objectives import binding
+from mmdist.run import host_environment
 
 if TYPE_CHECKING:  # Not at run time, because they import JAX and Ray.
   from mmdist.distribution import learner_ranks
   from mmdist.distribution.placement import Room
   from mmdist.learner import hosts as hosts_lib
-
-# By these, programs are compiled to the same steps in the same order.
-_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
 _HOW = (
   'start this command on each host with srun, on all workers of a TPU pod, or '
@@ -40,41 +35,14 @@ _HOW = (
 )
 
 
-def rank_here() -> int | None:
-  """Returns this process's number among those that were started together.
-
-  None where it was started alone, as far as the environment says.
-  """
-  if os.environ.get('JAX_COORDINATOR_ADDRESS'):
-    rank = os.environ.get('JAX_PROCESS_ID', '')
-    if not rank.isdecimal():
-      raise errors.UserError(
-        f"JAX_PROCESS_ID is '{rank}' beside JAX_COORDINATOR_ADDRESS; expected "
-        'the number of this host, from 0.'
-      )
-    return int(rank)
-  for name, value in (
-    ('SLURM_PROCID', os.environ.get('SLURM_PROCID', '')),
-    ('OMPI_COMM_WORLD_RANK', os.environ.get('OMPI_COMM_WORLD_RANK', '')),
-    ('TPU_WORKER_ID', os.environ.get('TPU_WORKER_ID', '')),
-  ):
-    # A shell inside of a Slurm job has its number too, but is no step.
-    is_step = name != 'SLURM_PROCID' or bool(
-      os.environ.get('SLURM_STEP_NODELIST')
-    )
-    if value.isdecimal() and is_step:
-      return int(value)
-  return None
-
-
 def follows(config: schema.RunConfig) -> bool:
   """Returns whether this process is to follow host 0 of a run."""
-  return config.learner.num_hosts > 1 and bool(rank_here())
+  return config.learner.num_hosts > 1 and bool(host_environment.rank_here())
 
 
 def check(config: schema.RunConfig, executor: executors.ExecutorLike) -> None:
   """Raises UserError if nobody starts the other hosts of a run."""
-  count, rank = config.learner.num_hosts, rank_here()
+  count, rank = config.learner.num_hosts, host_environment.rank_here()
   if count == 1:
     return
   if isinstance(executor, executors.SharedActors):
@@ -87,11 +55,8 @@ def check(config: schema.RunConfig, executor: executors.ExecutorLike) -> None:
     raise errors.UserError(
       f'learner.num_hosts={count}, and nobody starts the others: {_HOW}.'
     )
-  if rank is not None and rank >= count:
-    raise errors.UserError(
-      f'learner.num_hosts={count}, and this process is number {rank}, counted '
-      'from 0; start as many processes as hosts.'
-    )
+  if rank is not None:
+    host_environment.check(count)
 
 
 @contextlib.contextmanager
@@ -125,8 +90,8 @@ def joined(
     yield None, None
     return
   with contextlib.ExitStack() as stack:
-    if rank_here() is not None:
-      hosts, room = _join(config, *_given_by_environment()), None
+    if host_environment.rank_here() is not None:
+      hosts, room = _join(config), None
     else:
       ranks = _start_through_ray(
         config, executor, recipes, num_devices, check_stop
@@ -139,7 +104,7 @@ def joined(
           *(config, representation, num_devices, ranks.coordinator),
         )
       )
-      hosts = _join(config, ranks.coordinator, 0, socket.gethostname())
+      hosts = _join(config, (ranks.coordinator, 0, socket.gethostname()))
     stack.callback(hosts.close)
     yield hosts, room
 
@@ -161,7 +126,7 @@ def follow(
     UserError: see `joined`.
   """
   _set_up(num_devices)
-  hosts = _join(config, *_given_by_environment())
+  hosts = _join(config)
 
   # Those who end a job send this to all of its processes. Host 0 decides when
   # the run ends, and is told in case that it was not sent there.
@@ -183,7 +148,7 @@ def _follow_as_actor(
 ) -> None:
   """Is `follow` in the process of a Ray actor."""
   _set_up(num_devices)
-  _obey(config, representation, _join(config, coordinator, rank, name))
+  _obey(config, representation, _join(config, (coordinator, rank, name)))
 
 
 def _set_up(num_devices: int) -> None:
@@ -219,28 +184,12 @@ def _obey(
     hosts.close()
 
 
-def _given_by_environment() -> tuple[str | None, int | None, str]:
-  """Returns what the environment says: where, which number, the name."""
-  address = os.environ.get('JAX_COORDINATOR_ADDRESS')
-  # Of Slurm and the others JAX itself finds the address, and the number.
-  return address, rank_here() if address else None, socket.gethostname()
-
-
 def _join(
-  config: schema.RunConfig, address: str | None, rank: int | None, name: str
+  config: schema.RunConfig, given: tuple[str, int, str] | None = None
 ) -> 'hosts_lib.Hosts':
-  from mmdist.learner import host_joining
-
-  versions = {
-    package: importlib.metadata.version(package) for package in _PACKAGES
-  }
-  facts = {
-    'mmdist': source_hash.name_code(),
-    'python': platform.python_version(),
-    **versions,
-    'config': serialization.to_dict(config),
-  }
-  return host_joining.join(config.learner.num_hosts, facts, name, address, rank)
+  return host_environment.join(
+    config.learner.num_hosts, serialization.to_dict(config), given
+  )
 
 
 def _start_through_ray(

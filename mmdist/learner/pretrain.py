@@ -47,7 +47,9 @@ class PretrainConfig:
   num_steps: int = 7000
   batch_size: int = 2048  # Rays per step, over all devices.
   chunk_size: int = 256  # Rays at a time on each device.
-  num_devices: int = 0  # 0: all local devices.
+  num_devices: int = 0  # On each host; 0: all that it has.
+  # Hosts that train side by side, each started with the same command.
+  num_hosts: int = 1
   learning_rate: float = 8e-3
   final_learning_rate_ratio: float = 0.02
   num_warmup_steps: int = 100
@@ -82,10 +84,12 @@ class Pretraining:
     init: `init(num_subjects) -> PretrainState`.
     step: `step(state, batch) -> (state, metrics)`, compiled; metrics are
       scalars 'loss', 'mse', 'interlevel' and 'opacity_error'.
+    layout: where it runs.
   """
 
   init: Callable[[int], PretrainState]
   step: Callable[..., tuple[PretrainState, dict[str, jax.Array]]]
+  layout: device_mesh.Layout
 
 
 def learning_rate_at(config: PretrainConfig) -> optax.Schedule:
@@ -113,7 +117,10 @@ def make_pretraining(
     params['codes'] = 0.1 * jax.random.normal(_key(config, 'codes'), shape)
     return _state(params, optimizer)
 
-  return Pretraining(init, _make_step(representation, config, optimizer))
+  layout = device_mesh.learner_layout(config.num_devices, config.num_hosts)
+  return Pretraining(
+    init, _make_step(representation, config, optimizer, layout), layout
+  )
 
 
 def fit_codes(
@@ -142,7 +149,8 @@ def fit_codes(
     {'moves': optax.adam(rate), 'stays': optax.set_to_zero()},
     {name: 'moves' if name == 'codes' else 'stays' for name in params},
   )
-  step = _make_step(representation, config, optimizer)
+  layout = device_mesh.local_layout(config.num_devices)
+  step = _make_step(representation, config, optimizer, layout)
   mean = jnp.mean(params['codes'], 0)
   codes = jnp.tile(mean, (num_subjects, 1))
   state = _state({**params, 'codes': codes}, optimizer)
@@ -226,9 +234,9 @@ def _make_step(
   representation: representation_lib.Representation,
   config: PretrainConfig,
   optimizer: optax.GradientTransformation,
+  layout: device_mesh.Layout,
 ) -> Callable[..., tuple[PretrainState, dict[str, jax.Array]]]:
   """Returns the compiled step: gradients by chunks on every device, summed."""
-  layout = device_mesh.local_layout(config.num_devices)
   num_chunks = _count_chunks(config, layout.num_devices)
   gradients = layout.map_chunks(
     lambda fixed, chunks: _sum_gradients(

@@ -19,6 +19,10 @@ from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import strict_json
 
+# Fields that say where a training runs. Batches are the same on any number of
+# devices, and their gradients differ in their last bits.
+_WHERE = ('num_devices', 'num_hosts')
+
 
 def save(
   path: pathlib.Path, state: Any, stream_state: Mapping[str, Any], config: Any
@@ -29,7 +33,7 @@ def save(
     path: the file.
     state: a pytree of arrays.
     stream_state: what JSON can hold: where the data stream is.
-    config: a dataclass; `load` insists on an equal one.
+    config: a dataclass; `load` insists on an equal one, but for where it runs.
   """
   leaves, _ = jax.tree.flatten_with_path(jax.device_get(state))
   tensors = {
@@ -83,7 +87,11 @@ def _check_config(
   path: pathlib.Path, stored: Mapping[str, Any], config: Any
 ) -> None:
   wanted = json.loads(strict_json.dumps(serialization.to_dict(config)))
-  changed = sorted(name for name in wanted if wanted[name] != stored.get(name))
+  changed = sorted(
+    name
+    for name in wanted
+    if name not in _WHERE and wanted[name] != stored.get(name)
+  )
   if changed:
     raise errors.UserError(
       f'{path} was trained with another {", ".join(changed)}; give the same '

@@ -4,17 +4,18 @@ Steps are `mmdist.learner.pretrain`'s, pictures `mmdist.data.multiview`'s or
 those of procedural heads.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+import contextlib
 import dataclasses
 import os
 import pathlib
-import time
 from typing import Any
 import warnings
 
 import jax
 import numpy as np
 
+from mmdist.config import serialization
 from mmdist.core import arrays
 from mmdist.core import atomic
 from mmdist.core import errors
@@ -24,12 +25,15 @@ from mmdist.core import strict_json
 from mmdist.data import multiview
 from mmdist.data import pixel_stream
 from mmdist.heads import subjects
+from mmdist.learner import hosts as hosts_lib
 from mmdist.learner import pretrain as pretrain_lib
 from mmdist.learner import pretrain_checkpoint
 from mmdist.nerf import field
 from mmdist.nerf import pretrained
 from mmdist.run import device_setup
+from mmdist.run import host_environment
 from mmdist.run import locks
+from mmdist.training import meter
 
 _LOG_EVERY = 100
 _NUM_MEASURED = 64  # Held-out pictures that are measured at the end.
@@ -64,10 +68,29 @@ def pretrain(
       option is out of bounds.
   """
   options = options_lib.checked(options)
+  if config.num_hosts > 1:
+    host_environment.check(config.num_hosts)
   device_setup.set_up_jax(len(os.sched_getaffinity(0)))
-  return train_and_measure(
-    config, pathlib.Path(options.out), options.data, report
-  )
+  out = pathlib.Path(options.out)
+  if config.num_hosts == 1:
+    return train_and_measure(config, out, options.data, report)
+  hosts = host_environment.join(config.num_hosts, serialization.to_dict(config))
+  with contextlib.closing(hosts):
+    if hosts.leads:
+      return train_and_measure(config, out, options.data, report, hosts)
+    _follow(config, options.data, hosts)
+    return {}
+
+
+def _follow(
+  config: pretrain_lib.PretrainConfig, data: str, hosts: hosts_lib.Hosts
+) -> None:
+  """Takes the same steps as host 0, and writes nothing."""
+  pictures = load_set(config, data, lambda line: None)
+  known, _ = split(pictures, config.num_unseen_subjects)
+  representation = field.conditional_nerf(config.nerf)
+  train(config, representation, known, None, lambda line: None, hosts)
+  hosts.receive()  # Host 0 has saved the last step.
 
 
 def train_and_measure(
@@ -75,6 +98,7 @@ def train_and_measure(
   out: pathlib.Path,
   data: str = '',
   report: Callable[[str], None] = lambda line: None,
+  hosts: hosts_lib.Hosts | None = None,
 ) -> dict[str, float]:
   """Trains, or goes on training, then measures; returns what it measured.
 
@@ -83,14 +107,16 @@ def train_and_measure(
     out: directory to make or to go on in.
     data: see `Options`.
     report: is told how it goes.
+    hosts: those that train with this one; None: it is alone.
 
   Raises:
     FileNotFoundError, UserError: in one line, what is wrong.
+    HostLost: another host is gone; the last checkpoint is whole.
     locks.InUse: another process works in `out`.
     PermissionError: nothing can be written there, for whatever reason.
   """
   with locks.locked(out, '--out'):
-    return _train_and_measure(config, out, data, report)
+    return _train_and_measure(config, out, data, report, hosts)
 
 
 def _train_and_measure(
@@ -98,11 +124,14 @@ def _train_and_measure(
   out: pathlib.Path,
   data: str,
   report: Callable[[str], None],
+  hosts: hosts_lib.Hosts | None,
 ) -> dict[str, float]:
   pictures = load_set(config, data, report)
   known, unseen = split(pictures, config.num_unseen_subjects)
   representation = field.conditional_nerf(config.nerf)
-  state = train(config, representation, known, out, report)
+  state = train(config, representation, known, out, report, hosts)
+  if hosts is not None:
+    hosts.close()  # What is left to do is not theirs.
   results = measure(config, representation, state.params, known, unseen)
   atomic.write_text(
     out / 'results.json', strict_json.dumps(results, indent=2) + '\n'
@@ -186,8 +215,9 @@ def train(
   config: pretrain_lib.PretrainConfig,
   representation: representation_lib.Representation,
   known: multiview.MultiviewSet,
-  out: pathlib.Path,
+  out: pathlib.Path | None,
   report: Callable[[str], None],
+  hosts: hosts_lib.Hosts | None = None,
 ) -> pretrain_lib.PretrainState:
   """Runs the steps that are left; saves every `config.checkpoint_every`.
 
@@ -195,15 +225,60 @@ def train(
     config: what is trained, and for how long.
     representation: the conditional NeRF.
     known: the subjects to train on.
-    out: directory of the checkpoint and of the pretrained NeRF.
+    out: directory of the checkpoint and of the pretrained NeRF; None writes
+      nothing, as hosts other than the first.
     report: is told how it goes.
+    hosts: those that train together, of which each calls this function; None
+      is this process alone.
+
+  Returns:
+    The last state, as this process can read it.
 
   Raises:
     UserError: the checkpoint is damaged, or of another configuration.
+    HostLost: another host is gone.
   """
   stream = make_stream(config, known)
   pretraining = pretrain_lib.make_pretraining(representation, config)
+  layout = pretraining.layout
   state = pretraining.init(known.num_subjects)
+  if out is not None:
+    state = _go_on(config, state, stream, known, out, report)
+  if hosts is not None:
+    state = layout.replicate(_begin_together(hosts, state, stream))
+  timing = meter.Meter(config.batch_size)
+  for step in range(int(state.step) + 1, config.num_steps + 1):
+    batch = timing.timed(lambda: next(stream))
+    with hosts.blamed(step) if hosts else contextlib.nullcontext():
+      state, metrics = pretraining.step(state, batch)
+      (hosts.wait if hosts else jax.block_until_ready)(metrics)
+    timing.add(metrics)
+    if out is None:
+      continue
+    if step % _LOG_EVERY == 0 or step == config.num_steps:
+      report(f'step {step} {timing.read()}')
+    if step % config.checkpoint_every == 0 or step == config.num_steps:
+      mine = layout.local(state)
+      pretrain_checkpoint.save(
+        out / _CHECKPOINT_NAME, mine, stream.get_state(), config
+      )
+      pretrained.save(out, config.nerf, *networks_and_codes(mine.params))
+      psnr = held_out_psnr(
+        representation, mine.params, mine.params['codes'], known, _NUM_GLANCES
+      )
+      report(f'step {step} held-out psnr {psnr:.2f} dB')
+  return layout.local(state)
+
+
+def _go_on(
+  config: pretrain_lib.PretrainConfig,
+  state: pretrain_lib.PretrainState,
+  stream: pixel_stream.PixelStream,
+  known: multiview.MultiviewSet,
+  out: pathlib.Path,
+  report: Callable[[str], None],
+) -> pretrain_lib.PretrainState:
+  """Returns the checkpoint's state, with the stream at its place, if any."""
   checkpoint = out / _CHECKPOINT_NAME
   out.mkdir(parents=True, exist_ok=True)
   if checkpoint.is_file():
@@ -212,20 +287,26 @@ def train(
     report(f'goes on from step {int(state.step)}')
   if known.names:
     atomic.write_text(out / 'subjects.txt', '\n'.join(known.names) + '\n')
-  meter = Meter(config.batch_size)
-  for step in range(int(state.step) + 1, config.num_steps + 1):
-    state, metrics = pretraining.step(state, next(stream))
-    meter.add(metrics)
-    if step % _LOG_EVERY == 0 or step == config.num_steps:
-      report(f'step {step} {meter.read()}')
-    if step % config.checkpoint_every == 0 or step == config.num_steps:
-      pretrain_checkpoint.save(checkpoint, state, stream.get_state(), config)
-      pretrained.save(out, config.nerf, *networks_and_codes(state.params))
-      psnr = held_out_psnr(
-        representation, state.params, state.params['codes'], known, _NUM_GLANCES
-      )
-      report(f'step {step} held-out psnr {psnr:.2f} dB')
   return state
+
+
+def _begin_together(
+  hosts: hosts_lib.Hosts,
+  state: pretrain_lib.PretrainState,
+  stream: pixel_stream.PixelStream,
+) -> pretrain_lib.PretrainState:
+  """Has all hosts begin with host 0's state, at its place in the stream.
+
+  Every host draws the same batches, which are numbers, and computes its part.
+
+  Raises:
+    UserError: a host has other pictures.
+  """
+  if hosts.leads:
+    hosts.announce({'stream': stream.get_state()})
+  else:
+    stream.set_state(hosts.receive()['stream'])
+  return hosts.broadcast(state)
 
 
 def networks_and_codes(
@@ -299,35 +380,3 @@ def held_out_psnr(
     ),
   )
   return float(psnr.mean())
-
-
-class Meter:
-  """Averages metrics between two looks at them, and counts rays."""
-
-  def __init__(self, batch_size: int):
-    self._batch_size = batch_size
-    self._clear()
-
-  def _clear(self) -> None:
-    self._sums: dict[str, float] = {}
-    self._count = 0
-    self._started = time.monotonic()
-
-  def add(self, metrics: Mapping[str, Any]) -> None:
-    """Counts the metrics of one step."""
-    for name, value in metrics.items():
-      self._sums[name] = self._sums.get(name, 0.0) + float(value)
-    self._count += 1
-
-  def read(self) -> str:
-    """Returns one line and starts anew."""
-    means = {name: value / self._count for name, value in self._sums.items()}
-    seconds = max(time.monotonic() - self._started, 1e-6)
-    speed = self._count * self._batch_size / seconds
-    psnr = -10 * np.log10(means['mse'])
-    self._clear()
-    return (
-      f'psnr {psnr:.2f} dB loss {means["loss"]:.5f} interlevel '
-      f'{means["interlevel"]:.5f} opacity {means["opacity_error"]:.5f} '
-      f'{speed:.0f} rays/s'
-    )

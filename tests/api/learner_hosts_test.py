@@ -8,6 +8,7 @@ from mmdist.api import learner_hosts
 from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.learner import host_joining
+from mmdist.run import host_environment
 
 CLUSTER = executors.RayOptions('10.1.2.3:6379')
 NAMES = (
@@ -47,7 +48,7 @@ def config_of(num_hosts: int) -> schema.RunConfig:
 def test_the_environment_says_which_host_this_is(monkeypatch, variables, rank):
   for name, value in variables.items():
     monkeypatch.setenv(name, value)
-  assert learner_hosts.rank_here() == rank
+  assert host_environment.rank_here() == rank
   assert learner_hosts.follows(config_of(4)) == bool(rank)
   assert not learner_hosts.follows(config_of(1))
 
