@@ -44,7 +44,6 @@ except errors.UserError as error:
 
 def start(data, out, stops_after: int, hosts: int) -> list[subprocess.Popen]:
   port = hosts_test.free_port()
-  [str(stops_after), str(hosts)]
   return [
     subprocess.Popen(
       [
