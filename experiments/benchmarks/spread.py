@@ -3,12 +3,12 @@
   python -m experiments.benchmarks.spread [--rounds=3] [--steps=7] [--json]
 
 The two halves of a step of the embedded field, as a run calls them: the render
-until its pictures are there as numpy, and the rest, until the gradient is.
-Each row is measured in processes of its own, rounds alternate between rows, and
-medians are told. The first table divides the rays over devices of one process
-and over processes (learner.num_hosts); the second makes pictures larger, for
-which the memory of a process should not grow but by what crosses to the priors.
-Several minutes.
+until its pictures are there as numpy, and the rest, until the gradient is. The
+first table divides the rays over devices of one process and over processes
+(learner.num_hosts); the second makes pictures larger, for which the memory of a
+process should not grow but by what crosses to the priors. Each row is measured
+in processes of its own, with a core for each device as far as there are so
+many; rounds alternate between rows, and medians are told. Several minutes.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class Row:
 
 
 SPREADS = (Row(), Row(devices=2), Row(2), Row(4))
-SIZES = tuple(Row(devices=2, resolution=size) for size in (32, 64, 128, 256))
+SIZES = tuple(Row(devices=2, resolution=size) for size in (32, 64, 128))
 
 
 def work() -> None:
@@ -64,6 +64,13 @@ def work() -> None:
   """
   rank, port, steps, *numbers = map(int, sys.argv[1:])
   row = Row(*numbers)
+  # A core for each device, as hosts of their own would have. Otherwise XLA's
+  # library for products takes others, and one device is more than one core.
+  cores = sorted(os.sched_getaffinity(0))
+  first = rank * row.devices
+  os.sched_setaffinity(
+    0, {cores[(first + i) % len(cores)] for i in range(row.devices)}
+  )
   from mmdist.config import schema
   from mmdist.learner import host_joining
   from mmdist.learner import mirror
@@ -134,15 +141,16 @@ def measure(row: Row, steps: int) -> dict[str, float]:
       subprocess.Popen(
         [sys.executable, '-c', _CHILD, str(rank), *words],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
       )
       for rank in range(row.processes)
     ]
-  said = [child.communicate()[0] for child in children]
-  if any(child.returncode for child in children):
-    raise RuntimeError(f'a process of {row} failed')
-  found: dict[str, float] = json.loads(said[0].splitlines()[-1])
+  said = [child.communicate() for child in children]
+  for child, (_, wrong) in zip(children, said, strict=True):
+    if child.returncode:
+      raise RuntimeError(f'a process of {row} failed: {wrong[-2000:]}')
+  found: dict[str, float] = json.loads(said[0][0].splitlines()[-1])
   return found
 
 
