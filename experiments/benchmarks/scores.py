@@ -11,6 +11,7 @@ round, medians are told. A minute.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 import statistics
 import time
 from typing import Any
@@ -96,7 +97,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
       _time(taken, 'forward', forward)
       for name, prior in answering.items():
         request = ask(prior, step)
-        _time(taken, name, lambda p=prior, r=request: p.score(r))
+        _time(taken, name, functools.partial(prior.score, request))
         _time(taken, f'{name} fit', prior.fit)
     middle = {name: statistics.median(all_[1:]) for name, all_ in taken.items()}
     rows += [
