@@ -39,9 +39,13 @@ NUM_VIEWS, RESOLUTION = 4, 64
 MICRO_BATCHES = (1, 2, 4)
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer('steps', 12, 'Steps of each setting and round.')
-flags.DEFINE_integer('rounds', 3, 'Rounds, which alternate between settings.')
-flags.DEFINE_bool('json', False, 'Print JSON instead of a table.')
+
+
+def define_flags() -> None:
+  """Defines the flags of the command; a test imports the rest."""
+  flags.DEFINE_integer('steps', 12, 'Steps of each setting and round.')
+  flags.DEFINE_integer('rounds', 3, 'Rounds, which alternate between settings.')
+  flags.DEFINE_bool('json', False, 'Print JSON instead of a table.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,4 +262,5 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
+  define_flags()
   app.run(main)

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import signal
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 from mmdist.api import executors
@@ -128,14 +129,26 @@ def follow(
   _set_up(num_devices)
   hosts = _join(config)
 
-  # Those who end a job send this to all of its processes. Host 0 decides when
-  # the run ends, and is told in case that it was not sent there.
-  def ask(*_: Any) -> None:
-    hosts.ask()
+  with _asking(hosts):
+    _obey(config, representation, hosts)
 
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, ask)
-  _obey(config, representation, hosts)
+
+@contextlib.contextmanager
+def _asking(hosts: 'hosts_lib.Hosts') -> Iterator[None]:
+  """Hands signals to host 0, which decides when the run ends.
+
+  Those who end a job send them to all of its processes, or to any.
+  """
+  before = {}
+  # Python allows handlers in the main thread only.
+  if threading.current_thread() is threading.main_thread():
+    for number in (signal.SIGTERM, signal.SIGINT):
+      before[number] = signal.signal(number, lambda *_: hosts.ask())
+  try:
+    yield
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
 
 
 def _follow_as_actor(
@@ -163,6 +176,7 @@ def _obey(
   representation: representation_lib.Representation | None,
   hosts: 'hosts_lib.Hosts',
 ) -> None:
+  from mmdist.learner import hosts as learner_hosts
   from mmdist.learner import mirror
   from mmdist.run import opening
 
@@ -178,7 +192,7 @@ def _obey(
     )
     mirror.follow(learner, representation, config, hosts)
   except BaseException as error:
-    hosts.fail(f'{type(error).__name__}: {error}')
+    hosts.fail(f'{type(error).__name__}: {learner_hosts.first_line(error)}')
     raise
   finally:
     hosts.close()

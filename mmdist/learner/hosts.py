@@ -53,6 +53,7 @@ class Hosts:
     self.count = count
     self.on_asked: Callable[[], None] = lambda: None
     self._names = dict(names)
+    self._has_said_why = False  # This one ends.
     self._asked = False  # Whether this host was asked to stop.
     self._is_stuck = False  # Whether JAX waits for a host that is lost.
     atexit.register(self._leave_if_stuck)
@@ -172,7 +173,10 @@ class Hosts:
     self._asked = True
 
   def fail(self, line: str) -> None:
-    """Tells host 0 why this one ends."""
+    """Tells host 0 why this one ends; the first reason counts."""
+    if self._has_said_why:
+      return
+    self._has_said_why = True
     with contextlib.suppress(*host_store.ERRORS):
       host_store.put(f'failed/{self.rank}', line, again=True)
 

@@ -1,8 +1,9 @@
 """A learner of several hosts: host 0 leads, the others do as it does.
 
 The compiled passes span all hosts, so each host has to call the same ones in
-the same order. `lead` returns a `Learner` that is used like any other, and
-announces every call before it makes it; `follow` makes the announced calls.
+the same order. `make_learner` returns host 0 a `Learner` that is used like any
+other, and announces a call before it makes it; `follow` makes the announced
+calls.
 What the calls are given follows from the configuration and the step, or is
 broadcast: the parameters once, the summed cotangents of each step.
 """
@@ -50,27 +51,24 @@ def make_learner(
     layout=layout,
     wait=hosts.wait if hosts.leads else jax.block_until_ready,
   )
-  return lead(learner, hosts) if hosts.leads else learner
-
-
-def lead(learner: distill.Learner, hosts: hosts_lib.Hosts) -> distill.Learner:
-  """Returns a learner that has the other hosts do what it does.
-
-  Args:
-    learner: of a layout over all hosts, made with `wait=hosts.wait`.
-    hosts: this one is host 0.
-
-  Its functions raise HostLost if a host is gone.
-  """
-  return _Leader(learner, hosts).learner()
+  if not hosts.leads:
+    return learner
+  return _Leader(learner, hosts, layout.num_shards > 1).learner()
 
 
 class _Leader:
-  """Announces each call of a learner, and makes it."""
+  """Announces each call of a learner, and makes it.
 
-  def __init__(self, inner: distill.Learner, hosts: hosts_lib.Hosts):
+  Its functions raise HostLost if a host is gone.
+  """
+
+  def __init__(
+    self, inner: distill.Learner, hosts: hosts_lib.Hosts, is_split: bool
+  ):
     self._inner = inner
     self._hosts = hosts
+    # Whole parameters can be read without the other hosts.
+    self._is_split = is_split
     self._given: Any = None  # The parameters that all hosts have.
     self._state: distill.TrainState | None = None  # That all hosts are at.
     self._step = 0
@@ -182,6 +180,8 @@ class _Leader:
     return self._state
 
   def _collect(self, state: distill.TrainState) -> distill.TrainState:
+    if not self._is_split:
+      return self._inner.collect(state)
     self._check(state)
     collected: distill.TrainState = self._do(
       'collect', lambda: self._inner.collect(state)
@@ -189,6 +189,8 @@ class _Leader:
     return collected
 
   def _params_of(self, state: distill.TrainState) -> representation_lib.Params:
+    if not self._is_split:
+      return self._inner.params_of(state)
     self._check(state)
     return self._do('params_of', lambda: self._inner.params_of(state))
 

@@ -6,8 +6,8 @@ COUNT=1 is a learner without others. KIND is 'step', which takes one step of a
 field and writes it to FOLDER/step.npz; or 'run', which runs the loop with
 priors of a few lines in FOLDER/run. VALUEs: `devices` of each host, `shards`,
 `steps`; `parts` of a step; `ball`, for a field of a few lines; `dies` and
-`hangs`, the step in which the last host is killed or stopped; `rejects`, the
-step whose answer is not finite; `remat`.
+`hangs` and `breaks`, the step in which the last host is killed, is stopped or
+raises; `rejects`, the step whose answer is not finite; `remat`.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ import jax  # noqa: E402 - reads the variables above.
 import numpy as np  # noqa: E402
 
 from mmdist import loop  # noqa: E402
+from mmdist.api import learner_hosts  # noqa: E402
 from mmdist.config import schema  # noqa: E402
 from mmdist.core import errors  # noqa: E402
 from mmdist.distribution import executor as executor_lib  # noqa: E402
@@ -124,6 +125,8 @@ class Doomed(mirror._Follower):
       os.kill(os.getpid(), signal.SIGKILL)
     if do == 'pull_back' and part['step'] == _NUMBERS.get('hangs'):
       os.kill(os.getpid(), signal.SIGSTOP)
+    if do == 'pull_back' and part['step'] == _NUMBERS.get('breaks'):
+      raise AttributeError('this host is broken\nin two lines')
     super().obey(do, **part)
 
 
@@ -158,17 +161,13 @@ def main() -> None:
     )
   # Only now, since JAX may not compute before the hosts have joined.
   params = representation.init(jax.random.key(0))
-  learner = (
-    mirror.make_learner(representation, run, hosts=hosts)
-    if kind == 'step' or rank
-    else None
-  )
   try:
     if rank:
       follower = Doomed if rank == count - 1 else mirror._Follower
       with mock.patch.object(mirror, '_Follower', follower):
-        mirror.follow(learner, representation, run, hosts)
+        learner_hosts._obey(run, representation, hosts)
     elif kind == 'step':
+      learner = mirror.make_learner(representation, run, hosts=hosts)
       take_step(learner, run, params, folder)
     else:
       run_loop(run, params, folder, hosts)

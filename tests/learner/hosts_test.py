@@ -70,7 +70,8 @@ def fixture_ones(tmp_path_factory):
     (2, {'ball': 1}, 1.0),
     (4, {'ball': 1}, 1.0),
     (1, {'devices': 8, 'shards': 4}, 2.0),  # 8 devices, a quarter on each.
-    (2, {'devices': 2, 'shards': 4, 'remat': 0}, 0.5),
+    # Split over the hosts; the ball's leaves are too small to say how far.
+    (2, {'ball': 1, 'devices': 3, 'shards': 3, 'remat': 0}, None),
   ],
 )
 def test_gradients_are_those_of_one_device(
@@ -88,6 +89,8 @@ def test_gradients_are_those_of_one_device(
   both = [np.concatenate([x[n].ravel() for n in moments]) for x in (many, one)]
   error = np.linalg.norm(both[0] - both[1]) / np.linalg.norm(both[1])
   assert error < 1e-6, error
+  if held is None:
+    return
   # What a host holds of Adam's moments: leaves that cannot be split are whole.
   found = float((tmp_path / 'many' / 'held').read_text())
   assert held <= found < 1.15 * held
@@ -101,8 +104,15 @@ def fixture_whole(tmp_path_factory):
   return np.load(folder / 'run.npy')
 
 
-@pytest.mark.parametrize('how', ['dies', 'hangs'])
-def test_a_run_that_lost_a_host_goes_on_on_fewer(whole, tmp_path, how):
+@pytest.mark.parametrize(
+  'how, said',
+  [
+    ('dies', 'was lost at step 3: it has said nothing for 3 s; what was'),
+    ('hangs', 'was lost: it has said nothing for 4 s; what was'),
+    ('breaks', 'has ended: AttributeError: this host is broken; what was'),
+  ],
+)
+def test_a_run_that_lost_a_host_goes_on_on_fewer(whole, tmp_path, how, said):
   processes = start(2, tmp_path, 'run', **{how: 3})
   text = processes[0].communicate(timeout=WITHIN_S)[1]
   if how == 'hangs':
@@ -110,7 +120,7 @@ def test_a_run_that_lost_a_host_goes_on_on_fewer(whole, tmp_path, how):
   processes[1].communicate(timeout=WITHIN_S)
   (line,) = [x for x in text.splitlines() if x.startswith('error: ')]
   assert processes[0].returncode == 1
-  assert 'host 1 of the learner (machine-1) was lost' in line
+  assert f'error: host 1 of the learner (machine-1) {said}' in line
   assert '--resume_with_changes=learner.num_hosts' in line
   # Saved as of the last snapshot, though no host can compute any more.
   assert [x.name for x in (tmp_path / 'run' / 'checkpoints').iterdir()] == ['2']
