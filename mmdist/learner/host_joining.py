@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 import contextlib
 import json
+import os
 import socket
+import sys
+import threading
 from typing import Any
 
 import jax
@@ -45,12 +48,16 @@ def join(
   # SIGTERM is heard by `mmdist.run.stopping`, not by JAX.
   jax.config.update('jax_enable_recoverability', True)
   jax.config.update('jax_enable_preemption_service', False)
+  # JAX would end this process with a page of addresses.
+  patience = threading.Timer(JOIN_S, _give_up, (count,))
+  patience.daemon = True
+  patience.start()
   try:
     jax.distributed.initialize(
       address,
       count if address else None,
       rank,
-      initialization_timeout=int(JOIN_S),
+      initialization_timeout=int(JOIN_S) + 60,
       heartbeat_timeout_seconds=_HEARTBEAT_S,
       shutdown_timeout_seconds=hosts_lib.SHUTDOWN_S,
     )
@@ -60,6 +67,8 @@ def join(
       f'{hosts_lib.first_line(error)}; start {count} processes, each new and '
       'with JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID or what Slurm sets.'
     ) from error
+  finally:
+    patience.cancel()
   mine, there = host_store.me()
   if there != count:
     jax.distributed.shutdown()
@@ -70,6 +79,17 @@ def join(
   found = {**facts, 'host': name, 'problem': _unreachable(name)}
   names = _compare(mine, count, found)
   return hosts_lib.Hosts(mine, count, names)
+
+
+def _give_up(count: int) -> None:
+  """Ends this process, of which nothing is written yet."""
+  sys.stderr.write(
+    f'error: num_hosts={count}, and not all hosts have joined within '
+    f'{JOIN_S:.0f} s; start as many processes, and see that they reach the '
+    'port of the first.\n'
+  )
+  sys.stderr.flush()
+  os._exit(1)
 
 
 def _unreachable(name: str) -> str:

@@ -144,3 +144,25 @@ def test_hosts_that_differ_are_refused_in_one_line(tmp_path):
       'error: host 1 of the learner (machine-1) is not as host 0: rate: 2 -> '
       '1; start all with the same code and command.'
     )
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_a_host_that_waits_in_vain_is_told_in_one_line(rank):
+  program = f"""
+from mmdist.learner import host_joining
+host_joining.JOIN_S = 2
+host_joining.join(2, {{}}, 'a', '127.0.0.1:{free_port()}', {rank})
+"""
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    cwd=ROOT,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+    timeout=WITHIN_S,
+  )
+  assert done.returncode == 1
+  assert done.stderr.splitlines()[-1] == (
+    'error: num_hosts=2, and not all hosts have joined within 2 s; start as '
+    'many processes, and see that they reach the port of the first.'
+  )
