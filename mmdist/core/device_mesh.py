@@ -14,6 +14,7 @@ import functools
 from typing import Any, TypeVar
 
 import jax
+from jax import flatten_util
 from jax.sharding import AxisType
 from jax.sharding import Mesh
 from jax.sharding import NamedSharding
@@ -146,7 +147,7 @@ class Layout:
       # Marked as varying once, here: a gradient with respect to an unvarying
       # value is summed over devices wherever it is used, i.e. in every chunk.
       result = function(self.vary(replicated), chunks)
-      return jax.lax.psum(result, AXES) if sums else result
+      return self._sum(result) if sums else result
 
     return jax.shard_map(
       local,
@@ -154,6 +155,14 @@ class Layout:
       in_specs=(PartitionSpec(), PartitionSpec(AXES)),
       out_specs=PartitionSpec() if sums else PartitionSpec(AXES),
     )
+
+  def _sum(self, tree: Any) -> Any:
+    """Sums a tree over the devices, inside `map_chunks`."""
+    if self.num_hosts == 1:
+      return jax.lax.psum(tree, AXES)
+    # One message between hosts, not one for each leaf.
+    flat, unravel = flatten_util.ravel_pytree(tree)
+    return unravel(jax.lax.psum(flat, AXES))
 
   def _spec(self, leaf: Any) -> PartitionSpec:
     """Returns along which axis a leaf is split."""
