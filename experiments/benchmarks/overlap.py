@@ -23,11 +23,11 @@ from absl import flags
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.benchmarks import rows as rows_lib
 from mmdist import loop
 from mmdist.api import function_prior
 from mmdist.config import schema
 from mmdist.core import messages
-from mmdist.core import strict_json
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import ray_executor
@@ -249,16 +249,7 @@ def measure(
 
 def main(_: Sequence[str]) -> None:
   rows = measure(LOADS, MICRO_BATCHES, FLAGS.steps, FLAGS.rounds)
-  if FLAGS.json:
-    print(strict_json.dumps(rows))
-    return
-  print(' | '.join(rows[0]))
-  for row in rows:
-    print(
-      ' | '.join(
-        f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()
-      )
-    )
+  rows_lib.show(rows, FLAGS.json)
 
 
 if __name__ == '__main__':

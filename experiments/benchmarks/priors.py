@@ -28,10 +28,10 @@ from absl import app
 from absl import flags
 import numpy as np
 
+from experiments.benchmarks import rows as rows_lib
 import mmdist
 from mmdist.api import function_prior
 from mmdist.core import messages
-from mmdist.core import strict_json
 from mmdist.distribution import cluster as cluster_lib
 from mmdist.distribution import executor as executor_lib
 from mmdist.distribution import ray_executor
@@ -279,22 +279,9 @@ def measure_embedded() -> list[dict[str, Any]]:
   ]
 
 
-def show(rows: Sequence[Mapping[str, Any]]) -> None:
-  """Prints rows as a table, or as JSON."""
-  if FLAGS.json:
-    print(strict_json.dumps(rows))
-    return
-  print(' | '.join(rows[0]))
-  for row in rows:
-    print(
-      ' | '.join(
-        f'{v:.4f}' if isinstance(v, float) else str(v) for v in row.values()
-      )
-    )
-
-
 def main(_: Sequence[str]) -> None:
-  show(measure_embedded() if FLAGS.embedded else measure_fakes())
+  rows = measure_embedded() if FLAGS.embedded else measure_fakes()
+  rows_lib.show(rows, FLAGS.json)
 
 
 if __name__ == '__main__':

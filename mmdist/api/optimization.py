@@ -74,10 +74,12 @@ def optimize(
       waited for.
 
   Returns:
-    The run, with its results made if it reached its last step.
+    The run, with its results made if it reached its last step. On the other
+    hosts of a learner of several, the run as host 0 has left it.
 
   Raises:
-    UserError, OSError: something that a person can mend, in one line.
+    UserError, OSError: something that a person can mend, in one line. HostLost
+      is one, after which what was done before is saved.
     DistributionError: a prior failed, or was lost too often; what was done
       before is saved.
     NotFinite: numbers that are not finite, more than `config.faults` allows.

@@ -36,6 +36,11 @@ class _Halves:
   ) -> None:
     """Compiles what can be before it is called."""
 
+  def _place(self, batch: Any) -> tuple[passes.Place, ...]:
+    place = self._place_of(batch)
+    # A whole step is given no place: it runs the same program as ever.
+    return () if place is None else (place,)
+
 
 class RenderTwice(_Halves):
   """The two halves of a step, with nothing kept between them.
@@ -51,7 +56,7 @@ class RenderTwice(_Halves):
   ) -> None:
     """Compiles both passes at the same time; calls then find them compiled."""
     inputs = self._inputs_of(batch)
-    place = _given(self._place_of(batch))
+    place = self._place(batch)
     with futures.ThreadPoolExecutor(1) as pool:
       first = pool.submit(self._render.lower(params, *inputs, *place).compile)
       self._pull_back.lower(params, *inputs, cotangents, *place).compile()
@@ -61,7 +66,7 @@ class RenderTwice(_Halves):
     self, params: representation_lib.Params, batch: Any
   ) -> passes.Images:
     images: passes.Images = self._render(
-      params, *self._inputs_of(batch), *_given(self._place_of(batch))
+      params, *self._inputs_of(batch), *self._place(batch)
     )
     return images
 
@@ -75,7 +80,7 @@ class RenderTwice(_Halves):
       params,
       *self._inputs_of(batch),
       cotangents,
-      *_given(self._place_of(batch)),
+      *self._place(batch),
     )
 
 
@@ -114,7 +119,7 @@ class RenderOnce(_Halves):
     if batch.first_view == 0:
       self._kept = []
     rendered: tuple[passes.Images, passes.Kept] = self._render(
-      params, *self._inputs_of(batch), *_given(self._place_of(batch))
+      params, *self._inputs_of(batch), *self._place(batch)
     )
     return rendered
 
@@ -127,7 +132,7 @@ class RenderOnce(_Halves):
     kept = self._take(params, batch)
     if kept is None:
       _, kept = self._keep(params, batch)
-    return self._pull_back(kept, cotangents, *_given(self._place_of(batch)))
+    return self._pull_back(kept, cotangents, *self._place(batch))
 
   def _take(
     self, params: representation_lib.Params, batch: Any
@@ -138,8 +143,3 @@ class RenderOnce(_Halves):
         del self._kept[index]
         return kept
     return None
-
-
-def _given(place: passes.Place | None) -> tuple[passes.Place, ...]:
-  # A whole step is given no place: it runs the same program as ever.
-  return () if place is None else (place,)

@@ -87,10 +87,8 @@ def join(
   if given:
     address, rank, name = given
   else:
-    address, name = (
-      os.environ.get('JAX_COORDINATOR_ADDRESS'),
-      socket.gethostname(),
-    )
+    address = os.environ.get('JAX_COORDINATOR_ADDRESS')
+    name = socket.gethostname()
     # Of Slurm and the others JAX itself finds the address, and the number.
     rank = rank_here() if address else None
   versions = {
