@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 import warnings
@@ -45,6 +46,13 @@ class Given:
   params: representation_lib.Params | None
   executor: executors.ExecutorLike
 
+  @functools.cached_property
+  def composed(self) -> tuple[schema.RunConfig, Any]:
+    """The checked configuration, and the objects that are its priors."""
+    return composing.compose(
+      self.what, self.config, self.priors, self.representation
+    )
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -74,9 +82,7 @@ def prepare(
   The learner's other hosts have joined then; `stack` lets them go.
   """
   composing.check_executor(given.executor)
-  config, objects = composing.compose(
-    given.what, given.config, given.priors, given.representation
-  )
+  config, objects = given.composed
   joining.check_for(given.executor, workdir, config.num_steps)
   workdir_lib.check(workdir, config, may_change)
   wandb_log.check(config)
@@ -189,9 +195,7 @@ def load_start(
 
 def has_followed(given: Given) -> bool:
   """Returns True, after the run, where this process is not its first host."""
-  config, _ = composing.compose(
-    given.what, given.config, given.priors, given.representation
-  )
+  config, _ = given.composed
   learner_hosts.check(config, given.executor)
   if not learner_hosts.follows(config):
     return False
