@@ -15,9 +15,11 @@ def test_a_step_in_parts_takes_as_long_as_its_slower_side():
   rows = overlap.measure(LOADS, (1, 4), steps=6)
   found = {(row['bound'], row['micro_batches']): row for row in rows}
   for load in LOADS:
-    # Near the fastest: another program on the machine can only add to a step.
-    fast = found[load.bound, 4]['tenth_s']
-    assert 0.99 * load.best_s < fast <= 1.1 * load.best_s
+    parts = found[load.bound, 4]
+    # Near the fastest: another program on the machine can only add to steps as
+    # a whole, though a step after a late one is shorter by what that one waited.
+    assert parts['tenth_s'] <= 1.1 * load.best_s
+    assert parts['mean_s'] > 0.98 * load.best_s
     # In one part, the learner waits for the whole of the slowest score.
     whole = found[load.bound, 1]['tenth_s']
     assert whole >= load.learner_s + load.score_s > 1.1 * load.best_s

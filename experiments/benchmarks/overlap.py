@@ -219,6 +219,7 @@ class Setting:
       'prior_s': self.load.score_s + self.load.fit_s,
       'micro_batches': self.micro_batches,
       'step_s': step,
+      'mean_s': statistics.fmean(self.seconds),
       'tenth_s': float(np.quantile(self.seconds, 0.1)),
       'ninetieth_s': float(np.quantile(self.seconds, 0.9)),
       'over_best': step / self.load.best_s,
