@@ -16,8 +16,8 @@ def test_a_step_in_parts_takes_as_long_as_its_slower_side():
   found = {(row['bound'], row['micro_batches']): row for row in rows}
   for load in LOADS:
     parts = found[load.bound, 4]
-    # Near the fastest: another program on the machine can only add to steps as
-    # a whole, though a step after a late one is shorter by what that one waited.
+    # Near the fastest: another program on the machine can only add to the sum
+    # of steps, though one after a late step is shorter by what that one waited.
     assert parts['tenth_s'] <= 1.1 * load.best_s
     assert parts['mean_s'] > 0.98 * load.best_s
     # In one part, the learner waits for the whole of the slowest score.
