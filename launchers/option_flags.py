@@ -2,9 +2,11 @@
 
 The fields are made by `mmdist.core.options.option`. A bool, int, float or str,
 also one that may be None, is a flag of that type; a text with choices is an
-enum; a tuple of texts is a list with commas, or a flag that may be repeated.
+enum; a tuple of texts or of whole numbers is a list with commas, one of texts
+also a flag that may be repeated.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import re
 import types
@@ -13,6 +15,7 @@ from typing import Any
 
 from absl import flags
 
+from mmdist.core import errors
 from mmdist.core import options as options_lib
 
 
@@ -44,12 +47,24 @@ def read(kind: type, values: flags.FlagValues) -> Any:
     UserError: in one line; see `options.checked`.
   """
   found = {}
+  hints = typing.get_type_hints(kind)
   for field in dataclasses.fields(kind):
     value: Any = values[field.name].value
     if isinstance(value, list):
       value = tuple(value)
+      if hints[field.name] == tuple[int, ...]:
+        value = _whole_numbers(field.name, value)
     found[field.name] = value
   return options_lib.checked(kind(**found))
+
+
+def _whole_numbers(name: str, items: Sequence[str]) -> tuple[int, ...]:
+  try:
+    return tuple(int(item) for item in items)
+  except ValueError as error:
+    raise errors.UserError(
+      f'{name} is {",".join(items)}; expected whole numbers with commas.'
+    ) from error
 
 
 def _without_none(hint: Any) -> Any:
@@ -81,7 +96,8 @@ def _define_one(
   elif typing.get_origin(hint) is tuple and described.repeated:
     flags.DEFINE_multi_string(name, default, text, **common)
   elif typing.get_origin(hint) is tuple:
-    flags.DEFINE_list(name, default, text, **common)
+    shown = None if default is None else ','.join(map(str, default))
+    flags.DEFINE_list(name, shown, text, **common)
   elif described.choices:
     flags.DEFINE_enum(name, default, described.choices, text, **common)
   elif hint is str:

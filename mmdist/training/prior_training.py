@@ -14,7 +14,7 @@ import pathlib
 import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmdist.core import asset_paths
 from mmdist.core import atomic
@@ -23,6 +23,7 @@ from mmdist.core import messages
 from mmdist.core import options as options_lib
 from mmdist.core import strict_json
 from mmdist.run import locks
+from mmdist.training import prior_clock
 
 if TYPE_CHECKING:
   from mmdist.heads import batches as head_batches
@@ -47,6 +48,12 @@ SHEET_PROMPTS = (
   'a portrait of a man with green headphones, side view',
   'a portrait of a wizard, front view',
 )
+
+
+DEVICES = ('cpu', 'cuda')
+WIDTHS = (48, 96, 160)
+# Each resolution halves the last one, from 32 latents along an axis.
+_MOST_WIDTHS = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +89,30 @@ class Options:
     'Stop after so many minutes; the same command goes on. 0: never.',
     minimum=0.0,
   )
+  device: str = options_lib.option(
+    'cpu', 'Where it is trained; cuda: by one process.', choices=DEVICES
+  )
+  widths: tuple[int, ...] = options_lib.option(
+    WIDTHS, 'Channels per resolution, finest first; multiples of 16.'
+  )
+  attention: tuple[int, ...] = options_lib.option(
+    (),
+    'Resolutions that attend to the text, 0 the finest; empty: the coarsest.',
+  )
+  layers_per_block: int = options_lib.option(
+    1, 'Residual blocks per resolution.', minimum=1
+  )
+  held_out: str = options_lib.option(
+    '',
+    'Folder of shards that are not trained on, to see how well they are '
+    'denoised.',
+    is_path=True,
+  )
+  held_out_minutes: float = options_lib.option(
+    5.0,
+    'Minutes between looks at held_out; 0: only at the end.',
+    minimum=0.0,
+  )
 
 
 def worker(
@@ -103,56 +134,180 @@ def worker(
     NotFinite: a loss or a gradient is not finite; the checkpoint is sound.
   """
   os.environ['OMP_NUM_THREADS'] = '1'
-  from mmdist.heads import batches as head_batches
-  from mmdist.heads import captions
-  from mmdist.priors import pipeline as pipelines
-  from mmdist.priors.training import embedded
   from mmdist.priors.training import from_scratch
-  from mmdist.priors.training import reading
 
-  num_ranks = options.num_processes
-  from_scratch.join(rank, num_ranks, pathlib.Path(rendezvous))
+  from_scratch.join(rank, options.num_processes, pathlib.Path(rendezvous))
   training = from_scratch.Training(
     num_images=options.num_images,
     learning_rate=options.learning_rate,
     seed=options.seed,
   )
-  out = pathlib.Path(options.out)
+  say = report if rank == 0 else _say_nothing
+  pipeline = _open(options, training)
+  train = _train_on_device if options.device == 'cuda' else _train_on_cpu
+  train(rank, options, pipeline, training, say)
+
+
+def _open(
+  options: Options, training: 'from_scratch.Training'
+) -> 'pipelines.Pipeline':
+  """Returns the prior to train, with its text encoder frozen."""
+  from mmdist.heads import captions
+  from mmdist.priors import pipeline as pipelines
+  from mmdist.priors.training import embedded
+
   if options.init:
     pipeline = pipelines.open_pipeline(
-      asset_paths.resolve(options.init), training.dtype, 'cpu', train=True
+      asset_paths.resolve(options.init),
+      training.dtype,
+      options.device,
+      train=True,
     )
   else:
-    pipeline = embedded.make_pipeline(captions.vocabulary(), seed=training.seed)
+    # Its defaults where nothing else is asked for, so that these stand once.
+    changes: dict[str, Any] = {}
+    if _architecture(options) != _architecture(Options('', '')):
+      changes['architecture'] = embedded.Architecture(**_architecture(options))
+    pipeline = embedded.make_pipeline(
+      captions.vocabulary(),
+      seed=training.seed,
+      device=options.device,
+      **changes,
+    )
   pipeline.denoiser.requires_grad_(True).train()
   pipeline.text.modules[0].requires_grad_(False).eval()
-  normal = options.channel == 'normal'
+  return pipeline
+
+
+def _architecture(options: Options) -> dict[str, Any]:
+  levels = range(len(options.widths))
+  attending = options.attention or levels[-1:]
+  return {
+    'widths': options.widths,
+    'attention': tuple(level in attending for level in levels),
+    'layers_per_block': options.layers_per_block,
+  }
+
+
+def _begin(
+  options: Options,
+  pipeline: 'pipelines.Pipeline',
+  training: 'from_scratch.Training',
+  report: Callable[[str], None],
+) -> 'from_scratch.TrainingState':
+  """Goes on from the checkpoint, or teaches the text encoder to read."""
+  from mmdist.heads import captions
+  from mmdist.priors.training import from_scratch
+  from mmdist.priors.training import reading
+
+  checkpoint = _checkpoint(options)
+  if checkpoint.exists():
+    return from_scratch.load_checkpoint(checkpoint, pipeline, training, report)
+  if not options.init:
+    # Every rank trains the text encoder itself; with the same seed all get
+    # the same weights.
+    lesson = reading.Lesson(options.reading_steps, seed=training.seed)
+    share = reading.teach(
+      pipeline.text, captions.questions(), captions.draw, lesson
+    )
+    report(f'text encoder: {share:.1%} of what is said is read')
+  return from_scratch.init_state(pipeline, training)
+
+
+def _checkpoint(options: Options) -> pathlib.Path:
+  return pathlib.Path(options.out) / 'training.safetensors'
+
+
+def _train_on_cpu(
+  rank: int,
+  options: Options,
+  pipeline: 'pipelines.Pipeline',
+  training: 'from_scratch.Training',
+  report: Callable[[str], None],
+) -> None:
+  """Trains as one of several ranks."""
+  from mmdist.heads import batches as head_batches
+  from mmdist.heads import captions
+
   batches = head_batches.HeadBatches(
     pathlib.Path(options.data),
     options.channel,
     options.batch_size,
     training.seed,
     rank,
-    num_ranks,
-    captions.NORMAL_PREFIX if normal else None,
+    options.num_processes,
+    captions.NORMAL_PREFIX if options.channel == 'normal' else None,
   )
-  checkpoint = out / 'training.safetensors'
-  if checkpoint.exists():
-    state = from_scratch.load_checkpoint(
-      checkpoint, pipeline, training, report if rank == 0 else _say_nothing
-    )
-  else:
-    if not options.init:
-      # Every rank trains the text encoder itself; with the same seed all get
-      # the same weights.
-      lesson = reading.Lesson(options.reading_steps, seed=training.seed)
-      share = reading.teach(
-        pipeline.text, captions.questions(), captions.draw, lesson
-      )
-      if rank == 0:
-        report(f'text encoder: {share:.1%} of what is said is read')
-    state = from_scratch.init_state(pipeline, training)
-  _loop(rank, options, pipeline, state, training, batches, checkpoint, report)
+  state = _begin(options, pipeline, training, report)
+  _loop(rank, options, pipeline, state, training, batches, report)
+
+
+def _train_on_device(
+  rank: int,
+  options: Options,
+  pipeline: 'pipelines.Pipeline',
+  training: 'from_scratch.Training',
+  report: Callable[[str], None],
+) -> None:
+  """Trains on the pipeline's device, in this process."""
+  from mmdist.priors.training import device_training
+  from mmdist.training import device_loop
+
+  del rank  # There is one.
+  pipeline = device_training.place(pipeline)
+  source = device_loop.open_source(
+    pathlib.Path(options.data),
+    options.channel,
+    options.batch_size,
+    training.seed,
+    pipeline,
+    _sheet_prompts(options),
+  )
+  look = _looker(options, pipeline, report)
+  state = _begin(options, pipeline, training, report)
+  device_loop.run(
+    pipeline,
+    state,
+    training,
+    source,
+    _clock(options, training),
+    lambda: _save(options, pipeline, state),
+    lambda: look(state),
+    report,
+  )
+  _save(options, pipeline, state, sheet=True)
+  look(state)
+
+
+def _clock(
+  options: Options, training: 'from_scratch.Training'
+) -> prior_clock.Clock:
+  return prior_clock.Clock(
+    options.max_minutes,
+    training.save_every_s,
+    options.held_out_minutes if options.held_out else 0,
+  )
+
+
+def _looker(
+  options: Options,
+  pipeline: 'pipelines.Pipeline',
+  report: Callable[[str], None],
+) -> Callable[['from_scratch.TrainingState'], None]:
+  """Returns what reports how well the averaged weights denoise `held_out`."""
+  if not options.held_out:
+    return lambda state: None
+  from mmdist.priors.training import from_scratch
+  from mmdist.training import held_out
+
+  pictures = held_out.read(pathlib.Path(options.held_out), options.channel)
+
+  def look(state: 'from_scratch.TrainingState') -> None:
+    undo = from_scratch.averaged(pipeline, state)
+    report(f'step {state.step} {pictures.line(pipeline)}')
+    undo()
+
+  return look
 
 
 def _loop(
@@ -162,47 +317,48 @@ def _loop(
   state: 'from_scratch.TrainingState',
   training: 'from_scratch.Training',
   batches: 'head_batches.HeadBatches',
-  checkpoint: pathlib.Path,
   report: Callable[[str], None],
 ) -> None:
   from mmdist.priors.training import from_scratch
 
-  num_ranks, started, saved = options.num_processes, time.time(), time.time()
+  num_ranks, started = options.num_processes, time.time()
+  look = _looker(options, pipeline, report)
+  clock = _clock(options, training)
   first = state.num_seen
   losses: list[float] = []
-  deadline = started + 60 * (options.max_minutes or 1e9)
   while state.num_seen < training.num_images:
     batch = batches.batch(state.step)
     losses.append(
       from_scratch.train_step(pipeline, state, training, batch, rank, num_ranks)
     )
     if state.step % 50 == 0:
-      if rank == 0:
-        speed = (state.num_seen - first) / (time.time() - started)
-        report(
-          f'step {state.step} seen {state.num_seen} '
-          f'loss {from_scratch.loss_history(losses):.4f} {speed:.1f} images/s'
-        )
-      if from_scratch.agree_to_stop(time.time() > deadline, num_ranks):
+      speed = (state.num_seen - first) / (time.time() - started)
+      report(
+        f'step {state.step} seen {state.num_seen} '
+        f'loss {from_scratch.loss_history(losses):.4f} {speed:.1f} images/s'
+      )
+      if from_scratch.agree_to_stop(clock.is_over(), num_ranks):
         break
-    if rank == 0 and time.time() - saved > training.save_every_s:
-      _save(options, pipeline, state, checkpoint)
-      saved = time.time()
+    if rank == 0 and clock.saves_now():
+      _save(options, pipeline, state)
+    if rank == 0 and clock.looks_now():
+      look(state)
   if rank == 0:
-    _save(options, pipeline, state, checkpoint, sheet=True)
+    _save(options, pipeline, state, sheet=True)
+    look(state)
 
 
 def _save(
   options: Options,
   pipeline: 'pipelines.Pipeline',
   state: 'from_scratch.TrainingState',
-  checkpoint: pathlib.Path,
   sheet: bool = False,
 ) -> None:
   """Writes the checkpoint and the averaged weights as a prior."""
   from mmdist.priors import pipeline as pipelines
   from mmdist.priors.training import from_scratch
 
+  checkpoint = _checkpoint(options)
   checkpoint.parent.mkdir(parents=True, exist_ok=True)
   from_scratch.save_checkpoint(checkpoint, pipeline, state)
   undo = from_scratch.averaged(pipeline, state)
@@ -221,15 +377,21 @@ def _write_sheet(
 ) -> None:
   """Samples the fixed prompts and saves them as one picture."""
   from mmdist.data import sheets
-  from mmdist.heads import captions
   from mmdist.priors import sample
 
-  texts: tuple[str, ...] = SHEET_PROMPTS
-  if options.channel == 'normal':
-    swap = (captions.COLOR_PREFIX, captions.NORMAL_PREFIX)
-    texts = tuple(text.replace(*swap) for text in texts)
-  pictures = sample.sample(pipeline, texts, guidance_scale=4.0, seed=0)
+  pictures = sample.sample(
+    pipeline, _sheet_prompts(options), guidance_scale=4.0, seed=0
+  )
   sheets.save_grid(path, pictures, columns=8, zoom=2)
+
+
+def _sheet_prompts(options: Options) -> tuple[str, ...]:
+  from mmdist.heads import captions
+
+  if options.channel != 'normal':
+    return SHEET_PROMPTS
+  swap = (captions.COLOR_PREFIX, captions.NORMAL_PREFIX)
+  return tuple(text.replace(*swap) for text in SHEET_PROMPTS)
 
 
 def _checked(options: Options) -> Options:
@@ -238,9 +400,52 @@ def _checked(options: Options) -> Options:
 
   options = options_lib.checked(options)
   head_shards.list_shards(pathlib.Path(options.data))
+  if options.held_out:
+    head_shards.list_shards(pathlib.Path(options.held_out))
   if options.init:
     asset_paths.resolve(options.init)
+  _check_architecture(options)
+  if options.device == 'cuda':
+    _check_cuda(options)
   return options
+
+
+def _check_architecture(options: Options) -> None:
+  """Raises UserError if no network can be made of these sizes."""
+  widths, levels = options.widths, range(len(options.widths))
+  if options.init and _architecture(options) != _architecture(Options('', '')):
+    raise errors.UserError(
+      'widths, attention and layers_per_block are of a prior from nothing, and '
+      f'init is {options.init}; leave one or the other out.'
+    )
+  if not 1 <= len(widths) <= _MOST_WIDTHS or any(
+    width < 16 or width % 16 for width in widths
+  ):
+    raise errors.UserError(
+      f'widths is {",".join(map(str, widths))}; expected one to '
+      f'{_MOST_WIDTHS} multiples of 16, such as 48,96,160.'
+    )
+  if not set(options.attention) <= set(levels):
+    raise errors.UserError(
+      f'attention is {",".join(map(str, options.attention))}; expected '
+      f'resolutions from 0, the finest, to {levels[-1]}.'
+    )
+
+
+def _check_cuda(options: Options) -> None:
+  """Raises UserError if there is no GPU to train on, or several would share."""
+  if options.num_processes > 1:
+    raise errors.UserError(
+      f'device is cuda and num_processes is {options.num_processes}; one '
+      'process drives the GPU, so give --num_processes=1.'
+    )
+  import torch
+
+  if not torch.cuda.is_available():
+    raise errors.UserError(
+      'device is cuda and torch finds no CUDA device; give --device=cpu, or '
+      'install a torch for CUDA on a machine that has one.'
+    )
 
 
 def _say_nothing(line: str) -> None:
