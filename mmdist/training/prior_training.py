@@ -19,105 +19,21 @@ from typing import TYPE_CHECKING, Any
 from mmdist.core import asset_paths
 from mmdist.core import atomic
 from mmdist.core import errors
-from mmdist.core import messages
-from mmdist.core import options as options_lib
 from mmdist.core import strict_json
 from mmdist.run import locks
 from mmdist.training import prior_clock
+from mmdist.training import prior_options
+from mmdist.training import prior_sheet
 
 if TYPE_CHECKING:
   from mmdist.heads import batches as head_batches
   from mmdist.priors import pipeline as pipelines
   from mmdist.priors.training import from_scratch
 
-SHEET_PROMPTS = (
-  'a portrait of a happy man, front view',
-  'a portrait of a man with green skin and a red hat, front view',
-  'a portrait of a woman with blue skin and a yellow crown, front view',
-  'a portrait of a joker, front view',
-  'a portrait of a sad old man with a long beard, front view',
-  'a portrait of a devil, side view',
-  'a portrait of a woman with long blond hair and sunglasses, front view',
-  'a portrait of a surprised man with horns and purple skin, front view',
-  'a portrait of a happy woman, mouth view',
-  'a portrait of a sad man with tan skin, mouth view',
-  'a portrait of a surprised old woman, eyes view',
-  'a portrait of a man with an open mouth and a beard, mouth view',
-  'a portrait of a woman with a pink afro, back view',
-  'a portrait of a child with a blue cap, overhead view',
-  'a portrait of a man with green headphones, side view',
-  'a portrait of a wizard, front view',
-)
-
-
-DEVICES = ('cpu', 'cuda')
-WIDTHS = (48, 96, 160)
-# Each resolution halves the last one, from 32 latents along an axis.
-_MOST_WIDTHS = 6
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """What a prior learns from, how, and where it goes."""
-
-  data: str = options_lib.option(
-    options_lib.REQUIRED, 'Folder of head shards.', is_path=True
-  )
-  out: str = options_lib.option(
-    options_lib.REQUIRED, 'Diffusers directory.', is_path=True
-  )
-  channel: str = options_lib.option(
-    'rgb', 'Which pictures.', choices=messages.CHANNELS
-  )
-  init: str = options_lib.option(
-    '', 'Prior to start from: directory or name.', is_path=True
-  )
-  num_images: int = options_lib.option(
-    750_000, 'Pictures to see in all.', minimum=1
-  )
-  batch_size: int = options_lib.option(
-    16, 'Pictures per step and process.', minimum=1
-  )
-  num_processes: int = options_lib.option(2, 'One-thread processes.', minimum=1)
-  learning_rate: float = options_lib.option(5e-4, 'Peak of AdamW.', minimum=0.0)
-  reading_steps: int = options_lib.option(
-    1500, 'Steps of the text encoder, before any picture.', minimum=0
-  )
-  seed: int = options_lib.option(0, 'Decides weights, noise and captions.')
-  max_minutes: float = options_lib.option(
-    0.0,
-    'Stop after so many minutes; the same command goes on. 0: never.',
-    minimum=0.0,
-  )
-  device: str = options_lib.option(
-    'cpu', 'Where it is trained; cuda: by one process.', choices=DEVICES
-  )
-  widths: tuple[int, ...] = options_lib.option(
-    WIDTHS, 'Channels per resolution, finest first; multiples of 16.'
-  )
-  attention: tuple[int, ...] = options_lib.option(
-    (),
-    'Resolutions that attend to the text, 0 the finest; empty: the coarsest.',
-  )
-  layers_per_block: int = options_lib.option(
-    1, 'Residual blocks per resolution.', minimum=1
-  )
-  held_out: str = options_lib.option(
-    '',
-    'Folder of shards that are not trained on, to see how well they are '
-    'denoised.',
-    is_path=True,
-  )
-  held_out_minutes: float = options_lib.option(
-    5.0,
-    'Minutes between looks at held_out; 0: only at the end.',
-    minimum=0.0,
-  )
-
 
 def worker(
   rank: int,
-  options: Options,
+  options: prior_options.Options,
   rendezvous: str,
   report: Callable[[str], None],
 ) -> None:
@@ -125,7 +41,7 @@ def worker(
 
   Args:
     rank: of this process, from 0; only 0 reports and saves.
-    options: see `Options`.
+    options: see `prior_options.Options`.
     rendezvous: path of a new file, by which the ranks find each other.
     report: is told how it goes.
 
@@ -149,7 +65,7 @@ def worker(
 
 
 def _open(
-  options: Options, training: 'from_scratch.Training'
+  options: prior_options.Options, training: 'from_scratch.Training'
 ) -> 'pipelines.Pipeline':
   """Returns the prior to train, with its text encoder frozen."""
   from mmdist.heads import captions
@@ -166,8 +82,12 @@ def _open(
   else:
     # Its defaults where nothing else is asked for, so that these stand once.
     changes: dict[str, Any] = {}
-    if _architecture(options) != _architecture(Options('', '')):
-      changes['architecture'] = embedded.Architecture(**_architecture(options))
+    if prior_options.architecture(options) != prior_options.architecture(
+      prior_options.Options('', '')
+    ):
+      changes['architecture'] = embedded.Architecture(
+        **prior_options.architecture(options)
+      )
     pipeline = embedded.make_pipeline(
       captions.vocabulary(),
       seed=training.seed,
@@ -179,18 +99,8 @@ def _open(
   return pipeline
 
 
-def _architecture(options: Options) -> dict[str, Any]:
-  levels = range(len(options.widths))
-  attending = options.attention or levels[-1:]
-  return {
-    'widths': options.widths,
-    'attention': tuple(level in attending for level in levels),
-    'layers_per_block': options.layers_per_block,
-  }
-
-
 def _begin(
-  options: Options,
+  options: prior_options.Options,
   pipeline: 'pipelines.Pipeline',
   training: 'from_scratch.Training',
   report: Callable[[str], None],
@@ -214,13 +124,13 @@ def _begin(
   return from_scratch.init_state(pipeline, training)
 
 
-def _checkpoint(options: Options) -> pathlib.Path:
+def _checkpoint(options: prior_options.Options) -> pathlib.Path:
   return pathlib.Path(options.out) / 'training.safetensors'
 
 
 def _train_on_cpu(
   rank: int,
-  options: Options,
+  options: prior_options.Options,
   pipeline: 'pipelines.Pipeline',
   training: 'from_scratch.Training',
   report: Callable[[str], None],
@@ -244,7 +154,7 @@ def _train_on_cpu(
 
 def _train_on_device(
   rank: int,
-  options: Options,
+  options: prior_options.Options,
   pipeline: 'pipelines.Pipeline',
   training: 'from_scratch.Training',
   report: Callable[[str], None],
@@ -261,7 +171,7 @@ def _train_on_device(
     options.batch_size,
     training.seed,
     pipeline,
-    _sheet_prompts(options),
+    prior_sheet.prompts(options.channel),
   )
   look = _looker(options, pipeline, report)
   state = _begin(options, pipeline, training, report)
@@ -280,7 +190,7 @@ def _train_on_device(
 
 
 def _clock(
-  options: Options, training: 'from_scratch.Training'
+  options: prior_options.Options, training: 'from_scratch.Training'
 ) -> prior_clock.Clock:
   return prior_clock.Clock(
     options.max_minutes,
@@ -290,7 +200,7 @@ def _clock(
 
 
 def _looker(
-  options: Options,
+  options: prior_options.Options,
   pipeline: 'pipelines.Pipeline',
   report: Callable[[str], None],
 ) -> Callable[['from_scratch.TrainingState'], None]:
@@ -312,7 +222,7 @@ def _looker(
 
 def _loop(
   rank: int,
-  options: Options,
+  options: prior_options.Options,
   pipeline: 'pipelines.Pipeline',
   state: 'from_scratch.TrainingState',
   training: 'from_scratch.Training',
@@ -349,7 +259,7 @@ def _loop(
 
 
 def _save(
-  options: Options,
+  options: prior_options.Options,
   pipeline: 'pipelines.Pipeline',
   state: 'from_scratch.TrainingState',
   sheet: bool = False,
@@ -364,7 +274,9 @@ def _save(
   undo = from_scratch.averaged(pipeline, state)
   pipelines.save_pipeline(pipeline, checkpoint.parent)
   if sheet:
-    _write_sheet(pipeline, options, checkpoint.parent / 'samples.png')
+    prior_sheet.write(
+      pipeline, options.channel, checkpoint.parent / 'samples.png'
+    )
   undo()
   record = {'num_seen': state.num_seen, 'step': state.step}
   record |= dataclasses.asdict(options)
@@ -372,93 +284,17 @@ def _save(
   atomic.write_text(path, strict_json.dumps(record, indent=2) + '\n')
 
 
-def _write_sheet(
-  pipeline: 'pipelines.Pipeline', options: Options, path: pathlib.Path
-) -> None:
-  """Samples the fixed prompts and saves them as one picture."""
-  from mmdist.data import sheets
-  from mmdist.priors import sample
-
-  pictures = sample.sample(
-    pipeline, _sheet_prompts(options), guidance_scale=4.0, seed=0
-  )
-  sheets.save_grid(path, pictures, columns=8, zoom=2)
-
-
-def _sheet_prompts(options: Options) -> tuple[str, ...]:
-  from mmdist.heads import captions
-
-  if options.channel != 'normal':
-    return SHEET_PROMPTS
-  swap = (captions.COLOR_PREFIX, captions.NORMAL_PREFIX)
-  return tuple(text.replace(*swap) for text in SHEET_PROMPTS)
-
-
-def _checked(options: Options) -> Options:
-  """Raises, before any process starts, if options or files are wrong."""
-  from mmdist.heads import shards as head_shards
-
-  options = options_lib.checked(options)
-  head_shards.list_shards(pathlib.Path(options.data))
-  if options.held_out:
-    head_shards.list_shards(pathlib.Path(options.held_out))
-  if options.init:
-    asset_paths.resolve(options.init)
-  _check_architecture(options)
-  if options.device == 'cuda':
-    _check_cuda(options)
-  return options
-
-
-def _check_architecture(options: Options) -> None:
-  """Raises UserError if no network can be made of these sizes."""
-  widths, levels = options.widths, range(len(options.widths))
-  if options.init and _architecture(options) != _architecture(Options('', '')):
-    raise errors.UserError(
-      'widths, attention and layers_per_block are of a prior from nothing, and '
-      f'init is {options.init}; leave one or the other out.'
-    )
-  if not 1 <= len(widths) <= _MOST_WIDTHS or any(
-    width < 16 or width % 16 for width in widths
-  ):
-    raise errors.UserError(
-      f'widths is {",".join(map(str, widths))}; expected one to '
-      f'{_MOST_WIDTHS} multiples of 16, such as 48,96,160.'
-    )
-  if not set(options.attention) <= set(levels):
-    raise errors.UserError(
-      f'attention is {",".join(map(str, options.attention))}; expected '
-      f'resolutions from 0, the finest, to {levels[-1]}.'
-    )
-
-
-def _check_cuda(options: Options) -> None:
-  """Raises UserError if there is no GPU to train on, or several would share."""
-  if options.num_processes > 1:
-    raise errors.UserError(
-      f'device is cuda and num_processes is {options.num_processes}; one '
-      'process drives the GPU, so give --num_processes=1.'
-    )
-  import torch
-
-  if not torch.cuda.is_available():
-    raise errors.UserError(
-      'device is cuda and torch finds no CUDA device; give --device=cpu, or '
-      'install a torch for CUDA on a machine that has one.'
-    )
-
-
 def _say_nothing(line: str) -> None:
   """Does nothing; a lambda could not be pickled for another process."""
 
 
 def train_in_processes(
-  options: Options, report: Callable[[str], None] = _say_nothing
+  options: prior_options.Options, report: Callable[[str], None] = _say_nothing
 ) -> None:
   """Trains in as many processes as asked, or in this one.
 
   Args:
-    options: see `Options`.
+    options: see `prior_options.Options`.
     report: is told how it goes, in a process that may be another one: with
       several processes it has to be a function that pickles.
 
@@ -469,7 +305,7 @@ def train_in_processes(
     PermissionError: nothing can be written there, for whatever reason.
     NotFinite: as `worker`, where it is the only process.
   """
-  options = _checked(options)
+  options = prior_options.checked(options)
   # Held here, for all the processes.
   with locks.locked(options.out, '--out'):
     _train_in_processes(options, report)
@@ -494,7 +330,7 @@ def end_with_parent() -> None:
 
 def _rank(
   rank: int,
-  options: Options,
+  options: prior_options.Options,
   rendezvous: str,
   report: Callable[[str], None],
 ) -> None:
@@ -503,7 +339,7 @@ def _rank(
 
 
 def _train_in_processes(
-  options: Options, report: Callable[[str], None]
+  options: prior_options.Options, report: Callable[[str], None]
 ) -> None:
   with tempfile.TemporaryDirectory() as folder:
     rendezvous = f'{folder}/rendezvous'

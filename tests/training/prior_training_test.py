@@ -18,6 +18,7 @@ from mmdist.priors import sample
 from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
 from mmdist.run import locks
+from mmdist.training import prior_options
 from mmdist.training import prior_training
 from tests.heads import fake_pictures
 from tests.priors import tiny
@@ -55,7 +56,7 @@ def options_of(folder, **changes):
     'reading_steps': 0,
     **changes,
   }
-  return prior_training.Options(**settings)
+  return prior_options.Options(**settings)
 
 
 def weights(directory):
@@ -237,6 +238,7 @@ def test_two_do_not_train_in_one_folder(tmp_path):
 
 _PARENT = """
 import multiprocessing, pathlib, sys, time
+from mmdist.training import prior_options
 from mmdist.training import prior_training
 
 def child(path):

@@ -120,8 +120,9 @@ def make_pipeline(
     attention.choose_attention(unet, device)
     text_encoder = _make_text_encoder(architecture)
   length = architecture.prompt_length
+  text_encoder.to(device)  # type: ignore[arg-type]
   reader = text_encoders.Reader(
-    make_tokenizer(words, length), text_encoder.to(device), length
+    make_tokenizer(words, length), text_encoder, length
   )
   schedule = schedules.schedule_from_config(
     {
