@@ -165,7 +165,7 @@ class Steps:
   ) -> None:
     """Draws t, noise and empty texts of a step, and puts all where it is read.
 
-    t and empty texts are those of rank 0 on a CPU; noise is the device's own.
+    The laws are those of a CPU, and t is that of its rank 0.
     """
     state, training = self._state, self._training
     rng = seeds.generator(training.seed, state.step, 'dreambooth')
