@@ -6,7 +6,6 @@ enum; a tuple of texts or of whole numbers is a list with commas, one of texts
 also a flag that may be repeated.
 """
 
-from collections.abc import Sequence
 import dataclasses
 import re
 import types
@@ -15,7 +14,6 @@ from typing import Any
 
 from absl import flags
 
-from mmdist.core import errors
 from mmdist.core import options as options_lib
 
 
@@ -53,18 +51,9 @@ def read(kind: type, values: flags.FlagValues) -> Any:
     if isinstance(value, list):
       value = tuple(value)
       if hints[field.name] == tuple[int, ...]:
-        value = _whole_numbers(field.name, value)
+        value = options_lib.whole_numbers(field.name, value)
     found[field.name] = value
   return options_lib.checked(kind(**found))
-
-
-def _whole_numbers(name: str, items: Sequence[str]) -> tuple[int, ...]:
-  try:
-    return tuple(int(item) for item in items)
-  except ValueError as error:
-    raise errors.UserError(
-      f'{name} is {",".join(items)}; expected whole numbers with commas.'
-    ) from error
 
 
 def _without_none(hint: Any) -> Any:

@@ -7,18 +7,17 @@ The same command goes on from the last checkpoint. `--out` is a diffusers
 directory at every checkpoint, beside `training.safetensors`.
 """
 
-from mmdist.training import prior_options
 from mmdist.training import prior_training
 
 from . import terminal
 
 
-def main(options: prior_options.Options) -> None:
+def main(options: prior_training.Options) -> None:
   """Trains a prior as the flags ask."""
   prior_training.train_in_processes(options, terminal.say)
 
 
-COMMAND = terminal.Command(main, prior_options.Options)
+COMMAND = terminal.Command(main, prior_training.Options)
 
 if __name__ == '__main__':
   COMMAND.run()

@@ -133,9 +133,9 @@ def _check_cuda(options: Options) -> None:
       f'device is cuda and num_processes is {options.num_processes}; one '
       'process drives the GPU, so give --num_processes=1.'
     )
-  import torch
+  from mmdist.priors.training import device_training
 
-  if not torch.cuda.is_available():
+  if not device_training.has_gpu():
     raise errors.UserError(
       'device is cuda and torch finds no CUDA device; give --device=cpu, or '
       'install a torch for CUDA on a machine that has one.'

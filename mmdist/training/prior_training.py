@@ -31,9 +31,12 @@ if TYPE_CHECKING:
   from mmdist.priors.training import from_scratch
 
 
+Options = prior_options.Options
+
+
 def worker(
   rank: int,
-  options: prior_options.Options,
+  options: Options,
   rendezvous: str,
   report: Callable[[str], None],
 ) -> None:
@@ -65,7 +68,7 @@ def worker(
 
 
 def _open(
-  options: prior_options.Options, training: 'from_scratch.Training'
+  options: Options, training: 'from_scratch.Training'
 ) -> 'pipelines.Pipeline':
   """Returns the prior to train, with its text encoder frozen."""
   from mmdist.heads import captions
@@ -83,7 +86,7 @@ def _open(
     # Its defaults where nothing else is asked for, so that these stand once.
     changes: dict[str, Any] = {}
     if prior_options.architecture(options) != prior_options.architecture(
-      prior_options.Options('', '')
+      Options('', '')
     ):
       changes['architecture'] = embedded.Architecture(
         **prior_options.architecture(options)
@@ -100,7 +103,7 @@ def _open(
 
 
 def _begin(
-  options: prior_options.Options,
+  options: Options,
   pipeline: 'pipelines.Pipeline',
   training: 'from_scratch.Training',
   report: Callable[[str], None],
@@ -124,13 +127,13 @@ def _begin(
   return from_scratch.init_state(pipeline, training)
 
 
-def _checkpoint(options: prior_options.Options) -> pathlib.Path:
+def _checkpoint(options: Options) -> pathlib.Path:
   return pathlib.Path(options.out) / 'training.safetensors'
 
 
 def _train_on_cpu(
   rank: int,
-  options: prior_options.Options,
+  options: Options,
   pipeline: 'pipelines.Pipeline',
   training: 'from_scratch.Training',
   report: Callable[[str], None],
@@ -154,7 +157,7 @@ def _train_on_cpu(
 
 def _train_on_device(
   rank: int,
-  options: prior_options.Options,
+  options: Options,
   pipeline: 'pipelines.Pipeline',
   training: 'from_scratch.Training',
   report: Callable[[str], None],
@@ -190,7 +193,7 @@ def _train_on_device(
 
 
 def _clock(
-  options: prior_options.Options, training: 'from_scratch.Training'
+  options: Options, training: 'from_scratch.Training'
 ) -> prior_clock.Clock:
   return prior_clock.Clock(
     options.max_minutes,
@@ -200,7 +203,7 @@ def _clock(
 
 
 def _looker(
-  options: prior_options.Options,
+  options: Options,
   pipeline: 'pipelines.Pipeline',
   report: Callable[[str], None],
 ) -> Callable[['from_scratch.TrainingState'], None]:
@@ -222,7 +225,7 @@ def _looker(
 
 def _loop(
   rank: int,
-  options: prior_options.Options,
+  options: Options,
   pipeline: 'pipelines.Pipeline',
   state: 'from_scratch.TrainingState',
   training: 'from_scratch.Training',
@@ -259,7 +262,7 @@ def _loop(
 
 
 def _save(
-  options: prior_options.Options,
+  options: Options,
   pipeline: 'pipelines.Pipeline',
   state: 'from_scratch.TrainingState',
   sheet: bool = False,
@@ -289,7 +292,7 @@ def _say_nothing(line: str) -> None:
 
 
 def train_in_processes(
-  options: prior_options.Options, report: Callable[[str], None] = _say_nothing
+  options: Options, report: Callable[[str], None] = _say_nothing
 ) -> None:
   """Trains in as many processes as asked, or in this one.
 
@@ -330,7 +333,7 @@ def end_with_parent() -> None:
 
 def _rank(
   rank: int,
-  options: prior_options.Options,
+  options: Options,
   rendezvous: str,
   report: Callable[[str], None],
 ) -> None:
@@ -339,7 +342,7 @@ def _rank(
 
 
 def _train_in_processes(
-  options: prior_options.Options, report: Callable[[str], None]
+  options: Options, report: Callable[[str], None]
 ) -> None:
   with tempfile.TemporaryDirectory() as folder:
     rendezvous = f'{folder}/rendezvous'

@@ -18,7 +18,6 @@ from mmdist.priors import sample
 from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
 from mmdist.run import locks
-from mmdist.training import prior_options
 from mmdist.training import prior_training
 from tests.heads import fake_pictures
 from tests.priors import tiny
@@ -56,7 +55,7 @@ def options_of(folder, **changes):
     'reading_steps': 0,
     **changes,
   }
-  return prior_options.Options(**settings)
+  return prior_training.Options(**settings)
 
 
 def weights(directory):
@@ -238,7 +237,6 @@ def test_two_do_not_train_in_one_folder(tmp_path):
 
 _PARENT = """
 import multiprocessing, pathlib, sys, time
-from mmdist.training import prior_options
 from mmdist.training import prior_training
 
 def child(path):

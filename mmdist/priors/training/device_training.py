@@ -32,6 +32,11 @@ _WINDOW = 100  # Steps that the loss shown is a mean of.
 _MOST_AHEAD = 2  # Steps that Python may be ahead of the GPU.
 
 
+def has_gpu() -> bool:
+  """Returns whether this process has a GPU that such steps are for."""
+  return torch.cuda.is_available()
+
+
 def place(pipeline: pipelines.Pipeline) -> pipelines.Pipeline:
   """Returns the pipeline as a recording needs it.
 
