@@ -59,9 +59,9 @@ def place(pipeline: pipelines.Pipeline) -> pipelines.Pipeline:
 def upload(pixels: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
   """Puts pictures [N, H, W, C] uint8 on a device, one shard after the other."""
   size = sum(map(len, pixels))
-  pictures = torch.empty((size, *pixels[0].shape[1:]), dtype=torch.uint8)
-  if device.type == 'cuda':
-    pictures = pictures.to(device)
+  pictures = torch.empty(
+    (size, *pixels[0].shape[1:]), dtype=torch.uint8, device=device
+  )
   first = 0
   for array in pixels:
     pictures[first : first + len(array)] = torch.from_numpy(array)
