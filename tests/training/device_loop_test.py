@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 
+from mmdist.heads import prefetch
 from mmdist.priors.training import from_scratch
 from mmdist.training import device_loop
 from mmdist.training import prior_training
@@ -25,6 +26,8 @@ def _this_way(monkeypatch):
   monkeypatch.setattr(
     prior_training, '_train_on_cpu', prior_training._train_on_device
   )
+  monkeypatch.setattr(prefetch, 'default_num_processes', lambda: 1)
+  monkeypatch.setattr(device_loop, 'REPORT_EVERY', 2)
 
 
 def train(options):
@@ -40,19 +43,19 @@ def test_a_prior_is_trained_saved_sampled_and_looked_at(tmp_path):
   fake_pictures.write_shard(tmp_path / 'unseen', 7)
   options = options_of(
     tmp_path,
-    num_images=400,
+    num_images=24,
     batch_size=8,
     held_out=str(tmp_path / 'unseen'),
     held_out_minutes=0.0,
   )
   said, record = train(options)
-  assert (record['num_seen'], record['step']) == (400, 50)
+  assert (record['num_seen'], record['step']) == (24, 3)
   assert (tmp_path / 'prior' / 'samples.png').exists()
   assert any(
-    re.fullmatch(r'step 50 seen 400 loss \d\.\d+ \d+\.\d images/s', line)
+    re.fullmatch(r'step 2 seen 16 loss \d\.\d+ \d+\.\d images/s', line)
     for line in said
   )
-  assert said[-1].startswith('step 50 held out: PSNR of 4 pictures in dB')
+  assert said[-1].startswith('step 3 held out: PSNR of 4 pictures in dB')
   assert sum('held out' in line for line in said) == 1
   # A training that has ended does not begin again.
   assert train(options)[1] == record

@@ -265,7 +265,10 @@ class Steps:
       return self._recorded()
     except RuntimeError as error:
       self._bad.zero_()
-      line = str(error).strip().splitlines()[0]
+      cause: BaseException = error
+      while cause.__context__ is not None:  # Ending a recording fails, too.
+        cause = cause.__context__
+      line = (str(cause).strip() or type(cause).__name__).splitlines()[0]
       self._report(
         f'warning: the step cannot be recorded ({line}); it goes on slower, '
         'asked for kernel by kernel.'
