@@ -2,7 +2,8 @@
 
 The fields are made by `mmdist.core.options.option`. A bool, int, float or str,
 also one that may be None, is a flag of that type; a text with choices is an
-enum; a tuple of texts is a list with commas, or a flag that may be repeated.
+enum; a tuple of texts or of whole numbers is a list with commas, one of texts
+also a flag that may be repeated.
 """
 
 import dataclasses
@@ -44,10 +45,13 @@ def read(kind: type, values: flags.FlagValues) -> Any:
     UserError: in one line; see `options.checked`.
   """
   found = {}
+  hints = typing.get_type_hints(kind)
   for field in dataclasses.fields(kind):
     value: Any = values[field.name].value
     if isinstance(value, list):
       value = tuple(value)
+      if hints[field.name] == tuple[int, ...]:
+        value = options_lib.whole_numbers(field.name, value)
     found[field.name] = value
   return options_lib.checked(kind(**found))
 
@@ -81,7 +85,8 @@ def _define_one(
   elif typing.get_origin(hint) is tuple and described.repeated:
     flags.DEFINE_multi_string(name, default, text, **common)
   elif typing.get_origin(hint) is tuple:
-    flags.DEFINE_list(name, default, text, **common)
+    shown = None if default is None else ','.join(map(str, default))
+    flags.DEFINE_list(name, shown, text, **common)
   elif described.choices:
     flags.DEFINE_enum(name, default, described.choices, text, **common)
   elif hint is str:

@@ -5,6 +5,17 @@
 
 The same command goes on from the last checkpoint. `--out` is a diffusers
 directory at every checkpoint, beside `training.safetensors`.
+
+  mmdist train_prior --data=runs/heads64 --out=runs/large --device=cuda \
+    --num_processes=1 --batch_size=1024 --num_images=30000000 \
+    --widths=64,128,256 --attention=1,2 --held_out=runs/unseen64
+
+On a GPU one process drives it: all pictures lie in its memory, other processes
+draw which of them a step sees, and the step is recorded once and played back.
+A training may begin on one device and go on on the other; it then says that its
+bits differ. `--widths`, `--attention` and `--layers_per_block` are of a prior
+from nothing; `--held_out` names shards of heads that are not trained on, and
+the lines tell how well they are denoised.
 """
 
 from mmdist.training import prior_training

@@ -9,14 +9,17 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy import typing as npt
 
-from mmdist.cameras import camera as camera_lib
 from mmdist.core import errors
 from mmdist.core import names
 from mmdist.core import seeds
+
+if TYPE_CHECKING:
+  from mmdist.cameras import camera as camera_lib
 
 NUM_CAMERAS_PER_ORBIT = 30
 CAMERA_DISTANCE = 3.4
@@ -93,8 +96,11 @@ class Views:
   def __len__(self) -> int:
     return len(self.words)
 
-  def cameras(self) -> camera_lib.Camera:
+  def cameras(self) -> 'camera_lib.Camera':
     """Returns the [N] cameras of the views."""
+    # Here, so that whoever asks only for words does without JAX.
+    from mmdist.cameras import camera as camera_lib
+
     return camera_lib.look_at(
       self.azimuth,
       self.elevation,

@@ -104,3 +104,17 @@ def _check_bounds(name: str, value: float, described: Description) -> None:
     raise errors.UserError(f'{name} is {value}; expected at least {low}.')
   if high is not None and value > high:
     raise errors.UserError(f'{name} is {value}; expected at most {high}.')
+
+
+def whole_numbers(name: str, items: Sequence[str]) -> tuple[int, ...]:
+  """Returns the numbers that the items of a list are.
+
+  Raises:
+    UserError: one is none.
+  """
+  try:
+    return tuple(int(item) for item in items)
+  except ValueError as error:
+    raise errors.UserError(
+      f'{name} is {",".join(items)}; expected whole numbers with commas.'
+    ) from error

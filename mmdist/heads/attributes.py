@@ -2,7 +2,8 @@
 
 Owns the vocabulary of attributes, how they are drawn, the held-out
 combinations, and the map from attributes to the parameters of
-`mmdist.heads.geometry`. Words of captions are `mmdist.heads.captions`.
+`mmdist.heads.geometry`. Words of captions are `mmdist.heads.captions`. Nothing
+here imports JAX: processes that only draw captions import this.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from mmdist.core import errors
-from mmdist.heads import geometry as head_geometry
-from mmdist.heads import wear as head_wear
 
 KINDS = ('man', 'woman', 'child', 'old man', 'old woman')
 NAMES = ('', 'joker', 'devil', 'clown', 'alien', 'wizard', 'elf')
+HAIR_STYLES = ('bald', 'short', 'long', 'afro', 'mohawk', 'bun')
+HATS = ('', 'hat', 'top hat', 'beanie', 'wizard hat', 'cap', 'crown')
 BEARDS = ('', 'beard', 'long beard', 'moustache')
 GLASSES = ('', 'glasses', 'sunglasses')
 NATURAL_SKINS = {
@@ -117,9 +118,9 @@ CHOICES: dict[str, tuple] = {
   'name': NAMES,
   'expression': tuple(EXPRESSIONS),
   'skin': tuple(SKINS),
-  'hair_style': head_geometry.HAIR_STYLES,
+  'hair_style': HAIR_STYLES,
   'hair_color': tuple(HAIR_COLORS),
-  'hat': head_wear.HATS,
+  'hat': HATS,
   'hat_color': tuple(OBJECT_COLORS),
   'glasses': GLASSES,
   'beard': BEARDS,
@@ -244,7 +245,7 @@ def _draw_person(rng: np.random.Generator, kind: str) -> dict[str, Any]:
   return {
     'kind': kind,
     'skin': _choose(rng, NATURAL_SKINS),
-    'hair_style': _choose(rng, head_geometry.HAIR_STYLES, styles),
+    'hair_style': _choose(rng, HAIR_STYLES, styles),
     'hair_color': _choose(rng, OLD_HAIR if old else NATURAL_HAIR),
     'beard': _choose(rng, BEARDS, (0.64, 0.14, 0.10, 0.12)) if bearded else '',
     'eye_color': _choose(rng, EYE_COLORS),
@@ -268,9 +269,7 @@ def _draw_fantasy(rng: np.random.Generator, kind: str) -> dict[str, Any]:
     drawn['hair_color'] = _choose(rng, FANTASY_HAIR)
   wears = rng.random()
   if wears < 0.42:
-    drawn['hat'] = _choose(
-      rng, head_wear.HATS[1:], (0.3, 0.14, 0.14, 0.14, 0.12, 0.16)
-    )
+    drawn['hat'] = _choose(rng, HATS[1:], (0.3, 0.14, 0.14, 0.14, 0.12, 0.16))
   elif wears < 0.52:
     drawn['horns'] = True
   elif wears < 0.62:

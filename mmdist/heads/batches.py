@@ -2,27 +2,18 @@
 
 A batch depends on (seed, step, rank) and on which shards are on disk: shards
 that another process finishes meanwhile join in, so training need not wait for
-rendering.
+rendering. What is drawn is `mmdist.heads.drawing`'s.
 """
 
-from collections.abc import Sequence
 import functools
 import pathlib
 
 import numpy as np
 
-from mmdist.cameras import orbits
-from mmdist.core import seeds
-from mmdist.heads import captions
+from mmdist.heads import drawing
 from mmdist.heads import shards as head_shards
-from mmdist.heads import siblings as head_siblings
 
-BACKGROUND = (0.35, 1.0)  # Greys; optimisation draws from the same range.
 REFRESH_EVERY = 400  # Steps between looks for new shards.
-# View word -> weight: these views teach little, so they are drawn less often.
-EMPHASIS = {'back': 0.5, 'hair': 0.5, 'chest': 0.5}
-# The share of a batch that is families; a family shares one noise.
-SIBLINGS_SHARE = 0.6
 
 
 class HeadBatches:
@@ -31,7 +22,7 @@ class HeadBatches:
   Attributes:
     channel: 'rgb' (over random greys) or 'normal' (over mid-grey).
     batch_size: B per rank.
-    prefix: how captions start; None lets `captions.caption` vary it.
+    prefix: how captions start; see `drawing.Drawer`.
   """
 
   def __init__(
@@ -63,20 +54,28 @@ class HeadBatches:
     self.prefix = prefix
     self._folder = pathlib.Path(folder)
     self._seed, self._rank, self._num_ranks = seed, rank, num_ranks
-    self._shards: list[head_shards.HeadShards] = []
-    self._siblings: list[head_shards.HeadShards] = []
     self._read = functools.cache(head_shards.read_shard)
     self._refresh()
 
   def _refresh(self) -> None:
     """Reads shards that are new; each rank reads its own part of them."""
     # Sorted by name, so that a resumed run draws the same.
-    self._shards, self._siblings = (
+    shards, siblings = (
       [self._read(path) for path in self._share_of(paths)]
       for paths in (
         head_shards.list_shards(self._folder),
         head_shards.list_siblings(self._folder),
       )
+    )
+    self._pixels = shards + siblings
+    self._drawer = drawing.Drawer(
+      shards,
+      siblings,
+      self.channel,
+      self.batch_size,
+      self._seed,
+      self._rank,
+      self.prefix,
     )
 
   def _share_of(self, paths: list[pathlib.Path]) -> list[pathlib.Path]:
@@ -92,56 +91,18 @@ class HeadBatches:
     """
     if step % REFRESH_EVERY == 0:
       self._refresh()
-    rng = seeds.generator(self._seed, step, f'head batch {self._rank}')
-    size = head_siblings.FAMILY_SIZE
-    num_families = (
-      round(SIBLINGS_SHARE * self.batch_size / size) if self._siblings else 0
-    )
-    rows = [self._family(rng) for _ in range(num_families)]
-    rows += [
-      self._single(rng) for _ in range(self.batch_size - num_families * size)
+    drawn = self._drawer.draw(step)
+    images = [
+      self._image(int(number), int(i), grey)
+      for number, i, grey in zip(
+        drawn.shards, drawn.indices, drawn.greys, strict=True
+      )
     ]
-    images, texts, families = [], [], []
-    for number, (shard, indices) in enumerate(rows):
-      # One seed for a whole family: all its captions leave out the same
-      # attributes, and all its pictures have the same grey background.
-      seed = int(rng.integers(2**32))
-      for i in indices:
-        twin = seeds.generator(self._seed, seed, 'caption and grey')
-        images.append(self._image(shard, i, twin))
-        texts.append(
-          captions.caption(
-            shard.attributes[i], shard.views[i], twin, self.prefix
-          )
-        )
-        families.append(number)
-    return np.stack(images), texts, np.array(families)
+    return np.stack(images), drawn.texts, drawn.families
 
-  def _single(
-    self, rng: np.random.Generator
-  ) -> tuple[head_shards.HeadShards, Sequence[int]]:
-    shard = self._shards[rng.integers(len(self._shards))]
-    odds = _odds(shard.views)
-    return shard, [int(odds.searchsorted(rng.random(), side='right'))]
-
-  def _family(
-    self, rng: np.random.Generator
-  ) -> tuple[head_shards.HeadShards, Sequence[int]]:
-    shard = self._siblings[rng.integers(len(self._siblings))]
-    size = head_siblings.FAMILY_SIZE
-    first = size * int(rng.integers(len(shard) // size))
-    return shard, range(first, first + size)
-
-  def _image(
-    self, shard: head_shards.HeadShards, i: int, rng: np.random.Generator
-  ) -> np.ndarray:
+  def _image(self, number: int, i: int, grey: np.float32) -> np.ndarray:
+    shard = self._pixels[number]
     if self.channel == 'normal':
       return shard.normals[i].astype(np.float32) / 255
     rgba = shard.rgba[i].astype(np.float32) / 255
-    grey = np.float32(rng.uniform(*BACKGROUND))
     return rgba[..., :3] + (1 - rgba[..., 3:]) * grey
-
-
-@functools.cache
-def _odds(views: tuple[str, ...]) -> np.ndarray:
-  return orbits.cumulative_odds(views, EMPHASIS)

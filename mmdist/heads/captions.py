@@ -12,7 +12,6 @@ import numpy as np
 
 from mmdist.cameras import orbits
 from mmdist.heads import attributes as head_attributes
-from mmdist.heads import wear as head_wear
 
 COLOR_PREFIX = 'a portrait of'
 NORMAL_PREFIX = 'a [w] face map of'
@@ -61,9 +60,14 @@ def caption(
   def sentence() -> str:
     return _sentence(attributes, phrases, say_expression, said_view, prefix)
 
-  while len(sentence().replace(',', ' , ').split()) > MAX_WORDS:
+  while not fits(sentence()):
     phrases.pop()  # About one caption in 100,000 would not fit.
   return sentence()
+
+
+def fits(text: str) -> bool:
+  """Returns whether a prior can read all of a sentence."""
+  return len(text.replace(',', ' , ').split()) <= MAX_WORDS
 
 
 def questions() -> dict[str, tuple]:
@@ -235,7 +239,7 @@ def _parse_details(text: str) -> dict[str, object]:
   for style in ('bald', 'afro', 'mohawk', 'bun'):
     put('hair_style', style if re.search(rf'\b{style}\b', text) else None)
   worn = ''
-  for hat in head_wear.HATS[1:]:
+  for hat in head_attributes.HATS[1:]:
     if re.search(rf'\b{hat}\b', text) and len(hat) > len(worn):
       worn = hat
   if worn:

@@ -21,7 +21,6 @@ Array = jax.Array
 Parameters = sdf.Parameters
 
 STEP_SAFETY = 0.85  # Blends and bends stretch distances by about a sixth.
-HAIR_STYLES = ('bald', 'short', 'long', 'afro', 'mohawk', 'bun')
 
 
 def mouth_frame(

@@ -10,8 +10,6 @@ import numpy as np
 from numpy import typing as npt
 
 from mmdist.heads import attributes as head_attributes
-from mmdist.heads import geometry as head_geometry
-from mmdist.heads import wear as head_wear
 
 
 def shape_parameters(
@@ -24,8 +22,8 @@ def shape_parameters(
   """
   p = _identity(attributes, rng) | _face(attributes, rng)
   p |= {
-    'hair_style': head_geometry.HAIR_STYLES.index(attributes.hair_style),
-    'hat': head_wear.HATS.index(attributes.hat),
+    'hair_style': head_attributes.HAIR_STYLES.index(attributes.hair_style),
+    'hat': head_attributes.HATS.index(attributes.hat),
     'beard': head_attributes.BEARDS.index(attributes.beard),
     'glasses': head_attributes.GLASSES.index(attributes.glasses),
     'horns': attributes.horns,

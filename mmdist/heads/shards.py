@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import dataclasses
 import json
 import pathlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +21,9 @@ from mmdist.core import seeds
 from mmdist.core import strict_json
 from mmdist.heads import attributes as head_attributes
 from mmdist.heads import siblings as head_siblings
-from mmdist.heads import subjects
+
+if TYPE_CHECKING:
+  from mmdist.heads import subjects
 
 SHARD_SIZE = 1024
 NUM_FAMILIES = SHARD_SIZE // head_siblings.FAMILY_SIZE
@@ -45,6 +48,8 @@ def write_shard(
   Returns:
     The shard's `.npz` file.
   """
+  from mmdist.heads import subjects  # Here, since it imports JAX.
+
   path = folder / f'shard_{number:05d}.npz'
   rng = seeds.generator(seed, number, 'views of a shard')
   views = orbits.sample(SHARD_SIZE, rng)
@@ -75,6 +80,8 @@ def write_siblings(
   Returns:
     The shard's `.npz` file.
   """
+  from mmdist.heads import subjects
+
   path = folder / f'siblings_{number:05d}.npz'
   if path.exists():
     return path
@@ -95,10 +102,12 @@ def write_siblings(
 
 def _write(
   path: pathlib.Path,
-  people: Iterable[subjects.Head],
+  people: Iterable['subjects.Head'],
   views: orbits.Views,
   resolution: int,
 ) -> pathlib.Path:
+  from mmdist.heads import subjects
+
   if path.exists():
     return path
   folder, people = path.parent, tuple(people)
@@ -124,23 +133,32 @@ def _to_bytes(image: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadShards:
-  """The pictures of a shard, in memory.
+class Labels:
+  """What the pictures of a shard show.
 
   Attributes:
-    rgba: [N, H, W, 4] uint8, premultiplied.
-    normals: [N, H, W, 3] uint8, coloured.
     attributes: N attributes.
     views: N view words.
   """
 
-  rgba: np.ndarray
-  normals: np.ndarray
   attributes: tuple[head_attributes.Attributes, ...]
   views: tuple[str, ...]
 
   def __len__(self) -> int:
     return len(self.views)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadShards(Labels):
+  """The pictures of a shard, in memory.
+
+  Attributes:
+    rgba: [N, H, W, 4] uint8, premultiplied.
+    normals: [N, H, W, 3] uint8, coloured.
+  """
+
+  rgba: np.ndarray
+  normals: np.ndarray
 
 
 def list_siblings(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -167,8 +185,25 @@ def read_shard(path: pathlib.Path) -> HeadShards:
   """Reads one shard."""
   with np.load(path) as arrays:
     rgba, normals = arrays['rgba'], arrays['normals']
+  labels = read_labels(path)
+  return HeadShards(labels.attributes, labels.views, rgba, normals)
+
+
+def read_labels(path: pathlib.Path) -> Labels:
+  """Reads what a shard's pictures show, and no pixel of them."""
   lines = path.with_suffix('.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]
   views = tuple(row.pop('view') for row in rows)
-  attributes = tuple(head_attributes.Attributes(**row) for row in rows)
-  return HeadShards(rgba, normals, attributes, views)
+  return Labels(tuple(head_attributes.Attributes(**row) for row in rows), views)
+
+
+def read_pixels(path: pathlib.Path, channel: str) -> np.ndarray:
+  """Reads the pixels of one channel alone.
+
+  Returns:
+    [N, H, W, 4] uint8 `rgba` for channel 'rgb', else [N, H, W, 3] `normals`;
+    see `HeadShards`.
+  """
+  with np.load(path) as arrays:
+    pixels: np.ndarray = arrays['normals' if channel == 'normal' else 'rgba']
+  return pixels

@@ -13,8 +13,6 @@ import numpy as np
 
 from mmdist.core import names
 from mmdist.heads import attributes as head_attributes
-from mmdist.heads import geometry as head_geometry
-from mmdist.heads import wear as head_wear
 
 FAMILY_SIZE = 5
 EXPRESSIONS_SHARE = 0.5  # Of all families: expressions are the hardest to see.
@@ -101,7 +99,7 @@ def _one_of_each(
 
 
 def _hat_colors(rng: np.random.Generator) -> list[dict[str, Any]]:
-  hat = head_wear.HATS[1 + rng.integers(len(head_wear.HATS) - 1)]
+  hat = head_attributes.HATS[1 + rng.integers(len(head_attributes.HATS) - 1)]
   colors = _one_of_each('hat_color', head_attributes.OBJECT_COLORS)
   return [{**BARE, 'hat': hat} | change for change in colors(rng)]
 
@@ -136,8 +134,10 @@ VARIATIONS: dict[str, Callable] = {
   'hair_color': _one_of_each(
     'hair_color', head_attributes.HAIR_COLORS, hat='', hair_style='short'
   ),
-  'hair_style': _one_of_each('hair_style', head_geometry.HAIR_STYLES, hat=''),
-  'hat': _one_of_each('hat', head_wear.HATS, horns=False, headphones=False),
+  'hair_style': _one_of_each('hair_style', head_attributes.HAIR_STYLES, hat=''),
+  'hat': _one_of_each(
+    'hat', head_attributes.HATS, horns=False, headphones=False
+  ),
   'hat_color': _hat_colors,
   'wear': _wear,
   'beard': _beards,

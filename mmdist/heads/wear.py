@@ -12,11 +12,9 @@ from mmdist.heads import sdf
 Array = jax.Array
 Parameters = sdf.Parameters
 
-HATS = ('', 'hat', 'top hat', 'beanie', 'wizard hat', 'cap', 'crown')
-
 
 def hat(x: Array, y: Array, z: Array, p: Parameters) -> Array:
-  """Distance to the hat, by its number in `HATS`."""
+  """Distance to the hat, by its number in `attributes.HATS`."""
   base, zc = 0.40 * p['head_h'], z + 0.06
   radial = jnp.sqrt(x * x + zc * zc + 1e-12)
   width = p['head_w']

@@ -93,9 +93,20 @@ class Reader:
       max_length=self.length,
       return_tensors='pt',
     ).to(self.text_encoder.device)
+    return self.read_tokens(tokens['input_ids'], tokens['attention_mask'])
+
+  def read_tokens(
+    self, tokens: torch.Tensor, attention_mask: torch.Tensor | None = None
+  ) -> PromptEmbeds:
+    """Encodes N texts that are tokens already.
+
+    Args:
+      tokens: [N, L] int64 on the encoder's device.
+      attention_mask: [N, L], 0 for padding; only where the style hides it.
+    """
     output = self.text_encoder(
-      tokens['input_ids'],
-      attention_mask=tokens['attention_mask'] if self.style.masked else None,
+      tokens,
+      attention_mask=attention_mask if self.style.masked else None,
       output_hidden_states=self.style.penultimate,
     )
     hidden = (

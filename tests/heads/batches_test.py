@@ -4,6 +4,7 @@ import pytest
 from mmdist.heads import attributes as head_attributes
 from mmdist.heads import batches as head_batches
 from mmdist.heads import captions
+from mmdist.heads import drawing
 from mmdist.heads import siblings as head_siblings
 from mmdist.heads import subjects
 from tests.heads import fake_pictures
@@ -47,7 +48,7 @@ def test_pictures_lie_over_greys_of_the_declared_range(folder):
   assert len(texts) == 64
   behind = images[:, 0, 0]
   np.testing.assert_array_equal(behind, behind[:, :1].repeat(3, 1))
-  low, high = head_batches.BACKGROUND
+  low, high = drawing.BACKGROUND
   assert (low <= behind).all() and (behind <= high).all()
   assert behind.std() > 0.1
   assert shards_of(images) == {3, 50, 90, 120}
@@ -118,7 +119,7 @@ def test_backs_are_drawn_less_often_than_they_were_rendered(tmp_path):
   path.write_text('\n'.join(rows))  # One of its four pictures.
   texts = batches(tmp_path, batch_size=2000).batch(0)[1]
   backs = np.mean(['back view' in text for text in texts])
-  weight = head_batches.EMPHASIS['back']
+  weight = drawing.EMPHASIS['back']
   # 0.9 of captions name the view.
   assert backs == pytest.approx(0.9 * weight / (weight + 3), abs=0.03)
 

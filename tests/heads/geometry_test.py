@@ -5,7 +5,6 @@ from mmdist.heads import attributes as head_attributes
 from mmdist.heads import geometry as head_geometry
 from mmdist.heads import sdf
 from mmdist.heads import subjects
-from mmdist.heads import wear as head_wear
 
 
 def points_around(count=4000, seed=0):
@@ -51,8 +50,8 @@ def test_heads_stay_within_the_scenes_ball_but_for_the_chest(distance, people):
 
 
 WEAR = {
-  'hat': head_wear.HATS[1:],
-  'hair_style': head_geometry.HAIR_STYLES[1:],
+  'hat': head_attributes.HATS[1:],
+  'hair_style': head_attributes.HAIR_STYLES[1:],
   'beard': head_attributes.BEARDS[1:],
   'glasses': head_attributes.GLASSES[1:],
   'horns': (True,),

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 
 from mmdist.heads import attributes as head_attributes
-from mmdist.heads import geometry as head_geometry
 from mmdist.heads import parameters as head_parameters
-from mmdist.heads import wear as head_wear
 
 Attributes = head_attributes.Attributes
 
@@ -35,8 +33,8 @@ def test_parameters_say_what_the_attributes_say(sampled):
   rng = np.random.default_rng(4)
   for a in sampled[:200]:
     p = head_parameters.shape_parameters(a, rng)
-    assert head_wear.HATS[int(p['hat'])] == a.hat
-    assert head_geometry.HAIR_STYLES[int(p['hair_style'])] == a.hair_style
+    assert head_attributes.HATS[int(p['hat'])] == a.hat
+    assert head_attributes.HAIR_STYLES[int(p['hair_style'])] == a.hair_style
     assert head_attributes.BEARDS[int(p['beard'])] == a.beard
     assert head_attributes.GLASSES[int(p['glasses'])] == a.glasses
     assert (bool(p['horns']), bool(p['headphones'])) == (a.horns, a.headphones)

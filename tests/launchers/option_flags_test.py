@@ -22,6 +22,7 @@ class Options:
   kind: str = option('a', 'Which.', choices=('a', 'b'))
   names: tuple[str, ...] = option((), 'Some.')
   texts: tuple[str, ...] = option((), 'Sentences.', repeated=True)
+  sizes: tuple[int, ...] = option((4, 8), 'Numbers.')
 
 
 def parse(*words):
@@ -46,7 +47,24 @@ def test_every_type_is_read():
     '--names=a,b',
     '--texts=a man, old',
     '--texts=a woman',
-  ) == Options('x', True, 4, 5, 2.0, 'b', ('a', 'b'), ('a man, old', 'a woman'))
+    '--sizes=16,32',
+  ) == Options(
+    'x',
+    True,
+    4,
+    5,
+    2.0,
+    'b',
+    ('a', 'b'),
+    ('a man, old', 'a woman'),
+    (16, 32),
+  )
+
+
+def test_a_list_of_numbers_takes_numbers_only():
+  assert parse('--folder=x', '--sizes=').sizes == ()
+  with pytest.raises(ValueError, match='sizes is 4,x; expected whole numbers'):
+    parse('--folder=x', '--sizes=4,x')
 
 
 def test_the_home_folder_is_found_in_paths_only():

@@ -21,6 +21,7 @@ from mmdist.priors import adapters
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from mmdist.priors import schedule as schedules
+from mmdist.priors.training import denoising
 
 # Images and prompts; or images, prompts and the number of each picture's
 # family. Pictures of one family share t and noise.
@@ -303,56 +304,36 @@ def training_loss(
     step: the optimiser step, from 0.
   """
   images, prompts, *families = batch
-  numbers = families[0] if families else np.arange(len(prompts))
-  # Each picture takes what was drawn for the first of its family.
-  _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
-  lead = first[which]
+  lead, which = denoising.follow_families(
+    families[0] if families else np.arange(len(prompts))
+  )
   shapes.check_shape('images', images, (len(prompts), 'H', 'W', 3))
   rng = seeds.generator(tuning.seed, step, 'dreambooth')
   with torch.no_grad():
     latents = pipelines.encode_images(
       pipeline, torch.tensor(np.asarray(images, np.float32))
     )
-  # Stratified over the batch: the loss varies by orders of magnitude with t.
-  t = (rng.permutation(len(prompts)) + rng.uniform(size=len(prompts))) / len(
-    prompts
-  )
-  t = 1 - (1 - t[lead]) ** tuning.noise_emphasis
+  t = denoising.draw_t(rng, lead, tuning.noise_emphasis)
   timestep = schedules.t_to_timestep(pipeline.schedule, t).to(latents.device)
-  alpha_t, sigma_t = schedules.coefficients(pipeline.schedule, timestep)
   drawn = rng.standard_normal(latents.shape, dtype=np.float32)
   noise = torch.from_numpy(drawn[lead]).to(latents)
-  empty = (rng.uniform(size=len(prompts)) < tuning.empty_text_share)[lead]
+  empty = denoising.draw_empty(rng, lead, tuning.empty_text_share)
   texts = ['' if blank else p for p, blank in zip(prompts, empty, strict=True)]
   with torch.set_grad_enabled(
     tuning.train_text_encoder and torch.is_grad_enabled()
   ):
     prompt_embeds = pipeline.text.encode_afresh(texts)
-  noisy = schedules.add_noise(latents, noise, alpha_t, sigma_t)
-  noise_pred = pipelines.predict(pipeline, noisy, timestep, prompt_embeds)
-  target = schedules.training_target(
-    latents, noise, alpha_t, sigma_t, pipeline.schedule.prediction_type
-  )
-  squares = (noise_pred - target).square()
+  weights = None
   if families and tuning.family_emphasis:
-    squares = squares * _family_weights(latents, which, tuning.family_emphasis)
+    weights = denoising.family_weights(
+      latents,
+      denoising.members(which, latents.device),
+      tuning.family_emphasis,
+    )
+  squares = denoising.squared_errors(
+    pipeline, latents, timestep, noise, prompt_embeds, weights
+  )
   if tuning.class_weight:
     own, of_class = squares.chunk(2)
     return own.mean() + tuning.class_weight * of_class.mean()
   return squares.mean()
-
-
-def _family_weights(
-  latents: torch.Tensor, which: np.ndarray, most: float
-) -> torch.Tensor:
-  """Returns [B, 1, h, w] weights, larger where pictures of a family differ.
-
-  Each picture's weights have a mean of 1.
-  """
-  weights = torch.ones_like(latents[:, :1])
-  for number in range(which.max() + 1):
-    rows = torch.from_numpy(np.flatnonzero(which == number))
-    spread = latents[rows].std(0, correction=0).mean(0)
-    extra = (spread / spread.mean().clamp_min(1e-6)).clamp_max(most)
-    weights[rows] = (1 + extra) / (1 + extra).mean()
-  return weights

@@ -38,7 +38,8 @@ class Architecture:
     image_size: H = W in pixels.
     patch: pixels folded into channels along each axis.
     widths: channels per resolution, finest first.
-    attention: whether a resolution attends to the text.
+    attention: whether a resolution attends to the text, finest first.
+    layers_per_block: residual blocks per resolution on the way down.
     text_width: size of a token's embedding.
     text_layers: layers of the text encoder.
     prompt_length: tokens of a text, both ends included.
@@ -48,6 +49,7 @@ class Architecture:
   patch: int = 2
   widths: tuple[int, ...] = (48, 96, 160)
   attention: tuple[bool, ...] = (False, False, True)
+  layers_per_block: int = 1
   text_width: int = 128
   text_layers: int = 2
   prompt_length: int = 40
@@ -100,22 +102,25 @@ def make_pipeline(
   architecture: Architecture = Architecture(),
   dtype: str = messages.AUTO,
   seed: int = 0,
+  device: torch.device | str = 'cpu',
 ) -> pipelines.Pipeline:
-  """Builds an untrained pipeline on the CPU, with float32 weights.
+  """Builds an untrained pipeline with float32 weights.
 
   Args:
     words: the vocabulary; see `make_tokenizer`.
     architecture: its sizes.
     dtype: in which the networks compute; see `devices.resolve_dtype`.
-    seed: decides the weights.
+    seed: decides the weights, the same ones on every device.
+    device: where the networks lie.
   """
-  cpu = torch.device('cpu')
+  device = torch.device(device)
   with torch.random.fork_rng():
     torch.manual_seed(seed)
     unet = _make_unet(architecture)
-    attention.choose_attention(unet, cpu)
+    attention.choose_attention(unet, device)
     text_encoder = _make_text_encoder(architecture)
   length = architecture.prompt_length
+  text_encoder.to(device)  # type: ignore[arg-type]
   reader = text_encoders.Reader(
     make_tokenizer(words, length), text_encoder, length
   )
@@ -136,14 +141,14 @@ def make_pipeline(
     'identifier_tokens': {'normal': '[w]', 'personal': '[v]'},
   }
   return pipelines.Pipeline(
-    denoiser=unet.to(memory_format=torch.channels_last),
+    denoiser=unet.to(device).to(memory_format=torch.channels_last),
     text=prompt_encoder.PromptEncoder([reader]),
     schedule=schedule,
     codec=image_codec.PixelCodec(architecture.patch),
     image_size=architecture.image_size,
     settings=settings,
-    dtype=devices.resolve_dtype(dtype, cpu),
-    device=cpu,
+    dtype=devices.resolve_dtype(dtype, device),
+    device=device,
   )
 
 
@@ -161,7 +166,7 @@ def _make_unet(architecture: Architecture) -> Any:
     in_channels=channels,
     out_channels=channels,
     block_out_channels=a.widths,
-    layers_per_block=1,
+    layers_per_block=a.layers_per_block,
     down_block_types=blocks('DownBlock2D', 'CrossAttnDownBlock2D', a.attention),
     up_block_types=blocks('UpBlock2D', 'CrossAttnUpBlock2D', a.attention[::-1]),
     cross_attention_dim=a.text_width,

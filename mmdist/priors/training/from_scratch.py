@@ -91,12 +91,17 @@ def init_state(
 ) -> TrainingState:
   """Starts a training from the pipeline's present weights."""
   weights = trainable_weights(pipeline)
+  # A GPU plays a recorded step back, so the rate has to be a number in its own
+  # memory, as the counts of steps are.
+  recorded = pipeline.device.type == 'cuda'
+  rate = training.learning_rate
   optimizer = torch.optim.AdamW(
     weights,
-    training.learning_rate,
+    torch.tensor(rate, device=pipeline.device) if recorded else rate,
     betas=(0.9, 0.999),
     weight_decay=0.01,
     fused=True,
+    capturable=recorded,
   )
   average = [weight.detach().clone() for weight in weights]
   return TrainingState(0, 0, average, optimizer)
@@ -208,6 +213,7 @@ def save_checkpoint(
       'step': state.step,
       'num_seen': state.num_seen,
       'dtype': _name_dtype(pipeline),
+      'device': pipeline.device.type,
     }
   )
   with atomic.replacing(path) as temporary:
@@ -226,7 +232,8 @@ def load_checkpoint(
     path: of the checkpoint.
     pipeline: of the same architecture.
     training: how it is trained.
-    report: is told where the networks compute in another dtype from now on.
+    report: is told where the networks compute in another dtype, or on another
+      device, from now on.
 
   Raises:
     UserError: the file is damaged, or of another architecture.
@@ -242,14 +249,7 @@ def load_checkpoint(
     ) from error
   state = init_state(pipeline, training)
   state.step, state.num_seen = where['step'], where['num_seen']
-  now = _name_dtype(pipeline)
-  before = where.get('dtype', now)  # Checkpoints of 0.1 do not say.
-  if before != now:
-    report(
-      f'warning: {path} was made in {before} and goes on in {now}, which this '
-      'machine is better at, so what follows is not what it would have been '
-      'there.'
-    )
+  _report_changes(path, where, pipeline, report)
   weights = trainable_weights(pipeline)
   shapes = [tensors[key].shape for key in _keys(tensors, 'weight')]
   text = {
@@ -277,9 +277,33 @@ def load_checkpoint(
           name: torch.empty_like(weight).copy_(tensors[f'{name}/{i}'])
           for name in ('exp_avg', 'exp_avg_sq')
         }
-        moments['step'] = torch.tensor(float(state.step))
+        moments['step'] = torch.tensor(float(state.step), device=weight.device)
         state.optimizer.state[weight] = moments
   return state
+
+
+def _report_changes(
+  path: pathlib.Path,
+  where: Mapping[str, object],
+  pipeline: pipelines.Pipeline,
+  report: Callable[[str], None],
+) -> None:
+  """Says in one line each what makes the next steps differ in their bits."""
+  now = _name_dtype(pipeline)
+  before = where.get('dtype', now)  # Checkpoints of 0.1 do not say.
+  if before != now:
+    report(
+      f'warning: {path} was made in {before} and goes on in {now}, which this '
+      'machine is better at, so what follows is not what it would have been '
+      'there.'
+    )
+  device = where.get('device', 'cpu')  # Before there was a choice.
+  if device != pipeline.device.type:
+    report(
+      f'warning: {path} was made on {device} and goes on on '
+      f'{pipeline.device.type}, which draws other noise and rounds otherwise, '
+      'so what follows is not what it would have been there.'
+    )
 
 
 def _name_dtype(pipeline: pipelines.Pipeline) -> str:

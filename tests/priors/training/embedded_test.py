@@ -7,7 +7,7 @@ from mmdist.heads import captions
 from mmdist.priors import prompt_encoder
 from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
-from mmdist.training import prior_training
+from mmdist.training import prior_sheet
 from tests.priors import tiny
 
 
@@ -62,7 +62,7 @@ def test_unknown_words_are_named_with_the_nearest(tokenizer):
 
 
 def test_the_prompts_of_the_sample_sheet_are_known_words(tokenizer):
-  for text in prior_training.SHEET_PROMPTS:
+  for text in prior_sheet.PROMPTS:
     prompt_encoder.check_text(
       tokenizer, text, embedded.Architecture().prompt_length
     )
