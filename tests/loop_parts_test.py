@@ -64,10 +64,10 @@ def rows_of(workdir) -> list[dict]:
   return [json.loads(line) for line in lines]
 
 
-def assert_near(one, other):
+def assert_near(one, other, tolerance=1e-5):
   """Batches of other sizes round otherwise: 1e-5 of the whole array."""
   one, other = np.ravel(one), np.ravel(other)
-  assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(other)
+  assert np.linalg.norm(one - other) <= tolerance * np.linalg.norm(other)
 
 
 def flat(tree):
@@ -100,7 +100,11 @@ def test_a_step_in_parts_is_the_whole_step(
     assert proxy.step == others[name].step == 1
     for key, array in others[name].arrays.items():
       if key.startswith('lora/'):
-        assert_near(proxy.arrays[key], array)
+        # Chunks that are kept have other last bits, and of a part others are
+        # kept than of the whole. Adam's first step makes much of a gradient
+        # that is nearly zero.
+        is_kept = 'num_kept_chunks' in keeping
+        assert_near(proxy.arrays[key], array, 1e-4 if is_kept else 1e-5)
   assert row.keys() == whole.keys()
   for key, value in whole.items():
     if not key.startswith(('seconds/', 'step_seconds', 'time')):

@@ -179,7 +179,6 @@ def make_learner(
   layout = layout or device_mesh.learner_layout(
     run.learner.num_devices, num_shards=run.learner.num_shards
   )
-  validation.check_kept_chunks(run, layout.num_devices)
   channels = ('rgb', 'normal') if with_normals else ('rgb',)
   halves = make_halves(representation, run, with_normals, layout)
   optimizer, update = _make_update(
@@ -280,6 +279,7 @@ def make_halves(
   layout: device_mesh.Layout,
 ) -> halves_lib.Halves:
   """Returns the two halves of a step alone; see `make_learner`."""
+  validation.check_kept_chunks(run, layout.num_devices)
   representation = with_compute(representation, run.learner.compute)
   make = _make_passes_once if _never_changes(representation) else _make_passes
   learner = dataclasses.astuple(run.learner)
