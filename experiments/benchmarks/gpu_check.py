@@ -19,6 +19,7 @@ tables are written to --out, as Markdown and beside it as JSON.
   large     a score and a fit of a random Stable Diffusion XL
   sharing   1, 2, 4, 8 priors of 1.5's size and the learner on one GPU
   priors    a score and a fit of one such prior: views, graphs, batches
+  pretraining  rays per second of a pretraining
   demo      the smoke run and the demo, inline
   bits      whether a run resumes bit for bit in another process
   ray       a run and a sweep in Ray's actors
@@ -84,6 +85,7 @@ PARTS: Mapping[str, Part] = {
   'large': Part('gpu_priors:measure_large', 90),
   'sharing': Part('gpu_sharing:measure', 150),
   'priors': Part('gpu_priors:measure', 90),
+  'pretraining': Part('gpu_pretraining:measure', 90),
   'demo': Part('gpu_runs:measure_demo', 120),
   'bits': Part('gpu_bits:measure', 120),
   'ray': Part('gpu_ray:measure', 120),

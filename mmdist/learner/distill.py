@@ -297,9 +297,11 @@ def make_halves(
 
 
 def with_compute(
-  representation: representation_lib.Representation, compute: str
+  representation: representation_lib.Representation,
+  compute: str,
+  field: str = 'learner.compute',
 ) -> representation_lib.Representation:
-  """Returns the representation that computes as `learner.compute` says.
+  """Returns the representation that computes as a field of that name says.
 
   Raises:
     UserError: it computes in float32 only.
@@ -309,8 +311,8 @@ def with_compute(
   change = getattr(representation, 'with_compute', None)
   if change is None:
     raise errors.UserError(
-      f"learner.compute is '{compute}', and this representation has no method "
-      "with_compute; give it one, or leave learner.compute at 'float32'."
+      f"{field} is '{compute}', and this representation has no method "
+      f"with_compute; give it one, or leave {field} at 'float32'."
     )
   changed: representation_lib.Representation = change(compute)
   return changed

@@ -20,6 +20,7 @@ from experiments.benchmarks import gpu_job
 from experiments.benchmarks import gpu_keeping
 from experiments.benchmarks import gpu_learner
 from experiments.benchmarks import gpu_models
+from experiments.benchmarks import gpu_pretraining
 from experiments.benchmarks import gpu_priors
 from experiments.benchmarks import gpu_sharing
 from experiments.benchmarks import gpu_tests
@@ -163,6 +164,17 @@ def test_steps_with_two_priors_are_measured(job):
   assert (row['priors'], row['steps']) == (2, 2)
   assert row['minutes_per_1000'] == pytest.approx(1000 * row['step_s'] / 60)
   assert row['step_s'] > row['scores_s'] > 0 < row['fits_s']
+
+
+@pytest.mark.slow
+def test_steps_of_a_pretraining_are_measured(job):
+  gpu_pretraining.measure(job)
+  tables = gpu_job.read_rows(job.rows)
+  sizes = [row['bytes_per_ray'] for row in tables['pretraining: drawing']]
+  assert sizes == [92, 20]
+  (row,) = tables['pretraining: steps']
+  assert row['million_rays_per_s'] == pytest.approx(64e-3 / row['step_ms'])
+  assert row['step_ms'] >= row['waiting_for_pixels_ms'] >= 0
 
 
 def test_every_part_is_there():
