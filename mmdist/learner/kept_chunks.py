@@ -21,6 +21,9 @@ from mmdist.core import representation as representation_lib
 from mmdist.learner import chunks as chunks_lib
 from mmdist.learner import passes
 
+# Of `Renders`, what a loss reads.
+FIELDS = ('rgb', 'normals', 'acc', 'regularizer')
+
 
 @struct.dataclass
 class Kept:
@@ -57,12 +60,14 @@ def keeping_little(
 
 
 def make_keep(
-  render_chunk: passes.RenderChunk, layout: device_mesh.Layout
+  render_local: Callable[..., Any], layout: device_mesh.Layout
 ) -> Callable[..., tuple[passes.Images, Kept]]:
-  """Returns the render of dealt chunks that keeps them; called under jit."""
-  render_local = passes.make_local(
-    render_chunk, ('rgb', 'normals', 'acc', 'regularizer')
-  )
+  """Returns the render of dealt chunks that keeps them; called under jit.
+
+  Args:
+    render_local: renders `FIELDS` of a device's own chunks.
+    layout: deals them out.
+  """
 
   def keep(
     params: representation_lib.Params,
@@ -121,7 +126,7 @@ def make_passes(
   the vjp has ended.
   """
   size = config.chunk_size
-  keep = make_keep(render_chunk, layout)
+  keep = make_keep(passes.make_local(render_chunk, FIELDS), layout)
 
   @jax.jit
   def render(

@@ -6,7 +6,7 @@ is let go before the next one is taken back. The programs do not depend on how
 many are kept: another number compiles none of the large ones anew.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 import dataclasses
 import functools
@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.config import schema
@@ -25,6 +26,7 @@ from mmdist.learner import kept_chunks
 from mmdist.learner import passes
 
 _FIELDS = ('rgb', 'normals', 'acc')
+_PARTS = ('opacity', 'regularizer')  # Of the loss, see `passes`.
 # The chunks of a pass and what jitters them, see `passes.deal`.
 _Dealt = tuple[chunks_lib.Chunks, Any]
 
@@ -73,7 +75,8 @@ class PartialPasses:
     self._num_devices = layout.num_devices
     self._resolution = resolution
     size, num_devices = config.chunk_size, layout.num_devices
-    keep_chunks = kept_chunks.make_keep(keeping_chunk, layout)
+    keep_chunks = kept_chunks.make_keep(_make_single(keeping_chunk), layout)
+    sum_vjps = passes.make_sum_of_vjps(render_chunk, config, layout)
 
     @jax.jit
     def deal(
@@ -96,16 +99,31 @@ class PartialPasses:
       chosen = _choose(dealt, index, num_devices)
       return keep_chunks(params, chosen, num_pixels)
 
-    @functools.partial(jax.jit, static_argnums=3)
+    # Each adds to the sum of those before it. So they run one after the other:
+    # on the devices of one CPU, two all-reduces at a time may never end.
+    @functools.partial(jax.jit, static_argnums=4)
     def take_back(
+      total: Any,
       kept: kept_chunks.Kept,
       cut: Mapping[str, jax.Array],
       index: int,
       num_pixels: int,
-    ) -> tuple[representation_lib.Params, dict[str, jax.Array]]:
+    ) -> Any:
       chosen = _choose(cut, index, num_devices)
       gradient = kept_chunks.take_back(kept, chosen, config, num_pixels)
-      return gradient, kept.parts
+      return jax.tree.map(jnp.add, total, (gradient, kept.parts))
+
+    @functools.partial(jax.jit, static_argnums=5)
+    def sum_rest(
+      total: Any,
+      params: representation_lib.Params,
+      dealt: _Dealt,
+      cut: Mapping[str, jax.Array],
+      first: int,
+      num_pixels: int,
+    ) -> Any:
+      found = sum_vjps(params, dealt, cut, num_pixels, first)
+      return jax.tree.map(jnp.add, total, found)
 
     @functools.partial(jax.jit, static_argnums=2)
     def join(
@@ -131,11 +149,11 @@ class PartialPasses:
       return layout.share((gradient, passes.norms_of(gradient), parts))
 
     self._deal, self._cut, self._join, self._finish = deal, cut, join, finish
-    self._keep, self._take_back = keep, take_back
+    self._keep, self._take_back, self._sum_rest = keep, take_back, sum_rest
     self._render_rest = _make_render_rest(render_chunk, layout)
-    self._sum_rest = jax.jit(
-      passes.make_sum_of_vjps(render_chunk, config, layout), static_argnums=3
-    )
+    self._layout = layout
+    self._shapes: Any = None
+    self._zeros: Any = None
 
   def compile(
     self,
@@ -153,12 +171,13 @@ class PartialPasses:
     dealt, cut = self._deal(*inputs, place), self._cut(cotangents)
     num_kept, has_rest = self._count(dealt)
     num_pixels = passes.num_pixels_of(len(inputs[1]), self._resolution, place)
+    zeros = self._nothing(params)
     with futures.ThreadPoolExecutor(2) as pool:
       rest = []
       if has_rest:
         for program in (
           self._render_rest.lower((params, num_kept), dealt),
-          self._sum_rest.lower(params, dealt, cut, num_pixels, num_kept),
+          self._sum_rest.lower(zeros, params, dealt, cut, num_kept, num_pixels),
         ):
           rest.append(pool.submit(program.compile))
       keep = self._keep.lower(params, dealt, 0, num_pixels)
@@ -169,7 +188,7 @@ class PartialPasses:
         keep.out_info,
         keep.compile().output_shardings,
       )
-      self._take_back.lower(kept, cut, 0, num_pixels).compile()
+      self._take_back.lower(zeros, kept, cut, 0, num_pixels).compile()
       for one in rest:
         one.result()
 
@@ -207,18 +226,30 @@ class PartialPasses:
     num_views = len(next(iter(cotangents.values())))
     num_pixels = passes.num_pixels_of(num_views, self._resolution, place)
     cut = self._cut(cotangents)
-    summed: Any = None
+    total = self._nothing(kept.params)
     num_kept = len(kept.chunks)
     for index in range(num_kept):
       # Nothing else holds it: its memory is free for the next one, and for the
       # rest, which is taken back last.
-      found = self._take_back(kept.chunks.pop(0), cut, index, num_pixels)
-      summed = found if summed is None else _add(summed, found)
+      total = self._take_back(total, kept.chunks.pop(0), cut, index, num_pixels)
     if kept.has_rest:
-      found = self._sum_rest(kept.params, kept.dealt, cut, num_pixels, num_kept)
-      summed = found if summed is None else _add(summed, found)
-    result: passes.VjpResult = self._finish(summed)
+      total = self._sum_rest(
+        total, kept.params, kept.dealt, cut, num_kept, num_pixels
+      )
+    result: passes.VjpResult = self._finish(total)
     return result
+
+  def _nothing(self, params: representation_lib.Params) -> Any:
+    """Returns the gradient and the parts of the loss of no chunk at all."""
+    shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params)
+    if shapes != self._shapes:
+      self._shapes = shapes
+      zeros = jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape, leaf.dtype), params
+      )
+      parts = {name: np.zeros((), np.float32) for name in _PARTS}
+      self._zeros = self._layout.replicate((zeros, parts))
+    return self._zeros
 
   def _count(self, dealt: _Dealt) -> tuple[int, bool]:
     """Returns how many chunks of a device are kept, and if there are more."""
@@ -243,7 +274,9 @@ def _make_render_rest(
       chunk, drawn = passes.chunk_at(dealt, index)
       renders = render_chunk(params, chunk.rays, drawn)
       put: passes.Images = jax.tree.map(
-        lambda image, of_chunk: image.at[index].set(of_chunk),
+        lambda image, of_chunk: jax.lax.dynamic_update_index_in_dim(
+          image, of_chunk, index, 0
+        ),
         images,
         tuple(getattr(renders, field) for field in _FIELDS),
       )
@@ -256,9 +289,18 @@ def _make_render_rest(
   return jax.jit(layout.map_chunks(local, sums=False))
 
 
-@jax.jit
-def _add(one: Any, other: Any) -> Any:
-  return jax.tree.map(jnp.add, one, other)
+def _make_single(render_chunk: passes.RenderChunk) -> Callable[..., Any]:
+  """Returns the render of a device's one chunk, without a loop.
+
+  A loop would copy what is kept of its turns into arrays of all turns.
+  """
+
+  def local(params: representation_lib.Params, sharded: Any) -> Any:
+    chunk, drawn = jax.tree.map(lambda leaf: leaf[0], sharded)
+    renders = render_chunk(params, chunk.rays, drawn)
+    return tuple(getattr(renders, name)[None] for name in kept_chunks.FIELDS)
+
+  return local
 
 
 def _choose(tree: Any, index: int, num_devices: int) -> Any:

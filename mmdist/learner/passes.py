@@ -296,4 +296,7 @@ def _sum_gradients(
 
 def chunk_at(sharded: Any, index: int | jax.Array) -> Any:
   """Returns one chunk of a tree of [K, ...]."""
-  return jax.tree.map(lambda leaf: leaf[index], sharded)
+  return jax.tree.map(
+    lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False),
+    sharded,
+  )
