@@ -64,10 +64,10 @@ def rows_of(workdir) -> list[dict]:
   return [json.loads(line) for line in lines]
 
 
-def assert_near(one, other):
+def assert_near(one, other, tolerance=1e-5):
   """Batches of other sizes round otherwise: 1e-5 of the whole array."""
   one, other = np.ravel(one), np.ravel(other)
-  assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(other)
+  assert np.linalg.norm(one - other) <= tolerance * np.linalg.norm(other)
 
 
 def flat(tree):
@@ -75,15 +75,21 @@ def flat(tree):
 
 
 @pytest.mark.parametrize(
-  'num_views, num_parts, remat', [(4, 2, True), (5, 3, True), (5, 2, False)]
+  'num_views, num_parts, keeping',
+  [
+    (4, 2, {}),
+    (5, 3, {}),
+    (5, 2, {'remat': False}),
+    (5, 2, {'num_kept_chunks': 1}),
+  ],
 )
 def test_a_step_in_parts_is_the_whole_step(
-  num_views, num_parts, remat, recipes, tmp_path
+  num_views, num_parts, keeping, recipes, tmp_path
 ):
   found = {}
   for number in (num_parts, 1):
     run = tiny_run(num_views, number)
-    run.learner.remat = remat
+    run.learner = dataclasses.replace(run.learner, **keeping)
     workdir = tmp_path / str(number)
     state, proxies = loop_runs.run_loop(run, workdir, recipes)
     gradient = optax.tree_utils.tree_get(state.opt_state, 'mu')
@@ -94,7 +100,11 @@ def test_a_step_in_parts_is_the_whole_step(
     assert proxy.step == others[name].step == 1
     for key, array in others[name].arrays.items():
       if key.startswith('lora/'):
-        assert_near(proxy.arrays[key], array)
+        # Chunks that are kept have other last bits, and of a part others are
+        # kept than of the whole. Adam's first step makes much of a gradient
+        # that is nearly zero.
+        is_kept = 'num_kept_chunks' in keeping
+        assert_near(proxy.arrays[key], array, 1e-4 if is_kept else 1e-5)
   assert row.keys() == whole.keys()
   for key, value in whole.items():
     if not key.startswith(('seconds/', 'step_seconds', 'time')):
@@ -178,13 +188,15 @@ def test_a_step_that_is_given_up_between_its_parts_is_taken_again(
   )
 
 
-@pytest.mark.parametrize('remat', [True, False])
+@pytest.mark.parametrize(
+  'keeping', [{}, {'remat': False}, {'num_kept_chunks': 1}], ids=str
+)
 @pytest.mark.parametrize('first_view', [0, 1, 2])
 @pytest.mark.parametrize('kind', ['nan', 'raise'])
 def test_what_is_not_finite_in_any_part_rejects_the_step(
-  kind, first_view, remat, tmp_path
+  kind, first_view, keeping, tmp_path
 ):
-  run = make_run(5, 3, 3, remat=remat)
+  run = make_run(5, 3, 3, **keeping)
   run.faults.on_nonfinite = 'reject'
   run.checkpoints.snapshot_every = 2
   always = injection.Fault(

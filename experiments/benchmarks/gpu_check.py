@@ -2,23 +2,28 @@
 
   make gpu-check GPU_FLAGS='--out=gpu.md'
   PYTHONPATH=. python3 -m experiments.benchmarks.gpu_check --out=gpu.md
-  ... --parts=learner,priors --seconds=200
+  ... --parts=keeping,steps,tests --minutes=3.4
   ... --tiny                        # a dry run of seconds on a CPU
 
-At most eight minutes on a large GPU; a part for which no time is left says so,
-and can be run alone. Each part is a process of its own, so that
-memory of the GPU is given back, and a part that hangs or crashes takes nothing
-with it. After every part the tables are written to --out, as Markdown and
-beside it as JSON.
+At most eight minutes on a large GPU (--minutes); a part for which no time is
+left says so, and can be run alone. Parts are run in the order in which they are
+given. Each is a process of its own, so that memory of the GPU is given back,
+and a part that hangs or crashes takes nothing with it. After every part the
+tables are written to --out, as Markdown and beside it as JSON.
 
   versions  device, driver, packages
+  keeping   a step of the paper's NeRF with 0, 1, 2, ... chunks kept
+  steps     steps of a run with two random priors of Stable Diffusion 1.5's size
+  tests     tests/gpu, a row for each
   learner   passes of a NeRF of the paper's size: seconds, FLOPs, memory
-  priors    a score and a fit of random Stable Diffusion 1.5 and XL
-  sharing   2, 4, 8 of them and the learner on one GPU
+  large     a score and a fit of a random Stable Diffusion XL
+  sharing   1, 2, 4, 8 priors of 1.5's size and the learner on one GPU
+  priors    a score and a fit of one such prior: views, graphs, batches
+  pretraining  rays per second of a pretraining
   demo      the smoke run and the demo, inline
-  tests     tests/gpu
   bits      whether a run resumes bit for bit in another process
   ray       a run and a sweep in Ray's actors
+  profiles  where the time of a score and of a fit goes, by operation
 """
 
 import argparse
@@ -73,13 +78,18 @@ class Part:
 # In the order in which they run: what is wanted most comes first.
 PARTS: Mapping[str, Part] = {
   'versions': Part('gpu_check:describe', 40),
+  'keeping': Part('gpu_keeping:measure', 75),
+  'steps': Part('gpu_sharing:measure_steps', 65),
+  'tests': Part('gpu_tests:measure', 120),
   'learner': Part('gpu_learner:measure', 150),
-  'priors': Part('gpu_priors:measure', 120),
-  'sharing': Part('gpu_priors:measure_sharing', 90),
+  'large': Part('gpu_priors:measure_large', 90),
+  'sharing': Part('gpu_sharing:measure', 150),
+  'priors': Part('gpu_priors:measure', 90),
+  'pretraining': Part('gpu_pretraining:measure', 90),
   'demo': Part('gpu_runs:measure_demo', 120),
-  'tests': Part('gpu_tests:measure', 150),
   'bits': Part('gpu_bits:measure', 120),
   'ray': Part('gpu_ray:measure', 120),
+  'profiles': Part('gpu_priors:measure_profiles', 90),
 }
 
 
@@ -132,7 +142,7 @@ def run_part(
   rows = folder / f'{name}.jsonl'
   log = folder / f'{name}.log'
   command = [sys.executable, '-m', 'experiments.benchmarks.gpu_check']
-  command += [f'--child={name}', f'--folder={folder}', f'--seconds={seconds}']
+  command += [f'--child={name}', f'--folder={folder}', f'--part_s={seconds}']
   start = time.monotonic()
   with log.open('wb') as file:
     child = subprocess.Popen(
@@ -222,17 +232,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('--parts', default=','.join(PARTS))
-  parser.add_argument('--seconds', type=float, default=480.0)
+  parser.add_argument('--minutes', type=float, default=8.0)
   parser.add_argument('--out', type=pathlib.Path, default='gpu_check.md')
   parser.add_argument('--tiny', action='store_true')
   parser.add_argument('--child', choices=PARTS, help=argparse.SUPPRESS)
   parser.add_argument('--folder', type=pathlib.Path, help=argparse.SUPPRESS)
+  parser.add_argument('--part_s', type=float, help=argparse.SUPPRESS)
   given = parser.parse_args(arguments)
   if given.child:
-    run_child(given.child, given.folder, given.seconds, given.tiny)
+    run_child(given.child, given.folder, given.part_s, given.tiny)
     return 0
   try:
-    check(given.parts.split(','), given.seconds, given.out, given.tiny)
+    seconds = 60 * given.minutes
+    check(given.parts.split(','), seconds, given.out, given.tiny)
   except errors.UserError as error:
     print(error, file=sys.stderr)
     return 1

@@ -50,7 +50,6 @@ class Setting:
     precision: of products of float32: JAX's 'default', which is TF32 on a GPU,
       or 'highest'.
     compute: `learner.compute`.
-    remat: `learner.remat`.
   """
 
   name: str
@@ -60,7 +59,6 @@ class Setting:
   chunk_size: int
   precision: str = 'default'
   compute: str = 'float32'
-  remat: bool = True
 
   @property
   def label(self) -> dict[str, Any]:
@@ -71,7 +69,6 @@ class Setting:
       'chunk': self.chunk_size,
       'compute': self.compute,
       'precision': self.precision,
-      'remat': self.remat,
     }
 
 
@@ -98,18 +95,13 @@ def measure(job: gpu_job.Job) -> None:
     # Views are rendered one after the other.
     for num_views in (1, 2, 4):
       _extrapolate(job, num_views, best, num_views * measured[best])
-    # Of a quarter of the pixels everything that is kept has room.
-    name, nerf, resolution = full
-    kept = bfloat16(name, nerf, resolution // 2, 1, best)
-    for remat in (True, False):
-      _measure(job, dataclasses.replace(kept, remat=remat), rates)
-    _measure(job, Setting(*full, 1, best), rates)
+    # Their activations take more than twice the memory.
+    least = min(measured)
+    _measure(job, Setting(*full, 1, least), rates)
     if not job.tiny:  # Compiling is all that takes time there.
-      _measure(job, Setting(*full, 1, best, 'highest'), rates)
+      _measure(job, Setting(*full, 1, least, 'highest'), rates)
   for chunk in chunks_of_heads:
-    for remat in (True, False):
-      setting = bfloat16(*heads, 2, chunk, remat=remat)
-      _measure(job, setting, rates)
+    _measure(job, bfloat16(*heads, 2, chunk), rates)
 
 
 def measure_products(
@@ -183,12 +175,9 @@ def time_passes(
   found: dict[str, float] = {}
   flops = 0.0
   with _default_precision(setting.precision):
-    second = (*arguments, cotangents)
-    if not setting.remat:
-      second = (make[0](*arguments)[1], cotangents)
     for name, pass_, given in (
       ('render', make[0], arguments),
-      ('vjp', make[1], second),
+      ('vjp', make[1], (*arguments, cotangents)),
     ):
 
       def call(pass_: Any = pass_, given: tuple = given) -> None:
@@ -248,11 +237,8 @@ def _inputs(setting: Setting) -> tuple[tuple, tuple, dict[str, np.ndarray]]:
     channel: rng.normal(size=shape).astype(np.float32) / np.prod(shape)
     for channel in ('rgb', 'normal')
   }
-  make: tuple = (passes.make_render(*common), passes.make_vjp(*common))
-  if not setting.remat:
-    make = passes.make_keeping_passes(*common)
   return (
-    make,
+    (passes.make_render(*common), passes.make_vjp(*common)),
     (params, batch.views.cameras(), batch.backgrounds, key),
     cotangents,
   )
@@ -260,10 +246,18 @@ def _inputs(setting: Setting) -> tuple[tuple, tuple, dict[str, np.ndarray]]:
 
 def peak_memory() -> dict[str, float]:
   """Returns JAX's peak so far in GiB; nothing where the device does not say."""
+  return memory('peak_bytes_in_use', 'peak_so_far_gib')
+
+
+def memory(what: str, name: str) -> dict[str, float]:
+  """Returns one of JAX's numbers of bytes in GiB; see `peak_memory`.
+
+  Args:
+    what: the device's name of it.
+    name: of the column.
+  """
   stats = jax.local_devices()[0].memory_stats() or {}
-  if 'peak_bytes_in_use' not in stats:
-    return {}
-  return {'peak_so_far_gib': stats['peak_bytes_in_use'] / 2**30}
+  return {name: stats[what] / 2**30} if what in stats else {}
 
 
 def _extrapolate(

@@ -1,16 +1,15 @@
-"""Priors of known sizes on a GPU: alone, and several beside the learner.
+"""Priors of known sizes on a GPU, each alone.
 
 Their weights are random (`experiments.benchmarks.gpu_models`). Everything else
 is a run's own path: a directory on disk, opened, scored, fitted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import functools
 import gc
 import pathlib
 import statistics
 import time
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,48 +17,53 @@ from torch import profiler
 
 from experiments.benchmarks import gpu_job
 from experiments.benchmarks import gpu_models
-from mmdist.api import optimization
-from mmdist.config import schema
 from mmdist.core import asset_paths
 from mmdist.core import messages
-from mmdist.nerf import field
 from mmdist.priors import footprint
 from mmdist.priors import prior as priors_lib
-from mmdist.run import callbacks
 
 TEXT = 'a portrait of a happy man'
 
 
 def measure(job: gpu_job.Job) -> None:
-  """Fills the table of priors alone: family, views, batched or not."""
-  if not job.tiny:
-    job.attempt(
-      'priors: profiled',
-      {'prior': 'color'},
-      lambda: profile(job, asset_paths.resolve('color'), 64),
-    )
-  # Batched takes more memory, and is measured last of each.
-  for kind in ('tiny',) if job.tiny else ('sd15', 'sdxl'):
-    found = job.attempt(
-      'priors: written', {'prior': kind}, functools.partial(_write, job, kind)
-    )
-    if found is None:
-      continue
-    if kind == 'sd15':
+  """Fills the table of priors alone: views, batched or recorded or not."""
+  _measure_alone(job, 'tiny' if job.tiny else 'sd15', (1, 4))
+
+
+def measure_large(job: gpu_job.Job) -> None:
+  """Fills the same table for the largest family, with one view."""
+  _measure_alone(job, 'tiny' if job.tiny else 'sdxl', (1,))
+
+
+def _measure_alone(
+  job: gpu_job.Job, kind: str, nums_views: Sequence[int]
+) -> None:
+  if write(job, kind) is None:
+    return
+  for num_views in nums_views:
+    # Batched takes more memory, and is measured last.
+    for passes in _passes(job):
+      job.attempt(
+        'priors: alone',
+        {'prior': kind, 'views': num_views, 'passes': passes or 'separate'},
+        functools.partial(time_prior, job, kind, num_views, passes),
+        needs_s=1 if job.tiny else 8,
+      )
+      free()
+
+
+def measure_profiles(job: gpu_job.Job) -> None:
+  """Fills the table of operations that take the most time."""
+  color = asset_paths.resolve('color')
+  found = None if job.tiny else write(job, 'sd15')
+  for directory, pixels in ((color, 64), (found, 128)):
+    if directory is not None:
       job.attempt(
         'priors: profiled',
-        {'prior': kind},
-        functools.partial(profile, job, str(job.folder / kind), 128),
+        {'prior': pathlib.Path(directory).name},
+        functools.partial(profile, job, str(directory), pixels),
       )
-    for num_views in (1, 4):
-      for passes in _passes(job):
-        job.attempt(
-          'priors: alone',
-          {'prior': kind, 'views': num_views, 'passes': passes or 'separate'},
-          functools.partial(time_prior, job, kind, num_views, passes),
-          needs_s=1 if job.tiny else 8,
-        )
-        _free()
+      free()
 
 
 def _passes(job: gpu_job.Job) -> Sequence[str]:
@@ -67,12 +71,19 @@ def _passes(job: gpu_job.Job) -> Sequence[str]:
   return ('', 'batched') if job.tiny else ('', 'cuda_graphs', 'batched')
 
 
-def _write(job: gpu_job.Job, kind: str) -> dict[str, float]:
-  start = time.monotonic()
-  directory = gpu_models.write(kind, job.folder / kind, job.device)
-  _free()
-  size = sum(p.stat().st_size for p in directory.rglob('*') if p.is_file())
-  return {'write_s': time.monotonic() - start, 'gib': size / 2**30}
+def write(job: gpu_job.Job, kind: str) -> pathlib.Path | None:
+  """Writes a random directory unless it is there; None where that failed."""
+
+  def write_it() -> dict[str, float]:
+    start = time.monotonic()
+    gpu_models.write(kind, directory, job.device)
+    free()
+    size = sum(p.stat().st_size for p in directory.rglob('*') if p.is_file())
+    return {'write_s': time.monotonic() - start, 'gib': size / 2**30}
+
+  directory = job.folder / kind
+  found = job.attempt('priors: written', {'prior': kind}, write_it)
+  return None if found is None else directory
 
 
 def time_prior(
@@ -162,95 +173,8 @@ def _request(
   )
 
 
-def _free() -> None:
+def free() -> None:
+  """Gives the memory of priors that are gone back to the GPU."""
   gc.collect()
   if torch.cuda.is_available():
     torch.cuda.empty_cache()
-
-
-def measure_sharing(job: gpu_job.Job) -> None:
-  """Fills the table of several priors and the learner on one GPU."""
-  kind = 'tiny' if job.tiny else 'sd15'
-  directory = gpu_models.write(kind, job.folder / kind, job.device)
-  _free()
-  for count in (2,) if job.tiny else (2, 4, 8):
-    job.attempt(
-      'sharing',
-      {'prior': kind, 'priors': count},
-      functools.partial(time_steps, job, directory, count),
-      needs_s=1 if job.tiny else 12,
-    )
-    _free()
-
-
-def time_steps(
-  job: gpu_job.Job, directory: pathlib.Path, count: int
-) -> dict[str, Any]:
-  """Returns seconds of a step of a run with so many priors, all inline.
-
-  Half of them look at normals. They are of the same files, so they have one
-  set of frozen weights and a proxy each.
-  """
-  config = _config_of_sharing(job)
-  priors = {
-    f'prior{number}': schema.PriorConfig(
-      directory=str(directory),
-      device=job.device,
-      channel=messages.CHANNELS[number % 2],
-      memory=messages.MemoryOptions(cuda_graphs=not job.tiny),
-    )
-    for number in range(count)
-  }
-  representation = field.conditional_nerf(config.nerf)
-  repeats = 2 if job.tiny else 6
-
-  def stop_early(step: callbacks.Step) -> None:
-    if step.number >= repeats or job.time_left() < 6:
-      step.stop()
-
-  if not job.tiny:
-    torch.cuda.reset_peak_memory_stats()
-  start = time.monotonic()
-  run = optimization.optimize(
-    TEXT,
-    job.folder / f'sharing-{count}',
-    config=config,
-    priors=priors,
-    representation=representation,
-    executor='inline',
-    on_step=stop_early,
-  )
-  # The first step compiles, and chooses kernels.
-  rows = run.metrics[1:] or run.metrics
-  found: dict[str, Any] = {
-    'steps': len(run.metrics),
-    'step_s': statistics.median(row['step_seconds'] for row in rows),
-    'scores_s': _sum_of(rows[-1], 'seconds/'),
-    'fits_s': _sum_of(rows[-1], 'proxy_seconds/'),
-    'wall_s': time.monotonic() - start,
-  }
-  if not job.tiny:
-    found['torch_peak_gib'] = torch.cuda.max_memory_allocated() / 2**30
-  # Here, because the learner imports JAX.
-  from experiments.benchmarks import gpu_learner
-
-  return found | gpu_learner.peak_memory()
-
-
-def _config_of_sharing(job: gpu_job.Job) -> schema.RunConfig:
-  """Returns the paper's sizes, with one view of 128 x 128 a step."""
-  from experiments.benchmarks import gpu_learner
-
-  config = schema.RunConfig(num_steps=1000)
-  config.nerf = gpu_learner.TINY if job.tiny else field.PRESETS['preface']
-  config.views.resolution = 8 if job.tiny else 128
-  config.learner.chunk_size = 64 if job.tiny else 2048
-  config.learner.compute = 'bfloat16'
-  config.views.num_views = 2 if job.tiny else 1
-  config.results.preview_every = 0
-  return config
-
-
-def _sum_of(row: Mapping[str, float], prefix: str) -> float:
-  """Returns the sum of one number over all priors."""
-  return sum(value for name, value in row.items() if name.startswith(prefix))

@@ -1,49 +1,86 @@
-"""Runs the tests that need a GPU, and makes rows of what they have measured."""
+"""Runs the tests that need a GPU, and makes a row of each.
 
+This module is a plugin of pytest as well: it writes the row of a test as soon
+as that has ended, so that the rows of a run that is killed are there.
+"""
+
+from collections.abc import Sequence
 import pathlib
 import subprocess
 import sys
-from xml.etree import ElementTree
+from typing import Any
 
 from experiments.benchmarks import gpu_job
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+TABLE = 'tests'
+_OPTION = '--gpu-rows'
 
 
-def measure(job: gpu_job.Job) -> None:
+def measure(
+  job: gpu_job.Job, tests: Sequence[str] = ('tests/gpu', '-m', 'gpu')
+) -> None:
   """Fills the table of tests; what each recorded of itself is in its row."""
-  file = job.folder / 'tests.xml'
-  command = [sys.executable, '-m', 'pytest', 'tests/gpu', '-m', 'gpu', '-v']
-  command += ['-rs', '-p', 'no:cacheprovider', f'--junitxml={file}']
-  command += ['-o', 'junit_family=xunit1']  # Which has what tests record.
+  command = [sys.executable, '-m', 'pytest', *tests, '-rA', '--tb=line']
+  command += ['-p', 'no:cacheprovider', '-p', __name__, f'{_OPTION}={job.rows}']
   try:
-    subprocess.run(command, cwd=ROOT, timeout=max(job.time_left() - 2, 1))
+    found = subprocess.run(
+      command, cwd=ROOT, timeout=max(job.time_left() - 2, 1)
+    )
   except subprocess.TimeoutExpired:
-    job.add('tests', {'test': 'all', 'outcome': 'did not end in time'})
+    job.add(TABLE, {'test': 'all', 'outcome': 'did not end in time'})
     return
-  for row in rows_of(file):
-    job.add('tests', row)
+  job.add(TABLE, {'test': 'all', 'outcome': f'exit {found.returncode}'})
 
 
-def rows_of(file: pathlib.Path) -> list[gpu_job.Row]:
-  """Returns a row per test of a report as pytest writes it."""
-  return [_row(case) for case in ElementTree.parse(file).iter('testcase')]
+class _Rows:
+  """Hears of tests, and writes their rows."""
+
+  def __init__(self, rows: pathlib.Path):
+    self._job = gpu_job.Job(rows, rows.parent, 0.0)
+
+  def pytest_runtest_logreport(self, report: Any) -> None:
+    # What a test does is its call; where it has none, its set-up says why.
+    if report.when == 'call' or report.outcome != 'passed':
+      self._job.add(TABLE, row_of(report))
 
 
-def _row(case: ElementTree.Element) -> gpu_job.Row:
-  outcome, why = 'passed', ''
-  for kind in ('failure', 'error', 'skipped'):
-    found = case.find(kind)
-    if found is not None:
-      outcome = kind
-      why = ' '.join(found.get('message', '').split())[:160]
-  recorded = [
-    f'{one.get("name")} {one.get("value")}' for one in case.iter('property')
-  ]
+def row_of(report: Any) -> gpu_job.Row:
+  """Returns the row of one test, as pytest reports it."""
   return {
-    'test': case.get('name'),
-    'outcome': outcome,
-    'seconds': float(case.get('time', 0)),
-    'measured': '; '.join(recorded),
-    'why': why,
+    'test': report.nodeid.removeprefix('tests/gpu/'),
+    'outcome': report.outcome,
+    'seconds': report.duration,
+    'measured': '; '.join(f'{name} {one}' for name, one in _recorded(report)),
+    'why': ' '.join(_why(report).split())[:300],
   }
+
+
+def _recorded(report: Any) -> list[tuple[str, Any]]:
+  properties: list[tuple[str, Any]] = report.user_properties
+  return properties
+
+
+def _why(report: Any) -> str:
+  """Returns why a test did not pass, in as few words as pytest has."""
+  if report.outcome == 'passed':
+    return ''
+  said = report.longrepr
+  if isinstance(said, tuple):  # Skipped: file, line and reason.
+    return str(said[2])
+  crash = getattr(said, 'reprcrash', None)
+  if crash is None:
+    return str(said)
+  return f'{pathlib.Path(crash.path).name}:{crash.lineno}: {crash.message}'
+
+
+def pytest_addoption(parser: Any) -> None:
+  """Adds the option of this plugin."""
+  parser.addoption(_OPTION, type=pathlib.Path, help='File of rows to add to.')
+
+
+def pytest_configure(config: Any) -> None:
+  """Has the tests' rows written where the option says."""
+  rows = config.getoption(_OPTION)
+  if rows is not None:
+    config.pluginmanager.register(_Rows(rows))

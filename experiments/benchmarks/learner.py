@@ -109,7 +109,7 @@ def measure(
   shape = (1, run.views.resolution, run.views.resolution, 3)
   cotangent = np.random.default_rng(0).standard_normal(shape, np.float32)
   layout = device_mesh.local_layout(1)
-  render, vjp = distill._make_passes(
+  _, (render, vjp) = distill._make_passes(
     nerf, sizes.normals, dataclasses.astuple(run.learner), shape[1], layout
   )
   inputs = distill._inputs(batch)

@@ -140,8 +140,12 @@ class LearnerConfig:
   # thousands.
   chunk_size: int = 16
   # Render again in the second half of a step. Without, the first half keeps the
-  # activations of all rays: a quarter less to compute, and much more memory.
+  # results of the matrix products of all rays: a quarter less to compute, and
+  # much more memory.
   remat: bool = True
+  # With it, so many chunks are not rendered again, of each device and each part
+  # of a step: these take the memory of their products, the others do not.
+  num_kept_chunks: int = 0
   # Of the products of hidden layers; their sums are float32. Or 'bfloat16'.
   compute: str = 'float32'
   num_devices: int = 0  # On each host; 0: all that it has.

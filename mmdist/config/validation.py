@@ -66,6 +66,7 @@ RANGES = {
   r'learner\.adam_b\d': (0, 1 - 1e-9),
   r'learner\.\w+_(weight|ratio)': (0, math.inf),
   r'learner\.chunk_size': (1, math.inf),
+  r'learner\.num_kept_chunks': (0, math.inf),
   r'learner\.num_devices': (0, math.inf),
   r'learner\.num_(hosts|shards)': (1, math.inf),
   r'checkpoints\.every': (0, math.inf),
@@ -99,7 +100,7 @@ LIMITS = {
   r'priors\.\w+\.(weight|lora_scale)': _FACTOR,
   r'priors\.\w+\.num_[cg]pus': 10**4,
   r'priors\.\w+\.resources\..*': 10**12,  # May be bytes.
-  r'learner\.chunk_size': 2**20,
+  r'learner\.(chunk_size|num_kept_chunks)': 2**20,
   r'learner\.num_(devices|hosts|shards)': 10**4,
   r'checkpoints\.(every|keep|keep_every)': _COUNT,
   r'faults\.max_\w+': _COUNT,
@@ -125,6 +126,9 @@ def validate(config: schema.RunConfig) -> None:
     'noise.minimum', config.noise.minimum, config.noise.final_maximum
   )
   _check_micro_batches(config.views)
+  check_kept_chunks(
+    config, max(config.learner.num_devices, 1) * config.learner.num_hosts
+  )
   _check_background(config.views.background)
   _check_start_code(config.learner.start_code)
 
@@ -231,6 +235,35 @@ def _check_micro_batches(views: schema.ViewsConfig) -> None:
       f'views.micro_batches is {views.micro_batches}; expected 1 to '
       f'views.num_views, which is {views.num_views}, since each part of a step '
       'has a view.'
+    )
+
+
+def check_kept_chunks(config: schema.RunConfig, num_devices: int) -> None:
+  """Checks `learner.num_kept_chunks` against the chunks that there are.
+
+  Args:
+    config: of which `learner` and `views` are read.
+    num_devices: over which chunks are dealt out, or fewer of them.
+
+  Raises:
+    UserError: a device has fewer chunks than are to be kept; says how many.
+  """
+  learner, views = config.learner, config.views
+  if not learner.num_kept_chunks:
+    return
+  if not learner.remat:
+    raise errors.UserError(
+      f'learner.num_kept_chunks is {learner.num_kept_chunks}; expected 0 where '
+      'learner.remat is False, which keeps all of them.'
+    )
+  num_views = math.ceil(views.num_views / views.micro_batches)
+  num_rays = num_views * views.resolution**2
+  most = math.ceil(num_rays / (learner.chunk_size * num_devices))
+  if learner.num_kept_chunks > most:
+    raise errors.UserError(
+      f'learner.num_kept_chunks is {learner.num_kept_chunks}; expected at most '
+      f'{most}: each device has as many chunks of {learner.chunk_size} rays in '
+      'a part of a step.'
     )
 
 

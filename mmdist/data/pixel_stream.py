@@ -22,7 +22,7 @@ _PREFETCHED = 4
 
 
 class PixelStream:
-  """An endless iterator of `PixelBatch`es with a state that can be saved.
+  """An endless iterator of pixels with a state that can be saved.
 
   Subjects are numbered as in the set. Rays are drawn uniformly over subjects,
   their cameras and the pixels (MagicMirror, section 3.1), and each gets a grey
@@ -36,8 +36,13 @@ class PixelStream:
     seed: int,
     background: tuple[float, float] = (0.35, 1.0),
     trained: np.ndarray | None = None,
+    draws_only: bool = False,
+    num_threads: int = 1,
   ):
     """Builds the pipeline.
+
+    Neither of the last two changes which pixels come when, nor the state: a
+    training may go on with others.
 
     Args:
       multiview_set: where pixels come from.
@@ -45,28 +50,37 @@ class PixelStream:
       seed: decides every draw.
       background: range of the grey behind the subjects.
       trained: [M, K] which pictures to draw from; all if None.
+      draws_only: gives `PixelDraws` instead of `PixelBatch`es, for who has the
+        pictures.
+      num_threads: that draw batches ahead.
     """
     self._set = multiview_set
     self._batch_size = batch_size
     self._seed = seed
     self._background = background
     self._pictures = _trained_pictures(multiview_set, trained)
+    self._draws_only = draws_only
     self._hash = self._hash_pipeline()
     # An epoch so long that no training reaches its end.
     dataset = grain.MapDataset.range(2**62).map(self.draw)
     self._iterator = iter(
       dataset.to_iter_dataset(
-        grain.ReadOptions(num_threads=1, prefetch_buffer_size=_PREFETCHED)
+        grain.ReadOptions(
+          num_threads=num_threads,
+          prefetch_buffer_size=_PREFETCHED * num_threads,
+        )
       )
     )
 
   def __iter__(self) -> 'PixelStream':
     return self
 
-  def __next__(self) -> photographs.PixelBatch:
+  def __next__(self) -> photographs.PixelBatch | photographs.PixelDraws:
     return next(self._iterator)
 
-  def draw(self, number: int) -> photographs.PixelBatch:
+  def draw(
+    self, number: int
+  ) -> photographs.PixelBatch | photographs.PixelDraws:
     """Draws batch `number`, always the same."""
     rng = seeds.generator(self._seed, int(number), 'pixels')
     size = self._batch_size
@@ -75,6 +89,8 @@ class PixelStream:
     row = rng.integers(self._set.height, size=size)
     column = rng.integers(self._set.resolution, size=size)
     grey = rng.uniform(*self._background, (size, 1))
+    if self._draws_only:
+      return _to_draws(self._set, subject, camera, row, column, grey[:, 0])
     return read_pixels(self._set, subject, camera, row, column, grey)
 
   def get_state(self) -> dict[str, Any]:
@@ -140,6 +156,47 @@ def read_pixels(
     rgba=multiview.rgba8_to_premultiplied(rgba8),
     background=np.repeat(grey, 3, -1).astype(np.float32),
     resolution=multiview_set.resolution,
+  )
+
+
+def _to_draws(
+  multiview_set: multiview.MultiviewSet,
+  subject: np.ndarray,
+  camera: np.ndarray,
+  row: np.ndarray,
+  column: np.ndarray,
+  grey: np.ndarray,
+) -> photographs.PixelDraws:
+  coordinates = None
+  if multiview_set.lenses is not None:
+    coordinates = multiview_set.coordinates(subject, camera, row, column)
+  return photographs.PixelDraws(
+    subject.astype(np.int32),
+    camera.astype(np.int32),
+    row.astype(np.int32),
+    column.astype(np.int32),
+    grey.astype(np.float32),
+    coordinates,
+  )
+
+
+def photographs_of(
+  multiview_set: multiview.MultiviewSet,
+) -> photographs.Photographs:
+  """Returns the pictures of a set as a compiled function reads them.
+
+  From draws it reads what `read_pixels` does, bit for bit.
+  """
+  axes = None
+  if multiview_set.lenses is None:  # Else every draw has its coordinates.
+    steps, first = np.arange(multiview_set.resolution), np.zeros((), int)
+    axes = multiview_set.coordinates(first, first, steps, steps)
+  return photographs.Photographs(
+    multiview_set.images,
+    multiview_set.camera_to_world,
+    multiview_set.tan_half_fov,
+    levels=np.arange(256, dtype=np.float32) / 255,
+    axes=axes,
   )
 
 

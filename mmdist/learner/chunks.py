@@ -4,8 +4,9 @@ Small chunks keep the activations of one chunk in the cache; their number is
 padded to a multiple of the devices. A chunk is known by its global number, so
 it is jittered alike on any number of devices, and pictures are the same bits,
 except where a device has one chunk only: XLA compiles a loop of one turn
-otherwise, and normals may differ by 3e-6. Gradients are never the same bits:
-devices add their sums in another order.
+otherwise, and normals may differ by 3e-6. So they may in chunks that are kept
+(`learner.num_kept_chunks`), which are rendered one by one. Gradients are never
+the same bits: devices add their sums in another order.
 """
 
 from flax import struct

@@ -2,10 +2,11 @@
 
 `make_learner` turns any 3D representation (`init`, `render`) into functions of
 a `TrainState`. Rays go through in chunks, dealt out over the devices. Nothing
-is kept between the halves, unless `learner.remat` is off: the second renders
-again, with the same jitter, and takes the summed cotangent back through the
-render (docs/method.md, section 1). Both halves work on a part of a step's views
-as on all of them; the parts' gradients add up to one update.
+is kept between the halves, unless `learner.remat` is off or
+`learner.num_kept_chunks` says so: the second renders again, with the same
+jitter, and takes the summed cotangent back through the render (docs/method.md,
+section 1). Both halves work on a part of a step's views as on all of them; the
+parts' gradients add up to one update.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,12 +23,15 @@ import optax
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
 from mmdist.config import schema
+from mmdist.config import validation
 from mmdist.core import device_mesh
 from mmdist.core import errors
 from mmdist.core import representation as representation_lib
 from mmdist.core import seeds
 from mmdist.learner import halves as halves_lib
+from mmdist.learner import kept_chunks
 from mmdist.learner import optimizer as optimizer_lib
+from mmdist.learner import partly_kept
 from mmdist.learner import passes
 from mmdist.learner import step_numbers
 from mmdist.learner import step_parts
@@ -168,26 +172,18 @@ def make_learner(
     layout: where to run; all local devices by default.
     wait: called with arrays that are about to be read; returns when they are
       there, or raises.
+
+  Raises:
+    UserError: `learner.num_kept_chunks` is more than a device has.
   """
   layout = layout or device_mesh.learner_layout(
     run.learner.num_devices, num_shards=run.learner.num_shards
   )
   channels = ('rgb', 'normal') if with_normals else ('rgb',)
-  representation = with_compute(representation, run.learner.compute)
-  make = _make_passes_once if _never_changes(representation) else _make_passes
-  learner = dataclasses.astuple(run.learner)
-  first, second = make(
-    representation, with_normals, learner, run.views.resolution, layout
+  halves = make_halves(representation, run, with_normals, layout)
+  optimizer, update = _make_update(
+    dataclasses.astuple(run.learner), run.num_steps, layout
   )
-  kind = halves_lib.RenderTwice if run.learner.remat else halves_lib.RenderOnce
-
-  def place_of(batch: ViewBatch) -> passes.Place | None:
-    return step_parts.place_of(
-      batch, run.views.resolution, run.learner.chunk_size
-    )
-
-  halves = kind(first, second, _inputs, place_of)
-  optimizer, update = _make_update(learner, run.num_steps, layout)
 
   def skip(state: TrainState) -> TrainState:
     return dataclasses.replace(
@@ -276,10 +272,36 @@ def make_learner(
   )
 
 
+def make_halves(
+  representation: representation_lib.Representation,
+  run: schema.RunConfig,
+  with_normals: bool,
+  layout: device_mesh.Layout,
+) -> halves_lib.Halves:
+  """Returns the two halves of a step alone; see `make_learner`."""
+  validation.check_kept_chunks(run, layout.num_devices)
+  representation = with_compute(representation, run.learner.compute)
+  make = _make_passes_once if _never_changes(representation) else _make_passes
+  learner = dataclasses.astuple(run.learner)
+  kind, made = make(
+    representation, with_normals, learner, run.views.resolution, layout
+  )
+
+  def place_of(batch: ViewBatch) -> passes.Place | None:
+    return step_parts.place_of(
+      batch, run.views.resolution, run.learner.chunk_size
+    )
+
+  halves: halves_lib.Halves = kind(*made, _inputs, place_of)
+  return halves
+
+
 def with_compute(
-  representation: representation_lib.Representation, compute: str
+  representation: representation_lib.Representation,
+  compute: str,
+  field: str = 'learner.compute',
 ) -> representation_lib.Representation:
-  """Returns the representation that computes as `learner.compute` says.
+  """Returns the representation that computes as a field of that name says.
 
   Raises:
     UserError: it computes in float32 only.
@@ -289,8 +311,8 @@ def with_compute(
   change = getattr(representation, 'with_compute', None)
   if change is None:
     raise errors.UserError(
-      f"learner.compute is '{compute}', and this representation has no method "
-      "with_compute; give it one, or leave learner.compute at 'float32'."
+      f"{field} is '{compute}', and this representation has no method "
+      f"with_compute; give it one, or leave {field} at 'float32'."
     )
   changed: representation_lib.Representation = change(compute)
   return changed
@@ -312,17 +334,27 @@ def _make_passes(
   learner: tuple,
   resolution: int,
   layout: device_mesh.Layout,
-) -> tuple[Callable[..., Any], Callable[..., passes.VjpResult]]:
-  """Returns the two compiled passes; `learner` has the values of its config."""
+) -> tuple[Callable[..., halves_lib.Halves], tuple[Any, ...]]:
+  """Returns the two compiled passes, behind the kind of halves they make.
+
+  `learner` has the values of its configuration.
+  """
   config = schema.LearnerConfig(*learner)
   render_chunk = functools.partial(
     representation.render, with_normals=with_normals
   )
   draw = getattr(representation, 'draw', None)
-  common = (render_chunk, config, resolution, layout, draw)
-  if not config.remat:
-    return passes.make_keeping_passes(*common)
-  return passes.make_render(*common), passes.make_vjp(*common)
+  common = (config, resolution, layout, draw)
+  if config.remat and not config.num_kept_chunks:
+    render = passes.make_render(render_chunk, *common)
+    vjp = passes.make_vjp(render_chunk, *common)
+    return halves_lib.RenderTwice, (render, vjp)
+  keeping_chunk = kept_chunks.keeping_little(representation, render_chunk)
+  if config.remat:
+    partial = partly_kept.PartialPasses(keeping_chunk, render_chunk, *common)
+    return halves_lib.RenderPartlyOnce, (partial,)
+  made = kept_chunks.make_passes(keeping_chunk, *common)
+  return halves_lib.RenderOnce, made
 
 
 # Runs that follow each other in one process, as the cells of a sweep do, take

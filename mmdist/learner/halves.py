@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 from mmdist.core import representation as representation_lib
+from mmdist.learner import kept_chunks
+from mmdist.learner import partly_kept
 from mmdist.learner import passes
 
+Kept = kept_chunks.Kept | partly_kept.PartlyKept
 # Returns cameras, backgrounds and the key of a batch.
 InputsOf = Callable[[Any], tuple[Any, ...]]
 # Returns where a batch is in its step; None if it is the whole of it.
@@ -90,7 +93,7 @@ class RenderOnce(_Halves):
   Each part of a step is kept until it is pulled back. Where the second half is
   asked about other parameters or another batch than were rendered, which are
   told by their identity, it renders. Its passes are those of
-  `passes.make_keeping_passes`.
+  `kept_chunks.make_passes`.
   """
 
   def __init__(
@@ -102,7 +105,7 @@ class RenderOnce(_Halves):
   ):
     super().__init__(render, pull_back, inputs_of, place_of)
     # Parameters, batch, and what was kept of them.
-    self._kept: list[tuple[representation_lib.Params, Any, passes.Kept]] = []
+    self._kept: list[tuple[representation_lib.Params, Any, Kept]] = []
 
   def render(
     self, params: representation_lib.Params, batch: Any
@@ -113,12 +116,12 @@ class RenderOnce(_Halves):
 
   def _keep(
     self, params: representation_lib.Params, batch: Any
-  ) -> tuple[passes.Images, passes.Kept]:
+  ) -> tuple[passes.Images, Kept]:
     # Of a step that was given up, parts are left. Their memory is free before
     # more is taken.
     if batch.first_view == 0:
       self._kept = []
-    rendered: tuple[passes.Images, passes.Kept] = self._render(
+    rendered: tuple[passes.Images, Kept] = self._render(
       params, *self._inputs_of(batch), *self._place(batch)
     )
     return rendered
@@ -134,12 +137,35 @@ class RenderOnce(_Halves):
       _, kept = self._keep(params, batch)
     return self._pull_back(kept, cotangents, *self._place(batch))
 
-  def _take(
-    self, params: representation_lib.Params, batch: Any
-  ) -> passes.Kept | None:
+  def _take(self, params: representation_lib.Params, batch: Any) -> Kept | None:
     """Hands over what was kept of a batch, if anything was."""
     for index, (its_params, its_batch, kept) in enumerate(self._kept):
       if its_params is params and its_batch is batch:
         del self._kept[index]
         return kept
     return None
+
+
+class RenderPartlyOnce(RenderOnce):
+  """As `RenderOnce`, of which the first half keeps some of what is needed."""
+
+  def __init__(
+    self,
+    partial: partly_kept.PartialPasses,
+    inputs_of: InputsOf,
+    place_of: PlaceOf,
+  ):
+    super().__init__(partial.render, partial.pull_back, inputs_of, place_of)
+    self._partial = partial
+
+  def compile(
+    self,
+    params: representation_lib.Params,
+    batch: Any,
+    cotangents: Mapping[str, np.ndarray],
+  ) -> None:
+    inputs = self._inputs_of(batch)
+    self._partial.compile(params, inputs, cotangents, *self._place(batch))
+
+
+Halves = RenderTwice | RenderOnce

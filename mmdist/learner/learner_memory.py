@@ -13,6 +13,7 @@ import numpy as np
 from mmdist.config import schema
 from mmdist.core import arrays
 from mmdist.core import representation as representation_lib
+from mmdist.learner import kept_chunks
 
 # Trees of the size of the parameters that a step has on each device: the
 # parameters and Adam's two moments before it and after it; these may be split
@@ -43,10 +44,14 @@ class LearnerMemory:
   Attributes:
     parameters: one tree of parameters.
     activations: what the backward pass of a device keeps of the forward pass:
-      of one chunk of rays, or of all of its chunks without `learner.remat`.
+      of the chunk of rays that is taken back; and, without `learner.remat` or
+      with `learner.num_kept_chunks`, what the render keeps of its chunks.
     pixels: the rays, renders and cotangents of a step.
     num_devices: of this machine, each of which holds all of these.
     num_shards: in how many parts the parameters are split.
+    num_kept_chunks: `learner.num_kept_chunks`.
+    kept_chunk: the bytes of `activations` that one of them takes, in all parts
+      of a step.
   """
 
   parameters: int
@@ -54,6 +59,8 @@ class LearnerMemory:
   pixels: int
   num_devices: int = 1
   num_shards: int = 1
+  num_kept_chunks: int = 0
+  kept_chunk: int = 0
 
   @property
   def on_device(self) -> int:
@@ -67,6 +74,16 @@ class LearnerMemory:
     """The bytes of one whose devices are cores of a machine."""
     snapshot = _TREES_IN_SNAPSHOT * self.parameters
     return self.num_devices * self.on_device + snapshot
+
+  @property
+  def kept_on_device(self) -> tuple[int, int]:
+    """How many chunks are kept, and the bytes of each of them on a device."""
+    return self.num_kept_chunks, self.kept_chunk
+
+  @property
+  def kept_on_machine(self) -> tuple[int, int]:
+    """How many chunks are kept, and the bytes of each on all devices."""
+    return self.num_kept_chunks, self.num_devices * self.kept_chunk
 
 
 def estimate(
@@ -92,28 +109,47 @@ def estimate(
   chunk_size = run.learner.chunk_size
   num_pixels = run.views.num_views * run.views.resolution**2
   num_chunks = math.ceil(num_pixels / (chunk_size * num_devices))
+  render = functools.partial(representation.render, with_normals=with_normals)
+  learner = run.learner
+  # Of the chunk that is taken back everything is there, once it was computed
+  # again.
+  activations, kept_chunk = _of_chunk(render, shapes, chunk_size), 0
+  if learner.num_kept_chunks or not learner.remat:
+    little = kept_chunks.keeping_little(representation, render)
+    kept_chunk = _of_chunk(little, shapes, chunk_size)
+  if not learner.remat:
+    activations += num_chunks * kept_chunk
+  elif learner.num_kept_chunks:
+    kept_chunk *= run.views.micro_batches
+    activations += learner.num_kept_chunks * kept_chunk
+  numbers_per_pixel = sum(_RAY.values()) + _PIXEL
+  return LearnerMemory(
+    parameters=_bytes(shapes),
+    activations=activations,
+    pixels=4 * numbers_per_pixel * num_chunks * chunk_size,
+    num_devices=max(num_devices // run.learner.num_hosts, 1),
+    num_shards=run.learner.num_shards,
+    num_kept_chunks=learner.num_kept_chunks,
+    kept_chunk=kept_chunk,
+  )
+
+
+def _of_chunk(
+  render: Callable[..., Any], params: representation_lib.Params, chunk_size: int
+) -> int:
+  """Returns the bytes that the backward pass of a render of a chunk keeps."""
   fields: dict[str, Any] = {
     name: _floats(chunk_size, count) for name, count in _RAY.items()
   }
-  rays = arrays.Rays(**fields)
   key = jax.eval_shape(lambda: jax.random.key(0))
-  render = functools.partial(representation.render, with_normals=with_normals)
 
   def backward(
     params: representation_lib.Params, rays: arrays.Rays, key: jax.Array
   ) -> Callable[..., Any]:
     return jax.vjp(lambda moved: render(moved, rays, key), params)[1]
 
-  # What the backward function of a chunk closes over is what it keeps.
-  kept = _bytes(jax.eval_shape(backward, shapes, rays, key))
-  numbers_per_pixel = sum(_RAY.values()) + _PIXEL
-  return LearnerMemory(
-    parameters=_bytes(shapes),
-    activations=kept * (1 if run.learner.remat else num_chunks),
-    pixels=4 * numbers_per_pixel * num_chunks * chunk_size,
-    num_devices=max(num_devices // run.learner.num_hosts, 1),
-    num_shards=run.learner.num_shards,
-  )
+  # What the backward function closes over is what it keeps.
+  return _bytes(jax.eval_shape(backward, params, arrays.Rays(**fields), key))
 
 
 def _floats(*shape: int) -> jax.ShapeDtypeStruct:

@@ -3,8 +3,9 @@
 Both cast the same rays, cut them into the same chunks and jitter them with the
 same keys, so the second differentiates exactly the pictures of the first. The
 vjp (vector-Jacobian product) takes dL/d image back through the render to
-dL/d params. With `learner.remat` nothing is stored between the passes, and the
-second renders again; without it the first keeps what the second needs.
+dL/d params. Nothing is stored between the passes here, and the second renders
+again; `mmdist.learner.kept_chunks` has passes of which the first keeps what the
+second needs, of all chunks or of some.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,7 +51,7 @@ class Place:
   num_views: int = struct.field(pytree_node=False)
 
 
-def _num_pixels(num_views: int, resolution: int, place: Place | None) -> int:
+def num_pixels_of(num_views: int, resolution: int, place: Place | None) -> int:
   """Returns over how many pixels the loss is a mean."""
   return (place.num_views if place else num_views) * resolution**2
 
@@ -79,24 +80,32 @@ def _cast(
   return layout.compute_alike(chunks)
 
 
-def _draw_all(
-  draw: Draw | None, key: jax.Array, chunks: chunks_lib.Chunks
-) -> Any:
-  """Returns what jitters each chunk, [K, ...]; it follows from its number.
+def deal(
+  cameras: camera_lib.Camera,
+  backgrounds: arrays.Array,
+  key: jax.Array,
+  resolution: int,
+  chunk_size: int,
+  layout: device_mesh.Layout,
+  place: Place | None,
+  draw: Draw | None,
+) -> tuple[chunks_lib.Chunks, Any]:
+  """Returns the chunks of a pass, and what jitters each of them, [K, ...].
 
-  All at once: drawing takes many small operations, however few numbers a chunk
-  needs.
+  What jitters a chunk follows from its number. It is drawn for all at once:
+  that takes many small operations, however few numbers a chunk needs.
   """
+  chunks = _cast(cameras, backgrounds, resolution, chunk_size, layout, place)
   size = chunks.mask.shape[1]
 
   def one(index: jax.Array) -> Any:
     key_of_chunk = jax.random.fold_in(key, index)
     return key_of_chunk if draw is None else draw(key_of_chunk, size)
 
-  return jax.vmap(one)(chunks.index)
+  return chunks, jax.vmap(one)(chunks.index)
 
 
-def _make_local(
+def make_local(
   render_chunk: RenderChunk, fields: tuple[str, ...]
 ) -> Callable[[representation_lib.Params, Any], tuple[jax.Array, ...]]:
   """Returns the render of a device's own chunks: these fields of `Renders`."""
@@ -129,7 +138,7 @@ def make_render(
   """
   size = config.chunk_size
 
-  render_local = _make_local(render_chunk, ('rgb', 'normals', 'acc'))
+  render_local = make_local(render_chunk, ('rgb', 'normals', 'acc'))
 
   @jax.jit
   def render(
@@ -140,8 +149,9 @@ def make_render(
     place: Place | None = None,
   ) -> Images:
     num_views = len(backgrounds)
-    chunks = _cast(cameras, backgrounds, resolution, size, layout, place)
-    sharded = chunks, _draw_all(draw, key, chunks)
+    sharded = deal(
+      cameras, backgrounds, key, resolution, size, layout, place, draw
+    )
     images = layout.map_chunks(render_local, sums=False)(params, sharded)
     return layout.share(
       jax.tree.map(
@@ -165,6 +175,45 @@ def make_vjp(
   gradient, the norm of each of its leaves, and the parts of the loss.
   """
 
+  size = config.chunk_size
+  sum_vjps = make_sum_of_vjps(render_chunk, config, layout)
+
+  @jax.jit
+  def vjp(
+    params: representation_lib.Params,
+    cameras: camera_lib.Camera,
+    backgrounds: arrays.Array,
+    key: jax.Array,
+    cotangents: Mapping[str, jax.Array],
+    place: Place | None = None,
+  ) -> VjpResult:
+    num_pixels = num_pixels_of(len(backgrounds), resolution, place)
+    sharded = deal(
+      cameras, backgrounds, key, resolution, size, layout, place, draw
+    )
+    cut = {
+      name: chunks_lib.cut(value, size, layout.num_devices)
+      for name, value in cotangents.items()
+    }
+    gradient, parts = sum_vjps(params, sharded, cut, num_pixels)
+    return layout.share((gradient, norms_of(gradient), parts))
+
+  return vjp
+
+
+def make_sum_of_vjps(
+  render_chunk: RenderChunk,
+  config: schema.LearnerConfig,
+  layout: device_mesh.Layout,
+) -> Callable[..., tuple[representation_lib.Params, dict[str, jax.Array]]]:
+  """Returns the vjp of chunks that are rendered again.
+
+  It maps (params, what `deal` returns, {channel: [K, N, 3]}, the number of
+  pixels over which the loss is a mean) to the gradient and the parts of the
+  loss, and is to be called under `jax.jit`. Given another number, it leaves out
+  the first so many chunks of each device.
+  """
+
   def chunk_loss(
     params: representation_lib.Params,
     chunk: chunks_lib.Chunks,
@@ -183,37 +232,29 @@ def make_vjp(
     loss += config.regularizer_weight * regularizer
     return loss, {'opacity': opacity, 'regularizer': regularizer}
 
-  @jax.jit
-  def vjp(
+  def sum_vjps(
     params: representation_lib.Params,
-    cameras: camera_lib.Camera,
-    backgrounds: arrays.Array,
-    key: jax.Array,
-    cotangents: Mapping[str, jax.Array],
-    place: Place | None = None,
-  ) -> VjpResult:
-    num_pixels = _num_pixels(len(backgrounds), resolution, place)
-    sizes = (config.chunk_size, layout.num_devices)
-    chunks = _cast(
-      cameras, backgrounds, resolution, config.chunk_size, layout, place
+    dealt: tuple[chunks_lib.Chunks, Any],
+    cut: Mapping[str, jax.Array],
+    num_pixels: int,
+    first: int | None = None,
+  ) -> tuple[representation_lib.Params, dict[str, jax.Array]]:
+    def loss(
+      params: representation_lib.Params, one: Any
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+      chunk, drawn, of_chunk = one
+      return chunk_loss(params, chunk, drawn, of_chunk, num_pixels)
+
+    def local(replicated: Any, sharded: Any) -> Any:
+      params, first = replicated
+      return _sum_gradients(loss, params, sharded, layout, first)
+
+    summed: tuple[representation_lib.Params, dict[str, jax.Array]] = (
+      layout.map_chunks(local, sums=True)((params, first), (*dealt, cut))
     )
-    cut = {k: chunks_lib.cut(v, *sizes) for k, v in cotangents.items()}
+    return summed
 
-    def local(params: Any, sharded: Any) -> Any:
-      def loss(
-        params: representation_lib.Params, one: Any
-      ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        chunk, drawn, of_chunk = one
-        return chunk_loss(params, chunk, drawn, of_chunk, num_pixels)
-
-      return _sum_gradients(loss, params, sharded, layout)
-
-    gradient, parts = layout.map_chunks(local, sums=True)(
-      params, (chunks, _draw_all(draw, key, chunks), cut)
-    )
-    return layout.share((gradient, norms_of(gradient), parts))
-
-  return vjp
+  return sum_vjps
 
 
 def norms_of(gradient: representation_lib.Params) -> representation_lib.Params:
@@ -226,6 +267,7 @@ def _sum_gradients(
   params: representation_lib.Params,
   sharded: Any,
   layout: device_mesh.Layout,
+  first: jax.Array | None,
 ) -> Any:
   """Sums the chunks' gradients; only one chunk's activations are in memory.
 
@@ -237,100 +279,24 @@ def _sum_gradients(
   def step(total: Any, one: Any) -> tuple[Any, None]:
     return jax.tree.map(jnp.add, total, gradient(params, one)), None
 
-  first = jax.tree.map(lambda leaf: leaf[0], sharded)
+  one = chunk_at(sharded, 0)
   zeros = jax.tree.map(
     lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-    jax.eval_shape(gradient, params, first),
+    jax.eval_shape(gradient, params, one),
   )
-  return jax.lax.scan(step, layout.vary(zeros), sharded)[0]
+  zeros = layout.vary(zeros)
+  if first is None:
+    return jax.lax.scan(step, zeros, sharded)[0]
+
+  def turn(index: jax.Array, total: Any) -> Any:
+    return step(total, chunk_at(sharded, index))[0]
+
+  return jax.lax.fori_loop(first, len(sharded[0].mask), turn, zeros)
 
 
-@struct.dataclass
-class Kept:
-  """What a render has left for its vjp.
-
-  Attributes:
-    pull_back: the backward function of all chunks; its arrays are their
-      activations.
-    mask: [K, N] see `chunks.Chunks`.
-    parts: those of the loss that need no cotangent.
-  """
-
-  pull_back: Callable[..., Any]
-  mask: jax.Array
-  parts: dict[str, jax.Array]
-
-
-def make_keeping_passes(
-  render_chunk: RenderChunk,
-  config: schema.LearnerConfig,
-  resolution: int,
-  layout: device_mesh.Layout,
-  draw: Draw | None = None,
-) -> tuple[Callable[..., tuple[Images, Kept]], Callable[..., VjpResult]]:
-  """Returns the two jitted passes of a step that renders once.
-
-  The first maps what `make_render`'s maps to the images and to `Kept`; the
-  second maps `Kept` and {channel: [V, H, W, 3]} to what `make_vjp`'s returns.
-  A render costs a quarter of a step; the activations of every chunk are in
-  memory until its vjp.
-  """
-  size = config.chunk_size
-
-  render_local = _make_local(
-    render_chunk, ('rgb', 'normals', 'acc', 'regularizer')
+def chunk_at(sharded: Any, index: int | jax.Array) -> Any:
+  """Returns one chunk of a tree of [K, ...]."""
+  return jax.tree.map(
+    lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False),
+    sharded,
   )
-
-  @jax.jit
-  def render(
-    params: representation_lib.Params,
-    cameras: camera_lib.Camera,
-    backgrounds: arrays.Array,
-    key: jax.Array,
-    place: Place | None = None,
-  ) -> tuple[Images, Kept]:
-    num_views = len(backgrounds)
-    num_pixels = _num_pixels(num_views, resolution, place)
-    chunks = _cast(cameras, backgrounds, resolution, size, layout, place)
-    sharded = chunks, _draw_all(draw, key, chunks)
-
-    def render_all(params: representation_lib.Params) -> Any:
-      return layout.map_chunks(render_local, sums=False)(params, sharded)
-
-    images, pull_back = jax.vjp(render_all, params)
-    rgb, normals, acc, regularizer = images
-    parts = {
-      'opacity': jnp.sum(chunks.mask * acc) / num_pixels,
-      'regularizer': jnp.sum(chunks.mask * regularizer) / num_pixels,
-    }
-    joined = jax.tree.map(
-      lambda image: chunks_lib.join(image, num_views, resolution),
-      (rgb, normals, acc),
-    )
-    return layout.share(joined), Kept(pull_back, chunks.mask, parts)
-
-  @jax.jit
-  def pull_back(
-    kept: Kept,
-    cotangents: Mapping[str, jax.Array],
-    place: Place | None = None,
-  ) -> VjpResult:
-    num_views = len(next(iter(cotangents.values())))
-    num_pixels = _num_pixels(num_views, resolution, place)
-    cut = {
-      name: chunks_lib.cut(value, size, layout.num_devices)
-      for name, value in cotangents.items()
-    }
-    zeros = jnp.zeros((*kept.mask.shape, 3))
-    per_pixel = kept.mask / num_pixels
-    (gradient,) = kept.pull_back(
-      (
-        cut.get('rgb', zeros),
-        cut.get('normal', zeros),
-        config.opacity_weight * per_pixel,
-        config.regularizer_weight * per_pixel,
-      )
-    )
-    return layout.share((gradient, norms_of(gradient), kept.parts))
-
-  return render, pull_back

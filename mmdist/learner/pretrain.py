@@ -2,7 +2,7 @@
 
 Every subject has a learnable code (GLO); rays come from all subjects and
 cameras at once. Where pixels come from is the caller's choice: a step
-takes any `PixelBatch`.
+takes any `PixelBatch`, or draws from `Photographs` that it is given.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,10 +22,14 @@ from mmdist.config import schema
 from mmdist.core import arrays
 from mmdist.core import device_mesh
 from mmdist.core import errors
+from mmdist.core import names
+from mmdist.core import platforms
 from mmdist.core import representation as representation_lib
 from mmdist.core import seeds
+from mmdist.learner import distill
 from mmdist.nerf import losses
 
+PIXELS = ('auto', 'host', 'device')
 EVALUATION_BACKGROUND = 0.7
 _EVALUATION_CHUNK = 1024  # Rays at a time; bounds the memory.
 
@@ -59,6 +63,11 @@ class PretrainConfig:
   num_code_steps: int = 400  # For unseen subjects.
   code_learning_rate: float = 3e-2  # MagicMirror, A.4, for the code alone.
   checkpoint_every: int = 500
+  # Of the products of hidden layers; their sums are float32. Or 'bfloat16'.
+  compute: str = 'float32'
+  # Where the pictures lie: 'host', or 'device', so that a step is sent only the
+  # numbers of its pixels. 'auto': on a GPU that has room for them.
+  pixels: str = 'auto'
 
 
 @struct.dataclass
@@ -82,14 +91,21 @@ class Pretraining:
 
   Attributes:
     init: `init(num_subjects) -> PretrainState`.
-    step: `step(state, batch) -> (state, metrics)`, compiled; metrics are
-      scalars 'loss', 'mse', 'interlevel' and 'opacity_error'.
+    step: `step(state, batch, photographs=None) -> (state, metrics)`, compiled;
+      a batch is a `PixelBatch`, or `PixelDraws` from these photographs; metrics
+      are scalars 'loss', 'mse', 'interlevel' and 'opacity_error'.
     layout: where it runs.
   """
 
   init: Callable[[int], PretrainState]
   step: Callable[..., tuple[PretrainState, dict[str, jax.Array]]]
   layout: device_mesh.Layout
+
+
+def check(config: PretrainConfig) -> None:
+  """Raises UserError, in one line, for a choice that does not exist."""
+  names.check_choice('compute', config.compute, schema.COMPUTE)
+  names.check_choice('pixels', config.pixels, PIXELS)
 
 
 def learning_rate_at(config: PretrainConfig) -> optax.Schedule:
@@ -106,7 +122,12 @@ def learning_rate_at(config: PretrainConfig) -> optax.Schedule:
 def make_pretraining(
   representation: representation_lib.Representation, config: PretrainConfig
 ) -> Pretraining:
-  """Builds the training of networks and codes together."""
+  """Builds the training of networks and codes together.
+
+  Raises:
+    UserError: the batch cannot be cut into chunks, or the representation does
+      not compute as it is asked to.
+  """
   optimizer = optax.adam(learning_rate_at(config), b2=0.99, eps=1e-15)
 
   def init(num_subjects: int) -> PretrainState:
@@ -128,7 +149,7 @@ def fit_codes(
   config: PretrainConfig,
   params: representation_lib.Params,
   num_subjects: int,
-  batches: Iterator[photographs.PixelBatch],
+  batches: Iterator[photographs.PixelBatch | photographs.PixelDraws],
 ) -> jax.Array:
   """Fits codes of unseen subjects; the networks stay as they are.
 
@@ -154,6 +175,8 @@ def fit_codes(
   mean = jnp.mean(params['codes'], 0)
   codes = jnp.tile(mean, (num_subjects, 1))
   state = _state({**params, 'codes': codes}, optimizer)
+  # As steps return it: else the second one is compiled again.
+  state = layout.replicate(jax.device_get(state))
   for _ in range(config.num_code_steps):
     # One step at a time: on the devices of one CPU, two all-reduces can each
     # hold the thread that the other waits for, and then neither ever ends.
@@ -238,6 +261,9 @@ def _make_step(
 ) -> Callable[..., tuple[PretrainState, dict[str, jax.Array]]]:
   """Returns the compiled step: gradients by chunks on every device, summed."""
   num_chunks = _count_chunks(config, layout.num_devices)
+  representation = distill.with_compute(
+    representation, config.compute, 'compute'
+  )
   gradients = layout.map_chunks(
     lambda fixed, chunks: _sum_gradients(
       representation, config, fixed, chunks, layout
@@ -247,11 +273,13 @@ def _make_step(
 
   @jax.jit
   def step(
-    state: PretrainState, batch: photographs.PixelBatch
+    state: PretrainState,
+    batch: photographs.PixelBatch | photographs.PixelDraws,
+    pictures: photographs.Photographs | None = None,
   ) -> tuple[PretrainState, dict[str, jax.Array]]:
     key = jax.random.fold_in(_key(config, 'jitter'), state.step)
     chunks = (jnp.arange(num_chunks), batch.cut(num_chunks))
-    grads, metrics = gradients((state.params, key), chunks)
+    grads, metrics = gradients((state.params, key, pictures), chunks)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return PretrainState(state.step + 1, params, opt_state), metrics
@@ -284,13 +312,15 @@ def _sum_gradients(
   Codes are looked up first, so that a chunk hands back the gradients of its
   own rays' codes instead of a table that is almost all zero.
   """
-  params, key = fixed
+  params, key, pictures = fixed
   networks = {name: params[name] for name in params if name != 'codes'}
   _, batch = chunks
   codes = params['codes'][batch.subject]
 
   def add_chunk(total: Any, inputs: Any) -> tuple[Any, Any]:
     index, pixels, chunk_codes = inputs
+    if pictures is not None:
+      pixels = pictures.read(pixels)
     (_, metrics), (grads, code_grads) = jax.value_and_grad(
       _chunk_loss, argnums=(0, 1), has_aux=True
     )(
@@ -308,8 +338,26 @@ def _sum_gradients(
   (grads, metrics), code_grads = jax.lax.scan(
     add_chunk, zeros, (*chunks, codes)
   )
-  table = jnp.zeros_like(params['codes']).at[batch.subject].add(code_grads)
+  table = _sum_by_subject(code_grads, batch.subject, len(params['codes']))
   return {**grads, 'codes': table}, metrics
+
+
+def _sum_by_subject(
+  code_grads: jax.Array, subject: jax.Array, num_subjects: int
+) -> jax.Array:
+  """Sums gradients [..., C] of rays' codes to those of the codes, [M, C]."""
+  size = code_grads.shape[-1]
+  if platforms.is_cpu():
+    return jnp.zeros((num_subjects, size)).at[subject].add(code_grads)
+  # A GPU whose sums have to be the same every time adds ray after ray there;
+  # a product with zeros and ones is as fast as any other.
+  is_of = jax.nn.one_hot(subject.ravel(), num_subjects)
+  return jax.lax.dot_general(
+    is_of,
+    code_grads.reshape(-1, size),
+    (((0,), (0,)), ((), ())),
+    precision=jax.lax.Precision.HIGHEST,
+  )
 
 
 _METRICS = ('loss', 'mse', 'interlevel', 'opacity_error')

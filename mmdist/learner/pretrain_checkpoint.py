@@ -20,8 +20,9 @@ from mmdist.core import errors
 from mmdist.core import strict_json
 
 # Fields that say where a training runs. Batches are the same on any number of
-# devices, and their gradients differ in their last bits.
-_WHERE = ('num_devices', 'num_hosts')
+# devices and wherever pictures lie, and their gradients differ in their last
+# bits.
+_WHERE = ('num_devices', 'num_hosts', 'pixels')
 
 
 def save(
@@ -87,10 +88,12 @@ def _check_config(
   path: pathlib.Path, stored: Mapping[str, Any], config: Any
 ) -> None:
   wanted = json.loads(strict_json.dumps(serialization.to_dict(config)))
+  # A field that came later than the file: there was nothing but its default.
+  later = serialization.to_dict(type(config)())
   changed = sorted(
     name
     for name in wanted
-    if name not in _WHERE and wanted[name] != stored.get(name)
+    if name not in _WHERE and wanted[name] != stored.get(name, later[name])
   )
   if changed:
     raise errors.UserError(

@@ -71,6 +71,10 @@ class ConditionalNerf:
       products of its hidden layers in 'float32' or 'bfloat16'; see `products`.
     draw: `draw(key, N)` returns all random numbers of a render of N rays. Many
       renders draw theirs together in far less time than one by one.
+    checkpoint_policy: which intermediate values of a render a backward pass
+      keeps, a policy of `jax.checkpoint`; it computes all others again. The
+      products of the hidden layers are nearly all of the work, and a quarter
+      of the memory.
   """
 
   init: Callable[[jax.Array], representation_lib.Params]
@@ -78,6 +82,7 @@ class ConditionalNerf:
   density: Callable[[representation_lib.Params, jax.Array], jax.Array]
   with_compute: Callable[[str], 'ConditionalNerf'] | None = None
   draw: Callable[[jax.Array, int], Draws] | None = None
+  checkpoint_policy: Callable[..., Any] | None = None
 
 
 def quality(config: schema.NerfConfig) -> schema.NerfConfig:
@@ -134,6 +139,7 @@ def _build(values: tuple, compute: str = 'float32') -> ConditionalNerf:
     density=density,
     with_compute=functools.partial(_build, values),
     draw=draw,
+    checkpoint_policy=products.SAVE_PRODUCTS,
   )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 import dataclasses
 import functools
+import math
 import pathlib
 import re
 import socket
@@ -105,20 +106,22 @@ class MemoryEstimate:
     if there is not None:
       needed = copies * self.needed(self.on_cpu)
       needed += num_here * self.learner.on_machine if self.learner else 0
-      _check_fits(num_here, self.on_cpu, needed, there, 'machine')
+      kept = self.learner.kept_on_machine if self.learner else None
+      _check_fits(num_here, self.on_cpu, needed, there, 'machine', kept=kept)
     if gpus is None:
       return
     learners = num_on_gpu * self.learner.on_device if self.learner else 0
+    kept = self.learner.kept_on_device if self.learner else None
     if gpus.is_shared:
       # Torch takes the first one that it sees, for all of them.
       for memory in gpu_plan.memory_of(gpu_plan.visible()[:1]):
         needed = self.needed(self.on_gpu)
         _check_fits(0, self.on_gpu, needed, memory.free, 'GPU')
         needed += learners
-        _check_in_all(num_on_gpu, self.on_gpu, needed, memory.total)
+        _check_in_all(num_on_gpu, self.on_gpu, needed, memory.total, kept)
       return
     for memory in gpu_plan.memory_of(gpus.learner) if learners else []:
-      _check_in_all(num_on_gpu, [], learners, memory.total)
+      _check_in_all(num_on_gpu, [], learners, memory.total, kept)
     free = [memory.free for memory in gpu_plan.memory_of(gpus.priors)]
     for name in self.on_gpu if free else []:
       _check_fits(0, [name], self.needed([name]), max(free), 'GPU')
@@ -143,14 +146,18 @@ class MemoryEstimate:
 
 
 def _check_in_all(
-  num_learners: int, priors: Sequence[str], needed: int, total: int
+  num_learners: int,
+  priors: Sequence[str],
+  needed: int,
+  total: int,
+  kept: tuple[int, int] | None,
 ) -> None:
   """Checks a GPU of a learner.
 
   What is free there is not known: JAX in this process may have taken most of
   it, and the learner is given its memory from that.
   """
-  _check_fits(num_learners, priors, needed, total, 'GPU', ' in all')
+  _check_fits(num_learners, priors, needed, total, 'GPU', ' in all', kept)
 
 
 def _check_fits(
@@ -160,14 +167,24 @@ def _check_fits(
   there: int,
   where: str,
   what: str = ' free',
+  kept: tuple[int, int] | None = None,
 ) -> None:
-  """Checks one place; the line names who is in it, and what would help."""
+  """Checks one place; the line names who is in it, and what would help.
+
+  Args:
+    num_learners, priors: who is there.
+    needed: bytes, by all of them.
+    there: bytes.
+    where, what: how the line calls the place and `there`.
+    kept: `learner.num_kept_chunks` and the bytes of each, in one learner.
+  """
   if needed <= there:
     return
   who, remedies = [], []
   if num_learners:
     many = f'{num_learners} learners'
     who.append('the learner' if num_learners == 1 else many)
+    remedies += _keep_fewer(needed - there, num_learners, kept or (0, 0))
     remedies.append('a smaller learner.chunk_size')
   if num_learners > 1:
     remedies.append('fewer cells at a time (--max_running)')
@@ -185,6 +202,17 @@ def _check_fits(
     f'{" and ".join(who)} {need} about {needed / 2**30:.1f} GiB and '
     f'this {where} has {there / 2**30:.1f} GiB{what}; take {take}.'
   )
+
+
+def _keep_fewer(
+  missing: int, num_learners: int, kept: tuple[int, int]
+) -> list[str]:
+  """Returns how many chunks may be kept where so many bytes are missing."""
+  num_kept, each = kept
+  if not num_kept:
+    return []
+  fitting = num_kept - math.ceil(missing / (num_learners * each))
+  return [f'learner.num_kept_chunks={fitting}'] if fitting >= 0 else []
 
 
 def estimate_memory(

@@ -4,6 +4,7 @@ Steps are `mmdist.learner.pretrain`'s, pictures `mmdist.data.multiview`'s or
 those of procedural heads.
 """
 
+import collections
 from collections.abc import Callable
 import contextlib
 import dataclasses
@@ -34,6 +35,7 @@ from mmdist.run import device_setup
 from mmdist.run import host_environment
 from mmdist.run import locks
 from mmdist.training import meter
+from mmdist.training import pixel_feeding
 
 _LOG_EVERY = 100
 _NUM_MEASURED = 64  # Held-out pictures that are measured at the end.
@@ -198,19 +200,6 @@ def split(
   )
 
 
-def make_stream(
-  config: pretrain_lib.PretrainConfig, pictures: multiview.MultiviewSet
-) -> pixel_stream.PixelStream:
-  """Returns the batches of a set, without its held-out pictures."""
-  return pixel_stream.PixelStream(
-    pictures,
-    config.batch_size,
-    config.seed,
-    config.background,
-    pictures.is_trained(),
-  )
-
-
 def train(
   config: pretrain_lib.PretrainConfig,
   representation: representation_lib.Representation,
@@ -238,26 +227,40 @@ def train(
     UserError: the checkpoint is damaged, or of another configuration.
     HostLost: another host is gone.
   """
-  stream = make_stream(config, known)
+  pretrain_lib.check(config)
   pretraining = pretrain_lib.make_pretraining(representation, config)
   layout = pretraining.layout
+  pictures = pixel_feeding.place_pictures(config, known, layout)
+  stream = pixel_feeding.make_stream(config, known, pictures is not None)
   state = pretraining.init(known.num_subjects)
   if out is not None:
     state = _go_on(config, state, stream, known, out, report)
   if hosts is not None:
-    state = layout.replicate(_begin_together(hosts, state, stream))
+    state = _begin_together(hosts, state, stream)
+  # Through the host, as steps return it: else the second is compiled again.
+  state = layout.replicate(jax.device_get(state))
+  wait = hosts.wait if hosts else jax.block_until_ready
+  # A GPU takes the next step while the last one's numbers are read. On the
+  # devices of one CPU, two all-reduces at a time may never end.
+  num_ahead = 0 if hosts or layout.platform == 'cpu' else 1
+  ahead: collections.deque[dict[str, jax.Array]] = collections.deque()
   timing = meter.Meter(config.batch_size)
   for step in range(int(state.step) + 1, config.num_steps + 1):
     batch = timing.timed(lambda: next(stream))
+    is_last = step == config.num_steps
+    says = step % _LOG_EVERY == 0 or is_last
+    saves = step % config.checkpoint_every == 0 or is_last
     with hosts.blamed(step) if hosts else contextlib.nullcontext():
-      state, metrics = pretraining.step(state, batch)
-      (hosts.wait if hosts else jax.block_until_ready)(metrics)
-    timing.add(metrics)
+      state, metrics = pretraining.step(state, batch, pictures)
+      ahead.append(metrics)
+      while len(ahead) > (0 if says or saves else num_ahead):
+        wait(ahead[0])
+        timing.add(jax.device_get(ahead.popleft()))
     if out is None:
       continue
-    if step % _LOG_EVERY == 0 or step == config.num_steps:
+    if says:
       report(f'step {step} {timing.read()}')
-    if step % config.checkpoint_every == 0 or step == config.num_steps:
+    if saves:
       mine = layout.local(state)
       pretrain_checkpoint.save(
         out / _CHECKPOINT_NAME, mine, stream.get_state(), config
@@ -340,7 +343,7 @@ def measure(
       config,
       params,
       unseen.num_subjects,
-      make_stream(config, unseen),
+      pixel_feeding.make_stream(config, unseen),
     )
     results['unseen_psnr'] = held_out_psnr(
       representation, params, codes, unseen

@@ -36,6 +36,23 @@ def test_the_defaults_are_valid():
       'views.micro_batches is 3; expected 1 to views.num_views, which is 2, '
       'since each part of a step has a view.',
     ),
+    (
+      'learner',
+      {'num_kept_chunks': 5, 'chunk_size': 2048, 'num_devices': 1},
+      'learner.num_kept_chunks is 5; expected at most 4: each device has as '
+      'many chunks of 2048 rays in a part of a step.',
+    ),
+    (
+      'learner',
+      {'num_kept_chunks': 3, 'chunk_size': 2048, 'num_devices': 2},
+      'learner.num_kept_chunks is 3; expected at most 2',
+    ),
+    (
+      'learner',
+      {'num_kept_chunks': 1, 'remat': False},
+      'learner.num_kept_chunks is 1; expected 0 where learner.remat is False',
+    ),
+    ('learner.num_kept_chunks', -1, 'num_kept_chunks is -1; expected at least'),
     ('views.micro_batches', 10**30, 'is a number of many digits; expected at'),
     ('views.background', [0.9, 0.1], 'views.background is (0.9, 0.1)'),
     ('views.background', [0.9], 'views.background is (0.9,)'),

@@ -41,6 +41,55 @@ def stream(seed=0, batch_size=64, trained=None, pictures=None):
   )
 
 
+@compiling.compiled
+def read(pictures, draws):
+  return pictures.read(draws)
+
+
+def distorted_set():
+  lead, size = (NUM_SUBJECTS, NUM_CAMERAS), RESOLUTION
+  bent = lenses.ideal(lead, size, size)
+  bent.focal[:], bent.distortion[..., 0] = 9.0, -0.05
+  return changed_set(lenses=bent)
+
+
+def faint_set():
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, numbered_set().images.shape, np.uint8)
+  return changed_set(images=images)
+
+
+@pytest.mark.parametrize('make', [numbered_set, faint_set, distorted_set])
+def test_draws_are_read_on_a_device_as_the_same_bits(make):
+  pictures = make()
+  batches = stream(pictures=pictures)
+  draws = pixel_stream.PixelStream(
+    pictures, 64, 0, (0.35, 1.0), draws_only=True
+  )
+  there = pixel_stream.photographs_of(pictures)
+  for _ in range(2):
+    assert_equal(read(there, next(draws)), next(batches))
+
+
+def test_who_reads_and_how_many_threads_draw_change_no_place():
+  batches = stream()
+  for _ in range(3):
+    next(batches)
+  state = json.loads(json.dumps(batches.get_state()))
+  expected = [next(batches) for _ in range(12)]
+  draws = pixel_stream.PixelStream(
+    numbered_set(), 64, 0, (0.35, 1.0), draws_only=True, num_threads=3
+  )
+  draws.set_state(state)
+  there = pixel_stream.photographs_of(numbered_set())
+  for one in expected[:6]:
+    assert_equal(read(there, next(draws)), one)
+  again = stream()
+  again.set_state(draws.get_state())
+  for one in expected[6:]:
+    assert_equal(next(again), one)
+
+
 def labels(batch):
   """Returns [N] subject, camera, row and column, read off the colours."""
   picture, row, column = np.round(batch.rgba[:, :3].T * 255).astype(int)

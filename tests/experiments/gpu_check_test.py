@@ -1,5 +1,7 @@
 """The GPU check, as far as a machine without one can run it."""
 
+import dataclasses
+import importlib
 import json
 import pathlib
 import subprocess
@@ -15,9 +17,12 @@ import transformers
 from experiments.benchmarks import gpu_check
 from experiments.benchmarks import gpu_flops
 from experiments.benchmarks import gpu_job
+from experiments.benchmarks import gpu_keeping
 from experiments.benchmarks import gpu_learner
 from experiments.benchmarks import gpu_models
+from experiments.benchmarks import gpu_pretraining
 from experiments.benchmarks import gpu_priors
+from experiments.benchmarks import gpu_sharing
 from experiments.benchmarks import gpu_tests
 from mmdist.priors import families
 
@@ -140,13 +145,76 @@ def test_random_models_are_of_the_sizes_that_are_known(
   assert family.image_size == size
 
 
-def test_a_report_of_tests_becomes_rows(tmp_path):
-  (tmp_path / 'a.xml').write_text(
-    '<testsuites><testsuite><testcase name="t" time="1.5"><properties>'
-    '<property name="deviation" value="1e-3"/></properties></testcase>'
-    '<testcase name="u" time="0"><skipped message="no GPU"/></testcase>'
-    '</testsuite></testsuites>'
-  )
-  one, two = gpu_tests.rows_of(tmp_path / 'a.xml')
-  assert (one['outcome'], one['measured']) == ('passed', 'deviation 1e-3')
-  assert (two['outcome'], two['why']) == ('skipped', 'no GPU')
+@pytest.mark.slow
+def test_kept_chunks_are_measured_and_a_case_that_fails_ends_no_other(job):
+  gpu_keeping._attempt(job, 16, 5)  # Of the view's 4 chunks.
+  gpu_keeping.measure(job)
+  fails, *rows = gpu_job.read_rows(job.rows)[gpu_keeping.TABLE]
+  assert 'num_kept_chunks is 5; expected at most 4' in fails['error']
+  assert [row['kept'] for row in rows] == [0, 1, 4]
+  assert all(row['step_s'] > 0 for row in rows)
+  estimates = [row['estimated_gib'] for row in rows]
+  assert estimates == sorted(estimates)
+
+
+@pytest.mark.slow
+def test_steps_with_two_priors_are_measured(job):
+  gpu_sharing.measure_steps(job)
+  (row,) = gpu_job.read_rows(job.rows)['steps']
+  assert (row['priors'], row['steps']) == (2, 2)
+  assert row['minutes_per_1000'] == pytest.approx(1000 * row['step_s'] / 60)
+  assert row['step_s'] > row['scores_s'] > 0 < row['fits_s']
+
+
+@pytest.mark.slow
+def test_steps_of_a_pretraining_are_measured(job):
+  gpu_pretraining.measure(job)
+  tables = gpu_job.read_rows(job.rows)
+  sizes = [row['bytes_per_ray'] for row in tables['pretraining: drawing']]
+  assert sizes == [92, 20]
+  (row,) = tables['pretraining: steps']
+  assert row['million_rays_per_s'] == pytest.approx(64e-3 / row['step_ms'])
+  assert row['step_ms'] >= row['waiting_for_pixels_ms'] >= 0
+
+
+def test_every_part_is_there():
+  for part in gpu_check.PARTS.values():
+    module, function = part.place.split(':')
+    found = importlib.import_module(f'experiments.benchmarks.{module}')
+    assert callable(getattr(found, function))
+
+
+_TESTS = """
+import time
+import pytest
+
+def test_that_measures(record_property):
+  record_property('deviation', '1e-3')
+
+def test_that_fails():
+  assert 1 == 2
+
+def test_that_is_left_out():
+  pytest.skip('no GPU')
+
+def test_that_hangs():
+  time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_each_test_has_a_row_also_where_they_do_not_end(job, tmp_path):
+  (tmp_path / 'some_test.py').write_text(_TESTS)
+  soon = dataclasses.replace(job, end=time.monotonic() + 14)
+  gpu_tests.measure(soon, [str(tmp_path / 'some_test.py')])
+  rows = gpu_job.read_rows(job.rows)[gpu_tests.TABLE]
+  assert [row['outcome'] for row in rows] == [
+    'passed',
+    'failed',
+    'skipped',
+    'did not end in time',
+  ]
+  assert rows[0]['test'].endswith('::test_that_measures')
+  assert rows[0]['measured'] == 'deviation 1e-3'
+  assert 'some_test.py:9: ' in rows[1]['why'] and '1 == 2' in rows[1]['why']
+  assert rows[2]['why'] == 'Skipped: no GPU'

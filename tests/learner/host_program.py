@@ -7,7 +7,7 @@ field and writes it to FOLDER/step.npz; or 'run', which runs the loop with
 priors of a few lines in FOLDER/run. VALUEs: `devices` of each host, `shards`,
 `steps`; `parts` of a step; `ball`, for a field of a few lines; `dies` and
 `hangs` and `breaks`, the step in which the last host is killed, is stopped or
-raises; `rejects`, the step whose answer is not finite; `remat`.
+raises; `rejects`, the step whose answer is not finite; `remat`; `kept`, chunks.
 """
 
 import contextlib
@@ -145,6 +145,7 @@ def main() -> None:
       num_steps=10, views=schema.ViewsConfig(num_views=2, resolution=9)
     )
     run.learner.remat = bool(_NUMBERS.get('remat', 1))
+    run.learner.num_kept_chunks = _NUMBERS.get('kept', 0)
     representation = (
       tiny_field.tiny_field()
       if _NUMBERS.get('ball')

@@ -72,6 +72,7 @@ def fixture_ones(tmp_path_factory):
     (1, {'devices': 8, 'shards': 4}, 2.0),  # 8 devices, a quarter on each.
     # Split over the hosts; the ball's leaves are too small to say how far.
     (2, {'ball': 1, 'devices': 3, 'shards': 3, 'remat': 0}, None),
+    (2, {'ball': 1, 'devices': 2, 'shards': 2, 'kept': 1}, None),
   ],
 )
 def test_gradients_are_those_of_one_device(

@@ -10,6 +10,7 @@ import pytest
 from mmdist.config import schema
 from mmdist.core import device_mesh
 from mmdist.learner import distill
+from mmdist.learner import kept_chunks
 from mmdist.learner import learner_memory
 from mmdist.learner import passes
 from mmdist.nerf import field
@@ -27,22 +28,25 @@ def make_run(**changes):
 def reserved(representation, params, run):
   """Returns the bytes that the compiled second pass takes while it runs.
 
-  Without `learner.remat` those that the first leaves for it.
+  Without `learner.remat` those that the first leaves for it are among them.
   """
   render_chunk = functools.partial(representation.render, with_normals=True)
   layout = device_mesh.local_layout(1)
   common = (render_chunk, run.learner, RESOLUTION, layout)
   inputs = distill._inputs(distill.sample_batch(run.views, 0, 0))
+  shape = (run.views.num_views, RESOLUTION, RESOLUTION, 3)
+  pixels = jax.ShapeDtypeStruct(shape, np.float32)
+  cotangents = {'rgb': pixels, 'normal': pixels}
   if not run.learner.remat:
-    render, _ = passes.make_keeping_passes(*common)
+    little = kept_chunks.keeping_little(representation, render_chunk)
+    render, pull_back = kept_chunks.make_passes(little, *common[1:])
     _, kept = jax.eval_shape(render, params, *inputs)
-    return sum(
+    compiled = pull_back.lower(kept, cotangents).compile()
+    return compiled.memory_analysis().temp_size_in_bytes + sum(
       leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept)
     )
   vjp = passes.make_vjp(*common)
-  shape = (run.views.num_views, RESOLUTION, RESOLUTION, 3)
-  pixels = jax.ShapeDtypeStruct(shape, np.float32)
-  lowered = vjp.lower(params, *inputs, {'rgb': pixels, 'normal': pixels})
+  lowered = vjp.lower(params, *inputs, cotangents)
   return lowered.compile().memory_analysis().temp_size_in_bytes
 
 
@@ -71,7 +75,14 @@ def counted(num_devices=1, with_normals=True, **changes):
 def test_memory_follows_the_rays_that_are_kept_at_a_time():
   one = counted(chunk_size=64)
   # 2 views of 16 x 16 pixels are 8 chunks of 64 rays.
-  assert counted(chunk_size=64, remat=False).activations == 8 * one.activations
+  every = counted(chunk_size=64, remat=False)
+  kept = [counted(chunk_size=64, num_kept_chunks=n) for n in (1, 8)]
+  assert kept[1].activations == every.activations
+  # Of those that are kept there are the products; of one there is everything.
+  each = kept[0].activations - one.activations
+  assert every.activations == one.activations + 8 * each
+  assert each < 0.4 * one.activations
+  assert kept[1].kept_on_device == kept[1].kept_on_machine == (8, each)
   twice = counted(chunk_size=128)
   assert 1.9 * one.activations < twice.activations < 2.1 * one.activations
   assert counted(with_normals=False).activations < 0.7 * one.activations

@@ -89,6 +89,25 @@ def test_training_learns_the_colours_of_its_subjects(trained):
   assert all(np.isfinite(list(metrics.values())).all() for metrics in history)
 
 
+def test_codes_are_summed_alike_where_a_gpu_would(monkeypatch):
+  rng = np.random.default_rng(0)
+  grads = rng.normal(size=(3, 40, 5)).astype(np.float32)
+  subject = rng.integers(0, 4, (3, 40)).astype(np.int32)
+  expected = np.zeros((6, 5))
+  np.add.at(expected, subject, grads)
+  for is_cpu in (True, False):
+    monkeypatch.setattr(pretrain.platforms, 'is_cpu', lambda on=is_cpu: on)
+    found = pretrain._sum_by_subject(grads, subject, 6)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_representation_that_knows_one_precision_is_not_asked_for_another():
+  config = dataclasses.replace(CONFIG, compute='bfloat16')
+  plain = dataclasses.replace(unjittered(), with_compute=None)
+  with pytest.raises(ValueError, match="^compute is 'bfloat16', and this repr"):
+    pretrain.make_pretraining(plain, config)
+
+
 def test_every_subject_has_a_code_and_the_networks_have_none(trained):
   _, states, _ = trained
   assert set(states[0].params) == {'proposal', 'nerf', 'codes'}

@@ -80,10 +80,15 @@ def whole(num_views, chunk_size):
   return take(run, *make_learner(run))
 
 
-@pytest.mark.parametrize('remat', [True, False])
+@pytest.mark.parametrize(
+  'keeping',
+  # The smallest of the parts has 4 chunks, of which it keeps all.
+  [{}, {'remat': False}, {'num_kept_chunks': 2}, {'num_kept_chunks': 8}],
+  ids=str,
+)
 @pytest.mark.parametrize('num_views, num_parts', [(4, 2), (5, 2), (5, 3)])
-def test_parts_add_up_to_the_whole(num_views, num_parts, remat):
-  run = make_run(num_views, num_parts, remat=remat)
+def test_parts_add_up_to_the_whole(num_views, num_parts, keeping):
+  run = make_run(num_views, num_parts, num_devices=1, **keeping)
   renders, pulled, (_, stats) = take(run, *make_learner(run))
   expected, pulled_once, (_, expected_stats) = whole(num_views, 16)
   for field in ('rgb', 'normals', 'acc'):
@@ -148,10 +153,21 @@ def counting(traced):
   return render
 
 
-@pytest.mark.parametrize('num_views, shapes', [(4, 1), (5, 2)])
-def test_warming_up_compiles_every_shape(num_views, shapes):
+@pytest.mark.parametrize(
+  'num_views, keeping, shapes',
+  [
+    (4, {'remat': False}, 1),
+    (5, {'remat': False}, 2),
+    # A chunk that is kept, the others, and twice their vjp, whose shapes are
+    # traced before it.
+    (4, {'num_kept_chunks': 2}, 4),
+    (5, {'num_kept_chunks': 2}, 8),
+  ],
+  ids=str,
+)
+def test_warming_up_compiles_every_shape(num_views, keeping, shapes):
   traced = []
-  run = make_run(num_views, 2, remat=False)
+  run = make_run(num_views, 2, num_devices=1, **keeping)
   learner, state = make_learner(run, counting(traced))
   with compiling.in_a_hurry():
     learner.warm_up(state.params)

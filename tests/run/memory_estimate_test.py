@@ -68,6 +68,32 @@ def test_learners_that_cannot_fit_are_refused(config, learner, monkeypatch):
     alone.with_learner(learner, 4).check()
 
 
+@pytest.mark.parametrize(
+  'missing, num_learners, said',
+  [
+    (1, 1, 'take learner.num_kept_chunks=2, or a smaller learner.chunk_size.'),
+    (41 * 2**20, 1, 'take learner.num_kept_chunks=0, or a smaller'),
+    (41 * 2**20, 2, 'take learner.num_kept_chunks=1, a smaller'),
+    # Without any of them it would not fit either.
+    (61 * 2**20, 1, 'take a smaller learner.chunk_size.'),
+  ],
+)
+def test_the_most_chunks_that_can_be_kept_are_told(
+  learner, missing, num_learners, said, monkeypatch
+):
+  # On two devices, so that each chunk takes 20 MiB.
+  kept = dataclasses.replace(learner, num_kept_chunks=3, kept_chunk=10 * 2**20)
+  estimate = memory_estimate.MemoryEstimate({}, {}, []).with_learner(
+    kept, num_learners
+  )
+  needed = num_learners * kept.on_machine
+  monkeypatch.setattr(
+    memory_estimate, 'available_memory', lambda: needed - missing
+  )
+  with pytest.raises(ValueError, match=said):
+    estimate.check()
+
+
 def test_a_learner_on_a_gpu_has_to_fit_there(
   config, learner, monkeypatch, nvidia_smi
 ):

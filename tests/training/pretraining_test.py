@@ -1,9 +1,13 @@
+import dataclasses
 import json
 import pathlib
 
+import jax
 import numpy as np
 from PIL import Image
 import pytest
+import safetensors
+import safetensors.numpy
 
 from experiments import pretrain as experiment
 from launchers import terminal
@@ -99,6 +103,97 @@ def test_a_killed_training_ends_like_one_that_was_not(
   # A row of codes per line.
   names = (tmp_path / 'parts/subjects.txt').read_text().splitlines()
   assert names == ['00000', '00001']
+
+
+def train_in_parts(config, out, data, monkeypatch):
+  """Trains until step 4, and leaves it to the caller to go on."""
+  save = pretraining.pretrain_checkpoint.save
+
+  def save_and_die(path, state, *rest):
+    save(path, state, *rest)
+    if int(state.step) == 4:
+      raise Killed
+
+  with monkeypatch.context() as patch, pytest.raises(Killed):
+    patch.setattr(pretraining.pretrain_checkpoint, 'save', save_and_die)
+    pretraining.train_and_measure(config, out, data)
+
+
+def weights_in(out):
+  """Returns all arrays of a checkpoint and of the finished networks."""
+  names = ('params.safetensors', 'training.safetensors')
+  return [safetensors.numpy.load_file(out / name) for name in names]
+
+
+@pytest.mark.slow
+def test_with_pictures_on_the_device_it_goes_on_bit_for_bit(
+  data, tmp_path, monkeypatch
+):
+  config = dataclasses.replace(tiny_config(), pixels='device')
+  pretraining.train_and_measure(config, tmp_path / 'whole', data)
+  train_in_parts(config, tmp_path / 'parts', data, monkeypatch)
+  pretraining.train_and_measure(config, tmp_path / 'parts', data)
+  whole, parts = (weights_in(tmp_path / name) for name in ('whole', 'parts'))
+  jax.tree.map(np.testing.assert_array_equal, whole, parts)
+
+
+@pytest.mark.slow
+def test_a_file_of_the_time_before_goes_on_with_the_same_pixels(
+  data, tmp_path, monkeypatch
+):
+  config = tiny_config()
+  pretraining.train_and_measure(config, tmp_path / 'whole', data)
+  train_in_parts(config, tmp_path / 'parts', data, monkeypatch)
+  forget(tmp_path / 'parts' / 'training.safetensors', 'compute', 'pixels')
+  config.pixels = 'device'
+  pretraining.train_and_measure(config, tmp_path / 'parts', data)
+  whole, parts = (weights_in(tmp_path / name) for name in ('whole', 'parts'))
+  # The pixels are the same bits; a step merges what it computes of them.
+  jax.tree.map(
+    lambda one, other: np.testing.assert_allclose(one, other, atol=1e-6),
+    whole,
+    parts,
+  )
+  config.compute = 'bfloat16'
+  with pytest.raises(ValueError, match='was trained with another compute;'):
+    pretraining.train_and_measure(config, tmp_path / 'parts', data)
+
+
+def forget(file, *names):
+  """Takes fields out of the configuration in a checkpoint."""
+  with safetensors.safe_open(file, 'numpy') as opened:
+    metadata = opened.metadata()
+    tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+  known = json.loads(metadata['config'])
+  for name in names:
+    del known[name]
+  metadata['config'] = json.dumps(known)
+  file.write_bytes(safetensors.numpy.save(tensors, metadata))
+
+
+@pytest.mark.slow
+def test_in_bfloat16_it_trains_other_networks(data, tmp_path):
+  moved = []
+  for compute in ('float32', 'bfloat16'):
+    config = tiny_config()
+    config.compute = compute
+    results = pretraining.train_and_measure(config, tmp_path / compute, data)
+    assert np.isfinite(list(results.values())).all()
+    weights = safetensors.numpy.load_file(
+      tmp_path / compute / 'params.safetensors'
+    )
+    moved.append(np.concatenate([np.ravel(one) for one in weights.values()]))
+  difference = np.linalg.norm(moved[0] - moved[1]) / np.linalg.norm(moved[0])
+  assert 0 < difference < 0.1
+
+
+@pytest.mark.parametrize(
+  'field, value', [('compute', 'float16'), ('pixels', 'gpu')]
+)
+def test_a_choice_that_does_not_exist_is_one_line(field, value, data, tmp_path):
+  config = dataclasses.replace(tiny_config(), **{field: value})
+  with pytest.raises(ValueError, match=f"^{field} is '{value}'"):
+    pretraining.train_and_measure(config, tmp_path / 'out', data)
 
 
 @pytest.mark.slow
