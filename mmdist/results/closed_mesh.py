@@ -95,8 +95,27 @@ def _part_vertices(mesh: trimesh.Trimesh, fans: np.ndarray) -> trimesh.Trimesh:
   parted = trimesh.Trimesh(
     np.asarray(mesh.vertices)[original], labels.reshape(-1, 3), process=False
   )
-  moved = parted.vertices - _GAP * shared[:, None] * parted.vertex_normals
+  moved = parted.vertices + _GAP * shared[:, None] * _inward(parted)
   return trimesh.Trimesh(moved, parted.faces, process=False)
+
+
+def _inward(mesh: trimesh.Trimesh) -> np.ndarray:
+  """Returns unit directions [N, 3] from vertices into the solid of their fan.
+
+  Against the normal, and toward the fan itself, since the normals of a fan that
+  is folded together cancel.
+  """
+  corners = mesh.faces.reshape(-1)
+  middles = np.zeros_like(mesh.vertices)
+  np.add.at(middles, corners, np.repeat(mesh.triangles_center, 3, 0))
+  counts = np.maximum(np.bincount(corners, minlength=len(middles)), 1)
+  toward = middles / counts[:, None] - mesh.vertices
+  return _unit(_unit(toward) - mesh.vertex_normals)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+  length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+  return vectors / np.maximum(length, 1e-12)
 
 
 def _split_double_edges(
@@ -117,7 +136,7 @@ def _split_double_edges(
     d = faces[two][(other + 2) % 3]
     inward = -(mesh.face_normals[one] + mesh.face_normals[two])
     middle = (mesh.vertices[a] + mesh.vertices[b]) / 2
-    vertices.append(middle + _GAP * inward / max(np.linalg.norm(inward), 1e-9))
+    vertices.append(middle + _GAP * _unit(inward))
     m = len(vertices) - 1
     added += [(a, m, c), (m, b, c), (b, m, d), (m, a, d)]
     kept[[one, two]] = False

@@ -38,10 +38,10 @@ FILES = {
   'animation': 'turntable.webp',
   'sheet': 'sheet.png',
   'mesh': 'mesh.glb',
-  'mesh page': 'mesh.html',
+  'mesh_page': 'mesh.html',
   'report': 'report.html',
 }
-_MESH_FILES = ('mesh', 'mesh page')
+_MESH_FILES = ('mesh', 'mesh_page')
 
 
 def make_turntable(
@@ -108,7 +108,7 @@ def _write_mesh(
     representation, params, settings.mesh_resolution, settings.texture_size
   )
   triangle_mesh.write_glb(workdir / FILES['mesh'], mesh)
-  mesh_page.write(workdir / FILES['mesh page'], mesh)
+  mesh_page.write(workdir / FILES['mesh_page'], mesh)
   return mesh
 
 
@@ -136,7 +136,7 @@ def make_all(
     judgement: of the avatar, for the report.
 
   Returns:
-    What was made -> where: video, animation, sheet, mesh, mesh page, config,
+    What was made -> where: video, animation, sheet, mesh, mesh_page, config,
     report.
     Without ffmpeg there is no video.
   """

@@ -6,6 +6,8 @@ of pictures.
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mmdist.core import arrays
@@ -61,8 +63,8 @@ def look(
     _look_once(
       representation,
       params,
-      points[begin : begin + block],
-      normals[begin : begin + block],
+      jnp.asarray(points[begin : begin + block]),
+      jnp.asarray(normals[begin : begin + block]),
       with_normals,
     )
     for begin in range(0, len(points), block)
@@ -74,11 +76,11 @@ def look(
 def _look_once(
   representation: representation_lib.Representation,
   params: representation_lib.Params,
-  points: np.ndarray,
-  normals: np.ndarray,
+  points: jax.Array,
+  normals: jax.Array,
   with_normals: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  ones = np.ones_like(points[:, :1])
+  ones = jnp.ones_like(points[:, :1])
   rays = arrays.Rays(
     origins=points + _DISTANCE * normals,
     directions=-normals,
@@ -86,7 +88,7 @@ def _look_once(
     radii=_PIXEL_RADIUS * ones,
     near=(_DISTANCE - _REACH) * ones,
     far=(_DISTANCE + _REACH) * ones,
-    background=np.zeros_like(points),
+    background=jnp.zeros_like(points),
   )
   seen = images.render_rays(representation, params, rays, with_normals)
   acc = seen['acc']

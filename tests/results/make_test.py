@@ -28,7 +28,7 @@ def evil_config():
 
 def small_config(**fields):
   results = schema.ResultsConfig(
-    turntable_views=4, resolution=24, mesh_resolution=24
+    turntable_views=4, resolution=24, mesh_resolution=24, texture_size=64
   )
   return schema.RunConfig(results=results, num_steps=2, **fields)
 
@@ -55,6 +55,7 @@ def test_every_result_is_in_the_folder_and_nothing_else(made):
     'turntable.webp',
     'sheet.png',
     'mesh.glb',
+    'mesh.html',
     'report.html',
     'config.json',
   }
@@ -95,7 +96,9 @@ def test_the_animation_has_a_frame_per_view(made):
 
 
 def test_the_mesh_is_closed(made):
-  assert trimesh.load_mesh(made['mesh']).is_watertight
+  mesh = trimesh.load_mesh(made['mesh'])
+  mesh.merge_vertices(merge_tex=True, merge_norm=True)
+  assert mesh.is_watertight
 
 
 def test_the_configuration_comes_back(made):
