@@ -36,7 +36,7 @@ TEXTURED_FACES = 20_000
 COLORED_FACES = 60_000
 # Triangles of the mesh in a page: some 300 kB of text.
 VIEWED_FACES = 16_000
-_BYTES_PER_TEXEL = 100  # That baking takes at its most.
+_BYTES_PER_TEXEL = 64  # That baking takes at its most.
 _CHUNK = 4096
 
 

@@ -145,7 +145,7 @@ def test_a_texture_that_memory_has_no_room_for_is_one_line(monkeypatch):
   monkeypatch.setattr(
     triangle_mesh.memory_estimate, 'available_memory', lambda: 10**9
   )
-  line = r'^a texture of 8192 texels a side needs 6.7 GB .* 1.0 GB are free'
+  line = r'^a texture of 8192 texels a side needs 4.3 GB .* 1.0 GB are free'
   with pytest.raises(triangle_mesh.NoMeshError, match=line):
     triangle_mesh.make_mesh(
       sphere_field.representation(), sphere_field.params_of(), 24, 8192
