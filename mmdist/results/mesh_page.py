@@ -31,6 +31,8 @@ _POLICY = (
   'connect-src data: blob:; img-src data: blob:'
 )
 _AZIMUTH, _ELEVATION = 0.5, 0.1  # Where a page begins, as the report does.
+# Of the ball around a mesh's box, whose corners are empty.
+_FRAME = 0.85
 
 
 class _File:
@@ -49,12 +51,13 @@ class _File:
 
 def to_html(mesh: triangle_mesh.TriangleMesh) -> str:
   """Returns the page as text."""
+  low, high = mesh.surface.bounds
   views = orbits.make_views(
     np.array([_AZIMUTH]),
     np.array([_ELEVATION]),
     orbits.CAMERA_DISTANCE,
-    [orbits.HEAD_TARGET],
-    [orbits.HEAD_HALF_HEIGHT],
+    [(low + high) / 2],
+    [_FRAME * np.linalg.norm(high - low) / 2],
   )
   data = glb.to_bytes(mesh.shown, views.cameras().take(0))
   page = notebook.scene_to_html(_File(data))

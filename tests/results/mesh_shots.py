@@ -62,6 +62,8 @@ def screenshots(
   # Both exist once the model is there.
   page.wait_for('typeof controls === "object" && typeof camera === "object"')
   page.run(script)
+  degrees = 2 * np.degrees(np.arctan(views.tan_half_fov[0]))
+  page.run(f'camera.fov = {degrees}; camera.updateProjectionMatrix(); true')
   shots = []
   for pose in views.cameras().camera_to_world:
     position, target = (
