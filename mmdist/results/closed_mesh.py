@@ -11,6 +11,8 @@ import numpy as np
 from scipy import sparse
 import trimesh
 
+from mmdist.core import errors
+
 # How far parted vertices move into their own solid, in world units: more than
 # programs merge by distance (0.1 mm) at a head's size, less than anybody sees.
 _GAP = 2e-3
@@ -22,6 +24,10 @@ _MAX_ROUNDS = 8
 # Pieces smaller than this share of the largest one's area are floaters; horns
 # and glasses are larger.
 _SMALLEST_SHARE = 0.02
+
+
+class NotClosedError(errors.UserError):
+  """A mesh has edges that nothing closes."""
 
 
 def is_closed(mesh: trimesh.Trimesh) -> bool:
@@ -39,25 +45,27 @@ def decimate(mesh: trimesh.Trimesh, max_faces: int) -> trimesh.Trimesh:
     max_faces: at least 100, or the mesh may collapse to nothing.
 
   Returns:
-    A closed mesh with normals outward; the same object if it is small enough.
+    A closed mesh with normals outward; the same object if it was one already.
 
   Raises:
-    RuntimeError: no number of triangles that was tried left the mesh closed.
+    NotClosedError: no number of triangles that was tried left the mesh closed.
   """
   if len(mesh.faces) <= max_faces:
-    return mesh
+    closed = part_sheets(mesh)
+    if closed is not None:
+      return closed
   for share in _SHARES:
     vertices, faces = fast_simplification.simplify(
       np.asarray(mesh.vertices, np.float32),
       np.asarray(mesh.faces, np.int32),
-      target_count=int(share * max_faces),
+      target_count=int(share * min(max_faces, len(mesh.faces))),
     )
     simpler = part_sheets(trimesh.Trimesh(vertices, faces, process=True))
     if simpler is not None and len(simpler.faces) <= max_faces:
       return keep_largest(simpler)
-  raise RuntimeError(
-    f'a mesh of {len(mesh.faces)} faces cannot be decimated to {max_faces} and '
-    'stay closed.'
+  raise NotClosedError(
+    f'a mesh of {len(mesh.faces)} faces cannot have at most {max_faces} and be '
+    'closed; choose another results.mesh_resolution.'
   )
 
 

@@ -123,8 +123,8 @@ def make_all(
   """Makes every result of a run in its folder.
 
   An avatar without a surface, of a run that was stopped early, has no mesh, and
-  where memory is short there is none either; everything else is made all the
-  same, and the report says so.
+  where memory is short, or the surface cannot be closed, there is none either;
+  everything else is made all the same, and the report says so.
 
   Args:
     workdir: the run's folder; made if it is not there.
@@ -140,6 +140,7 @@ def make_all(
     report.
     Without ffmpeg there is no video.
   """
+  from mmdist.results import closed_mesh
   from mmdist.results import triangle_mesh
 
   workdir = pathlib.Path(workdir)
@@ -159,7 +160,7 @@ def make_all(
     mesh = _write_mesh(*avatar)
     paths.update({name: workdir / FILES[name] for name in _MESH_FILES})
     viewed = triangle_mesh.make_viewed(representation, params, mesh.surface)
-  except triangle_mesh.NoMeshError as error:
+  except (triangle_mesh.NoMeshError, closed_mesh.NotClosedError) as error:
     logging.warning('No mesh: %s', error)
     missing['mesh'] = f'none: {error}'
   paths['report'] = workdir / FILES['report']

@@ -85,3 +85,7 @@ def test_a_mesh_with_a_hole_cannot_be_closed():
   cube = trimesh.creation.box()
   cube.update_faces(np.arange(len(cube.faces)) > 0)
   assert closed_mesh.part_sheets(cube) is None
+  with pytest.raises(
+    closed_mesh.NotClosedError, match='a mesh of 11 faces .* at most 100 and be'
+  ):
+    closed_mesh.decimate(cube, 100)

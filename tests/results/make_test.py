@@ -143,6 +143,24 @@ def test_an_avatar_without_a_surface_gets_a_report_that_says_so(
   assert 'the densest point has' in paths['report'].read_text()
 
 
+def test_without_memory_for_textures_there_is_all_but_a_mesh(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(
+    'mmdist.run.memory_estimate.available_memory', lambda: 1000
+  )
+  paths = make.make_all(
+    tmp_path,
+    sphere_field.representation(),
+    sphere_field.params_of(),
+    small_config(),
+    tmp_path / 'absent.jsonl',
+  )
+  assert {'animation', 'sheet', 'report'} <= set(paths)
+  assert not {'mesh', 'mesh_page'} & set(paths)
+  assert 'a texture of 64 texels a side needs' in paths['report'].read_text()
+
+
 @pytest.mark.parametrize(
   'preset, title, absent',
   [
