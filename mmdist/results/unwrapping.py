@@ -16,7 +16,8 @@ import xatlas
 
 # Texels between charts, at the texture's size.
 _PADDING = 4
-_TRIANGLES_AT_ONCE = 2048
+# Texels of the boxes around triangles that are looked at together.
+_TEXELS_AT_ONCE = 2**21
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -144,10 +145,11 @@ def covered_texels(mesh: Unwrapped, texture_size: int) -> Texels:
   owner = np.full(texture_size**2, -1, np.int32)
   weights = np.zeros((texture_size**2, 3), np.float32)
   corners = mesh.uvs[mesh.faces].astype(np.float64) * texture_size - 0.5
-  for begin in range(0, len(corners), _TRIANGLES_AT_ONCE):
-    index, places, inside = _cover(
-      corners[begin : begin + _TRIANGLES_AT_ONCE], texture_size
-    )
+  boxes = np.prod(np.ptp(corners, 1) + 2, -1)
+  block = (np.cumsum(boxes) // _TEXELS_AT_ONCE).astype(np.int64)
+  begins = np.flatnonzero(np.diff(block, prepend=-1))
+  for begin, end in zip(begins, [*begins[1:], len(corners)]):
+    index, places, inside = _cover(corners[begin:end], texture_size)
     owner[places] = begin + index
     weights[places] = inside
   found = np.flatnonzero(owner >= 0)
