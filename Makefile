@@ -52,6 +52,7 @@ demo: venv ## Makes a head of PROMPT='...' in DEMO_DIR; DEMO_STEPS=N shortens it
 	@printf '%-7s %s\n' \
 	  video '$(DEMO_DIR)/turntable.mp4' \
 	  mesh '$(DEMO_DIR)/mesh.glb' \
+	  page '$(DEMO_DIR)/mesh.html' \
 	  report '$(DEMO_DIR)/report.html'
 demo: export PROMPT := $(PROMPT)
 

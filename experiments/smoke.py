@@ -23,4 +23,5 @@ def get_config(preset: str = 'default') -> schema.RunConfig:
   run.results.turntable_views = 4
   run.results.resolution = 32
   run.results.mesh_resolution = 32
+  run.results.texture_size = 64
   return run

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmdist.cameras import orbits
 from mmdist.config import schema
+from mmdist.config import validation
 from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import names
@@ -214,19 +215,32 @@ class Run:
     return self._make(make.make_sheet, **options)['sheet']
 
   def mesh(
-    self, path: str | os.PathLike | None = None, *, resolution: int = 0
+    self,
+    path: str | os.PathLike | None = None,
+    *,
+    resolution: int = 0,
+    texture_size: int | None = None,
   ) -> pathlib.Path:
-    """Makes a triangle mesh with vertex colours; returns its path.
+    """Makes a closed triangle mesh with textures; returns its path.
 
     Args:
-      path: the .glb file to write; None is `mesh.glb` in the run's folder.
+      path: the .glb file to write; None is `mesh.glb` in the run's folder, with
+        `mesh.html` beside it.
       resolution: grid points per axis; 0 takes `results.mesh_resolution`.
+      texture_size: texels of a side of its colours and of its normal map, 64 to
+        8192; 0: colours at the vertices; None takes `results.texture_size`.
 
     Raises:
-      UserError: the head has no surface yet.
+      UserError: the head has no surface yet, or it cannot have such a texture.
     """
+    if texture_size is None:
+      texture_size = self.config.results.texture_size
+    validation.check_texture_size('texture_size', texture_size)
     if path is None:
-      return self._make(make.make_mesh, resolution=resolution)['mesh']
+      made = self._make(
+        make.make_mesh, resolution=resolution, texture_size=texture_size
+      )
+      return made['mesh']
     target = local_paths.local(path)
     # Here, because importing it takes a second.
     from mmdist.results import triangle_mesh
@@ -235,6 +249,7 @@ class Run:
       self.representation,
       self.params,
       resolution or self.config.results.mesh_resolution,
+      texture_size,
     )
     triangle_mesh.write_glb(target, surface)
     return target
@@ -273,7 +288,12 @@ class Run:
     return field.conditional_nerf(field.quality(self.config.nerf))
 
   def _make(
-    self, maker: Any, *, resolution: int = 0, quality: bool = False
+    self,
+    maker: Any,
+    *,
+    resolution: int = 0,
+    quality: bool = False,
+    texture_size: int | None = None,
   ) -> Mapping[str, pathlib.Path]:
     """Makes one kind of result in the run's folder."""
     workdir_lib.check_links(self.workdir)
@@ -281,6 +301,8 @@ class Run:
     if resolution:
       config.results.resolution = resolution
       config.results.mesh_resolution = resolution
+    if texture_size is not None:
+      config.results.texture_size = texture_size
     return maker(
       self.workdir, self._representation(quality), self.params, config
     )

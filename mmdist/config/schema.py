@@ -15,6 +15,7 @@ TRAINABLE = ('all', 'code')
 COMPUTE = ('float32', 'bfloat16')
 ON_NONFINITE = ('stop', 'reject')
 COLOCATE = ('', 'learner')
+TEXTURE_SIZES = (64, 8192)  # Besides 0.
 
 
 @dataclasses.dataclass
@@ -192,6 +193,7 @@ class ResultsConfig:
   turntable_views: int = 40
   resolution: int = 160  # H = W of turntable and sheet.
   mesh_resolution: int = 128  # Grid points per axis.
+  texture_size: int = 1024  # Texels of a side; 0: colours at the vertices.
   judge: str = 'judge'  # Who says how far it shows what was asked; '': nobody.
   # A project of Weights & Biases that numbers and previews go to as well; ''
   # needs no such package.

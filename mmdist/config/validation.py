@@ -131,6 +131,7 @@ def validate(config: schema.RunConfig) -> None:
   )
   _check_background(config.views.background)
   _check_start_code(config.learner.start_code)
+  check_texture_size('results.texture_size', config.results.texture_size)
 
 
 def _check_size(config: schema.RunConfig, path: str, value: Any) -> None:
@@ -280,4 +281,19 @@ def _check_start_code(code: str) -> None:
     raise errors.UserError(
       f"learner.start_code is '{code}'; expected 'mean', 'random' or the "
       'number of a training subject.'
+    )
+
+
+def check_texture_size(called: str, size: int) -> None:
+  """Raises UserError unless a mesh can have a texture of so many texels a side.
+
+  Args:
+    called: the setting, for the error.
+    size: 0 is a mesh with colours at its vertices.
+  """
+  low, high = schema.TEXTURE_SIZES
+  if size and not low <= size <= high:
+    raise errors.UserError(
+      f'{called} is {size}; expected {low} to {high} texels a side, or 0 for '
+      'colours at the vertices.'
     )

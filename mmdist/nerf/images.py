@@ -138,6 +138,50 @@ def _places_renderer(
   return render_some
 
 
+def render_rays(
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  rays: arrays.Rays,
+  with_normals: bool = True,
+) -> dict[str, np.ndarray]:
+  """Renders rays that belong to no picture, as pictures are rendered.
+
+  Args:
+    representation: see `core.representation`; compiled once for each number of
+      rays, so a caller with many passes blocks of one size.
+    params: its parameters.
+    rays: flat, [N].
+    with_normals: otherwise the normals are mid-grey.
+
+  Returns:
+    As `render_images`, with [N] in place of the axes of views and pixels.
+  """
+  layout = device_mesh.local_layout()
+  render = _rays_renderer(
+    representation.render, len(rays.near), with_normals, layout
+  )
+  return jax.device_get(render(layout.replicate(params), rays))
+
+
+@functools.lru_cache(maxsize=16)
+def _rays_renderer(
+  render: representation_lib.Render,
+  num_rays: int,
+  with_normals: bool,
+  layout: device_mesh.Layout,
+) -> Callable[..., dict[str, jax.Array]]:
+  """Returns the compiled function of some rays."""
+  chunk_size = min(_suitable(layout), num_rays)
+
+  @jax.jit
+  def render_some(
+    params: representation_lib.Params, rays: arrays.Rays
+  ) -> dict[str, jax.Array]:
+    return _render_flat(render, with_normals, params, rays, chunk_size, layout)
+
+  return render_some
+
+
 def _suitable(layout: device_mesh.Layout) -> int:
   """Returns how many rays at a time suit the devices."""
   return _CHUNK_SIZES.get(layout.platform, _CHUNK_SIZE)

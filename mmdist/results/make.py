@@ -30,7 +30,7 @@ from mmdist.run import sessions
 from mmdist.run import workdir as workdir_lib
 
 if TYPE_CHECKING:  # Not at run time: importing it takes a second.
-  import trimesh
+  from mmdist.results import triangle_mesh
 
 # What a run leaves for people: what it is called -> its file.
 FILES = {
@@ -38,8 +38,10 @@ FILES = {
   'animation': 'turntable.webp',
   'sheet': 'sheet.png',
   'mesh': 'mesh.glb',
+  'mesh_page': 'mesh.html',
   'report': 'report.html',
 }
+_MESH_FILES = ('mesh', 'mesh_page')
 
 
 def make_turntable(
@@ -81,28 +83,32 @@ def make_mesh(
   params: representation_lib.Params,
   run_config: schema.RunConfig,
 ) -> Mapping[str, pathlib.Path]:
-  """Writes `mesh.glb`.
+  """Writes `mesh.glb`, and `mesh.html` that shows it.
 
   Raises:
-    triangle_mesh.NoSurfaceError: if there is nothing solid to mesh.
+    triangle_mesh.NoMeshError: if there is nothing solid to mesh, or no memory
+      for its textures.
   """
-  path = workdir / FILES['mesh']
-  _write_mesh(path, representation, params, run_config)
-  return {'mesh': path}
+  _write_mesh(workdir, representation, params, run_config)
+  return {name: workdir / FILES[name] for name in _MESH_FILES}
 
 
 def _write_mesh(
-  path: pathlib.Path,
+  workdir: pathlib.Path,
   representation: representation_lib.Representation,
   params: representation_lib.Params,
   run_config: schema.RunConfig,
-) -> 'trimesh.Trimesh':
-  # Here, because a run that begins need not wait until it is imported.
+) -> 'triangle_mesh.TriangleMesh':
+  # Here, because a run that begins need not wait until they are imported.
+  from mmdist.results import mesh_page
   from mmdist.results import triangle_mesh
 
-  resolution = run_config.results.mesh_resolution
-  mesh = triangle_mesh.make_mesh(representation, params, resolution)
-  triangle_mesh.write_glb(path, mesh)
+  settings = run_config.results
+  mesh = triangle_mesh.make_mesh(
+    representation, params, settings.mesh_resolution, settings.texture_size
+  )
+  triangle_mesh.write_glb(workdir / FILES['mesh'], mesh)
+  mesh_page.write(workdir / FILES['mesh_page'], mesh)
   return mesh
 
 
@@ -116,7 +122,8 @@ def make_all(
 ) -> Mapping[str, pathlib.Path]:
   """Makes every result of a run in its folder.
 
-  An avatar without a surface, of a run that was stopped early, has no mesh;
+  An avatar without a surface, of a run that was stopped early, has no mesh, and
+  where memory is short, or the surface cannot be closed, there is none either;
   everything else is made all the same, and the report says so.
 
   Args:
@@ -129,9 +136,11 @@ def make_all(
     judgement: of the avatar, for the report.
 
   Returns:
-    What was made -> where: video, animation, sheet, mesh, config, report.
+    What was made -> where: video, animation, sheet, mesh, mesh_page, config,
+    report.
     Without ffmpeg there is no video.
   """
+  from mmdist.results import closed_mesh
   from mmdist.results import triangle_mesh
 
   workdir = pathlib.Path(workdir)
@@ -148,10 +157,10 @@ def make_all(
   if 'video' not in paths:
     missing['video'] = turntable.NO_VIDEO
   try:
-    mesh = _write_mesh(workdir / FILES['mesh'], *avatar[1:])
-    paths['mesh'] = workdir / FILES['mesh']
-    viewed = triangle_mesh.make_viewed(representation, params, mesh)
-  except triangle_mesh.NoSurfaceError as error:
+    mesh = _write_mesh(*avatar)
+    paths.update({name: workdir / FILES[name] for name in _MESH_FILES})
+    viewed = triangle_mesh.make_viewed(representation, params, mesh.surface)
+  except (triangle_mesh.NoMeshError, closed_mesh.NotClosedError) as error:
     logging.warning('No mesh: %s', error)
     missing['mesh'] = f'none: {error}'
   paths['report'] = workdir / FILES['report']
@@ -178,7 +187,7 @@ def _report(
       'Turntable: colour and world-space normals': paths['animation'],
       'Views': paths['sheet'],
     },
-    downloads={k: paths[k] for k in ('video', 'mesh') if k in paths},
+    downloads={k: paths[k] for k in ('video', *_MESH_FILES) if k in paths},
     metrics=metrics,
     config=serialization.to_dict(run_config),
     concepts=summary.concepts(run_config, judgement),

@@ -7,6 +7,7 @@ import os
 import pathlib
 
 from mmdist.config import schema
+from mmdist.config import validation
 from mmdist.core import errors
 from mmdist.core import names
 from mmdist.core import options as options_lib
@@ -47,6 +48,11 @@ class Options:
     "pixels of a picture's longer side, 2048 by default.",
     minimum=8,
   )
+  texture_size: int | None = options_lib.option(
+    None,
+    "Texels of a side of the mesh's textures, 64 to 8192, or 0 for colours at "
+    "its vertices, in place of the run's results.texture_size.",
+  )
   quality: bool = options_lib.option(
     False,
     'Four times the samples along each ray, by a second proposal pass; '
@@ -81,20 +87,23 @@ def remake(
     judge: whose verdict the report says; None leaves it out.
 
   Raises:
-    UserError: the kind is unknown, there is no surface to mesh, or a link in
-      the folder leads out of it.
+    UserError: the kind is unknown, there is no surface to mesh, a mesh cannot
+      have such a texture, or a link in the folder leads out of it.
     FileNotFoundError: there is no such run, or no checkpoint yet.
   """
   known = (*MAKERS, ALL)
   if kind not in known:
     raise errors.UserError(names.unknown('result', kind, known, 'Results'))
   options = options_lib.checked(options)
+  validation.check_texture_size('texture_size', options.texture_size or 0)
   avatar = opening.open_run(workdir)
   workdir_lib.check_links(avatar.workdir)
   run = copy.deepcopy(avatar.run)
   if options.resolution:
     run.results.resolution = options.resolution
     run.results.mesh_resolution = options.resolution
+  if options.texture_size is not None:
+    run.results.texture_size = options.texture_size
   representation = avatar.representation
   if options.quality:
     representation = field.conditional_nerf(field.quality(run.nerf))

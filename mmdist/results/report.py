@@ -179,7 +179,8 @@ def _downloads(downloads: Mapping[str, pathlib.Path]) -> str:
     return ''
   links = [
     # Quoted, since a name with a colon or a slash would be read as an address.
-    f'<a href="{parse.quote(path.name, safe="")}">{html.escape(name)}</a>'
+    f'<a href="{parse.quote(path.name, safe="")}">'
+    f'{html.escape(name).replace("_", " ")}</a>'
     for name, path in downloads.items()
   ]
   return f'<p>Beside this page: {", ".join(links)}.</p>'

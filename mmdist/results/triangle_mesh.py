@@ -1,47 +1,50 @@
 """A triangle mesh of an avatar: density to surface to GLB with colours.
 
 The surface is where a layer of this density, `SKIN_THICKNESS` thick, would
-absorb half the light. The colour of a vertex is what a camera straight above it
+absorb half the light. The colour of a point is what a camera straight above it
 would see, so only the representation's `density` and `render` are needed.
 """
 
 from collections.abc import Callable
+import dataclasses
 import functools
 import os
 
-import fast_simplification
 import jax
-import jax.numpy as jnp
 import numpy as np
 from skimage import measure
 import trimesh
 
 from mmdist.cameras import camera as camera_lib
-from mmdist.core import arrays
+from mmdist.config import validation
 from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import representation as representation_lib
+from mmdist.results import baking
+from mmdist.results import closed_mesh
+from mmdist.results import glb
 from mmdist.results import mesh_viewer
+from mmdist.results import surface_looks
+from mmdist.run import memory_estimate
 
 # The surface is where the density halves light within this many world units;
 # the head's radius is about 1. The density that training leaves in empty space
 # is lower by orders of magnitude.
 SKIN_THICKNESS = 0.05
-MAX_FACES = 60_000  # Triangles of `mesh.glb`.
+# Triangles of `mesh.glb`. Colours of vertices are only as fine as these are.
+TEXTURED_FACES = 20_000
+COLORED_FACES = 60_000
 # Triangles of the mesh in a page: some 300 kB of text.
 VIEWED_FACES = 16_000
-# Pieces smaller than this share of the largest one's area are floaters; horns
-# and glasses are larger.
-_SMALLEST_SHARE = 0.02
-_COLOR_DISTANCE = 3.0
-_COLOR_REACH = 0.08  # Half the length of a colour ray, around its vertex.
-# Of a ray's cone, per unit of distance: about that of a picture of the whole
-# head with 160 pixels along a side, see `camera.pixel_rays`.
-_PIXEL_RADIUS = 0.002
+_BYTES_PER_TEXEL = 64  # That baking takes at its most.
 _CHUNK = 4096
 
 
-class NoSurfaceError(errors.UserError):
+class NoMeshError(errors.UserError):
+  """There can be no mesh, which is no reason to have nothing else."""
+
+
+class NoSurfaceError(NoMeshError):
   """The density is too thin everywhere to have a surface."""
 
 
@@ -114,78 +117,8 @@ def extract_surface(density: np.ndarray) -> trimesh.Trimesh:
   vertices, faces, _, _ = measure.marching_cubes(
     opacity, 0.5, spacing=(spacing,) * 3, gradient_direction='ascent'
   )
-  return _keep_largest(trimesh.Trimesh(vertices - radius, faces, process=True))
-
-
-def _keep_largest(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-  """Drops small pieces, and inside-out ones: the walls of cavities."""
-  groups = trimesh.graph.connected_components(
-    mesh.face_adjacency, nodes=np.arange(len(mesh.faces)), min_len=4
-  )
-  areas = np.array([mesh.area_faces[group].sum() for group in groups])
-  # The signed volume of a closed piece: tetrahedra to the origin.
-  volumes = np.einsum(
-    'fi,fi->f',
-    mesh.triangles[:, 0],
-    np.cross(mesh.triangles[:, 1], mesh.triangles[:, 2]),
-  )
-  solid = np.array([volumes[group].sum() > 0 for group in groups])
-  keep = solid & (areas >= _SMALLEST_SHARE * areas[solid].max())
-  faces = np.concatenate([g for g, kept in zip(groups, keep) if kept])
-  mesh.update_faces(np.sort(faces))
-  mesh.remove_unreferenced_vertices()
-  return mesh
-
-
-def decimate(mesh: trimesh.Trimesh, max_faces: int) -> trimesh.Trimesh:
-  """Merges edges until at most about `max_faces` triangles are left."""
-  if len(mesh.faces) <= max_faces:
-    return mesh
-  vertices, faces = fast_simplification.simplify(
-    np.asarray(mesh.vertices, np.float32),
-    np.asarray(mesh.faces, np.int32),
-    target_count=max_faces,
-  )
-  return trimesh.Trimesh(vertices, faces, process=True)
-
-
-def surface_colors(
-  representation: representation_lib.Representation,
-  params: representation_lib.Params,
-  mesh: trimesh.Trimesh,
-) -> np.ndarray:
-  """Looks straight at each vertex from outside.
-
-  Args:
-    representation: see `core.representation`.
-    params: its parameters.
-    mesh: in world units, with normals outward.
-
-  Returns:
-    [num_vertices, 3] colours in [0, 1].
-  """
-  normals = np.asarray(mesh.vertex_normals, np.float32)
-  points = np.asarray(mesh.vertices, np.float32)
-  key = None  # Deterministic: no jitter along the rays.
-
-  def look(points_and_normals: jax.Array) -> jax.Array:
-    points, normals = jnp.split(points_and_normals, 2, -1)
-    ones = jnp.ones_like(points[:, :1])
-    rays = arrays.Rays(
-      origins=points + _COLOR_DISTANCE * normals,
-      directions=-normals,
-      viewdirs=-normals,
-      radii=_PIXEL_RADIUS * ones,
-      near=(_COLOR_DISTANCE - _COLOR_REACH) * ones,
-      far=(_COLOR_DISTANCE + _COLOR_REACH) * ones,
-      background=jnp.zeros_like(points),
-    )
-    renders = representation.render(params, rays, key, with_normals=False)
-    # Over black, so that dividing by the opacity leaves the surface's colour.
-    return renders.rgb / jnp.maximum(renders.acc, 1e-3)[:, None]
-
-  colors = _in_chunks(look, np.concatenate([points, normals], -1))
-  return np.clip(colors, 0, 1)
+  surface = trimesh.Trimesh(vertices - radius, faces, process=True)
+  return closed_mesh.keep_largest(surface)
 
 
 def _in_chunks(
@@ -199,49 +132,102 @@ def _in_chunks(
   return np.concatenate(answers)[: len(rows)]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class TriangleMesh:
+  """A closed surface, and how it looks.
+
+  Attributes:
+    surface: closed, in world units, +y up, face along +z, normals outward.
+    shown: the same surface with textures, or with colours at its vertices.
+  """
+
+  surface: trimesh.Trimesh
+  shown: baking.Textured | glb.Colored
+
+
 def make_mesh(
   representation: representation_lib.Representation,
   params: representation_lib.Params,
   resolution: int,
-  max_faces: int = MAX_FACES,
-) -> trimesh.Trimesh:
-  """Returns a coloured, closed mesh in world units, +y up, face along +z.
+  texture_size: int = 0,
+  max_faces: int | None = None,
+) -> TriangleMesh:
+  """Makes a closed mesh with textures or with colours at its vertices.
 
   Args:
     representation: see `core.representation`.
     params: its parameters.
     resolution: grid points per axis.
-    max_faces: triangles left after decimation.
+    texture_size: texels of a side of both textures; 0: colours of vertices.
+    max_faces: triangles left after decimation; None is `TEXTURED_FACES` or
+      `COLORED_FACES`.
 
   Raises:
     NoSurfaceError: if the density is too thin everywhere.
+    NoMeshError: there is no memory for such a texture.
   """
+  validation.check_texture_size('texture_size', texture_size)
+  _check_room(texture_size)
   density = density_grid(representation, params, resolution)
-  mesh = decimate(extract_surface(density), max_faces)
-  colors = surface_colors(representation, params, mesh)
-  mesh.visual = trimesh.visual.ColorVisuals(
-    mesh, vertex_colors=np.round(srgb_to_linear(colors) * 255).astype(np.uint8)
+  if max_faces is None:
+    max_faces = TEXTURED_FACES if texture_size else COLORED_FACES
+  surface = closed_mesh.decimate(extract_surface(density), max_faces)
+  shown: baking.Textured | glb.Colored
+  if texture_size:
+    shown = baking.bake(representation, params, surface, texture_size)
+  else:
+    shown = _color(representation, params, surface)
+  return TriangleMesh(surface, shown)
+
+
+def _check_room(texture_size: int) -> None:
+  needed = texture_size**2 * _BYTES_PER_TEXEL
+  available = memory_estimate.available_memory()
+  if available is not None and needed > available:
+    raise NoMeshError(
+      f'a texture of {texture_size} texels a side needs {needed / 1e9:.1f} GB '
+      f'to be made and {available / 1e9:.1f} GB are free; choose a smaller '
+      'texture_size.'
+    )
+
+
+def _color(
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  surface: trimesh.Trimesh,
+) -> glb.Colored:
+  vertices = np.asarray(surface.vertices, np.float32)
+  normals = np.asarray(surface.vertex_normals, np.float32)
+  looks = surface_looks.look(representation, params, vertices, normals)
+  light = srgb_to_linear(looks.colors)
+  return glb.Colored(
+    vertices,
+    normals,
+    np.round(light * 255).astype(np.uint8),
+    np.asarray(surface.faces),
   )
-  return mesh
 
 
 def make_viewed(
   representation: representation_lib.Representation,
   params: representation_lib.Params,
-  mesh: trimesh.Trimesh,
+  surface: trimesh.Trimesh,
 ) -> mesh_viewer.ViewedMesh:
   """Returns a mesh coarse enough for a page, with display colours.
 
   Args:
     representation: see `core.representation`.
     params: its parameters.
-    mesh: in world units, as `make_mesh` returns it.
+    surface: of a `TriangleMesh`.
   """
-  coarse = decimate(mesh, VIEWED_FACES)
+  coarse = closed_mesh.decimate(surface, VIEWED_FACES)
+  vertices = np.asarray(coarse.vertices, np.float32)
+  normals = np.asarray(coarse.vertex_normals, np.float32)
+  looks = surface_looks.look(representation, params, vertices, normals)
   return mesh_viewer.ViewedMesh(
-    vertices=np.asarray(coarse.vertices, np.float32),
-    normals=np.asarray(coarse.vertex_normals, np.float32),
-    colors=surface_colors(representation, params, coarse),
+    vertices=vertices,
+    normals=normals,
+    colors=looks.colors,
     faces=np.asarray(coarse.faces),
   )
 
@@ -257,19 +243,6 @@ def srgb_to_linear(colors: np.ndarray) -> np.ndarray:
   )
 
 
-def write_glb(path: str | os.PathLike, mesh: trimesh.Trimesh) -> None:
-  """Writes a GLB with normals, vertex colours and a matte material."""
-  data = trimesh.exchange.gltf.export_glb(
-    trimesh.Scene(mesh), include_normals=True, tree_postprocessor=_make_matte
-  )
-  atomic.write_bytes(path, data)
-
-
-def _make_matte(tree: dict) -> None:
-  # Without a material, glTF's default is bare metal: nearly black in viewers.
-  tree['materials'] = [
-    {'pbrMetallicRoughness': {'metallicFactor': 0.0, 'roughnessFactor': 0.9}}
-  ]
-  for mesh in tree['meshes']:
-    for primitive in mesh['primitives']:
-      primitive['material'] = 0
+def write_glb(path: str | os.PathLike, mesh: TriangleMesh) -> None:
+  """Writes a GLB; see `mmdist.results.glb`."""
+  atomic.write_bytes(path, glb.to_bytes(mesh.shown))

@@ -42,6 +42,7 @@ OUTPUTS = (
   'sheet.png',
   'turntable.*',
   'mesh.glb',
+  'mesh.html',
   'report.html',
 )
 # What a run leaves behind if it is killed before it has written its

@@ -49,6 +49,10 @@ def test_results_are_made_again_at_another_size(run, tmp_path):
   assert run.turntable(resolution=16).name == 'turntable.mp4'
   mesh = run.mesh(tmp_path / 'ball.glb', resolution=24)
   assert mesh.read_bytes()[:4] == b'glTF'
+  assert run.mesh(texture_size=0).name == 'mesh.glb'
+  assert b'COLOR_0' in run.results['mesh'].read_bytes()
+  with pytest.raises(ValueError, match='texture_size is 1; expected 64'):
+    run.mesh(texture_size=1)
 
 
 def test_the_ledger_is_a_table_of_the_runs_steps(run, tmp_path):

@@ -91,6 +91,7 @@ def small(num_steps: int = 4, **fields) -> mmdist.RunConfig:
   config.results.preview_every = 0
   config.results.turntable_views = 2
   config.results.resolution = config.results.mesh_resolution = 16
+  config.results.texture_size = 64
   return config
 
 
@@ -107,7 +108,14 @@ def make(workdir, what='a red ball', prior=paint, **options) -> mmdist.Run:
 def test_a_representation_and_a_prior_of_ones_own_are_passed(tmp_path):
   run = make(tmp_path / 'run')
   assert (run.step, run.is_finished) == (4, True)
-  assert set(run.results) == {'video', 'animation', 'sheet', 'mesh', 'report'}
+  assert set(run.results) == {
+    'video',
+    'animation',
+    'sheet',
+    'mesh',
+    'mesh_page',
+    'report',
+  }
   config = json.loads((tmp_path / 'run' / 'config.json').read_text())
   assert config['prompt'] == 'a red ball'
   assert config['nerf_assets'].endswith('Ball')

@@ -110,6 +110,21 @@ def test_a_value_that_no_machine_could_run_is_one_line(path, value, end):
   assert len(str(error.value)) < 100
 
 
+@pytest.mark.parametrize('size', [1, 63, 8193, 100_000, -1])
+def test_a_texture_that_no_mesh_can_have_is_one_line(size):
+  line = (
+    rf'^results.texture_size is {size}; expected 64 to 8192 texels a side, '
+    'or 0 for colours at the vertices.$'
+  )
+  with pytest.raises(ValueError, match=line):
+    validation.validate(changed('results.texture_size', size))
+
+
+@pytest.mark.parametrize('size', [0, 64, 1024, 8192])
+def test_a_texture_that_a_mesh_can_have_passes(size):
+  validation.validate(changed('results.texture_size', size))
+
+
 def test_the_largest_values_that_make_sense_pass():
   for path, value in {
     'num_steps': 10**9,

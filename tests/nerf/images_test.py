@@ -49,6 +49,16 @@ def test_pixels_come_back_in_place_whatever_the_chunks(chunk_size):
     )
 
 
+def test_rays_of_no_picture_are_rendered_as_those_of_one():
+  rays = camera_rays(VIEWS.cameras().take(1), 6, np.ones(3))
+  flat = jax.tree.map(lambda leaf: leaf.reshape((36,) + leaf.shape[2:]), rays)
+  shown = images.render_rays(COMPASS, PARAMS, flat)
+  pictures = images.render_images(COMPASS, PARAMS, VIEWS, 6, np.ones(3))
+  for name in images.CHANNELS:
+    expected = pictures[name][1].reshape(shown[name].shape)
+    np.testing.assert_array_equal(shown[name], expected)
+
+
 def test_every_view_may_have_its_own_background():
   backgrounds = np.array([[0.2] * 3, [0.4] * 3, [1.0] * 3])
   pictures = images.render_images(COMPASS, PARAMS, VIEWS, 4, backgrounds)

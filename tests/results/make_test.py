@@ -28,7 +28,7 @@ def evil_config():
 
 def small_config(**fields):
   results = schema.ResultsConfig(
-    turntable_views=4, resolution=24, mesh_resolution=24
+    turntable_views=4, resolution=24, mesh_resolution=24, texture_size=64
   )
   return schema.RunConfig(results=results, num_steps=2, **fields)
 
@@ -55,6 +55,7 @@ def test_every_result_is_in_the_folder_and_nothing_else(made):
     'turntable.webp',
     'sheet.png',
     'mesh.glb',
+    'mesh.html',
     'report.html',
     'config.json',
   }
@@ -95,7 +96,9 @@ def test_the_animation_has_a_frame_per_view(made):
 
 
 def test_the_mesh_is_closed(made):
-  assert trimesh.load_mesh(made['mesh']).is_watertight
+  mesh = trimesh.load_mesh(made['mesh'])
+  mesh.merge_vertices(merge_tex=True, merge_norm=True)
+  assert mesh.is_watertight
 
 
 def test_the_configuration_comes_back(made):
@@ -138,6 +141,24 @@ def test_an_avatar_without_a_surface_gets_a_report_that_says_so(
   assert 'mesh' not in paths and not (tmp_path / 'mesh.glb').exists()
   assert 'the densest point has' in caplog.text
   assert 'the densest point has' in paths['report'].read_text()
+
+
+def test_without_memory_for_textures_there_is_all_but_a_mesh(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(
+    'mmdist.run.memory_estimate.available_memory', lambda: 1000
+  )
+  paths = make.make_all(
+    tmp_path,
+    sphere_field.representation(),
+    sphere_field.params_of(),
+    small_config(),
+    tmp_path / 'absent.jsonl',
+  )
+  assert {'animation', 'sheet', 'report'} <= set(paths)
+  assert not {'mesh', 'mesh_page'} & set(paths)
+  assert 'a texture of 64 texels a side needs' in paths['report'].read_text()
 
 
 @pytest.mark.parametrize(

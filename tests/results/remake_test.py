@@ -53,7 +53,29 @@ def test_a_mesh_is_made_again_at_another_resolution(workdir, monkeypatch):
   # The start density of a NeRF is fog: nearly no skin is as thin as this.
   monkeypatch.setattr('mmdist.results.triangle_mesh.SKIN_THICKNESS', 2.0)
   path = remake.remake('mesh', workdir, remake.Options(resolution=16))['mesh']
-  assert trimesh.load_mesh(path).is_watertight
+  mesh = trimesh.load_mesh(path)
+  mesh.merge_vertices(merge_tex=True, merge_norm=True)
+  assert mesh.is_watertight
+
+
+@pytest.mark.parametrize('size, attribute', [(0, 'COLOR_0'), (64, 'TANGENT')])
+def test_a_mesh_is_made_again_with_other_textures(
+  workdir, monkeypatch, size, attribute
+):
+  monkeypatch.setattr('mmdist.results.triangle_mesh.SKIN_THICKNESS', 2.0)
+  options = remake.Options(resolution=16, texture_size=size)
+  made = remake.remake('mesh', workdir, options)
+  assert attribute.encode() in made['mesh'].read_bytes()
+  assert made['mesh_page'].is_file()
+
+
+@pytest.mark.parametrize('size', [1, 100_000])
+def test_a_texture_of_another_size_is_refused_at_once(tmp_path, size):
+  # Before the run, of which there is none here, is opened.
+  with pytest.raises(
+    ValueError, match=f'texture_size is {size}; expected 64 to 8192 texels'
+  ):
+    remake.remake('mesh', tmp_path, remake.Options(texture_size=size))
 
 
 def test_another_resolution_does_not_become_the_runs(workdir):

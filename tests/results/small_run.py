@@ -14,7 +14,9 @@ def tiny_run():
   return schema.RunConfig(
     num_steps=1,
     nerf=schema.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8),
-    results=schema.ResultsConfig(turntable_views=2, resolution=16),
+    results=schema.ResultsConfig(
+      turntable_views=2, resolution=16, texture_size=64
+    ),
   )
 
 

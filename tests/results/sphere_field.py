@@ -3,6 +3,8 @@
 Stands in for the conditional NeRF where a test must know the right answer.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -21,7 +23,25 @@ def density(params, points):
   return PEAK_DENSITY * jax.nn.sigmoid((params['radius'] - distance) / 0.01)
 
 
-def render(params, rays, key=None, *, with_normals=True):
+def two_colors(points):
+  """Red at x > 0 and blue elsewhere."""
+  return jnp.where(points[..., :1] > 0, jnp.array(RED), jnp.array(BLUE))
+
+
+def straight(outward):
+  """The ball's own normals."""
+  return outward
+
+
+def render(
+  params,
+  rays,
+  key=None,
+  *,
+  with_normals=True,
+  color_of=two_colors,
+  normal_of=straight,
+):
   """Integrates rays [N, ...] by plain quadrature."""
   del key  # Deterministic.
   ticks = (jnp.arange(NUM_SAMPLES) + 0.5) / NUM_SAMPLES
@@ -31,12 +51,14 @@ def render(params, rays, key=None, *, with_normals=True):
   optical = density(params, points) * length / NUM_SAMPLES
   before = jnp.cumsum(optical, -1) - optical
   weights = jnp.exp(-before) * (1 - jnp.exp(-optical))
-  color = jnp.where(points[..., :1] > 0, jnp.array(RED), jnp.array(BLUE))
+  color = color_of(points)
   outward = points - params['center']
   outward /= jnp.linalg.norm(outward, axis=-1, keepdims=True)
   acc = jnp.sum(weights, -1)
   clear = 1 - acc[:, None]
-  normals = jnp.sum(weights[..., None] * (outward + 1) / 2, 1) + 0.5 * clear
+  normals = (
+    jnp.sum(weights[..., None] * (normal_of(outward) + 1) / 2, 1) + 0.5 * clear
+  )
   return arrays.Renders(
     rgb=jnp.sum(weights[..., None] * color, 1) + clear * rays.background,
     normals=normals if with_normals else jnp.full_like(normals, 0.5),
@@ -51,8 +73,17 @@ def params_of(radius=0.7, center=(0.0, 0.0, 0.0)):
   return {'radius': jnp.float32(radius), 'center': jnp.array(center)}
 
 
-def representation() -> field.ConditionalNerf:
-  """Returns the ball as results/ and evaluation/ see a NeRF."""
+def representation(
+  color_of=two_colors, normal_of=straight
+) -> field.ConditionalNerf:
+  """Returns the ball as results/ and evaluation/ see a NeRF.
+
+  Args:
+    color_of: colours [..., 3] of points [..., 3].
+    normal_of: unit normals [..., 3] that are shown in place of the ball's own.
+  """
   return field.ConditionalNerf(
-    init=lambda key: params_of(), render=render, density=density
+    init=lambda key: params_of(),
+    render=functools.partial(render, color_of=color_of, normal_of=normal_of),
+    density=density,
   )

@@ -1,11 +1,9 @@
-import json
-import struct
-
 import numpy as np
 import pytest
-import trimesh
 
 from mmdist.cameras import camera as camera_lib
+from mmdist.core import errors
+from mmdist.results import glb
 from mmdist.results import triangle_mesh
 from tests.results import sphere_field
 
@@ -29,46 +27,46 @@ def ball_grid(resolution, *balls):
 
 
 @pytest.fixture(scope='module')
-def ball_mesh():
+def made():
   params = sphere_field.params_of(RADIUS)
   field = sphere_field.representation()
   return triangle_mesh.make_mesh(field, params, resolution=48, max_faces=4000)
 
 
-def test_a_ball_gives_a_closed_mesh(ball_mesh):
-  assert ball_mesh.is_watertight
-  assert ball_mesh.is_winding_consistent
+@pytest.fixture(scope='module')
+def ball(made):
+  return made.surface
 
 
-def test_a_ball_has_the_volume_of_a_ball(ball_mesh):
+def test_a_ball_gives_a_closed_mesh(ball):
+  assert ball.is_watertight
+  assert ball.is_winding_consistent
+
+
+def test_a_ball_has_the_volume_of_a_ball(ball):
   # The surface is where the soft edge, 0.01 wide, has a quarter of the peak
   # density: 0.012 outside the radius. Voxels are 0.06 wide, and a fifth of
   # one is 5 % of the volume.
   expected = 4 / 3 * np.pi * (RADIUS + 0.012) ** 3
-  np.testing.assert_allclose(ball_mesh.volume, expected, rtol=0.02)
+  np.testing.assert_allclose(ball.volume, expected, rtol=0.02)
 
 
-def test_normals_point_outward(ball_mesh):
-  outward = ball_mesh.vertices / np.linalg.norm(
-    ball_mesh.vertices, axis=-1, keepdims=True
+def test_normals_point_outward(ball):
+  outward = ball.vertices / np.linalg.norm(
+    ball.vertices, axis=-1, keepdims=True
   )
-  cosine = np.sum(ball_mesh.vertex_normals * outward, -1)
+  cosine = np.sum(ball.vertex_normals * outward, -1)
   assert cosine.min() > 0.8  # Small triangles of the decimated mesh tilt.
   assert cosine.mean() > 0.99
 
 
-def test_decimation_leaves_about_the_faces_asked_for(ball_mesh):
-  assert 3000 < len(ball_mesh.faces) <= 4000
+def test_decimation_leaves_about_the_faces_asked_for(ball):
+  assert 3000 < len(ball.faces) <= 4000
 
 
-def test_a_mesh_below_the_limit_is_left_alone():
-  cube = trimesh.creation.box()
-  assert triangle_mesh.decimate(cube, 12) is cube
-
-
-def test_vertices_have_the_colour_of_the_field_as_light(ball_mesh):
-  colors = ball_mesh.visual.vertex_colors[:, :3] / 255
-  x = ball_mesh.vertices[:, 0]
+def test_vertices_have_the_colour_of_the_field_as_light(ball, made):
+  colors = made.shown.colors / 255
+  x = ball.vertices[:, 0]
   red = triangle_mesh.srgb_to_linear(np.array(sphere_field.RED))
   blue = triangle_mesh.srgb_to_linear(np.array(sphere_field.BLUE))
   # Half a byte of rounding, and vertices well away from the seam.
@@ -134,30 +132,35 @@ def test_light_of_display_colours():
   )
 
 
-def read_gltf(path):
-  """Returns the JSON of a GLB by its specification, section 4.4."""
-  data = path.read_bytes()
-  magic, version, _, length, kind = struct.unpack('<4sIII4s', data[:20])
-  assert (magic, version, kind) == (b'glTF', 2, b'JSON')
-  return json.loads(data[20 : 20 + length])
+@pytest.mark.parametrize('size', [1, 63, 8193, 100_000, -1])
+def test_a_texture_of_another_size_is_one_line(size):
+  line = rf'^texture_size is {size}; expected 64 to 8192 texels a side, or 0'
+  with pytest.raises(errors.UserError, match=line):
+    triangle_mesh.make_mesh(
+      sphere_field.representation(), sphere_field.params_of(), 24, size
+    )
 
 
-def test_a_glb_has_colours_normals_and_no_metal(ball_mesh, tmp_path):
-  triangle_mesh.write_glb(tmp_path / 'mesh.glb', ball_mesh)
-  tree = read_gltf(tmp_path / 'mesh.glb')
-  primitive = tree['meshes'][0]['primitives'][0]
-  assert {'POSITION', 'NORMAL', 'COLOR_0'} <= set(primitive['attributes'])
-  material = tree['materials'][primitive['material']]
-  assert material['pbrMetallicRoughness']['metallicFactor'] == 0
-
-
-def test_a_glb_reads_back_as_the_same_closed_mesh(ball_mesh, tmp_path):
-  triangle_mesh.write_glb(tmp_path / 'mesh.glb', ball_mesh)
-  # trimesh reads vertex colours as such only where there is no material.
-  scene = trimesh.load_scene(tmp_path / 'mesh.glb', skip_materials=True)
-  (read,) = scene.geometry.values()
-  assert read.is_watertight
-  np.testing.assert_allclose(read.volume, ball_mesh.volume, rtol=1e-5)
-  np.testing.assert_array_equal(
-    read.visual.vertex_colors, ball_mesh.visual.vertex_colors
+def test_a_texture_that_memory_has_no_room_for_is_one_line(monkeypatch):
+  monkeypatch.setattr(
+    triangle_mesh.memory_estimate, 'available_memory', lambda: 10**9
   )
+  line = r'^a texture of 8192 texels a side needs 4.3 GB .* 1.0 GB are free'
+  with pytest.raises(triangle_mesh.NoMeshError, match=line):
+    triangle_mesh.make_mesh(
+      sphere_field.representation(), sphere_field.params_of(), 24, 8192
+    )
+
+
+def test_a_textured_mesh_has_at_most_20000_faces():
+  field, params = sphere_field.representation(), sphere_field.params_of(1.2)
+  # One of this size has some 60,000 faces before it is decimated.
+  made = triangle_mesh.make_mesh(field, params, 96, texture_size=64)
+  assert 15_000 < len(made.surface.faces) <= 20_000
+  assert len(made.shown.mesh.faces) == len(made.surface.faces)
+  assert made.surface.is_watertight
+
+
+def test_zero_texels_are_colours_at_the_vertices(made):
+  assert isinstance(made.shown, glb.Colored)
+  assert len(made.shown.vertices) == len(made.surface.vertices)

@@ -282,7 +282,13 @@ def test_a_lock_on_a_full_disk_is_one_line(tmp_path, monkeypatch):
     *('.lock', '.config.1.json', 'config.json', 'priors.json'),
     *('changes.jsonl', 'metrics.jsonl', 'tensorboard', 'checkpoints'),
     *('checkpoints.damaged', 'checkpoints/7', 'preview.png', 'sheet.png'),
-    *('turntable.mp4', 'turntable.webp', 'mesh.glb', 'report.html'),
+    *(
+      'turntable.mp4',
+      'turntable.webp',
+      'mesh.glb',
+      'mesh.html',
+      'report.html',
+    ),
   ],
 )
 def test_a_link_that_leads_out_is_refused(tmp_path, name):
