@@ -12,7 +12,7 @@ LOADS = (
 
 
 def test_a_step_in_parts_takes_as_long_as_its_slower_side():
-  rows = overlap.measure(LOADS, (1, 4), steps=6)
+  rows = overlap.measure(LOADS, (1, 4), steps=5)
   found = {(row['bound'], row['micro_batches']): row for row in rows}
   for load in LOADS:
     parts = found[load.bound, 4]

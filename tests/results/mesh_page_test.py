@@ -70,7 +70,7 @@ def test_three_js_shows_the_shipped_head_as_the_nerf_does(page, tmp_path):
   config, params, codes = pretrained.load('nerf')
   params = jax.tree.map(np.asarray, params | {'code': codes.mean(0)})
   representation = field.conditional_nerf(config)
-  mesh = triangle_mesh.make_mesh(representation, params, 112, 512)
+  mesh = triangle_mesh.make_mesh(representation, params, 96, 320)
   assert mesh.surface.is_watertight
   shown, expected = look(page, representation, params, mesh, tmp_path, 'head')
   for one, other in zip(shown, expected['rgb']):
