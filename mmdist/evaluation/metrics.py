@@ -13,6 +13,7 @@ from scipy import ndimage
 from mmdist.cameras import camera as camera_lib
 from mmdist.core import arrays
 from mmdist.core import errors
+from mmdist.core import vectors as vectors_lib
 
 # A pixel belongs to the head if at least this much of it is covered.
 HEAD_OPACITY = 0.9
@@ -80,8 +81,10 @@ def normal_noise_deg(
     as the mean angle of independent noise, a little less because a pixel is a
     part of its own neighbourhood.
   """
-  vectors = _unit(np.asarray(normals, np.float64) * 2 - 1)
-  smooth = _unit(ndimage.uniform_filter(vectors, (0, window, window, 0)))
+  vectors = vectors_lib.unit(np.asarray(normals, np.float64) * 2 - 1, 1e-9)
+  smooth = vectors_lib.unit(
+    ndimage.uniform_filter(vectors, (0, window, window, 0)), 1e-9
+  )
   cosine = np.clip(np.sum(vectors * smooth, -1), -1, 1)
   inside = _interior(_head(acc), window // 2)
   return float(np.degrees(_mean_over(np.arccos(cosine), inside)))
@@ -241,11 +244,6 @@ def _interior(mask: np.ndarray, margin: int) -> np.ndarray:
 def _mean_over(values: np.ndarray, mask: np.ndarray) -> float:
   """Returns the mean of `values` where `mask`, NaN where there is none."""
   return float(values[mask].mean()) if mask.any() else float('nan')
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-  length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-  return vectors / np.maximum(length, 1e-9)
 
 
 @functools.partial(jax.jit, static_argnums=1)

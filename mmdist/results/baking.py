@@ -11,6 +11,7 @@ import numpy as np
 import trimesh
 
 from mmdist.core import representation as representation_lib
+from mmdist.core import vectors
 from mmdist.results import surface_looks
 from mmdist.results import unwrapping
 
@@ -64,7 +65,7 @@ def bake(
   for begin in range(0, len(texels.rows), _TEXELS_AT_ONCE):
     block = texels.take(slice(begin, begin + _TEXELS_AT_ONCE))
     points = block.interpolate(unwrapped, unwrapped.vertices)
-    normals = _unit(block.interpolate(unwrapped, unwrapped.normals))
+    normals = vectors.unit(block.interpolate(unwrapped, unwrapped.normals))
     seen = surface_looks.look(representation, params, points, normals, True)
     is_sure = seen.acc >= _LEAST_ACC
     colors[block.rows, block.columns] = _to_bytes(
@@ -90,11 +91,6 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
   return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-  length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-  return vectors / np.maximum(length, 1e-12)
-
-
 def _to_tangent_space(
   mesh: unwrapping.Unwrapped,
   texels: unwrapping.Texels,
@@ -107,9 +103,9 @@ def _to_tangent_space(
   perpendicular within a triangle, so that this solves for the factors.
   """
   tangents = texels.interpolate(mesh, mesh.tangents)
-  along, sign = _unit(tangents[:, :3]), np.sign(tangents[:, 3:])
+  along, sign = vectors.unit(tangents[:, :3]), np.sign(tangents[:, 3:])
   across = sign * np.cross(normals, along)
   frame = np.stack([along, across, normals], -1)
   volume = np.linalg.det(frame)
   frame[np.abs(volume) < 1e-3] = np.eye(3)  # Too flat to be solved.
-  return _unit(np.linalg.solve(frame, world[..., None])[..., 0])
+  return vectors.unit(np.linalg.solve(frame, world[..., None])[..., 0])

@@ -12,6 +12,7 @@ from scipy import sparse
 import trimesh
 
 from mmdist.core import errors
+from mmdist.core import vectors
 
 # How far parted vertices move into their own solid, in world units: more than
 # programs merge by distance (0.1 mm) at a head's size, less than anybody sees.
@@ -118,12 +119,7 @@ def _inward(mesh: trimesh.Trimesh) -> np.ndarray:
   np.add.at(middles, corners, np.repeat(mesh.triangles_center, 3, 0))
   counts = np.maximum(np.bincount(corners, minlength=len(middles)), 1)
   toward = middles / counts[:, None] - mesh.vertices
-  return _unit(_unit(toward) - mesh.vertex_normals)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-  length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-  return vectors / np.maximum(length, 1e-12)
+  return vectors.unit(vectors.unit(toward) - mesh.vertex_normals)
 
 
 def _split_double_edges(
@@ -144,7 +140,7 @@ def _split_double_edges(
     d = faces[two][(other + 2) % 3]
     inward = -(mesh.face_normals[one] + mesh.face_normals[two])
     middle = (mesh.vertices[a] + mesh.vertices[b]) / 2
-    vertices.append(middle + _GAP * _unit(inward))
+    vertices.append(middle + _GAP * vectors.unit(inward))
     m = len(vertices) - 1
     added += [(a, m, c), (m, b, c), (b, m, d), (m, a, d)]
     kept[[one, two]] = False

@@ -70,12 +70,8 @@ class Killed(Exception):
   pass
 
 
-@pytest.mark.slow
-def test_a_killed_training_ends_like_one_that_was_not(
-  data, tmp_path, monkeypatch
-):
-  config, said = tiny_config(), []
-  whole = pretraining.train_and_measure(config, tmp_path / 'whole', data)
+def train_in_parts(config, out, data, monkeypatch):
+  """Trains until step 4, and leaves it to the caller to go on."""
   save = pretraining.pretrain_checkpoint.save
 
   def save_and_die(path, state, *rest):
@@ -85,7 +81,16 @@ def test_a_killed_training_ends_like_one_that_was_not(
 
   with monkeypatch.context() as patch, pytest.raises(Killed):
     patch.setattr(pretraining.pretrain_checkpoint, 'save', save_and_die)
-    pretraining.train_and_measure(config, tmp_path / 'parts', data)
+    pretraining.train_and_measure(config, out, data)
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_like_one_that_was_not(
+  data, tmp_path, monkeypatch
+):
+  config, said = tiny_config(), []
+  whole = pretraining.train_and_measure(config, tmp_path / 'whole', data)
+  train_in_parts(config, tmp_path / 'parts', data, monkeypatch)
   parts = pretraining.train_and_measure(
     config, tmp_path / 'parts', data, said.append
   )
@@ -103,20 +108,6 @@ def test_a_killed_training_ends_like_one_that_was_not(
   # A row of codes per line.
   names = (tmp_path / 'parts/subjects.txt').read_text().splitlines()
   assert names == ['00000', '00001']
-
-
-def train_in_parts(config, out, data, monkeypatch):
-  """Trains until step 4, and leaves it to the caller to go on."""
-  save = pretraining.pretrain_checkpoint.save
-
-  def save_and_die(path, state, *rest):
-    save(path, state, *rest)
-    if int(state.step) == 4:
-      raise Killed
-
-  with monkeypatch.context() as patch, pytest.raises(Killed):
-    patch.setattr(pretraining.pretrain_checkpoint, 'save', save_and_die)
-    pretraining.train_and_measure(config, out, data)
 
 
 def weights_in(out):
