@@ -1,7 +1,6 @@
 """How the hosts of a learner find each other, and what they have to share."""
 
 from collections.abc import Mapping, Sequence
-import contextlib
 import json
 import os
 import socket
@@ -71,7 +70,7 @@ def join(
     patience.cancel()
   mine, there = host_store.me()
   if there != count:
-    jax.distributed.shutdown()
+    host_store.leave(hosts_lib.SHUTDOWN_S)
     raise errors.UserError(
       f'learner.num_hosts={count}, but {there} processes were started; '
       'expected as many.'
@@ -125,14 +124,7 @@ def _compare(rank: int, count: int, facts: Mapping[str, Any]) -> dict[int, str]:
     host_store.put('verdict', strict_json.dumps(verdict))
   verdict = _read('verdict')
   if verdict['line']:
-    # Host 0 holds the texts, so it waits for the others to read this one.
-    if rank:
-      host_store.put(f'failed/{rank}', verdict['line'])
-    else:
-      with contextlib.suppress(*host_store.ERRORS):
-        for other in range(1, count):
-          host_store.get(f'failed/{other}', hosts_lib.SHUTDOWN_S)
-    jax.distributed.shutdown()
+    host_store.leave(hosts_lib.SHUTDOWN_S)
     raise errors.UserError(verdict['line'])
   return dict(enumerate(verdict['names']))
 

@@ -4,6 +4,9 @@ JAX keeps them in its coordinator, on host 0, for its own purposes, and has no
 public door to them. Orbax goes in by the same one.
 """
 
+import contextlib
+import threading
+import time
 from typing import Any
 
 import jax
@@ -13,6 +16,9 @@ _SPACE = 'mmdist/learner'
 
 # What a call of this module raises if host 0 cannot be reached.
 ERRORS = (jax.errors.JaxRuntimeError,)
+
+# The answer to the last host that leaves may still be on its way.
+_ANSWERING_S = 0.2
 
 
 def _client() -> Any:
@@ -63,3 +69,27 @@ def me() -> tuple[int, int]:
   """Returns which process this is, and of how many; JAX is not started."""
   state = distributed.global_state
   return state.process_id, state.num_processes
+
+
+def leave(within_s: float) -> None:
+  """Leaves JAX's processes; host 0 as the last, since the others' way is there.
+
+  JAX ends a process whose coordinator is gone before it has said goodbye.
+
+  Args:
+    within_s: for which host 0 waits for the others; 0 if one of them is lost.
+  """
+  rank, count = me()
+  if rank == 0 and count > 1 and within_s > 0:
+    # Comes back when no other host is connected; it has no limit of its own.
+    waiting = threading.Thread(target=_await_others, daemon=True)
+    waiting.start()
+    waiting.join(within_s)
+    time.sleep(_ANSWERING_S)
+  with contextlib.suppress(*ERRORS):
+    jax.distributed.shutdown()
+
+
+def _await_others() -> None:
+  with contextlib.suppress(*ERRORS):
+    _client().get_live_nodes(list(range(me()[1])))

@@ -184,16 +184,16 @@ class Hosts:
     """Ends the orders, and leaves; closing twice is harmless."""
     if self._ended.is_set():
       return
+    have_left = False
     if self.leads:
       with contextlib.suppress(errors.HostLost, *host_store.ERRORS):
         self.announce({'do': 'end'})
-        self._await_leaving()
+        have_left = self._await_leaving()
     else:
-      self.fail('')  # It has left, and nothing was wrong.
+      self.fail('')  # It leaves, and nothing was wrong.
     self._ended.set()
     self._beating.join()
-    with contextlib.suppress(*host_store.ERRORS):
-      jax.distributed.shutdown()
+    host_store.leave(SHUTDOWN_S if have_left else 0)
 
   def _leave_if_stuck(self) -> None:
     """Ends this process without JAX, which would wait for ever at its exit.
@@ -205,13 +205,14 @@ class Hosts:
       sys.stderr.flush()
       os._exit(1)
 
-  def _await_leaving(self) -> None:
-    """Waits a moment for the others: the store ends with host 0."""
+  def _await_leaving(self) -> bool:
+    """Returns whether all others have said within a moment that they leave."""
     until = time.monotonic() + SHUTDOWN_S
     while time.monotonic() < until:
       if len(host_store.by_rank('failed')) == self.count - 1:
-        return
+        return True
       time.sleep(0.05)
+    return False
 
   def _beat(self) -> None:
     number = 0

@@ -7,7 +7,8 @@ field and writes it to FOLDER/step.npz; or 'run', which runs the loop with
 priors of a few lines in FOLDER/run. VALUEs: `devices` of each host, `shards`,
 `steps`; `parts` of a step; `ball`, for a field of a few lines; `dies` and
 `hangs` and `breaks`, the step in which the last host is killed, is stopped or
-raises; `rejects`, the step whose answer is not finite; `remat`; `kept`, chunks.
+raises; `rejects`, the step whose answer is not finite; `remat`; `kept`, chunks;
+`late`, for how many seconds the last host has better to do than to leave.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 from unittest import mock
 
 _NUMBERS = {
@@ -37,6 +39,7 @@ from mmdist.core import errors  # noqa: E402
 from mmdist.distribution import executor as executor_lib  # noqa: E402
 from mmdist.learner import distill  # noqa: E402
 from mmdist.learner import host_joining  # noqa: E402
+from mmdist.learner import host_store  # noqa: E402
 from mmdist.learner import hosts as hosts_lib  # noqa: E402
 from mmdist.learner import mirror  # noqa: E402
 from mmdist.nerf import field  # noqa: E402
@@ -130,6 +133,15 @@ class Doomed(mirror._Follower):
     super().obey(do, **part)
 
 
+leave = host_store.leave
+
+
+def leave_late(within_s: float) -> None:
+  rank, count = host_store.me()
+  time.sleep(_NUMBERS.get('late', 0) if rank == count - 1 else 0)
+  leave(within_s)
+
+
 def main() -> None:
   rank, count, port = (int(word) for word in sys.argv[1:4])
   folder, kind = pathlib.Path(sys.argv[4]), sys.argv[5]
@@ -182,7 +194,10 @@ if __name__ == '__main__':
   try:
     # A NeRF's gradient is compared to its last bits, which a hurry changes.
     is_exact = sys.argv[5] == 'step' and not _NUMBERS.get('ball')
-    with contextlib.nullcontext() if is_exact else compiling.in_a_hurry():
+    with (
+      contextlib.nullcontext() if is_exact else compiling.in_a_hurry(),
+      mock.patch.object(host_store, 'leave', leave_late),
+    ):
       main()
   except errors.UserError as error:
     sys.exit(f'error: {error}')
