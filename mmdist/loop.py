@@ -16,6 +16,7 @@ Who does what:
 """
 
 from collections.abc import Callable, Mapping
+import dataclasses
 import functools
 import itertools
 import os
@@ -83,8 +84,12 @@ def optimize(
   objective = binding.bind_config(config)
   learner = learner or make_learner(config, representation)
   stop = stop or stopping.Stopper()
+  start = None
+  if score_requests.needs_start(objective):
+    # Rendered at every step beside what has become of it. Its optimiser is not.
+    start = dataclasses.replace(learner.init(params), opt_state=())
   step_of_run = functools.partial(
-    take_step, config, objective, learner, executor
+    take_step, config, objective, learner, executor, start=start
   )
   with (
     checkpointing.CheckpointStore(workdir, config, weights) as checkpoints,
@@ -144,6 +149,7 @@ def take_step(
   learner: distill.Learner,
   executor: executor_lib.Executor,
   state: distill.TrainState,
+  start: distill.TrainState | None = None,
 ) -> tuple[distill.TrainState, dict[str, float]]:
   """Renders, asks every prior, and takes the sum of the answers back.
 
@@ -157,6 +163,7 @@ def take_step(
     learner: renders, and takes cotangents back.
     executor: runs the priors.
     state: before the step.
+    start: what the run started from, where a prior compares with it.
 
   Returns:
     The state after it, and the step's metrics.
@@ -176,8 +183,9 @@ def take_step(
   asked, rendered = [], []
   for part in step_parts.cut(batch, config.views.micro_batches):
     rendered.append(learner.render_views(state, part))
+    of_start = None if start is None else learner.render_views(start, part)
     requests = requests_for(
-      objective, config, part, rendered[-1], proxy_step, views
+      objective, config, part, rendered[-1], proxy_step, views, of_start
     )
     asked.append((part, requests, executor.submit(requests)))
   answered = []
@@ -212,6 +220,7 @@ def requests_for(
   renders: distill.ViewRenders,
   proxy_step: int,
   views: Mapping[str, np.ndarray] | None = None,
+  of_start: distill.ViewRenders | None = None,
 ) -> dict[str, messages.ScoreRequest]:
   """Returns what each prior is asked about one batch of renders.
 
@@ -223,6 +232,7 @@ def requests_for(
     proxy_step: fits that each proxy has behind it.
     views: prior -> numbers in the step of the views that it is shown; None
       shows all.
+    of_start: renders of what the run started from; None where nobody asks.
   """
   words = (
     batch.views.words
@@ -231,7 +241,7 @@ def requests_for(
   )
   return score_requests.requests_for(
     objective,
-    {'rgb': renders.rgb, 'normal': renders.normals},
+    _by_channel(renders),
     words,
     step=batch.step,
     seed=config.seed,
@@ -245,4 +255,11 @@ def requests_for(
     views=views,
     first_view=batch.first_view,
     num_views=batch.num_views,
+    start_images=None if of_start is None else _by_channel(of_start),
   )
+
+
+def _by_channel(
+  renders: distill.ViewRenders,
+) -> dict[messages.Channel, np.ndarray]:
+  return {'rgb': renders.rgb, 'normal': renders.normals}

@@ -77,6 +77,13 @@ class PriorConfig(messages.PriorOptions):
 
   weight: float = 1.0  # Lambda of Eq. 4 for the normal prior.
   guidance_scale: float = 8.0  # s in uncond + s (cond - uncond).
+  # What is guided away from, in place of the empty text; a concept may have its
+  # own. What each kind of guidance makes of it: docs/method.md, section 2.
+  negative_prompt: str = ''
+  # In 'csd', the factor on the negative text as a share of guidance_scale, and
+  # how it changes in the course of the run; see mmdist.objectives.schedules.
+  negative_share: float = 1.0
+  negative_schedule: str = ''
   prompt_template: str = '{prompt}'  # '{target}' is whom the text is about.
   # Opens what this prior reads. '': views.prompt_prefix for a prior that looks
   # at colours, none for one that looks at normals.
@@ -102,6 +109,7 @@ class ConceptConfig:
   # A factor on the weight as the run goes on, such as 'linear(1, 0)'; see
   # mmdist.objectives.schedules. Empty: constant.
   schedule: str = ''
+  negative_prompt: str = ''  # Empty: that of each prior.
 
 
 @dataclasses.dataclass

@@ -16,6 +16,7 @@ from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import composition
 from mmdist.core import errors
+from mmdist.core import guidance_kinds
 from mmdist.core import local_paths
 from mmdist.core import messages
 from mmdist.core import names
@@ -27,7 +28,8 @@ CHOICES = {
   r'learner\.trainable': schema.TRAINABLE,
   r'learner\.compute': schema.COMPUTE,
   r'priors\.\w+\.channel': messages.CHANNELS,
-  r'priors\.\w+\.objective': messages.OBJECTIVES,
+  r'priors\.\w+\.objective': guidance_kinds.OBJECTIVES,
+  r'priors\.\w+\.noising': guidance_kinds.NOISINGS,
   r'priors\.\w+\.weighting': messages.WEIGHTINGS,
   r'priors\.\w+\.proxy_noise': messages.PROXY_NOISES,
   r'priors\.\w+\.proxy_per': messages.PROXY_SCOPES,
@@ -58,6 +60,8 @@ RANGES = {
   r'views\.emphasis\.[\w-]+': (0, math.inf),
   r'priors\.\w+\.rank': (1, math.inf),
   r'priors\.\w+\.(proxy_)?guidance_scale': (0, math.inf),
+  r'priors\.\w+\.negative_share': (0, math.inf),
+  r'priors\.\w+\.first_stage': (0, 1),
   r'priors\.\w+\.num_[cg]pus': (0, math.inf),
   r'priors\.\w+\.resources\..*': (0, math.inf),
   r'noise\.\w+': (0, 1),
@@ -98,6 +102,7 @@ LIMITS = {
   r'views\.emphasis\.[\w-]+': _FACTOR,
   r'priors\.\w+\.rank': 2**12,
   r'priors\.\w+\.(weight|lora_scale)': _FACTOR,
+  r'priors\.\w+\.(negative_share|inversion_guidance_scale)': _FACTOR,
   r'priors\.\w+\.num_[cg]pus': 10**4,
   r'priors\.\w+\.resources\..*': 10**12,  # May be bytes.
   r'learner\.(chunk_size|num_kept_chunks)': 2**20,
@@ -118,8 +123,10 @@ def validate(config: schema.RunConfig) -> None:
   for path, value in serialization.flatten(config).items():
     _check_size(config, path, value)
     _check_leaf(path, value)
-  for name in config.priors:
+  for name, prior in config.priors.items():
     _check_prior_name(name)
+    _check_noising(name, prior)
+  _check_hosts(config)
   _check_concept_names([c.name for c in config.concepts if c.name])
   _check_order('noise.minimum', config.noise.minimum, config.noise.maximum)
   _check_order(
@@ -202,6 +209,25 @@ def _check_prior_name(name: str) -> None:
       f"a prior is called '{name}'; expected up to 64 of A-Z, a-z, 0-9 and _, "
       'a letter first, and none of '
       f'{", ".join(n for n in dir(dict) if n[0] != "_")}.'
+    )
+
+
+def _check_noising(name: str, prior: schema.PriorConfig) -> None:
+  kind = guidance_kinds.KINDS[prior.objective]
+  if prior.noising in ('', kind.noising) or kind.may_choose_noising:
+    return
+  raise errors.UserError(
+    f'priors.{name}.noising is {prior.noising}; expected {kind.noising}, of '
+    f'which {prior.objective} is made.'
+  )
+
+
+def _check_hosts(config: schema.RunConfig) -> None:
+  kinds = {p.objective for p in config.priors.values() if p.enabled}
+  if config.learner.num_hosts > 1 and 'dds' in kinds:
+    raise errors.UserError(
+      f'learner.num_hosts is {config.learner.num_hosts}; expected 1 with dds, '
+      'since the hosts do not render what the run started from.'
     )
 
 

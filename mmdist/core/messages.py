@@ -18,7 +18,6 @@ CHANNELS = ('rgb', 'normal')
 AUTO = 'auto'
 TEXT_DTYPES = ('float32', 'bfloat16', 'float16')
 DTYPES = (AUTO, *TEXT_DTYPES)
-OBJECTIVES = ('vsd', 'sds')
 WEIGHTINGS = ('sigma2', 'uniform', 'x0', 'fantasia')
 PROXY_NOISES = ('own', 'shared')
 PROXY_SCOPES = ('prior', 'concept')
@@ -36,12 +35,17 @@ class Term:
     plain_prompt: the text without view words; what the proxy reads.
     weight: signed, alpha > 0 or -beta < 0.
     guidance_scale: of the base; s in uncond + s (cond - uncond).
+    negative_prompt: what the kind of guidance makes of it is said in
+      docs/method.md, section 2, 'Kinds of guidance'; '' is the empty text.
+    negative_scale: factor on the negative text in `csd`.
   """
 
   prompts: tuple[str, ...]
   plain_prompt: str
   weight: float
   guidance_scale: float
+  negative_prompt: str = ''
+  negative_scale: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +69,10 @@ class ScoreRequest:
     first_view: number of its first view among those that this prior is shown
       in this step, from 0.
     num_views: how many views those are; 0: this request holds all of them.
+    progress: of the run, from 0 to 1; `bridge` has two stages.
+    least_noise_level: the smallest t that the run draws; for `asd`.
+    start_images: [V, H, W, 3] the same views of what the run started from; for
+      `dds`, else None.
   """
 
   step: int
@@ -77,6 +85,9 @@ class ScoreRequest:
   mode: str = 'sum'
   first_view: int = 0
   num_views: int = 0
+  progress: float = 0.0
+  least_noise_level: float = 0.0
+  start_images: np.ndarray | None = None
 
   @property
   def num_views_of_step(self) -> int:
@@ -188,8 +199,16 @@ class PriorOptions:
     rank: LoRA rank of the proxy.
     proxy_guidance_scale: classifier-free guidance of the proxy; 1 runs no
       unconditional pass.
-    objective: one of `OBJECTIVES`: 'vsd' compares with a proxy, 'sds' with the
-      noise and has no proxy.
+    objective: the kind of guidance, which says what the guided prediction is
+      compared with; a key of `mmdist.core.guidance_kinds.KINDS`. 'vsd' alone
+      has a proxy.
+    noising: 'random' noise is added to renders, or they are led up to it by
+      DDIM inversion, 'inverted'; '' is as the kind has it.
+    normalise: divide each view's pull by the mean |x - x0|, so that its size
+      does not depend on t.
+    first_stage: share of the run in which 'bridge' is still 'sds'.
+    inversion_guidance_scale: of 'sdi' on its way up; s in
+      uncond + s (cond - uncond).
     weighting: name of w(t), one of `WEIGHTINGS` (docs/method.md, section 2,
       'Weighting').
     proxy_noise: one of `PROXY_NOISES`: the fit draws t and noise of its 'own',
@@ -208,6 +227,10 @@ class PriorOptions:
   rank: int = 4
   proxy_guidance_scale: float = 1.0
   objective: str = 'vsd'
+  noising: str = ''
+  normalise: bool = False
+  first_stage: float = 0.5
+  inversion_guidance_scale: float = -6.5
   weighting: str = 'sigma2'
   proxy_noise: str = 'own'
   proxy_per: str = 'prior'
@@ -216,7 +239,7 @@ class PriorOptions:
 
   @property
   def has_proxy(self) -> bool:
-    """Whether there is a proxy to fit; SDS compares with the noise instead."""
+    """Whether there is a proxy to fit; only VSD compares with one."""
     return self.objective == 'vsd'
 
 

@@ -12,6 +12,7 @@ import fractions
 
 from mmdist.config import schema
 from mmdist.core import errors
+from mmdist.core import guidance_kinds
 from mmdist.core import messages
 from mmdist.core import names
 from mmdist.objectives import concept as concept_lib
@@ -34,6 +35,11 @@ class PriorConcept:
       the text; see `prompts.fill_template`.
     prompt_prefix: opens what this prior reads; '' for none.
     schedule: a factor on the weight, see `schedules`; '' is constant.
+    objective: the kind of guidance, a key of `guidance_kinds.KINDS`.
+    negative_prompt: what is guided away from, as the prior reads it; '' is the
+      empty text.
+    negative_share: factor on it in `csd`, as a share of the guidance scale.
+    negative_schedule: a factor on that, see `schedules`.
   """
 
   prior: str
@@ -44,6 +50,10 @@ class PriorConcept:
   prompt_template: str = '{prompt}'
   prompt_prefix: str = ''
   schedule: str = ''
+  objective: str = schema.PriorConfig.objective
+  negative_prompt: str = ''
+  negative_share: float = schema.PriorConfig.negative_share
+  negative_schedule: str = ''
 
   def __post_init__(self) -> None:
     object.__setattr__(self, 'weight', concept_lib.exact(self.weight))
@@ -62,6 +72,20 @@ class PriorConcept:
   def weight_at(self, progress: float) -> float:
     """Returns the signed weight at a progress in [0, 1] of the run."""
     return float(self.weight) * schedules.parse(self.schedule).factor(progress)
+
+  def texts_of_view(self, word: str) -> tuple[str, ...]:
+    """Returns all that the prior reads about a view of this name."""
+    text = self.prompt_of_view(word)
+    if not self.negative_prompt:
+      return (text,)
+    if self.objective == 'bridge':
+      return text, guidance_kinds.add_source(text, self.negative_prompt)
+    return text, self.negative_prompt
+
+  def negative_scale_at(self, progress: float) -> float:
+    """Returns the factor on the negative text at a progress in [0, 1]."""
+    factor = schedules.parse(self.negative_schedule).factor(progress)
+    return self.guidance_scale * self.negative_share * factor
 
   @property
   def key(self) -> tuple:
@@ -146,9 +170,33 @@ def bind(
           prior.prompt_template,
           prior.prompt_prefix,
           concept.schedule,
+          prior.objective,
+          _negative_of(name, prior, concept),
+          float(prior.negative_share),
+          schedules.canonical(prior.negative_schedule),
         )
       )
   return BoundObjective(tuple(terms))
+
+
+def _negative_of(
+  name: str, prior: schema.PriorConfig, concept: concept_lib.Concept
+) -> str:
+  """Returns what a prior guides a concept away from."""
+  kind = guidance_kinds.KINDS[prior.objective]
+  negative = (
+    concept.negative_prompt
+    or prompts.check_negative(prior.negative_prompt)
+    or kind.negative_prompt
+  )
+  if kind.needs_negative and not negative:
+    raise errors.UserError(
+      f'priors.{name}.objective={prior.objective} compares with '
+      f'{kind.reference}, and no text says what the start is; expected '
+      f'priors.{name}.negative_prompt, or one of the concept '
+      f"'{concept.text[:80]}'."
+    )
+  return negative
 
 
 def bind_config(run: schema.RunConfig) -> BoundObjective:
@@ -207,26 +255,44 @@ def _moments(objective: BoundObjective) -> list[float]:
 def balance_warnings(objective: BoundObjective) -> list[str]:
   """Returns one line per channel whose signed weights have no fixed point.
 
-  With S <= 0 the terms of the proxies cancel or repel, so that nothing holds
-  the avatar where it is (docs/method.md, section 2, 'Balance'). Scheduled
-  weights are looked at over the whole run, and S is told where it is lowest.
+  With S <= 0 the references of most kinds of guidance cancel or repel, so that
+  nothing holds the avatar where it is (docs/method.md, section 2, 'Balance').
+  Terms of kinds that compare two texts need no balance and are left out.
+  Scheduled weights are looked at over the whole run, and S is told where it is
+  lowest.
   """
+  held = BoundObjective(
+    tuple(
+      t for t in objective.terms if guidance_kinds.KINDS[t.objective].imbalance
+    )
+  )
   lowest: dict[messages.Channel, tuple[float, float]] = {}
-  for moment in _moments(objective):
-    for channel, total in signed_sum(objective, moment).items():
+  for moment in _moments(held):
+    for channel, total in signed_sum(held, moment).items():
       lowest[channel] = min(
         lowest.get(channel, (total, moment)), (total, moment)
       )
-  is_scheduled = any(term.schedule for term in objective.terms)
+  is_scheduled = any(term.schedule for term in held.terms)
   return [
     f"the weights on channel '{channel}' add up to S = {total:g}"
     f'{f" at {moment:.0%} of the run" * is_scheduled}; expected '
-    'S > 0, else the proxies cancel or repel and nothing holds the avatar: '
+    f'S > 0, else {_imbalance(held, channel)} and nothing holds the avatar: '
     'raise a positive weight, or weaken a negative one, by more than '
     f'{abs(total):g}.'
     for channel, (total, moment) in lowest.items()
     if total <= 0
   ]
+
+
+def _imbalance(objective: BoundObjective, channel: messages.Channel) -> str:
+  """Returns what S <= 0 does on a channel, by its kinds of guidance."""
+  kinds = {t.objective for t in objective.terms if t.channel == channel}
+  if kinds == {'vsd'}:
+    return 'the proxies cancel or repel'
+  return ', and '.join(
+    f'with {kind} {guidance_kinds.KINDS[kind].imbalance}'
+    for kind in sorted(kinds)
+  )
 
 
 def _check_running(text: str, name: str, running: Iterable[str]) -> None:

@@ -43,6 +43,7 @@ class Concept:
     name: what grids and tables call it; may be empty.
     schedule: a factor on the weight as the run goes on, as
       `mmdist.objectives.schedules` writes it; '' is constant.
+    negative_prompt: what is guided away from; '' is that of each prior.
 
   Raises:
     UserError: the text is empty or too long, the weight is not finite, or the
@@ -54,24 +55,27 @@ class Concept:
   priors: tuple[str, ...] = ()
   name: str = ''
   schedule: str = ''
+  negative_prompt: str = ''
 
   def __post_init__(self) -> None:
     object.__setattr__(self, 'text', prompts.check_prompt(self.text))
     object.__setattr__(self, 'weight', exact(self.weight))
     object.__setattr__(self, 'priors', tuple(self.priors))
     object.__setattr__(self, 'schedule', schedules.canonical(self.schedule))
+    negative = prompts.check_negative(self.negative_prompt)
+    object.__setattr__(self, 'negative_prompt', negative)
 
   @property
-  def key(self) -> tuple[str, tuple[str, ...], str]:
+  def key(self) -> tuple[str, tuple[str, ...], str, str]:
     """Equal for concepts that are one term of a sum; terms are sorted by it."""
-    return self.text, self.priors, self.schedule
+    return self.text, self.priors, self.schedule, self.negative_prompt
 
 
 @dataclasses.dataclass(frozen=True)
 class ComposedObjective:
   """A signed sum of concepts, always in the same order.
 
-  Supports +, - and multiplication by a number. Concepts with the same text,
+  Supports +, - and multiplication by a number. Concepts with the same texts,
   priors and schedule become one term; a term whose weights cancel is left out.
 
   Attributes:
@@ -218,6 +222,7 @@ def avatar(
   *,
   name: str = '',
   schedule: str = '',
+  negative_prompt: str = '',
 ) -> ComposedObjective:
   """Returns the objective of one text, to be added to others.
 
@@ -227,13 +232,15 @@ def avatar(
     name: what grids and tables call it.
     schedule: a factor on its weight as the run goes on, such as
       'linear(1, 0)'; see `mmdist.objectives.schedules`.
+    negative_prompt: what is guided away from; '' is that of each prior.
 
   Raises:
-    UserError: the text is empty or too long, or the schedule cannot be read.
+    UserError: a text is empty or too long, or the schedule cannot be read.
 
   Source: MagicMirror, equation 4.
   """
-  return ComposedObjective((Concept(text, 1.0, tuple(priors), name, schedule),))
+  concept = Concept(text, 1.0, tuple(priors), name, schedule, negative_prompt)
+  return ComposedObjective((concept,))
 
 
 def from_config(run: schema.RunConfig) -> ComposedObjective:
@@ -250,12 +257,26 @@ def _configs(run: schema.RunConfig) -> list[schema.ConceptConfig]:
 
 
 def _from_config(one: schema.ConceptConfig) -> Concept:
-  return Concept(one.text, one.weight, one.priors, one.name, one.schedule)
+  return Concept(
+    one.text,
+    one.weight,
+    one.priors,
+    one.name,
+    one.schedule,
+    one.negative_prompt,
+  )
 
 
 def to_config(objective: ComposedObjective) -> list[schema.ConceptConfig]:
   """Returns the concepts as a run's configuration stores them."""
   return [
-    schema.ConceptConfig(c.text, float(c.weight), c.priors, c.name, c.schedule)
+    schema.ConceptConfig(
+      c.text,
+      float(c.weight),
+      c.priors,
+      c.name,
+      c.schedule,
+      c.negative_prompt,
+    )
     for c in objective.concepts
   ]

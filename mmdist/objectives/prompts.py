@@ -44,6 +44,11 @@ def check_prompt(text: str) -> str:
   return cleaned
 
 
+def check_negative(text: str) -> str:
+  """Returns a negative prompt with single spaces; it may be empty."""
+  return check_prompt(text) if text.strip() else ''
+
+
 def check_template(prior: str, template: str) -> None:
   """Raises UserError unless the template of `prior` holds a placeholder."""
   if not any(word in template for word in PLACEHOLDERS):

@@ -79,6 +79,7 @@ def requests_for(
   views: Mapping[str, np.ndarray] | None = None,
   first_view: int = 0,
   num_views: int = 0,
+  start_images: Mapping[messages.Channel, np.ndarray] | None = None,
 ) -> dict[str, messages.ScoreRequest]:
   """Returns one request per prior, by name in sorted order.
 
@@ -99,6 +100,8 @@ def requests_for(
       it; None shows every prior all of them.
     first_view: number in the step of the first of these views, from 0.
     num_views: of the step; 0: these are all of them.
+    start_images: as `images`, of what the run started from; None where no prior
+      compares with it, see `needs_start`.
 
   Raises:
     UserError: a prior looks at a channel that was not rendered, or the
@@ -135,6 +138,13 @@ def requests_for(
       mode=mode,
       first_view=int(np.searchsorted(own, shown[0])),
       num_views=len(own),
+      progress=progress,
+      least_noise_level=noise.minimum,
+      start_images=(
+        _images_for(prior, concepts, start_images)[shown - first_view]
+        if start_images is not None and concepts[0].objective == 'dds'
+        else None
+      ),
     )
   return requests
 
@@ -142,6 +152,11 @@ def requests_for(
 def _within(own: np.ndarray, first: int, count: int) -> np.ndarray:
   """Returns those of the numbers that are of `count` from `first` on."""
   return own[(own >= first) & (own < first + count)]
+
+
+def needs_start(objective: binding.BoundObjective) -> bool:
+  """Returns whether a prior compares renders with those of the start."""
+  return any(term.objective == 'dds' for term in objective.terms)
 
 
 def deal_views(
@@ -187,6 +202,8 @@ def _term_for(
     plain_prompt=concept.prompt,
     weight=concept.weight_at(progress),
     guidance_scale=concept.guidance_scale,
+    negative_prompt=concept.negative_prompt,
+    negative_scale=concept.negative_scale_at(progress),
   )
 
 

@@ -53,9 +53,10 @@ def texts_of(
   words = ('', *view_words(views))
   return {
     prior: frozenset(
-      term.prompt_of_view(word)
+      text
       for term in objective.of_prior(prior)
       for word in words
+      for text in term.texts_of_view(word)
     )
     for prior in objective.priors
   }

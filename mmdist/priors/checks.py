@@ -12,6 +12,7 @@ import pathlib
 from typing import TYPE_CHECKING
 import warnings
 
+from mmdist.core import errors
 from mmdist.priors import declared as declared_lib
 from mmdist.priors import directory as files
 from mmdist.priors import lora_files
@@ -41,6 +42,24 @@ def check_prior(
     _check_afresh(directory, texts, lora, key)
   else:
     _check_again(directory, texts, lora, declared)
+
+
+def check_inversion(directory: str | os.PathLike) -> None:
+  """Checks that renders can be led up by a directory's network.
+
+  Raises:
+    UserError: it predicts the image itself, which says nothing of the noise in
+      a render without any.
+  """
+  path = pathlib.Path(directory) / 'scheduler' / 'scheduler_config.json'
+  if not path.is_file():  # Told where the directory is read.
+    return
+  if files.read_json(path).get('prediction_type') == 'sample':
+    raise errors.UserError(
+      f'{path} has prediction_type sample, and DDIM inversion begins without '
+      'noise, where such a network cannot say which; expected epsilon, '
+      'v_prediction or a flow, or a kind of guidance with random noise.'
+    )
 
 
 def components_of(directory: pathlib.Path) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import diffusers
 import safetensors
 import torch
 
+from mmdist.core import guidance_kinds
 from mmdist.core import messages
 from mmdist.priors import denoisers
 from mmdist.priors import devices
@@ -143,7 +144,7 @@ def num_rows(options: messages.PriorOptions, num_texts: int) -> int:
     options: of the prior. Its base is taken to be guided.
     num_texts: that it is asked for.
   """
-  base = num_texts + 1  # The empty text, for guidance.
+  base = guidance_kinds.KINDS[options.objective].rows(num_texts)
   if not options.has_proxy:
     return base
   is_guided = options.proxy_guidance_scale != 1

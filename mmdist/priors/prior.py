@@ -7,7 +7,7 @@ answer is always that of the proxy before the fit, whether the prior runs in an
 actor or in the learner's process.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import dataclasses
 import itertools
 import math
@@ -20,22 +20,21 @@ import numpy as np
 import torch
 
 from mmdist.core import errors
+from mmdist.core import guidance_kinds
 from mmdist.core import messages
 from mmdist.core import names
-from mmdist.core import seeds
 from mmdist.core import shapes
 from mmdist.priors import concept_proxies
 from mmdist.priors import determinism
+from mmdist.priors import fit_draws
+from mmdist.priors import guidance
 from mmdist.priors import locate
+from mmdist.priors import noising
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from mmdist.priors import schedule as schedules
 from mmdist.priors import score as scores
 from mmdist.priors import shown as shown_lib
-
-# Share of the views fitted with the empty text, so that the proxy can be
-# guided at any step: guidance needs its unconditional prediction.
-EMPTY_TEXT_SHARE = 0.1
 
 
 def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
@@ -48,7 +47,8 @@ def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
   options = spec.options
   for field, known in (
     ('channel', messages.CHANNELS),
-    ('objective', messages.OBJECTIVES),
+    ('objective', guidance_kinds.OBJECTIVES),
+    ('noising', guidance_kinds.NOISINGS),
     ('proxy_noise', messages.PROXY_NOISES),
     ('proxy_per', messages.PROXY_SCOPES),
     ('weighting', messages.WEIGHTINGS),
@@ -129,7 +129,8 @@ class DiffusionPrior:
   Attributes:
     spec: what it was built from.
     pipeline: the frozen model.
-    proxy: its proxy, or those of its concepts; None for SDS.
+    proxy: its proxy, or those of its concepts; None where the kind of guidance
+      has none.
   """
 
   def __init__(self, spec: messages.PriorSpec, pipeline: pipelines.Pipeline):
@@ -137,7 +138,7 @@ class DiffusionPrior:
     self.pipeline = pipeline
     self.proxy = _make_proxy(spec, pipeline)
     self._strict = determinism.Strict(spec.name)
-    # SDS has no proxy that would count its fits. Its fits do nothing, but each
+    # Without a proxy that would count its fits, they do nothing; but each
     # request says how many it expects, so they are counted here.
     self._num_empty_fits = 0
     self._shown: list[shown_lib.Shown] = []  # In the step that it is in.
@@ -165,6 +166,7 @@ class DiffusionPrior:
         request,
         self.spec.options.weighting,
         self.spec.options.proxy_guidance_scale,
+        guidance.Choice.of(self.spec.options),
       )
     )
     self._check_finite(request, answer)
@@ -191,8 +193,9 @@ class DiffusionPrior:
     does not depend on whether a concept is wanted or unwanted.
 
     Returns:
-      `proxy_loss` and `proxy_seconds`; nothing for SDS. Where each concept has
-      a proxy, `proxy_loss` is their mean, and `proxy_loss_i` is that of term i.
+      `proxy_loss` and `proxy_seconds`; nothing without a proxy. Where each
+      concept has one, `proxy_loss` is their mean, and `proxy_loss_i` is that of
+      term i.
 
     Raises:
       RuntimeError: no step was scored to its end since the last fit.
@@ -222,7 +225,7 @@ class DiffusionPrior:
     return {**losses, 'proxy_seconds': time.monotonic() - start}
 
   def save_proxy(self) -> messages.ProxyState:
-    """Returns a copy of the proxy and its optimiser; SDS has only a count."""
+    """Returns a copy of the proxy and its optimiser, or of a count alone."""
     if self.proxy is None:
       state = messages.ProxyState(self._num_empty_fits, {})
     else:
@@ -242,8 +245,8 @@ class DiffusionPrior:
       self.proxy.restore(state)
     elif state.arrays:
       raise errors.UserError(
-        f'prior {self.spec.name!r} runs SDS, which has no proxy, but was given '
-        f'one of {len(state.arrays)} arrays.'
+        f'prior {self.spec.name!r} runs {self.spec.options.objective}, which '
+        f'has no proxy, but was given one of {len(state.arrays)} arrays.'
       )
     else:
       self._num_empty_fits = state.step
@@ -259,7 +262,7 @@ class DiffusionPrior:
     self,
     proxy: proxies.Proxy | concept_proxies.ConceptProxies,
     request: messages.ScoreRequest,
-    shown: scores.Noised,
+    shown: noising.Noised,
   ) -> dict[str, float]:
     # Sorted, so that the order of concepts never changes a bit.
     texts = sorted(term.plain_prompt for term in request.terms)
@@ -280,11 +283,13 @@ class DiffusionPrior:
     member: proxies.Member,
     label: str,
     request: messages.ScoreRequest,
-    shown: scores.Noised,
+    shown: noising.Noised,
   ) -> float:
     # The latents are those that were scored, so that images are encoded once a
     # step. The texts come from the same draw, whichever noise is used.
-    noised, texts = draw_fit(self.pipeline, shown, request, member.texts, label)
+    noised, texts = fit_draws.draw_fit(
+      self.pipeline, shown, request, member.texts, label
+    )
     if self.spec.options.proxy_noise == 'shared':
       noised = shown  # As MagicMirror, Eq. 3, is written.
     inputs = pipelines.inputs_of(
@@ -356,41 +361,3 @@ class DiffusionPrior:
       f'step {request.step}, prior {self.spec.name!r}: the answer is not '
       f'finite for {cause or "the sum of its concepts"}.'
     )
-
-
-def draw_fit(
-  pipeline: pipelines.Pipeline,
-  shown: scores.Noised,
-  request: messages.ScoreRequest,
-  plain: Sequence[str],
-  label: str = '',
-) -> tuple[scores.Noised, list[str]]:
-  """Draws a fit's own t ~ U(0, 1), noise and one text per view.
-
-  Each view gets one concept's text without view words, whatever its weight,
-  or now and then the empty one. All of it follows from the request's seed, so
-  that a fit that is done again, after its actor was lost, gives the same proxy.
-
-  Args:
-    pipeline: the frozen model.
-    shown: the renders of the step that was scored.
-    request: one of those that were answered.
-    plain: the concepts' texts without view words, sorted.
-    label: of the proxy among those of one prior; each has draws of its own.
-
-  Returns:
-    The latents that were scored, with new noise, and V texts.
-  """
-  num_views = len(shown.timestep)
-  # The order of the draws below is part of a run: another one changes its bits.
-  purpose = f'proxy fit/{label}' if label else 'proxy fit'
-  rng = seeds.generator(request.seed, request.step, purpose)
-  t = rng.uniform(size=num_views)
-  concepts = rng.integers(len(plain), size=num_views)
-  empty = rng.uniform(size=num_views) < EMPTY_TEXT_SHARE
-  noise = rng.standard_normal(shown.latents.shape, dtype=np.float32)
-  texts = [
-    '' if blank else plain[concept]
-    for concept, blank in zip(concepts, empty, strict=True)
-  ]
-  return scores.add_noise(pipeline, shown.latents, noise, t), texts

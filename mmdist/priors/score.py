@@ -1,15 +1,16 @@
 """What a frozen model would change about renders, minus what its proxy would.
 
-Owns SDS, VSD, guidance, w(t), composition (docs/method.md, section 2) and the
-way back from latents to pixels. An answer follows from the request and the
-proxy alone.
+Owns w(t), composition (docs/method.md, section 2) and the way back from latents
+to pixels; `guidance` has what each kind of guidance compares. An answer follows
+from the request and the proxy alone.
 
 A residual is a guided prediction minus a reference, in the network's space;
 a cotangent is dL/d image, which the learner is answered with.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 import dataclasses
+import functools
 import itertools
 import math
 
@@ -18,34 +19,14 @@ import torch
 
 from mmdist.core import composition
 from mmdist.core import messages
-from mmdist.core import seeds
 from mmdist.priors import concept_proxies
 from mmdist.priors import cuda_graphs
+from mmdist.priors import guidance
+from mmdist.priors import noising
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
 from mmdist.priors import schedule as schedules
 from mmdist.priors import term_sizes
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Noised:
-  """Renders in the network's space, noised.
-
-  Attributes:
-    latents: [V, C, h, w] clean, without gradient.
-    noise: as latents.
-    timestep: [V] int64.
-    alpha_t: [V, 1, 1, 1] share of the latents.
-    sigma_t: [V, 1, 1, 1] share of the noise.
-    noisy: alpha_t latents + sigma_t noise.
-  """
-
-  latents: torch.Tensor
-  noise: torch.Tensor
-  timestep: torch.Tensor
-  alpha_t: torch.Tensor
-  sigma_t: torch.Tensor
-  noisy: torch.Tensor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,7 +43,7 @@ class Answer:
 
   cotangent: np.ndarray
   sizes: term_sizes.Sizes
-  noised: Noised
+  noised: noising.Noised
   broken: tuple[int, ...] = ()
 
   @property
@@ -91,30 +72,19 @@ def canonical(terms: Sequence[messages.Term]) -> list[messages.Term]:
 def _sort_key(term: messages.Term) -> tuple:
   # The weight comes last, so that terms with the same question are neighbours.
   # Another order would give other bits to runs that have begun.
-  return term.prompts, term.plain_prompt, term.guidance_scale, term.weight
+  return (
+    term.prompts,
+    term.plain_prompt,
+    term.guidance_scale,
+    term.negative_prompt,
+    term.negative_scale,
+    term.weight,
+  )
 
 
 def _question(term: messages.Term) -> messages.Term:
   """Returns the term without its weight: what the networks are asked."""
   return dataclasses.replace(term, weight=0.0)
-
-
-def add_noise(
-  pipeline: pipelines.Pipeline,
-  latents: torch.Tensor,
-  noise: np.ndarray,
-  t: np.ndarray,
-) -> Noised:
-  """Noises latents to t [V] in [0, 1] with noise drawn by numpy.
-
-  Numpy draws it, so that it is the same on every device: torch's generators
-  differ between CPU and CUDA.
-  """
-  added = torch.from_numpy(noise).to(latents)
-  timestep = schedules.t_to_timestep(pipeline.schedule, t).to(latents.device)
-  alpha_t, sigma_t = schedules.coefficients(pipeline.schedule, timestep)
-  noisy = schedules.add_noise(latents, added, alpha_t, sigma_t)
-  return Noised(latents, added, timestep, alpha_t, sigma_t, noisy)
 
 
 def score(
@@ -123,19 +93,22 @@ def score(
   request: messages.ScoreRequest,
   weighting: str = 'sigma2',
   proxy_guidance_scale: float = 1.0,
+  choice: guidance.Choice | None = None,
 ) -> Answer:
   """Answers a request.
 
   Args:
     pipeline: the frozen model.
-    proxy: its proxy, or that of each concept (VSD); or None (SDS).
+    proxy: its proxy, or that of each concept (VSD); or None.
     request: images of any size; terms, t and the seed of the noise.
     weighting: a key of `schedules.WEIGHTINGS`.
     proxy_guidance_scale: 1 runs no unconditional pass of the proxy.
+    choice: the kind of guidance; None is VSD, or SDS without a proxy.
 
   Raises:
     UserError: a prompt is too long or has unknown words.
   """
+  choice = choice or guidance.Choice('sds' if proxy is None else 'vsd')
   images = torch.tensor(np.asarray(request.images, np.float32))
   images.requires_grad_(True)
   # Only the way from pixels to latents is differentiated. The networks are
@@ -143,18 +116,25 @@ def score(
   # the Jacobian of the network is left out, as in SDS and VSD.
   with torch.enable_grad():
     encoded = pipelines.encode_images(pipeline, images)
-  latents = encoded.detach()
-  # The request's seed is the only source of randomness, so a request that is
-  # asked again is answered with the same bits.
-  rng = seeds.generator(request.seed, request.step, 'score noise')
-  # Of all views of the step: those of a part have the noise that they would
-  # have in the whole.
-  shape = (request.num_views_of_step, *latents.shape[1:])
-  noise = rng.standard_normal(shape, dtype=np.float32)[request.rows]
-  noised = add_noise(pipeline, latents, noise, request.noise_levels)
   terms = canonical(request.terms)
+  choice, asked = choice.at(request.progress, terms)
   with torch.no_grad():
-    residuals = _residuals(pipeline, proxy, noised, terms, proxy_guidance_scale)
+    # The request's seed is the only source of randomness, so a request that is
+    # asked again is answered with the same bits.
+    points = guidance.find_points(
+      pipeline,
+      choice,
+      request,
+      asked,
+      encoded.detach(),
+      _start_latents(pipeline, request),
+      functools.partial(_predict, pipeline, recordings=pipeline.recordings),
+    )
+    noised = points.noised[guidance.RENDERS]
+    seen = _look(pipeline, proxy, points, asked, proxy_guidance_scale, choice)
+    residuals = torch.stack(
+      [guidance.residual(choice, term, seen) for term in asked]
+    )
     # Before the composition, whose 'renorm' gives every view the same size,
     # whatever its t.
     weigh = schedules.WEIGHTINGS[weighting]
@@ -176,6 +156,15 @@ def score(
     noised=noised,
     broken=() if is_sound else _broken(request.terms, terms, residuals),
   )
+
+
+def _start_latents(
+  pipeline: pipelines.Pipeline, request: messages.ScoreRequest
+) -> torch.Tensor | None:
+  if request.start_images is None:
+    return None
+  images = torch.tensor(np.asarray(request.start_images, np.float32))
+  return pipelines.encode_images(pipeline, images)
 
 
 def _broken(
@@ -210,159 +199,118 @@ def _of_asked(
   return [residual_of[_question(term)] for term in asked]
 
 
-def _residuals(
+def _look(
   pipeline: pipelines.Pipeline,
   proxy: proxies.Proxy | concept_proxies.ConceptProxies | None,
-  noised: Noised,
+  points: guidance.Points,
   terms: Sequence[messages.Term],
   proxy_guidance_scale: float,
-) -> torch.Tensor:
-  """Returns [M, V, C, h, w]: eps of the base minus that of its reference.
+  choice: guidance.Choice,
+) -> guidance.Seen:
+  """Asks the networks for all that the terms' residuals are made of.
 
-  The reference is the proxy (VSD) or the noise (SDS). Terms that share their
-  texts share their passes.
+  Terms that share their texts share their passes.
   """
-  num_views = len(noised.timestep)
-  base = _plan((t.prompts, t.guidance_scale) for t in terms)
-  if proxy is None:
-    # SDS: the reference is the noise itself.
-    of_base = _predict(pipeline, noised, base, recordings=pipeline.recordings)
-    guided = _guide(pipeline, noised, base, of_base)
-    return torch.stack(
-      [guided[t.prompts, t.guidance_scale] - noised.noise for t in terms]
-    )
+  rows = guidance.rows_of(choice, list(terms), points)
+  noised = points.noised
+  if choice.objective != 'vsd' or proxy is None:
+    predicted = _predict(pipeline, rows, noised, recordings=pipeline.recordings)
+    return guidance.Seen(pipeline, points, predicted)
   # VSD: the reference is the proxy's prediction. The proxy reads the texts
   # without view words, since it has learned all views under one text.
   # Texts by the proxy that has learned them: one proxy for all, or one each.
-  asked: dict[proxies.Proxy, list[str]] = {}
+  learned: dict[proxies.Proxy, list[guidance.Row]] = {}
   for term in terms:
-    asked.setdefault(proxy.of(term.plain_prompt), []).append(term.plain_prompt)
-  learned = {
-    one: _plan(((text,) * num_views, proxy_guidance_scale) for text in texts)
-    for one, texts in asked.items()
-  }
+    own = learned.setdefault(proxy.of(term.plain_prompt), [])
+    own.append(_plain(term, term.plain_prompt))
+  for one, own in learned.items():
+    is_guided = proxy_guidance_scale != 1
+    empties = [_plain(terms[0], '')] * is_guided
+    learned[one] = [*dict.fromkeys(own), *empties]
   if pipeline.memory.batched:
-    of_base, of_proxies = _predict_mixed(pipeline, noised, base, learned)
+    predicted, by_proxies = _predict_mixed(pipeline, rows, noised, learned)
   else:
     # The adapters are off outside of `active`, so this is the frozen base.
-    of_base = _predict(pipeline, noised, base, recordings=pipeline.recordings)
-    of_proxies = {}
-    for one, plan in learned.items():
+    predicted = _predict(pipeline, rows, noised, recordings=pipeline.recordings)
+    by_proxies = {}
+    for one, own in learned.items():
       with one.active():
-        of_proxies[one] = _predict(
-          pipeline, noised, plan, recordings=one.recordings
+        by_proxies[one] = _predict(
+          pipeline, own, noised, recordings=one.recordings
         )
-  guided = _guide(pipeline, noised, base, of_base)
-  known: dict[tuple[tuple[str, ...], float], torch.Tensor] = {}
-  for one, plan in learned.items():
-    known |= _guide(pipeline, noised, plan, of_proxies[one])
-  return torch.stack(
-    [
-      guided[t.prompts, t.guidance_scale]
-      - known[(t.plain_prompt,) * num_views, proxy_guidance_scale]
-      for t in terms
-    ]
-  )
+  known: dict[str, torch.Tensor] = {}
+
+  def by_proxy(term: messages.Term) -> torch.Tensor:
+    text = term.plain_prompt
+    if text not in known:
+      there = guidance.Seen(pipeline, points, by_proxies[proxy.of(text)])
+      known[text] = there.guided_eps(
+        _plain(term, text), _plain(term, ''), proxy_guidance_scale
+      )
+    return known[text]
+
+  return guidance.Seen(pipeline, points, predicted, by_proxy)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-  """What one network is run on.
-
-  Attributes:
-    keys: (V texts, guidance scale) of each guided prediction that is wanted.
-    rows: V texts each, to be predicted. The last row is V empty texts if a
-      guidance scale needs them.
-  """
-
-  keys: tuple[tuple[tuple[str, ...], float], ...]
-  rows: tuple[tuple[str, ...], ...]
-
-
-def _plan(keys: Iterable[tuple[tuple[str, ...], float]]) -> _Plan:
-  """Plans each text once, and the empty text only where a scale needs it.
-
-  With a guidance scale of 1, uncond + s (cond - uncond) is cond itself.
-  """
-  # Dicts, not sets: their order is that of the terms, in every process.
-  keys = tuple(dict.fromkeys(keys))
-  rows = list(dict.fromkeys(texts for texts, _ in keys))
-  if any(scale != 1 for _, scale in keys):
-    rows.append(('',) * len(rows[0]))
-  return _Plan(keys, tuple(rows))
+def _plain(term: messages.Term, text: str) -> guidance.Row:
+  return guidance.Row((text,) * len(term.prompts))
 
 
 def _predict(
   pipeline: pipelines.Pipeline,
-  noised: Noised,
-  *plans: _Plan,
+  rows: Sequence[guidance.Row],
+  noised: Mapping[Hashable, noising.Noised],
   recordings: cuda_graphs.Recordings | None = None,
-) -> list[torch.Tensor]:
-  """Predicts every row of the plans in one pass; one [V, C, h, w] per row."""
-  rows = [row for plan in plans for row in plan.rows]
+) -> dict[guidance.Row, torch.Tensor]:
+  """Predicts every row in one pass; [V, C, h, w] for each."""
+  found = _predict_rows(pipeline, rows, noised, recordings)
+  return dict(zip(rows, found, strict=True))
+
+
+def _predict_rows(
+  pipeline: pipelines.Pipeline,
+  rows: Sequence[guidance.Row],
+  noised: Mapping[Hashable, noising.Noised],
+  recordings: cuda_graphs.Recordings | None = None,
+) -> Sequence[torch.Tensor]:
   # The batch holds all views under the first row's texts, then all views under
   # the second row's, and so on.
   noise_preds = pipelines.predict(
     pipeline,
-    noised.noisy.repeat(len(rows), 1, 1, 1),
-    noised.timestep.repeat(len(rows)),
-    pipeline.text.encode([text for row in rows for text in row]),
+    torch.cat([noised[row.at].noisy for row in rows]),
+    torch.cat([noised[row.at].timestep for row in rows]),
+    pipeline.text.encode([text for row in rows for text in row.texts]),
     recordings,
   )
-  return list(noise_preds.split(len(noised.timestep)))
+  return noise_preds.split(len(rows[0].texts))
 
 
 def _predict_mixed(
   pipeline: pipelines.Pipeline,
-  noised: Noised,
-  base: _Plan,
-  learned: Mapping[proxies.Proxy, _Plan],
-) -> tuple[list[torch.Tensor], dict[proxies.Proxy, list[torch.Tensor]]]:
+  base: Sequence[guidance.Row],
+  noised: Mapping[Hashable, noising.Noised],
+  learned: Mapping[proxies.Proxy, Sequence[guidance.Row]],
+) -> tuple[
+  dict[guidance.Row, torch.Tensor],
+  dict[proxies.Proxy, dict[guidance.Row, torch.Tensor]],
+]:
   """Predicts base and proxies in one pass of mixed adapters.
 
   The numbers are those of separate passes up to rounding. One pass has fewer
   and larger kernels, which a GPU runs faster.
   """
-  num_views = len(noised.timestep)
-  # An adapter per row of texts, and below one per image. Rows come in the order
-  # in which `_predict` takes the plans: the base first, then each proxy.
-  adapters: list[str | None] = [None] * len(base.rows)
-  for proxy, plan in learned.items():
-    adapters += [proxy.adapter] * len(plan.rows)
+  num_views = len(base[0].texts)
+  # An adapter per row of texts, and below one per image: the base first, then
+  # each proxy.
+  adapters: list[str | None] = [None] * len(base)
+  for proxy, own in learned.items():
+    adapters += [proxy.adapter] * len(own)
+  rows = [*base, *itertools.chain(*learned.values())]
   # Any proxy will do: which adapters a row has is said by their names.
   one, *_ = learned
   with one.mixed([name for name in adapters for _ in range(num_views)]):
-    noise_preds = iter(_predict(pipeline, noised, base, *learned.values()))
-  of_base = list(itertools.islice(noise_preds, len(base.rows)))
+    found = iter(_predict_rows(pipeline, rows, noised))
+  of_base = dict(zip(base, found, strict=False))
   return of_base, {
-    proxy: list(itertools.islice(noise_preds, len(plan.rows)))
-    for proxy, plan in learned.items()
+    proxy: dict(zip(own, found, strict=False)) for proxy, own in learned.items()
   }
-
-
-def _guide(
-  pipeline: pipelines.Pipeline,
-  noised: Noised,
-  plan: _Plan,
-  noise_preds: Sequence[torch.Tensor],
-) -> dict[tuple[tuple[str, ...], float], torch.Tensor]:
-  """Returns the guided eps [V, C, h, w] for each key of a plan."""
-  by_texts = dict(zip(plan.rows, noise_preds, strict=True))
-  guided = {}
-  for texts, scale in plan.keys:
-    noise_pred = by_texts[texts]
-    if scale != 1:
-      # Guidance is applied to what the network predicts (eps, v, x0 or a
-      # velocity) and turned into eps afterwards. Guidance of eps itself would
-      # give the same: for a given noisy image eps is an affine function of the
-      # prediction, and the factors of `empty` and `noise_pred` add up to 1.
-      empty = noise_preds[-1]
-      noise_pred = empty + scale * (noise_pred - empty)
-    guided[texts, scale] = schedules.noise_pred_to_eps(
-      noise_pred,
-      noised.noisy,
-      noised.alpha_t,
-      noised.sigma_t,
-      pipeline.schedule.prediction_type,
-    )
-  return guided

@@ -10,7 +10,7 @@ import dataclasses
 import torch
 
 from mmdist.core import messages
-from mmdist.priors import score as scores
+from mmdist.priors import noising
 from mmdist.priors import term_sizes
 
 
@@ -26,7 +26,7 @@ class Shown:
   """
 
   request: messages.ScoreRequest
-  noised: scores.Noised
+  noised: noising.Noised
   sizes: term_sizes.Sizes
   seconds: float
 
@@ -65,12 +65,12 @@ def metrics(parts: Sequence[Shown]) -> dict[str, float]:
   return {**sizes.metrics(), 'seconds': sum(part.seconds for part in parts)}
 
 
-def join(parts: Sequence[Shown]) -> scores.Noised:
+def join(parts: Sequence[Shown]) -> noising.Noised:
   """Returns the noised renders of all parts, in their order."""
   if len(parts) == 1:
     return parts[0].noised
-  fields = [field.name for field in dataclasses.fields(scores.Noised)]
-  return scores.Noised(
+  fields = [field.name for field in dataclasses.fields(noising.Noised)]
+  return noising.Noised(
     *(
       torch.cat([getattr(part.noised, name) for part in parts])
       for name in fields

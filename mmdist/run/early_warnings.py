@@ -117,13 +117,14 @@ class Monitor:
     """Returns which setting is the likeliest cause, with its value."""
     ratio = self._run.learner.proxy_learning_rate_ratio
     priors = {n: p for n, p in self._run.priors.items() if p.enabled}
-    sds = [name for name, prior in priors.items() if not prior.has_proxy]
+    sds = [n for n, prior in priors.items() if prior.objective == 'sds']
+    proxied = [n for n, prior in priors.items() if prior.has_proxy]
     strong = [
       f'priors.{name}.guidance_scale={prior.guidance_scale:g}'
       for name, prior in priors.items()
       if prior.guidance_scale > _USABLE_GUIDANCE
     ]
-    if len(sds) < len(priors) and ratio < _PAPER_RATIO:
+    if proxied and ratio < _PAPER_RATIO:
       return (
         f'look at learner.proxy_learning_rate_ratio={ratio:g}: with less than '
         f'{_PAPER_RATIO:g} the proxies fall behind.'

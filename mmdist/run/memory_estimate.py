@@ -323,11 +323,13 @@ def count_views(
 
 
 def count_texts(objective: binding.BoundObjective) -> dict[str, int]:
-  """Returns how many different texts each prior is asked for."""
-  return {
-    name: len({term.prompt for term in objective.of_prior(name)})
-    for name in objective.priors
-  }
+  """Returns how many different texts each prior is asked for, at most."""
+  counts = {}
+  for name in objective.priors:
+    terms = objective.of_prior(name)
+    negatives = {term.negative_prompt for term in terms} - {''}
+    counts[name] = len({term.prompt for term in terms}) + len(negatives)
+  return counts
 
 
 def _model_of(recipe: messages.PriorRecipe) -> tuple | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mmdist.cameras import orbits
 from mmdist.config import schema
+from mmdist.core import guidance_kinds
 from mmdist.core import messages
 from mmdist.objectives import binding
 from mmdist.objectives import score_requests
@@ -24,7 +25,12 @@ def check_priors(
   for name, sent in texts.texts_of(objective, config.views).items():
     prior = config.priors[name]
     if not recipes_lib.is_object(prior):
-      check_files(prior.directory, sorted(sent), prior.lora)
+      check_files(
+        prior.directory,
+        sorted(sent),
+        prior.lora,
+        guidance_kinds.is_inverted(prior),
+      )
 
 
 def check_views(
@@ -41,13 +47,16 @@ def check_views(
     score_requests.deal_views(objective, config.views.num_views, step=0)
 
 
-def check_files(directory: str, sent: Sequence[str], lora: str = '') -> None:
+def check_files(
+  directory: str, sent: Sequence[str], lora: str = '', inverted: bool = False
+) -> None:
   """Checks one prior's files, and that it knows the words it will read.
 
   Args:
     directory: as a configuration names it.
     sent: every text that it will be sent.
     lora: of the user's own; '' for none.
+    inverted: whether renders are to be led up by DDIM inversion.
 
   Raises:
     FileNotFoundError, UserError: in one line.
@@ -56,7 +65,10 @@ def check_files(directory: str, sent: Sequence[str], lora: str = '') -> None:
   from mmdist.priors import checks
   from mmdist.priors import locate
 
-  checks.check_prior(locate.locate(directory), sent, lora)
+  found = locate.locate(directory)
+  checks.check_prior(found, sent, lora)
+  if inverted:
+    checks.check_inversion(found)
 
 
 def describe(
@@ -96,6 +108,7 @@ def describe(
       f"  reads  {float(term.weight):+g} '{term.prompt}'"
       f'{f" and with each of {len(words)} view words" * bool(words)}'
       f'{f", {term.schedule}" * bool(term.schedule)}'
+      f'{_against(term)}'
       for term in objective.of_prior(name)
     ]
   sums = binding.signed_sum(objective)
@@ -105,6 +118,12 @@ def describe(
   )
   lines.append(f'open     {left_open(objective, config)}')
   return lines
+
+
+def _against(term: binding.PriorConcept) -> str:
+  if not term.negative_prompt:
+    return ''
+  return f", {term.objective} with the negative '{term.negative_prompt}'"
 
 
 def left_open(

@@ -14,6 +14,7 @@ import jax
 
 from mmdist.config import schema
 from mmdist.core import errors
+from mmdist.core import guidance_kinds
 from mmdist.core import messages
 from mmdist.core import names as names_lib
 from mmdist.learner import learner_memory
@@ -167,7 +168,7 @@ class _RecipeMaker:
 
   def __init__(self, num_cores: int):
     self._num_cores = num_cores
-    self._texts: dict[tuple[str, str], set[str]] = {}
+    self._texts: dict[tuple[str, str, bool], set[str]] = {}
     self._files: dict[tuple[str, str], str] = {}
 
   def __call__(
@@ -179,8 +180,9 @@ class _RecipeMaker:
     )
     for name, sent in texts.texts_of(objective, config.views).items():
       options = config.priors[name]
-      key = options.directory, options.lora
-      self._texts.setdefault(key, set()).update(sent)
+      inverted = guidance_kinds.is_inverted(options)
+      asked = options.directory, options.lora, inverted
+      self._texts.setdefault(asked, set()).update(sent)
     return [self._with_files(recipe) for recipe in recipes]
 
   def _with_files(self, recipe: messages.PriorRecipe) -> messages.PriorRecipe:
@@ -199,8 +201,8 @@ class _RecipeMaker:
 
   def check_texts(self) -> None:
     """Checks every text that any cell sends, once for each set of files."""
-    for (directory, lora), sent in self._texts.items():
-      preflight.check_files(directory, sorted(sent), lora)
+    for (directory, lora, inverted), sent in self._texts.items():
+      preflight.check_files(directory, sorted(sent), lora, inverted)
 
 
 def _step_seconds(

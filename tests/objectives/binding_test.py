@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 import pytest
 
 from mmdist.config import schema
+from mmdist.core import guidance_kinds
 from mmdist.objectives import binding
 from mmdist.objectives import concept as concept_lib
 
@@ -180,3 +181,60 @@ def test_a_concept_whose_schedule_never_wants_it_is_refused():
   )
   with pytest.raises(ValueError, match='no concept has a positive weight'):
     binding.bind_config(run)
+
+
+def make_priors(**kinds) -> dict[str, schema.PriorConfig]:
+  return {
+    name: schema.PriorConfig(objective=kind) for name, kind in kinds.items()
+  }
+
+
+def test_a_concepts_negative_text_comes_before_the_priors():
+  priors = make_priors(one='sds', two='nfsd')
+  priors['one'].negative_prompt = '  ugly   hair '
+  joker = concept_lib.avatar('joker')
+  own = concept_lib.avatar('joker', negative_prompt='a clown')
+  found = {
+    (t.prior, t.negative_prompt)
+    for t in binding.bind(joker + own, priors).terms
+  }
+  assert found == {
+    ('one', 'ugly hair'),
+    ('one', 'a clown'),
+    ('two', guidance_kinds.KINDS['nfsd'].negative_prompt),
+    ('two', 'a clown'),
+  }
+
+
+def test_concepts_that_differ_in_their_negative_texts_are_two():
+  one = concept_lib.avatar('joker')
+  other = concept_lib.avatar('joker', negative_prompt='a clown')
+  assert len((one - other).concepts) == 2
+  assert not (other - other).concepts
+
+
+def test_the_factor_on_a_negative_text_follows_its_schedule():
+  priors = make_priors(one='csd')
+  priors['one'].guidance_scale = 10.0
+  priors['one'].negative_share = 0.5
+  priors['one'].negative_schedule = 'linear(1, 0)'
+  (term,) = binding.bind(concept_lib.avatar('joker'), priors).terms
+  assert [term.negative_scale_at(p) for p in (0, 0.5, 1)] == [5.0, 2.5, 0.0]
+
+
+@pytest.mark.parametrize('kind', guidance_kinds.KINDS)
+def test_a_sum_of_weights_matters_where_a_kind_has_an_imbalance(kind):
+  priors = make_priors(one=kind)
+  priors['one'].negative_prompt = 'a face'
+  objective = binding.bind(-1 * concept_lib.avatar('joker'), priors)
+  lines = binding.balance_warnings(objective)
+  imbalance = guidance_kinds.KINDS[kind].imbalance
+  assert bool(lines) == bool(imbalance) == (kind not in ('csd', 'dds'))
+  if kind not in ('vsd', 'csd', 'dds'):
+    assert f'else with {kind} {imbalance} and nothing holds' in lines[0]
+
+
+def test_kinds_that_compare_texts_are_left_out_of_the_sum():
+  priors = make_priors(one='csd', two='vsd')
+  joker, hat = concept_lib.avatar('joker'), concept_lib.avatar('hat', ('one',))
+  assert not binding.balance_warnings(binding.bind(joker - 5 * hat, priors))

@@ -43,6 +43,8 @@ def sent_texts(run: schema.RunConfig, num_steps: int) -> dict[str, set[str]]:
     for prior, request in requests.items():
       for term in request.terms:
         sent.setdefault(prior, set()).update([term.plain_prompt], term.prompts)
+        if term.negative_prompt:
+          sent[prior].add(term.negative_prompt)
   return sent
 
 
@@ -63,6 +65,18 @@ def test_what_is_checked_is_what_a_whole_run_sends(views):
   ]
   # In 50 steps of 40 views each word is drawn: the rarest is 1 view in 50.
   assert sent_texts(run, 50) == texts_of(run)
+
+
+def test_negative_texts_are_checked_too():
+  run = make_run()
+  run.priors['generic'].negative_prompt = 'blurry'
+  run.priors['personal'].objective = 'nfsd'
+  run.concepts = [schema.ConceptConfig('a joker', negative_prompt='a clown')]
+  run.concepts.append(schema.ConceptConfig('green hair'))
+  assert sent_texts(run, 50) == texts_of(run)
+  run.priors['generic'].objective = 'bridge'
+  sources = {text for text in texts_of(run)['generic'] if 'blurry' in text}
+  assert sources and all(text.endswith(' , blurry') for text in sources)
 
 
 def test_the_normal_prior_reads_of_the_target_alone():
