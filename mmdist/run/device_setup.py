@@ -11,6 +11,7 @@ import warnings
 
 import jax
 
+from mmdist.core import cores
 from mmdist.core import user_cache
 
 # Each with the value that it has unless the user has set it.
@@ -51,7 +52,7 @@ def share_cores(num_priors: int, num_cores: int | None = None) -> Threads:
     num_priors: priors of the run.
     num_cores: to be shared; None takes those that this process may use.
   """
-  num_cores = num_cores or len(os.sched_getaffinity(0))
+  num_cores = num_cores or cores.count()
   return Threads(num_cores, max(num_cores // max(num_priors, 1), 1))
 
 

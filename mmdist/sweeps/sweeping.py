@@ -9,6 +9,7 @@ import pathlib
 import tempfile
 
 from mmdist.core import asset_paths
+from mmdist.core import cores
 from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import names
@@ -120,11 +121,11 @@ def sweep(
     cluster_head.check_first(address)
   # It looks after hours: a mistake is said now.
   judge_lib.load(asset_paths.resolve(judge))
-  num_cores = cores_per_cell or len(os.sched_getaffinity(0))
+  num_cores = cores_per_cell or cores.count()
   plan = planning.make_plan(grid, workdir, num_cores)
   if only is not None:
     plan = plan.of(only)
-  num_slots = max_running or max(len(os.sched_getaffinity(0)) // num_cores, 1)
+  num_slots = max_running or max(cores.count() // num_cores, 1)
   if address:
     num_slots = max_running or len(plan.to_run)
   # How many a cluster has room for is known when they start.
