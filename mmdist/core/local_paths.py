@@ -48,15 +48,36 @@ def expand(path: str | os.PathLike, what: str = '') -> str:
   if not text.startswith('~'):
     return expanded
   user = pathlib.Path(text).parts[0]
-  home = os.path.expanduser(user)
-  if not os.path.isdir(home):
+  if user == '~':
+    if home() is None:
+      raise errors.UserError(
+        f'{_named(text, what)} begins with your home folder, and there is none '
+        'here; set HOME to one, or give the path in full.'
+      )
+    return expanded
+  place = os.path.expanduser(user)
+  if not os.path.isdir(place):
     # A user may be known and have no home, as 'nobody' is on most machines.
-    why = 'this machine does not know' if home == user else f'has none ({home})'
+    why = f'has none ({place})'
+    if place == user:
+      why = 'this machine does not know'
     raise errors.UserError(
       f'{_named(text, what)} begins with the home of a user that {why}; give '
       f'the path in full, or ./{text} for a folder of that name.'
     )
   return expanded
+
+
+def home() -> str | None:
+  """Returns the home folder; None where there is none.
+
+  A container that is started for a number (`docker run --user 12345`) has a
+  user without a name and a home, or `HOME=/nonexistent`.
+  """
+  if os.environ.get('HOME') == '':  # Python takes it for '/'.
+    return None
+  found = os.path.expanduser('~')
+  return found if os.path.isabs(found) and os.path.isdir(found) else None
 
 
 def local(path: str | os.PathLike, what: str = '') -> pathlib.Path:

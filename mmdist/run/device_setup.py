@@ -103,8 +103,9 @@ def set_up_jax(
   if memory_fraction is not None:
     limit = memory_limit(memory_fraction)
     os.environ['XLA_PYTHON_CLIENT_MEM_FRACTION'] = limit
-  cache = cache_directory() / 'jax'
-  jax.config.update('jax_compilation_cache_dir', str(cache))
+  cache = cache_directory()
+  if cache is not None:
+    jax.config.update('jax_compilation_cache_dir', str(cache / 'jax'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
@@ -125,6 +126,6 @@ def _names_cpu_devices() -> bool:
   return _COUNT_FLAG in names or bool(os.environ.get('JAX_NUM_CPU_DEVICES'))
 
 
-def cache_directory() -> pathlib.Path:
-  """Returns the user's cache directory for mmdist; it may not exist."""
+def cache_directory() -> pathlib.Path | None:
+  """Returns the user's cache directory for mmdist; see `user_cache`."""
   return user_cache.directory()
