@@ -13,9 +13,12 @@ import warnings
 from absl import flags
 from absl import logging
 
+from mmdist.core import saying
+
 from . import command_line
 from . import config_flag
 from . import error_lines
+from . import streams
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
 BROKEN_PIPE = 141  # 128 + SIGPIPE.
@@ -23,7 +26,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE.
 
 def say(line: str) -> None:
   """Prints a line that the library reports; can be pickled."""
-  print(line, flush=True)
+  saying.say(line)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Command:
       argv: sys.argv if None.
     """
     argv = sys.argv if argv is None else argv
+    streams.set_up()
     _set_up_logging()
     with contextlib.suppress(io.UnsupportedOperation):  # In a notebook.
       faulthandler.enable()

@@ -30,9 +30,13 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-  """Writes `text` as UTF-8 to `path`, all of it or nothing."""
+  """Writes `text` as UTF-8 to `path`, all of it or nothing.
+
+  What is no Unicode, such as the name of a file in another encoding, is
+  escaped.
+  """
   with replacing(path) as temporary:
-    temporary.write_text(text, encoding='utf-8')
+    temporary.write_text(text, encoding='utf-8', errors='backslashreplace')
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:

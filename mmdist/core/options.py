@@ -93,6 +93,9 @@ def check(options: Any) -> None:
       names.check_choice(field.name, value, described.choices)
     if isinstance(value, int | float):
       _check_bounds(field.name, value, described)
+    for text in value if isinstance(value, tuple) else (value,):
+      if isinstance(text, str):
+        names.check_text(field.name, text)
 
 
 def _check_bounds(name: str, value: float, described: Description) -> None:

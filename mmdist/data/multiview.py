@@ -195,7 +195,7 @@ def write_transforms(
     text = strict_json.dumps(
       {'camera_model': 'OPENCV', 'frames': frames}, indent=2
     )
-    (place / TRANSFORMS_NAME).write_text(text + '\n')
+    (place / TRANSFORMS_NAME).write_text(text + '\n', 'utf-8')
 
 
 def _frame(

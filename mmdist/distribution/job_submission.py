@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import math
 import os
-import sys
 import tempfile
 import time
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from mmdist.core import errors
 from mmdist.core import names
 from mmdist.core import options as options_lib
+from mmdist.core import saying
 from mmdist.core import source_hash
 from mmdist.distribution import code_shipping
 from mmdist.distribution import faults
@@ -82,8 +82,8 @@ class Options:
 def run(
   options: Options,
   words: Sequence[str],
-  report: Callable[[str], None] = print,
-  write: Callable[[str], Any] = sys.stdout.write,
+  report: Callable[[str], None] = saying.say,
+  write: Callable[[str], Any] = saying.write,
 ) -> None:
   """Does what the options ask for.
 

@@ -13,6 +13,7 @@ from mmdist.core import cores
 from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import names
+from mmdist.core import saying
 from mmdist.distribution import cluster_head
 from mmdist.distribution import gpu_plan
 from mmdist.evaluation import judge as judge_lib
@@ -66,7 +67,7 @@ def sweep(
   dry_run: bool = False,
   preflight_only: bool = False,
   only: Sequence[str] | None = None,
-  report: Callable[[str], None] = print,
+  report: Callable[[str], None] = saying.say,
 ) -> Sweep | None:
   """Makes the runs of a grid that are not made yet, and then its results.
 
