@@ -89,6 +89,11 @@ def check(options: Any) -> None:
   """Raises UserError if a value is out of bounds or none of the choices."""
   for field in dataclasses.fields(options):
     value, described = getattr(options, field.name), describe(field)
+    if value == '' and field.default is REQUIRED and described.is_path:
+      # It would be the folder that the person happens to be in.
+      raise errors.UserError(
+        f'{field.name} is empty; expected a path, or . for this folder.'
+      )
     if described.choices and value is not None:
       names.check_choice(field.name, value, described.choices)
     if isinstance(value, int | float):
