@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import select
 import sys
 
 
@@ -39,3 +40,17 @@ def _open_if_closed(number: int) -> None:
 
 def _nowhere() -> io.TextIOWrapper:
   return open(os.devnull, 'w', encoding='utf-8')
+
+
+def nobody_reads() -> bool:
+  """Returns whether stdout is a pipe whose reader is gone, as with `| head`.
+
+  If so, stdout is replaced by /dev/null: else Python would try again at its
+  exit to write what is left, and complain.
+  """
+  stdout = select.poll()
+  stdout.register(sys.stdout.fileno(), 0)
+  if not stdout.poll(0):  # No error is pending: another pipe was broken.
+    return False
+  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  return True

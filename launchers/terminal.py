@@ -103,7 +103,7 @@ def call(function: Callable, argv: list[str]) -> int | str | None:
     print('interrupted', file=sys.stderr)
     return INTERRUPTED
   except Exception as error:
-    if isinstance(error, BrokenPipeError) and error_lines.nobody_reads():
+    if isinstance(error, BrokenPipeError) and streams.nobody_reads():
       return BROKEN_PIPE
     line = error_lines.explain(error)
     if line is None:

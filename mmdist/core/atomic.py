@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 import contextlib
+import hashlib
 import os
 import pathlib
+
+_MOST_NAME_BYTES = 255  # Of a file, in every file system in common use.
 
 
 @contextlib.contextmanager
@@ -19,6 +22,10 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   """
   path = pathlib.Path(path)
   temporary = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
+  if len(os.fsencode(temporary.name)) > _MOST_NAME_BYTES:
+    # Its own name is just short enough for a file system.
+    digits = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    temporary = path.with_name(f'.{digits}.{os.getpid()}{path.suffix}')
   try:
     yield temporary
     # Else a power cut may leave the new name with nothing in it.

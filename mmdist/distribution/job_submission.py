@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import names
 from mmdist.core import options as options_lib
 from mmdist.core import saying
@@ -114,6 +115,8 @@ def run(
   resources = _parse_resources(options.resource)
   _check_folder(options.working_dir)
   command = job_command.prepare(words, is_sent=bool(options.working_dir))
+  log = command.log_of(f'{options.job}-attempt-999')
+  local_paths.check(log, 'the log beside --workdir,')
   server = job_client.JobServer(options.ray_address)
   job = submit(server, options, command, resources)
   report(f'submitted {job}; its log is kept in {command.log_of(job)}')

@@ -29,7 +29,7 @@ def test_the_defaults_are_valid():
     (
       'prompt',
       'a \udcff',
-      r"prompt has '\udcff' after 'a ', which is no letter of Unicode",
+      r"prompt has '\udcff' after 'a ', which",
     ),
     ('nerf.nerf_width', 0, 'nerf.nerf_width is 0; expected at least 1.'),
     ('nerf.proposal_width', 0, 'nerf.proposal_width is 0'),

@@ -101,3 +101,14 @@ def test_without_a_home_its_sign_is_refused(value, monkeypatch):
   with pytest.raises(ValueError, match="^workdir '~/x' begins with your home"):
     local_paths.expand('~/x', 'workdir')
   assert local_paths.expand('/x', 'workdir') == '/x'
+
+
+def test_the_longest_name_and_the_longest_path_are_taken(tmp_path):
+  longest = tmp_path / ('a' * 255)
+  longest.touch()
+  assert local_paths.local(longest) == longest
+  assert local_paths.expand('a/' * 2047 + 'b') == 'a/' * 2047 + 'b'
+  with pytest.raises(ValueError, match='name of 256 bytes .* at most 255'):
+    local_paths.expand('a' * 256)
+  with pytest.raises(ValueError, match='has 4096 bytes; expected at most 4095'):
+    local_paths.expand('a/' * 2048)
