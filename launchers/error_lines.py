@@ -14,6 +14,7 @@ from mmdist.distribution import faults
 # What to do where the system itself says only what is wrong.
 _REMEDIES = {
   errno.EACCES: 'have it made readable and writable for you, or give another',
+  errno.EEXIST: 'give another path',
   errno.ENAMETOOLONG: 'a name has at most 255 bytes: give a shorter one',
   errno.ENOTDIR: 'a file stands where a folder is expected: give another path',
   errno.EROFS: 'make it writable, or give another folder',

@@ -253,8 +253,6 @@ def test_a_field_that_no_file_can_be_called_is_refused(field, home):
   setattr(owners[above[0]] if above else config, name, 'a/' + 'b' * 256)
   line = f"{field} 'a/b.* 256 bytes"
   with pytest.raises(mmdist.errors.UserError, match=line):
-    mmdist.errors.UserError, match=f"{field} 'a/b.* 256 bytes"
-  ):
     mmdist.optimize('a man', 'out', config=config)
   assert not list(home.iterdir())
 
