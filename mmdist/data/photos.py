@@ -7,7 +7,6 @@ picture's opacity, or guessed from what differs from its border.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any
@@ -18,6 +17,7 @@ from PIL import ImageOps
 
 from mmdist.core import errors
 from mmdist.core import model_files
+from mmdist.core import strict_json
 from mmdist.data import picture_files
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
@@ -113,9 +113,9 @@ def read_boxes(path: str | os.PathLike) -> dict[str, list[int]]:
   if not path.is_file():
     raise FileNotFoundError(f'{path} is not a file; expected boxes in JSON.')
   try:
-    boxes = json.loads(path.read_text(encoding='utf-8'))
+    boxes = strict_json.read(path)
   except ValueError as error:
-    raise errors.UserError(f'{path} is no JSON: {error}.') from error
+    raise errors.UserError(f'{path} {error}.') from error
   if not isinstance(boxes, dict) or not all(map(_is_box, boxes.values())):
     raise errors.UserError(
       f'{path} holds no boxes; expected '
