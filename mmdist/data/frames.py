@@ -89,8 +89,8 @@ def read_frame(
     mask_file = _find_file(source, str(mask), file_names.MASKS)
     if mask_file == picture:  # Found under another name.
       raise errors.UserError(
-        f"{source}: the mask_path '{mask}' of '{name}' is its picture; expected "
-        'a file of its own, white where the subject is.'
+        f"{source}: the mask_path '{mask}' of '{name}' is its picture; "
+        'expected a file of its own, white where the subject is.'
       )
   frame = Frame(
     source,
