@@ -64,12 +64,11 @@ def decode(
   """
   try:
     with Image.open(path, formats=formats) as image:
-      # A JPEG of a phone may hold a second picture, of brightness.
-      number = getattr(image, 'n_frames', 1) if image.format != 'MPO' else 1
-      if number > 1 and image.format != 'JPEG':
+      # A JPEG may hold a second picture too: phones keep brightness there.
+      if image.format in ('PNG', 'WEBP') and getattr(image, 'n_frames', 1) > 1:
         raise errors.UserError(
-          f'{path} is an animation of {number} pictures; save the one that is '
-          'meant as JPEG or PNG.'
+          f'{path} is an animation of {image.n_frames} pictures; '
+          'save the one that is meant as JPEG or PNG.'
         )
       image.load()
   except errors.UserError:

@@ -94,13 +94,22 @@ def read_photos(
   rgba = np.empty((len(paths), size, size, 4), np.uint8)
   squares: list[Box] = []
   for number, path in enumerate(paths):
-    # Of each only the square is kept: there may be hundreds, of 100 MB each.
-    picture = _open(path)
-    square = _square(path, picture, boxes.get(path.name))
-    cut = _cut(picture, square)
-    rgba[number] = cut.resize((size, size), Image.Resampling.LANCZOS)
+    rgba[number], square = _read_square(path, boxes.get(path.name), size)
     squares.append(square)
   return Photos(tuple(path.name for path in paths), rgba, tuple(squares))
+
+
+def _read_square(
+  path: pathlib.Path, box: Sequence[int] | None, size: int
+) -> tuple[Image.Image, Box]:
+  """Returns the subject's square, resized, and where it was.
+
+  Nothing else is kept of a picture. There may be hundreds, of 100 MB each.
+  """
+  picture = _open(path)
+  square = _square(path, picture, box)
+  cut = _cut(picture, square)
+  return cut.resize((size, size), Image.Resampling.LANCZOS), square
 
 
 def read_boxes(path: str | os.PathLike) -> dict[str, list[int]]:
@@ -152,7 +161,7 @@ def _open(path: pathlib.Path) -> Image.Image:
   """Opens a picture as RGBA of sRGB, upright as its camera was held."""
   with warnings.catch_warnings():
     # What else EXIF says is not used, and often broken.
-    warnings.filterwarnings('ignore', '.*(EXIF|Metadata|Truncated File)')
+    warnings.filterwarnings('ignore', module=r'PIL\.TiffImagePlugin')
     picture = decoding.decode(
       path, _FORMATS, 'a picture', 'remove it, or save it again.'
     )
