@@ -16,6 +16,7 @@ from . import config_flag
 from . import error_lines
 from . import flag_files
 from . import option_flags
+from . import slips
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
@@ -69,6 +70,8 @@ def _parse(
   usage: str,
 ) -> list:
   program, *words = argv
+  slips.check_pasted(words)
+  typed, _ = _split_at_dashes(words)
   values = _define(options)
   # Files are read here and nowhere else: absl reads them as it parses, and
   # `config_flags` would read them once more.
@@ -77,6 +80,8 @@ def _parse(
   given = words
   if config:
     words = config_flag.define(config, words, values)
+  slips.check_values(words, values)
+  slips.warn_of_twice(typed, values)
   left_over = values([program, *words])[1:]
   is_taken = usage and not usage.startswith('--')
   if left_over and not is_taken:

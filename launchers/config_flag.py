@@ -83,7 +83,7 @@ def _split(words: Sequence[str], default: str) -> tuple[str, list[str]]:
       _, equals, experiment = word.partition('=')
       if not equals:
         experiment = next(remaining, '')
-      if not experiment:
+      if not experiment or experiment.startswith('-'):
         raise errors.UserError('--config is empty; expected an experiment.')
     else:
       rest.append(word)

@@ -8,6 +8,7 @@ import sys
 import mmdist
 from mmdist.core import names
 
+from . import streams
 from . import terminal
 
 COMMANDS = (
@@ -28,6 +29,7 @@ COMMANDS = (
 
 def main(argv: list[str] | None = None) -> None:
   """Runs a subcommand and exits; see `terminal.Command.run`."""
+  streams.set_up()
   program, *words = sys.argv if argv is None else argv
   if not words or words[0] in ('-h', '--help', 'help'):
     code = terminal.call(lambda: print(format_help()), words)

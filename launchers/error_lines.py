@@ -4,14 +4,21 @@ from collections.abc import Sequence
 import contextlib
 import errno
 import os
-import select
-import sys
 
 from absl import flags
 
 from mmdist.core import errors
 from mmdist.core import full_disk
 from mmdist.distribution import faults
+
+# What to do where the system itself says only what is wrong.
+_REMEDIES = {
+  errno.EACCES: 'have it made readable and writable for you, or give another',
+  errno.EEXIST: 'give another path',
+  errno.ENAMETOOLONG: 'a name has at most 255 bytes: give a shorter one',
+  errno.ENOTDIR: 'a file stands where a folder is expected: give another path',
+  errno.EROFS: 'make it writable, or give another folder',
+}
 
 
 def define_debug(values: flags.FlagValues) -> None:
@@ -46,8 +53,10 @@ def explain(error: Exception) -> str | None:
       'the last checkpoint too; free some space and give the same command '
       'again, which goes on from there.'
     )
-  if isinstance(error, OSError) and error.errno == errno.EROFS:
-    return f'{one_line(error)}; make it writable, or give another folder.'
+  if isinstance(error, OSError) and error.errno in _REMEDIES:
+    # What we put in words ourselves says what to do.
+    if error.errno == errno.EROFS or error.strerror == os.strerror(error.errno):
+      return f'{one_line(error)}; {_REMEDIES[error.errno]}.'
   return one_line(error) if _is_for_a_person(error) else None
 
 
@@ -102,17 +111,3 @@ def explain_left_over(left_over: Sequence[str], given: Sequence[str]) -> str:
   if name.startswith('-') and equals:
     return f"{line}; did you mean {name}='{value} {text}', with quotes?"
   return f'{line}; a value with spaces needs quotes.'
-
-
-def nobody_reads() -> bool:
-  """Returns whether stdout is a pipe whose reader is gone, as with `| head`.
-
-  If so, stdout is replaced by /dev/null: else Python would try again at its
-  exit to write what is left, and complain.
-  """
-  stdout = select.poll()
-  stdout.register(sys.stdout.fileno(), 0)
-  if not stdout.poll(0):  # No error is pending: another pipe was broken.
-    return False
-  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-  return True

@@ -17,7 +17,6 @@ RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token.
 """
 
 from collections.abc import Sequence
-import sys
 
 from mmdist.distribution import job_submission
 
@@ -26,12 +25,7 @@ from . import terminal
 
 
 def main(options: job_submission.Options, words: Sequence[str]) -> None:
-  job_submission.run(options, flag_files.read(words), terminal.say, _write)
-
-
-def _write(text: str) -> None:
-  sys.stdout.write(text)
-  sys.stdout.flush()
+  job_submission.run(options, flag_files.read(words), terminal.say)
 
 
 COMMAND = terminal.Command(

@@ -13,9 +13,12 @@ import warnings
 from absl import flags
 from absl import logging
 
+from mmdist.core import saying
+
 from . import command_line
 from . import config_flag
 from . import error_lines
+from . import streams
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
 BROKEN_PIPE = 141  # 128 + SIGPIPE.
@@ -23,7 +26,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE.
 
 def say(line: str) -> None:
   """Prints a line that the library reports; can be pickled."""
-  print(line, flush=True)
+  saying.say(line)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Command:
       argv: sys.argv if None.
     """
     argv = sys.argv if argv is None else argv
+    streams.set_up()
     _set_up_logging()
     with contextlib.suppress(io.UnsupportedOperation):  # In a notebook.
       faulthandler.enable()
@@ -99,7 +103,7 @@ def call(function: Callable, argv: list[str]) -> int | str | None:
     print('interrupted', file=sys.stderr)
     return INTERRUPTED
   except Exception as error:
-    if isinstance(error, BrokenPipeError) and error_lines.nobody_reads():
+    if isinstance(error, BrokenPipeError) and streams.nobody_reads():
       return BROKEN_PIPE
     line = error_lines.explain(error)
     if line is None:

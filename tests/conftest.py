@@ -41,8 +41,8 @@ def compilation_cache(request, tmp_path_factory):
   if hasattr(request.config, 'workerinput'):
     folder = folder.parent
   os.environ['XDG_CACHE_HOME'] = str(folder / 'cache')
-  cache = device_setup.cache_directory() / 'jax'
-  jax.config.update('jax_compilation_cache_dir', str(cache))
+  cache = device_setup.cache_directory()
+  jax.config.update('jax_compilation_cache_dir', f'{cache}/jax')
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 

@@ -106,6 +106,27 @@ def test_a_flag_in_remote_storage_is_one_line(command, flag):
   assert '\n' not in str(error.value)
 
 
+# What is no name in any file system. A prompt soon is none.
+NO_NAMES = {
+  'a long name': ('runs/' + 'a portrait of a happy man ' * 12, '312 bytes'),
+  'a long name of few letters': ('\u2603' * 90, '270 bytes'),
+  'a long path': ('directory/' * 420 + 'x', '4201 bytes'),
+  'a null byte': ('runs/a\0b', 'a null byte'),
+}
+
+
+@pytest.mark.parametrize('text, line', NO_NAMES.values(), ids=NO_NAMES)
+@pytest.mark.parametrize('command, flag', PATHS)
+def test_a_flag_that_no_file_can_be_called_is_one_line(
+  command, flag, text, line
+):
+  with pytest.raises(mmdist.errors.UserError) as error:
+    parse(command, **{flag: text})
+  told = str(error.value)
+  assert told.startswith(f"{flag} '") and line in told
+  assert told.isprintable() and len(told) < 250
+
+
 def small() -> mmdist.RunConfig:
   return experiments.load('smoke')
 
@@ -212,6 +233,27 @@ def test_from_python_remote_storage_is_refused_and_nothing_written(
   assert f'{REMOTE}' in str(error.value)
   assert 'is in remote storage' in str(error.value)
   assert '\n' not in str(error.value)
+  assert not list(home.iterdir())
+
+
+@pytest.mark.parametrize('kind', [str, pathlib.Path])
+@pytest.mark.parametrize('door', DOORS)
+def test_from_python_a_name_that_is_none_is_refused(door, kind, home):
+  with pytest.raises(mmdist.errors.UserError, match='312 bytes') as error:
+    DOORS[door](kind('a portrait of a happy man ' * 12))
+  assert '\n' not in str(error.value)
+  assert not list(home.iterdir())
+
+
+@pytest.mark.parametrize('field', CONFIG_PATHS)
+def test_a_field_that_no_file_can_be_called_is_refused(field, home):
+  config = small()
+  *above, name = field.split('.')
+  owners = {'priors': config.priors['generic'], 'results': config.results}
+  setattr(owners[above[0]] if above else config, name, 'a/' + 'b' * 256)
+  line = f"{field} 'a/b.* 256 bytes"
+  with pytest.raises(mmdist.errors.UserError, match=line):
+    mmdist.optimize('a man', 'out', config=config)
   assert not list(home.iterdir())
 
 

@@ -121,3 +121,24 @@ def test_no_two_modules_of_the_library_have_one_name():
     if path.name != '__init__.py'
   ]
   assert not {name for name in names if names.count(name) > 1}
+
+
+@pytest.mark.parametrize(
+  'path', [path for path in python_files() if not path.startswith('tests/')]
+)
+def test_text_is_read_and_written_in_a_named_encoding(path):
+  # Else it is that of the machine's locale, and a file of one machine is
+  # unreadable on another.
+  forgotten = []
+  for node in ast.walk(ast.parse((ROOT / path).read_text(encoding='utf-8'))):
+    if not isinstance(node, ast.Call):
+      continue
+    name = ast.unparse(node.func)
+    position = {'read_text': 0, 'write_text': 1}.get(name.rpartition('.')[2])
+    if name == 'atomic.write_text' or position is None:
+      continue
+    named = {keyword.arg for keyword in node.keywords}
+    if len(node.args) <= position and 'encoding' not in named:
+      forgotten.append(f'{path}:{node.lineno}')
+  # absl reads files of flags in the locale's encoding, which is looked at.
+  assert len(forgotten) == (path == 'launchers/flag_files.py'), forgotten

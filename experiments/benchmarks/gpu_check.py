@@ -164,7 +164,7 @@ def run_part(
   row: gpu_job.Row = {'part': name, 'seconds': time.monotonic() - start}
   row['ended'] = 'well' if ended == 'exit 0' else ended
   if ended != 'exit 0':
-    lines = log.read_text(errors='replace').strip().splitlines()
+    lines = log.read_text('utf-8', 'replace').strip().splitlines()
     row['last words'] = ' / '.join(lines[-3:])[-400:]
     print('\n'.join(lines[-25:]), file=sys.stderr)
   return {'parts': [row]} | gpu_job.read_rows(rows)

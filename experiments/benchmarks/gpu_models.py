@@ -140,7 +140,7 @@ def write(kind: str, directory: pathlib.Path, device: str) -> pathlib.Path:
   )
   scheduler.save_pretrained(directory / 'scheduler')
   index['scheduler'] = ['diffusers', 'DDIMScheduler']
-  (directory / 'model_index.json').write_text(strict_json.dumps(index))
+  (directory / 'model_index.json').write_text(strict_json.dumps(index), 'utf-8')
   return directory
 
 
@@ -170,7 +170,9 @@ def write_tokenizer(directory: pathlib.Path, length: int = 77) -> None:
   for special in ('<|startoftext|>', '<|endoftext|>'):
     vocabulary[special] = len(vocabulary)
   directory.mkdir(parents=True, exist_ok=True)
-  (directory / 'vocab.json').write_text(strict_json.dumps(vocabulary))
-  (directory / 'merges.txt').write_text('#version: 0.2\n')
+  (directory / 'vocab.json').write_text(strict_json.dumps(vocabulary), 'utf-8')
+  (directory / 'merges.txt').write_text('#version: 0.2\n', 'utf-8')
   settings = {'tokenizer_class': 'CLIPTokenizer', 'model_max_length': length}
-  (directory / 'tokenizer_config.json').write_text(strict_json.dumps(settings))
+  (directory / 'tokenizer_config.json').write_text(
+    strict_json.dumps(settings), 'utf-8'
+  )

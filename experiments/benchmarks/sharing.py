@@ -78,7 +78,7 @@ def _host(
 
 def _private_bytes() -> int:
   """Returns the memory that no other process has, bytes. Linux."""
-  text = pathlib.Path('/proc/self/smaps_rollup').read_text()
+  text = pathlib.Path('/proc/self/smaps_rollup').read_text('utf-8')
   return 1024 * sum(map(int, re.findall(r'Private_\w+: +(\d+) kB', text)))
 
 

@@ -26,6 +26,7 @@ from typing import Any
 from absl import app
 from absl import flags
 
+from mmdist.core import cores as cores_lib
 from mmdist.core import strict_json
 from mmdist.distribution import variables
 
@@ -66,10 +67,10 @@ def work() -> None:
   row = Row(*numbers)
   # A core for each device, as hosts of their own would have. Otherwise XLA's
   # library for products takes others, and one device is more than one core.
-  cores = sorted(os.sched_getaffinity(0))
+  cores = cores_lib.usable()
   first = rank * row.devices
-  os.sched_setaffinity(
-    0, {cores[(first + i) % len(cores)] for i in range(row.devices)}
+  cores_lib.keep_to(
+    {cores[(first + i) % len(cores)] for i in range(row.devices)}
   )
   from mmdist.config import schema
   from mmdist.learner import host_joining

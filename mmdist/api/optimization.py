@@ -21,6 +21,7 @@ from mmdist.api import preparing
 from mmdist.config import schema
 from mmdist.core import local_paths
 from mmdist.core import representation as representation_lib
+from mmdist.core import saying
 from mmdist.learner import warming
 from mmdist.objectives import concept as concept_lib
 from mmdist.results import make
@@ -169,9 +170,11 @@ def _take_one_step(
     with workdir_lib.locked(elsewhere.workdir):
       _run(elsewhere, executor, stop, stop_here, quiet=True)
   if not took:  # A signal ended it.
-    print('preflight was stopped before it had taken its step')
+    saying.say('preflight was stopped before it had taken its step')
     return float('nan')
-  print(f'preflight passed: loaded, and one step taken, in {took[-1]:.1f} s')
+  saying.say(
+    f'preflight passed: loaded, and one step taken, in {took[-1]:.1f} s'
+  )
   return took[-1]
 
 
@@ -206,7 +209,7 @@ def _run(
   if is_finished(workdir, config, task.representation):
     resuming.check_unchanged(workdir, changes)
     workdir_lib.claim(workdir, config, may_change)
-    print(
+    saying.say(
       f'{workdir} is finished: {config.num_steps} of {config.num_steps} steps.'
     )
     return opening.open_run(workdir, task.representation).params
@@ -243,13 +246,13 @@ def _run(
         )
     except stopping.Overdue:  # While the priors were loading.
       if not quiet:
-        print(
+        saying.say(
           'stopped while the priors were loading; the same command goes on.'
         )
       return None
   if int(state.step) < config.num_steps:
     if not quiet:
-      print(
+      saying.say(
         f'stopped and saved after step {int(state.step)} of '
         f'{config.num_steps}; the same command goes on.'
       )

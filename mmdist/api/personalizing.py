@@ -7,6 +7,7 @@ import re
 from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import local_paths
+from mmdist.core import saying
 
 # As in MagicMirror's edits (A.4): more guidance than for a generic prior, and a
 # proxy that is guided as well.
@@ -68,7 +69,7 @@ def personalize(
     class_prompt=tuple(class_prompt),
     seed=seed,
   )
-  personalization.train(options, print)
+  personalization.train(options, saying.say)
   return prior_of(out, prompt, kind)
 
 

@@ -18,6 +18,7 @@ from mmdist.config import schema
 from mmdist.core import device_mesh
 from mmdist.core import messages
 from mmdist.core import representation as representation_lib
+from mmdist.core import saying
 from mmdist.distribution import gpu_plan
 from mmdist.learner import hosts as hosts_lib
 from mmdist.learner import learner_memory
@@ -146,11 +147,11 @@ def prepare(
   for line in preflight_lib.describe(
     objective, config, recipes, threads.learner, where
   ):
-    print(line)
+    saying.say(line)
   for line in memory.lines():
-    print(line)
+    saying.say(line)
   if gpus.describe():
-    print(f'gpus     {gpus.describe()}')
+    saying.say(f'gpus     {gpus.describe()}')
   if where not in (executors.IN_PROCESS, executors.HERE):
     memory = memory.without_priors()
   memory.check(gpus)

@@ -154,6 +154,8 @@ def _check_size(config: schema.RunConfig, path: str, value: Any) -> None:
 
 
 def _check_leaf(path: str, value: Any) -> None:
+  if isinstance(value, str):
+    names.check_text(path, value)
   all_choices, ranges, holds_path = _rules_of(path)
   for choices in all_choices:
     names.check_choice(path, value, choices)

@@ -3,13 +3,13 @@
 Weights are safetensors: a pickled file can run code when it is read.
 """
 
-import json
 import pathlib
 from typing import Any
 
 import safetensors
 
 from mmdist.core import errors
+from mmdist.core import strict_json
 
 PICKLES = ('.bin', '.ckpt', '.pt', '.pth', '.pkl')
 
@@ -27,9 +27,9 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
   if not path.is_file():
     raise FileNotFoundError(f'{path} is missing; {remedy}.')
   try:
-    content = json.loads(path.read_text(encoding='utf-8'))
+    content = strict_json.read(path)
   except ValueError as error:
-    raise errors.UserError(f'{path} is corrupt: {error}.') from error
+    raise errors.UserError(f'{path} is corrupt: it {error}.') from error
   if not isinstance(content, dict):
     raise errors.UserError(f'{path} is corrupt: it holds no JSON object.')
   return content

@@ -51,6 +51,22 @@ def check_file_name(what: str, name: str) -> None:
     )
 
 
+def check_text(what: str, text: str) -> None:
+  """Raises UserError, in one line, if a text is not Unicode.
+
+  A word of a command line that its terminal's encoding cannot read is such a
+  text, and so is half of a pair of UTF-16. No file can hold it.
+  """
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise errors.UserError(
+      f'{what} has {text[error.start]!a} after {text[: error.start][-20:]!r}, '
+      'which is no letter of Unicode; type it in a terminal whose encoding is '
+      'UTF-8, or set PYTHONUTF8=1.'
+    ) from error
+
+
 def unknown_preset(preset: str, known: Iterable[str]) -> errors.UserError:
   """Returns what `get_config(preset)` raises for a preset it does not know."""
   return errors.UserError(unknown('preset', preset, known, 'Presets'))

@@ -89,10 +89,18 @@ def check(options: Any) -> None:
   """Raises UserError if a value is out of bounds or none of the choices."""
   for field in dataclasses.fields(options):
     value, described = getattr(options, field.name), describe(field)
+    if value == '' and field.default is REQUIRED and described.is_path:
+      # It would be the folder that the person happens to be in.
+      raise errors.UserError(
+        f'{field.name} is empty; expected a path, or . for this folder.'
+      )
     if described.choices and value is not None:
       names.check_choice(field.name, value, described.choices)
     if isinstance(value, int | float):
       _check_bounds(field.name, value, described)
+    for text in value if isinstance(value, tuple) else (value,):
+      if isinstance(text, str):
+        names.check_text(field.name, text)
 
 
 def _check_bounds(name: str, value: float, described: Description) -> None:

@@ -10,6 +10,8 @@ from typing import TextIO
 
 import tqdm
 
+from mmdist.core import saying
+
 LOG_EVERY_S = 15.0  # Seconds between two lines in a log.
 
 
@@ -30,9 +32,10 @@ class Progress:
     unit: str = 'step',
     stream: TextIO | None = None,
   ):
-    stream = stream or sys.stderr
+    # A process may have no standard error, such as a service.
+    stream = sys.stderr if stream is None else stream
     self._bar: tqdm.tqdm | None = None
-    if stream.isatty():
+    if stream is not None and stream.isatty():
       self._bar = tqdm.tqdm(
         total=total,
         initial=initial,
@@ -56,7 +59,8 @@ class Progress:
     """
     self._done += 1
     self._text = text
-    if self._bar is not None:
+    if self._bar is not None and self._stream is not None:
+      text = saying.printable(text, self._stream)
       self._bar.set_postfix_str(text, refresh=False)
       self._bar.update()
     elif self._done == self._total or (
@@ -72,8 +76,8 @@ class Progress:
       f'{self._unit} {self._done} of {self._total}, {seconds:.3g} s each, '
       f'{left} to go'
     )
-    print(line + f': {self._text}' * bool(self._text), file=self._stream)
-    self._stream.flush()
+    if self._stream is not None:
+      saying.say(line + f': {self._text}' * bool(self._text), self._stream)
 
   def close(self) -> None:
     """Leaves the bar, or the last line, as it is."""

@@ -7,7 +7,10 @@ other readers refuse. What is not finite is written as null here.
 from collections.abc import Mapping
 import json
 import math
+import pathlib
 from typing import Any
+
+from mmdist.core import errors
 
 
 def dumps(value: Any, **options: Any) -> str:
@@ -28,6 +31,26 @@ def _without_nan(value: Any) -> Any:
   if isinstance(value, list | tuple):
     return [_without_nan(one) for one in value]
   return value
+
+
+def read(path: pathlib.Path) -> Any:
+  """Reads a file of JSON that any program of any system wrote.
+
+  It is UTF-8 with or without a mark at its start, as editors of Windows write
+  it, or UTF-16, as its PowerShell does.
+
+  Raises:
+    OSError: it cannot be opened.
+    UserError: it is no JSON; the line says what is wrong, not in which file.
+  """
+  try:
+    return json.loads(path.read_bytes())
+  # Another encoding; the last is a thousand brackets.
+  except (ValueError, RecursionError) as error:
+    raise errors.UserError(
+      f'is no JSON: {error}; look there for a comma too many, a bracket or a '
+      'quotation mark that is missing'
+    ) from error
 
 
 def read_metrics(line: str) -> dict[str, float]:

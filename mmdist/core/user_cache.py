@@ -10,19 +10,60 @@ import hashlib
 import json
 import os
 import pathlib
+import stat
+import tempfile
 from typing import Any
 
 from mmdist.core import atomic
+from mmdist.core import local_paths
 from mmdist.core import strict_json
 
 # Of each kind. A record of a large vocabulary is a few MB.
 _MOST_RECORDS = 64
 
 
-def directory() -> pathlib.Path:
-  """Returns the user's cache directory for mmdist; it may not exist."""
-  root = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  return pathlib.Path(root) / 'mmdist'
+def directory() -> pathlib.Path | None:
+  """Returns the user's cache directory for mmdist; it may not exist.
+
+  It lies below XDG_CACHE_HOME, or below `.cache` in the home folder. Whoever
+  has neither, or cannot write there, as a user of a container who has no name,
+  has a private folder among the temporary files. None where that cannot be had
+  either; nothing is kept then.
+  """
+  # The XDG specification has relative paths ignored, and empty ones.
+  root = os.environ.get('XDG_CACHE_HOME', '')
+  home = local_paths.home()
+  if not os.path.isabs(root) and home is not None:
+    root = os.path.join(home, '.cache')
+  if os.path.isabs(root) and _is_writable(pathlib.Path(root)):
+    return pathlib.Path(root) / 'mmdist'
+  return _private_folder()
+
+
+def _is_writable(folder: pathlib.Path) -> bool:
+  """Returns whether a folder, there or to be made, can be written."""
+  try:
+    while not folder.exists():
+      folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+  except OSError:  # Such as a name that is too long.
+    return False
+
+
+def _private_folder() -> pathlib.Path | None:
+  """Returns a folder of this user alone among the temporary files."""
+  try:
+    # Its name is that of every process of this user, so that they share it.
+    folder = pathlib.Path(tempfile.gettempdir(), f'mmdist-cache-{os.getuid()}')
+    with contextlib.suppress(FileExistsError):
+      folder.mkdir(mode=0o700)
+    found = folder.lstat()
+  except OSError:
+    return None
+  # Anybody may have made a folder, or a link, of that name. What JAX keeps
+  # there are programs, so it has to be ours and closed to others.
+  is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+  return folder if is_ours and not found.st_mode & 0o077 else None
 
 
 def key_of(*parts: object) -> str:
@@ -32,8 +73,11 @@ def key_of(*parts: object) -> str:
 
 def read(kind: str, key: str) -> dict[str, Any] | None:
   """Returns a record; None if there is none that can be read."""
+  path = _path(kind, key)
+  if path is None:
+    return None
   try:
-    record = json.loads(_path(kind, key).read_text(encoding='utf-8'))
+    record = json.loads(path.read_text(encoding='utf-8'))
   except (OSError, ValueError):
     return None
   return record if isinstance(record, dict) else None
@@ -45,14 +89,17 @@ def write(kind: str, key: str, record: dict[str, Any]) -> None:
   Where nothing can be written, nothing is kept.
   """
   path = _path(kind, key)
+  if path is None:
+    return
   with contextlib.suppress(OSError):
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_text(path, strict_json.dumps(record))
     _drop_oldest(path.parent)
 
 
-def _path(kind: str, key: str) -> pathlib.Path:
-  return directory() / kind / f'{key}.json'
+def _path(kind: str, key: str) -> pathlib.Path | None:
+  folder = directory()
+  return folder and folder / kind / f'{key}.json'
 
 
 def _drop_oldest(folder: pathlib.Path) -> None:

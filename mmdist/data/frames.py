@@ -10,10 +10,9 @@ import numpy as np
 
 from mmdist.core import errors
 from mmdist.core import shapes
+from mmdist.data import file_names
 from mmdist.data import lenses
 
-# Blender writes a picture's name without its suffix.
-_SUFFIXES = ('', '.png', '.jpg', '.jpeg')
 _CAMERA_MODELS = (
   'OPENCV',
   'PERSPECTIVE',
@@ -85,11 +84,19 @@ def read_frame(
     words = (f'fl_{axis}', f'camera_angle_{axis}')
     if any(word in entry for word in words):
       common = {key: common[key] for key in common if key not in words}
+  picture, mask_file = _find_file(source, name, file_names.PICTURES), None
+  if mask is not None:
+    mask_file = _find_file(source, str(mask), file_names.MASKS)
+    if mask_file == picture:  # Found under another name.
+      raise errors.UserError(
+        f"{source}: the mask_path '{mask}' of '{name}' is its picture; "
+        'expected a file of its own, white where the subject is.'
+      )
   frame = Frame(
     source,
     name,
-    _find_file(source, name),
-    _find_file(source, str(mask)) if mask is not None else None,
+    picture,
+    mask_file,
     np.zeros((3, 4)),
     {**common, **entry},
     held_out,
@@ -146,18 +153,21 @@ def read_lens(frame: Frame, width: int, height: int) -> lenses.Lenses:
   return lens
 
 
-def _find_file(source: pathlib.Path, name: str) -> pathlib.Path:
+def _find_file(source: pathlib.Path, name: str, usual: str) -> pathlib.Path:
   """Returns the file beside `source` that it calls `name`."""
-  paths = [source.parent / (name + suffix) for suffix in _SUFFIXES]
-  found = next((path for path in paths if path.is_file()), None)
+  try:
+    found = file_names.find(source.parent, name, usual)
+  except ValueError as error:
+    raise errors.UserError(f'{source}: {error}') from error
   if found is None:
-    path = paths[0] if paths[0].suffix else paths[1]
-    raise FileNotFoundError(f'{path} is missing; {source} names it.')
+    raise FileNotFoundError(
+      f'{file_names.missing(source.parent, name)}; {source} names it.'
+    )
   return found
 
 
 def _read_pose(matrix: Any) -> np.ndarray:
-  """Returns [3, 4] of a rigid [4, 4] matrix."""
+  """Returns [3, 4] of a rigid [4, 4] matrix, whose last row may be missing."""
   if matrix is None:
     raise errors.UserError('has no transform_matrix.')
   try:
@@ -166,6 +176,8 @@ def _read_pose(matrix: Any) -> np.ndarray:
     raise errors.UserError(
       'transform_matrix is no matrix of numbers; expected [4, 4].'
     ) from error
+  if pose.shape == (3, 4):
+    pose = np.concatenate([pose, [[0, 0, 0, 1]]])
   shapes.check_shape('transform_matrix', pose, (4, 4))
   if not np.all(np.isfinite(pose)):
     raise errors.UserError('transform_matrix is not finite.')

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mmdist.core import cores
 from mmdist.core import errors
 from mmdist.core import shapes
 from mmdist.core import strict_json
@@ -194,7 +195,7 @@ def write_transforms(
     text = strict_json.dumps(
       {'camera_model': 'OPENCV', 'frames': frames}, indent=2
     )
-    (place / TRANSFORMS_NAME).write_text(text + '\n')
+    (place / TRANSFORMS_NAME).write_text(text + '\n', 'utf-8')
 
 
 def _frame(
@@ -313,7 +314,7 @@ def _read_frames(
       image[..., 3] = np.round(image[..., 3] * (mask / 255))
     return image, frames_lib.read_lens(frame, image.shape[1], image.shape[0])
 
-  num_threads = len(os.sched_getaffinity(0))
+  num_threads = cores.count()
   with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
     yield from pool.map(read, frames)
 

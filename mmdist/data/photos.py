@@ -7,21 +7,25 @@ picture's opacity, or guessed from what differs from its border.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any
+import warnings
 
 import numpy as np
 from PIL import Image
-from PIL import ImageOps
 
 from mmdist.core import errors
-from mmdist.core import model_files
+from mmdist.core import strict_json
+from mmdist.data import decoding
+from mmdist.data import file_names
 from mmdist.data import picture_files
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP')
+_OF_PHONES = ('.avif', '.heic', '.heif')
+_RAW = ('.3fr', '.arw', '.cr2', '.cr3', '.dng', '.nef', '.nrw', '.orf', '.pef')
+_RAW += ('.raf', '.raw', '.rw2', '.srw')
 MIN_PICTURES = 5  # As few as the paper gets by with (MagicMirror, A.2).
 MIN_SIDE = 32  # Pixels; below, there is nothing to learn from.
 _MARGIN = 0.12  # Around the subject, as a share of its larger side.
@@ -73,7 +77,7 @@ def read_photos(
   paths = sorted(
     path
     for path in folder.iterdir()
-    if path.is_file() and not path.name.startswith('.')
+    if path.is_file() and not file_names.is_litter(path)
   )
   for path in paths:
     _check_ending(path)
@@ -87,20 +91,25 @@ def read_photos(
     raise errors.UserError(
       f'there is a box for {unknown[0]}, which is not in {folder}.'
     )
-  pictures = [_open(path) for path in paths]
-  squares = [
-    _square(path, picture, boxes.get(path.name))
-    for path, picture in zip(paths, pictures, strict=True)
-  ]
-  rgba = [
-    np.asarray(
-      _cut(picture, square).resize((size, size), Image.Resampling.LANCZOS)
-    )
-    for picture, square in zip(pictures, squares, strict=True)
-  ]
-  return Photos(
-    tuple(path.name for path in paths), np.stack(rgba), tuple(squares)
-  )
+  rgba = np.empty((len(paths), size, size, 4), np.uint8)
+  squares: list[Box] = []
+  for number, path in enumerate(paths):
+    rgba[number], square = _read_square(path, boxes.get(path.name), size)
+    squares.append(square)
+  return Photos(tuple(path.name for path in paths), rgba, tuple(squares))
+
+
+def _read_square(
+  path: pathlib.Path, box: Sequence[int] | None, size: int
+) -> tuple[Image.Image, Box]:
+  """Returns the subject's square, resized, and where it was.
+
+  Nothing else is kept of a picture. There may be hundreds, of 100 MB each.
+  """
+  picture = _open(path)
+  square = _square(path, picture, box)
+  cut = _cut(picture, square)
+  return cut.resize((size, size), Image.Resampling.LANCZOS), square
 
 
 def read_boxes(path: str | os.PathLike) -> dict[str, list[int]]:
@@ -113,9 +122,9 @@ def read_boxes(path: str | os.PathLike) -> dict[str, list[int]]:
   if not path.is_file():
     raise FileNotFoundError(f'{path} is not a file; expected boxes in JSON.')
   try:
-    boxes = json.loads(path.read_text(encoding='utf-8'))
+    boxes = strict_json.read(path)
   except ValueError as error:
-    raise errors.UserError(f'{path} is no JSON: {error}.') from error
+    raise errors.UserError(f'{path} {error}.') from error
   if not isinstance(boxes, dict) or not all(map(_is_box, boxes.values())):
     raise errors.UserError(
       f'{path} holds no boxes; expected '
@@ -134,32 +143,28 @@ def _is_box(value: Any) -> bool:
 
 def _check_ending(path: pathlib.Path) -> None:
   ending = path.suffix.lower()
-  if ending in ('.heic', '.heif'):
+  kind = ending[1:].upper().replace('HEIF', 'HEIC')
+  if ending in _RAW:
+    kind = f'a RAW file of a camera ({ending})'
+  if ending in _RAW or ending in _OF_PHONES:
     raise errors.UserError(
-      f'{path} is HEIC, which is not read here; export it as JPEG or PNG.'
+      f'{path} is {kind}, which is not read here; export it as JPEG or PNG.'
     )
   if ending not in ENDINGS:
     raise errors.UserError(
-      f'{path} is no picture that is read here; expected {", ".join(ENDINGS)}.'
+      f'{path} is no picture that is read here; expected {", ".join(ENDINGS)}, '
+      'so export it as JPEG or PNG, or move it away.'
     )
 
 
 def _open(path: pathlib.Path) -> Image.Image:
-  """Opens a picture as RGBA of 8 bits, upright as its camera was held."""
-  try:
-    # No other formats: some run programs, such as Ghostscript for EPS.
-    with Image.open(path, formats=_FORMATS) as picture:
-      picture.load()
-  except (
-    OSError,
-    ValueError,
-    SyntaxError,
-    Image.DecompressionBombError,
-  ) as error:
-    raise errors.UserError(
-      f'{path} cannot be read as a picture ({model_files.first_line(error)}); '
-      'remove it, or save it again.'
-    ) from error
+  """Opens a picture as RGBA of sRGB, upright as its camera was held."""
+  with warnings.catch_warnings():
+    # What else EXIF says is not used, and often broken.
+    warnings.filterwarnings('ignore', module=r'PIL\.TiffImagePlugin')
+    picture = decoding.decode(
+      path, _FORMATS, 'a picture', 'remove it, or save it again.'
+    )
   if picture.mode.startswith(('I', 'F')) or picture_files.is_deep(path):
     raise errors.UserError(
       f'{path} has more than 8 bits per channel; save it with 8.'
@@ -169,7 +174,9 @@ def _open(path: pathlib.Path) -> Image.Image:
       f'{path} is {picture.width} x {picture.height} pixels; expected '
       f'{MIN_SIDE} or more along each side.'
     )
-  return ImageOps.exif_transpose(picture).convert('RGBA')
+  orientation = decoding.read_orientation(picture)
+  picture = decoding.to_srgb(picture, path)
+  return decoding.turn_upright(picture.convert('RGBA'), orientation)
 
 
 def _square(
@@ -211,7 +218,11 @@ def find_subject(rgba: np.ndarray) -> Box:
       ]
     )
     ground = np.median(border, axis=0)
-    inside = np.abs(rgba[..., :3] - ground).max(-1) > _DIFFERS
+    # Channel by channel: differences of a whole photo would take a gigabyte.
+    inside = np.zeros((height, width), bool)
+    for channel, middle in enumerate(ground):
+      inside |= rgba[..., channel] > middle + _DIFFERS
+      inside |= rgba[..., channel] < middle - _DIFFERS
     # Where the border is not of one colour, the background is cluttered, and
     # the subject cannot be told from it: take the whole picture.
     if (np.abs(border - ground).max(-1) > _DIFFERS).mean() > 0.25:

@@ -3,10 +3,10 @@
 import pathlib
 
 import numpy as np
-from PIL import ExifTags
 from PIL import Image
 
 from mmdist.core import errors
+from mmdist.data import decoding
 
 MIN_SIDE = 4
 _FORMATS = ('PNG', 'JPEG')
@@ -19,6 +19,7 @@ _PNG_DEPTH_AT = 24  # Signature, length, 'IHDR', width, height, then the depth.
 def read_picture(path: pathlib.Path) -> np.ndarray:
   """Reads a PNG or JPEG file as [H, W, 4] uint8, colour and opacity.
 
+  Colours are those of sRGB, also where a profile says that the file's are not.
   A picture without opacity is opaque; a grey one has three equal colours.
 
   Raises:
@@ -26,6 +27,8 @@ def read_picture(path: pathlib.Path) -> np.ndarray:
       or is turned by EXIF.
   """
   image = _open(path)
+  if not is_deep(path):
+    image = decoding.to_srgb(image, path)
   if is_deep(path) or image.mode not in _MODES:
     kind = '16 bits a channel' if is_deep(path) else f"mode '{image.mode}'"
     raise errors.UserError(
@@ -71,22 +74,11 @@ def read_mask(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray:
 
 def _open(path: pathlib.Path) -> Image.Image:
   """Opens and decodes a file; EXIF may say nothing of a turn."""
-  try:
-    with Image.open(path, formats=_FORMATS) as image:
-      image.load()
-      orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-  except (
-    OSError,
-    SyntaxError,  # Pillow's word for a broken PNG.
-    ValueError,
-    EOFError,
-    Image.DecompressionBombError,
-  ) as error:
-    raise errors.UserError(
-      f'{path} cannot be read as {" or ".join(_FORMATS)} ({error}); convert or '
-      'copy it again.'
-    ) from error
-  if orientation not in (0, 1):
+  image = decoding.decode(
+    path, _FORMATS, ' or '.join(_FORMATS), 'convert or copy it again.'
+  )
+  orientation = decoding.read_orientation(image)
+  if orientation != 1:
     # Nobody can tell whether the pose was measured before or after the turn.
     raise errors.UserError(
       f'{path} is to be turned by its EXIF orientation {orientation}; save it '

@@ -7,13 +7,13 @@ Reading the pictures belongs to `mmdist.data.picture_files`.
 
 from collections.abc import Mapping
 import dataclasses
-import json
 import os
 import pathlib
-import posixpath
 from typing import Any
 
 from mmdist.core import errors
+from mmdist.core import strict_json
+from mmdist.data import file_names
 from mmdist.data import frames as frames_lib
 
 NAME = 'transforms.json'
@@ -40,7 +40,7 @@ def find_subjects(folder: str | os.PathLike) -> list[pathlib.Path]:
   places = [
     path
     for path in sorted(folder.iterdir())
-    if path.is_dir() and not path.name.startswith('.')
+    if path.is_dir() and not file_names.is_litter(path)
   ]
   others = [place for place in places if not _is_subject(place)]
   if len(others) == len(places):
@@ -111,7 +111,10 @@ def _is_subject(place: pathlib.Path) -> bool:
 def _read_file(path: pathlib.Path) -> list[frames_lib.Frame]:
   """Reads the frames of one file, those of no split left out."""
   try:
-    data = json.loads(path.read_text(encoding='utf-8-sig'))
+    data = strict_json.read(path)
+  except ValueError as error:
+    raise errors.UserError(f'{path}: it {error}.') from error
+  try:
     entries = data.get('frames') if isinstance(data, Mapping) else None
     if not isinstance(entries, list) or not entries:
       raise errors.UserError("has no 'frames'; is it of another kind?")
@@ -121,11 +124,14 @@ def _read_file(path: pathlib.Path) -> list[frames_lib.Frame]:
       ):
         raise errors.UserError(f"frame {number} has no 'file_path'.")
     names = [entry['file_path'] for entry in entries]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-      raise errors.UserError(f"'{twice[0]}' is there twice; leave one out.")
-    splits = _read_splits(data, names)
-  except ValueError as error:  # Bad JSON is a ValueError too.
+    files = [_identify(path.parent, name) for name in names]
+    seen = set[str]()
+    for name, file in zip(names, files):
+      if file in seen:
+        raise errors.UserError(f"'{name}' is there twice; leave one out.")
+      seen.add(file)
+    splits = _read_splits(data, files, path.parent)
+  except ValueError as error:
     raise errors.UserError(f'{path}: {error}') from error
   return [
     frames_lib.read_frame(path, data, entry, split == 'held out')
@@ -134,9 +140,23 @@ def _read_file(path: pathlib.Path) -> list[frames_lib.Frame]:
   ]
 
 
-def _read_splits(data: Mapping[str, Any], names: list[str]) -> list[str]:
-  """Returns 'train', 'held out' or '' for every frame, as nerfstudio does."""
-  lists: dict[str, set[str]] = {}
+def _identify(folder: pathlib.Path, name: str) -> str:
+  """Returns the same for every name of a file, also of one that is missing."""
+  found = file_names.find(folder, name)
+  return os.path.normpath(found or folder / file_names.normal(name))
+
+
+def _read_splits(
+  data: Mapping[str, Any], frames: list[str], folder: pathlib.Path
+) -> list[str]:
+  """Returns 'train', 'held out' or '' for every frame, as nerfstudio does.
+
+  Args:
+    data: the whole file.
+    frames: which file each frame is, see `_identify`.
+    folder: that names are relative to.
+  """
+  lists: dict[str, dict[str, str]] = {}
   for key in ('train_filenames', *HELD_OUT_KEYS):
     listed = data.get(key)
     if listed is None:
@@ -147,25 +167,25 @@ def _read_splits(data: Mapping[str, Any], names: list[str]) -> list[str]:
       raise errors.UserError(
         f"{key} is {listed!r:.60}; expected a list of frames' file_path."
       )
-    lists[key] = {posixpath.normpath(name) for name in listed}
-  frames = [posixpath.normpath(name) for name in names]
-  for key, listed in lists.items():
-    unknown = sorted(listed - set(frames))
+    lists[key] = {_identify(folder, name): name for name in listed}
+  for key, files in lists.items():
+    unknown = sorted(files[file] for file in files.keys() - set(frames))
     if unknown:
       raise errors.UserError(
         f"{key} names '{unknown[0]}', which no frame has as its file_path."
       )
-  held_out = next((lists[key] for key in HELD_OUT_KEYS if lists[key]), set())
-  both = sorted(lists['train_filenames'] & held_out)
+  held_out = next((lists[key] for key in HELD_OUT_KEYS if lists[key]), {})
+  trained = lists['train_filenames']
+  both = sorted(trained[file] for file in trained.keys() & held_out.keys())
   if both:
     raise errors.UserError(
       f"'{both[0]}' is to be trained on and to be held out; choose one."
     )
-  rest = set(frames) - set[str]().union(*(lists[key] for key in HELD_OUT_KEYS))
-  train = lists['train_filenames'] or rest
+  rest = set(frames).difference(*(lists[key] for key in HELD_OUT_KEYS))
+  train = set(trained) or rest
   return [
-    'held out' if name in held_out else 'train' if name in train else ''
-    for name in frames
+    'held out' if file in held_out else 'train' if file in train else ''
+    for file in frames
   ]
 
 

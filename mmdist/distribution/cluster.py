@@ -133,7 +133,7 @@ def _private_folder() -> str:
       'give --executor=inline.'
     )
   directory = tempfile.mkdtemp(prefix=_PREFIX, dir=parents[0])
-  pathlib.Path(directory, _OWNER).write_text(_owner(os.getpid()))
+  pathlib.Path(directory, _OWNER).write_text(_owner(os.getpid()), 'utf-8')
   return directory
 
 
@@ -150,7 +150,7 @@ def _sweep_up() -> None:
   ]
   for folder in folders:
     with contextlib.suppress(OSError, ValueError):
-      owner = (folder / _OWNER).read_text()
+      owner = (folder / _OWNER).read_text('utf-8')
       pid = int(owner.split()[-1])
       # Machines may share this folder, and only this one knows its processes.
       if owner != _owner(pid) or folder.stat().st_uid != os.getuid():

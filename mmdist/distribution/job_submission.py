@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import math
 import os
-import sys
 import tempfile
 import time
 from typing import Any
 
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import names
 from mmdist.core import options as options_lib
+from mmdist.core import saying
 from mmdist.core import source_hash
 from mmdist.distribution import code_shipping
 from mmdist.distribution import faults
@@ -82,8 +83,8 @@ class Options:
 def run(
   options: Options,
   words: Sequence[str],
-  report: Callable[[str], None] = print,
-  write: Callable[[str], Any] = sys.stdout.write,
+  report: Callable[[str], None] = saying.say,
+  write: Callable[[str], Any] = saying.write,
 ) -> None:
   """Does what the options ask for.
 
@@ -114,6 +115,8 @@ def run(
   resources = _parse_resources(options.resource)
   _check_folder(options.working_dir)
   command = job_command.prepare(words, is_sent=bool(options.working_dir))
+  log = command.log_of(f'{options.job}-attempt-999')
+  local_paths.check(log, 'the log beside --workdir,')
   server = job_client.JobServer(options.ray_address)
   job = submit(server, options, command, resources)
   report(f'submitted {job}; its log is kept in {command.log_of(job)}')

@@ -17,6 +17,7 @@ from ray._private import state as ray_state
 import ray.util
 from ray.util import scheduling_strategies
 
+from mmdist.core import saying
 from mmdist.distribution import faults
 from mmdist.distribution import waiting
 
@@ -300,7 +301,7 @@ class Room:
   def wait(
     self,
     check_stop: Callable[[], None] = lambda: None,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] = saying.say,
   ) -> None:
     """Returns when there is room; tells now and then what it waits for.
 
@@ -313,7 +314,7 @@ class Room:
       self._tell_what_is_missing(tell)
     self._patience = None
 
-  def is_whole(self, tell: Callable[[str], None] = print) -> bool:
+  def is_whole(self, tell: Callable[[str], None] = saying.say) -> bool:
     """Returns whether all of the room is there, now.
 
     A machine that is lost takes its part away, until Ray finds room elsewhere.

@@ -205,6 +205,6 @@ def _write(directory: pathlib.Path) -> pathlib.Path:
     _made.append(secrets.token_hex(32))
   path = directory / _FILE_NAME
   flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-  with open(os.open(path, flags, 0o600), 'w') as file:
+  with open(os.open(path, flags, 0o600), 'w', encoding='utf-8') as file:
     file.write(_made[0])
   return path

@@ -165,7 +165,7 @@ def write_heads(out: pathlib.Path, options: Options) -> dict[str, pathlib.Path]:
   out.mkdir(parents=True, exist_ok=True)
   sheets.save_grid(out / 'sheet.png', np.stack(rows), columns=6)
   lines = [captions.describe(head.attributes) for head in people]
-  (out / 'captions.txt').write_text('\n'.join(lines) + '\n')
+  (out / 'captions.txt').write_text('\n'.join(lines) + '\n', 'utf-8')
   made = subjects.multiview_set(
     options.seed,
     options.num,

@@ -12,13 +12,13 @@ import dataclasses
 import functools
 import multiprocessing
 from multiprocessing import connection
-import os
 import pathlib
 import signal
 from typing import Any
 
 import numpy as np
 
+from mmdist.core import cores
 from mmdist.core import errors
 from mmdist.heads import captions
 from mmdist.heads import drawing
@@ -167,8 +167,8 @@ class _Reader:
 
 def default_num_processes() -> int:
   """Returns how many processes draw on this machine, at least one."""
-  cores = len(os.sched_getaffinity(0))
-  return max(1, min(_MOST_PROCESSES, cores - _CORES_FOR_OTHERS))
+  num_cores = cores.count()
+  return max(1, min(_MOST_PROCESSES, num_cores - _CORES_FOR_OTHERS))
 
 
 class Prefetcher:

@@ -191,7 +191,7 @@ def read_shard(path: pathlib.Path) -> HeadShards:
 
 def read_labels(path: pathlib.Path) -> Labels:
   """Reads what a shard's pictures show, and no pixel of them."""
-  lines = path.with_suffix('.jsonl').read_text().splitlines()
+  lines = path.with_suffix('.jsonl').read_text('utf-8').splitlines()
   rows = [json.loads(line) for line in lines]
   views = tuple(row.pop('view') for row in rows)
   return Labels(tuple(head_attributes.Attributes(**row) for row in rows), views)

@@ -8,11 +8,11 @@ numbers they became. `attributes` decides which heads exist,
 from collections.abc import Mapping, Sequence
 import concurrent.futures
 import dataclasses
-import os
 
 import numpy as np
 
 from mmdist.cameras import orbits
+from mmdist.core import cores
 from mmdist.core import errors
 from mmdist.core import seeds
 from mmdist.data import multiview
@@ -142,7 +142,7 @@ def render_heads(
     rgba = np.concatenate([rgb, np.asarray(mask)[..., None]], -1)
     return rgba, np.asarray(normals) * 0.5 + 0.5
 
-  num_threads = num_threads or len(os.sched_getaffinity(0))
+  num_threads = num_threads or cores.count()
   with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
     pictures = list(pool.map(picture, range(len(heads))))
   rgba, normals = (np.stack(column) for column in zip(*pictures))

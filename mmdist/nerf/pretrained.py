@@ -96,7 +96,7 @@ _OF_OLDER_WEIGHTS = {'icosahedron_subdivisions': 1}
 
 def _read_config(path: pathlib.Path) -> schema.NerfConfig:
   try:
-    data = json.loads(path.read_text())
+    data = json.loads(path.read_text('utf-8'))
     if isinstance(data, dict):
       data = _OF_OLDER_WEIGHTS | data
     config = serialization.from_dict(data, schema.NerfConfig)

@@ -129,7 +129,7 @@ def _reading() -> Iterator[None]:
 
 def _read_json(path: pathlib.Path) -> Any:
   with _reading():
-    return json.loads(path.read_text())
+    return json.loads(path.read_text('utf-8'))
 
 
 def _check_note(note: Any) -> None:

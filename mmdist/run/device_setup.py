@@ -11,6 +11,7 @@ import warnings
 
 import jax
 
+from mmdist.core import cores
 from mmdist.core import user_cache
 
 # Each with the value that it has unless the user has set it.
@@ -51,7 +52,7 @@ def share_cores(num_priors: int, num_cores: int | None = None) -> Threads:
     num_priors: priors of the run.
     num_cores: to be shared; None takes those that this process may use.
   """
-  num_cores = num_cores or len(os.sched_getaffinity(0))
+  num_cores = num_cores or cores.count()
   return Threads(num_cores, max(num_cores // max(num_priors, 1), 1))
 
 
@@ -102,8 +103,9 @@ def set_up_jax(
   if memory_fraction is not None:
     limit = memory_limit(memory_fraction)
     os.environ['XLA_PYTHON_CLIENT_MEM_FRACTION'] = limit
-  cache = cache_directory() / 'jax'
-  jax.config.update('jax_compilation_cache_dir', str(cache))
+  cache = cache_directory()
+  if cache is not None:
+    jax.config.update('jax_compilation_cache_dir', str(cache / 'jax'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
@@ -124,6 +126,6 @@ def _names_cpu_devices() -> bool:
   return _COUNT_FLAG in names or bool(os.environ.get('JAX_NUM_CPU_DEVICES'))
 
 
-def cache_directory() -> pathlib.Path:
-  """Returns the user's cache directory for mmdist; it may not exist."""
+def cache_directory() -> pathlib.Path | None:
+  """Returns the user's cache directory for mmdist; see `user_cache`."""
   return user_cache.directory()

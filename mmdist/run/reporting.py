@@ -105,7 +105,7 @@ class Reporter:
     path = self._workdir / metrics_file.NAME
     metrics_file.drop_steps(path, step)
     channels = _Channels(
-      lines=path.open('a', buffering=1),
+      lines=path.open('a', buffering=1, encoding='utf-8'),
       board=event_file.EventFile(self._workdir / 'tensorboard', step),
       bar=progress.Progress(self._run.num_steps, step),
     )

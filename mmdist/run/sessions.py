@@ -107,7 +107,9 @@ def command() -> str:
 def processor() -> str:
   """Returns the name of the processor; '' where the system does not say."""
   try:
-    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+    lines = (
+      pathlib.Path('/proc/cpuinfo').read_text('utf-8', 'replace').splitlines()
+    )
   except OSError:
     return ''
   named = [line for line in lines if line.startswith('model name')]

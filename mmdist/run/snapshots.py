@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmdist.core import cores
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import strict_json
@@ -178,7 +179,7 @@ def fingerprint() -> dict[str, str]:
     'python': platform.python_version(),
     'machine': platform.machine(),
     'instructions': ' '.join(_instructions()),
-    'cores': str(len(os.sched_getaffinity(0))),
+    'cores': str(cores.count()),
     'threads': os.environ.get('OMP_NUM_THREADS', 'unset'),
     'xla_flags': _xla_flags(devices[0].platform),
     'devices': f'{len(devices)} x {devices[0].device_kind}',

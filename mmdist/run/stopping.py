@@ -4,6 +4,7 @@ Owns SIGTERM and SIGINT while a run is going on. What is saved, and when, is
 decided by the run's `Recovery`, which looks here after every step.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -79,8 +80,10 @@ class Stopper:
     self._until = time.monotonic() + self._grace_s
     name = signal.Signals(number).name
     then = 'saving after this step' if self.has_begun else 'ending'
-    # Not `print`, since the signal may have interrupted one.
-    os.write(
-      sys.stderr.fileno(),
-      f'\n{name}: {then}; once more ends at once.\n'.encode(),
-    )
+    line = f'\n{name}: {then}; once more ends at once.\n'
+    if sys.stderr is None:
+      return
+    # Not `print`, since the signal may have interrupted one. Nobody may read
+    # it, or it may be no file at all; the run is saved all the same.
+    with contextlib.suppress(OSError):
+      os.write(sys.stderr.fileno(), line.encode())

@@ -55,7 +55,7 @@ class WandbLog:
     folder = pathlib.Path(workdir)
     self._run: Any = wandb.init(
       project=run.results.wandb,
-      group=folder.resolve().name,
+      group=folder.resolve().name[:128],  # A longer one is refused there.
       dir=str(folder),
       config=serialization.to_dict(run),
     )

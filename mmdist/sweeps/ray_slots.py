@@ -10,12 +10,12 @@ lost and the priors find no room any more, they give way.
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import os
 import time
 from typing import Any
 
 import ray
 
+from mmdist.core import cores as cores_lib
 from mmdist.distribution import actor_environment
 from mmdist.distribution import code_shipping
 from mmdist.distribution import faults
@@ -69,7 +69,7 @@ class Runner(cell_runner.CellRunner):
 
   def __init__(self) -> None:
     super().__init__()
-    self._cores = sorted(os.sched_getaffinity(0))
+    self._cores = cores_lib.usable()
 
   def where(self, code: str = '') -> str:
     """Returns Ray's id of the machine, once the process is there.
@@ -92,8 +92,8 @@ class Runner(cell_runner.CellRunner):
     """
     # The affinity is this thread's. JAX starts in it, with a device per core.
     cores, first = self._cores, index * num_cores
-    os.sched_setaffinity(
-      0, {cores[(first + k) % len(cores)] for k in range(num_cores)}
+    cores_lib.keep_to(
+      {cores[(first + k) % len(cores)] for k in range(num_cores)}
     )
     return self.run(task)
 

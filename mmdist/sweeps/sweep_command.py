@@ -8,6 +8,7 @@ from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import options as options_lib
+from mmdist.core import saying
 from mmdist.distribution import cluster_head
 from mmdist.sweeps import cell_sources
 from mmdist.sweeps import cells as cells_lib
@@ -92,7 +93,7 @@ class Options:
 def run(
   config: schema.RunConfig,
   options: Options,
-  report: Callable[[str], None] = print,
+  report: Callable[[str], None] = saying.say,
 ) -> 'sweeping.Sweep | None':
   """Runs the cells that the options ask for; None after a dry run.
 

@@ -9,9 +9,11 @@ import pathlib
 import tempfile
 
 from mmdist.core import asset_paths
+from mmdist.core import cores
 from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import names
+from mmdist.core import saying
 from mmdist.distribution import cluster_head
 from mmdist.distribution import gpu_plan
 from mmdist.evaluation import judge as judge_lib
@@ -65,7 +67,7 @@ def sweep(
   dry_run: bool = False,
   preflight_only: bool = False,
   only: Sequence[str] | None = None,
-  report: Callable[[str], None] = print,
+  report: Callable[[str], None] = saying.say,
 ) -> Sweep | None:
   """Makes the runs of a grid that are not made yet, and then its results.
 
@@ -120,11 +122,11 @@ def sweep(
     cluster_head.check_first(address)
   # It looks after hours: a mistake is said now.
   judge_lib.load(asset_paths.resolve(judge))
-  num_cores = cores_per_cell or len(os.sched_getaffinity(0))
+  num_cores = cores_per_cell or cores.count()
   plan = planning.make_plan(grid, workdir, num_cores)
   if only is not None:
     plan = plan.of(only)
-  num_slots = max_running or max(len(os.sched_getaffinity(0)) // num_cores, 1)
+  num_slots = max_running or max(cores.count() // num_cores, 1)
   if address:
     num_slots = max_running or len(plan.to_run)
   # How many a cluster has room for is known when they start.

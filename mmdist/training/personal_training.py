@@ -151,7 +151,7 @@ class PersonalTraining:
     for name in ('before.png', 'after.png', 'pictures.png'):
       shutil.copy(self._work / name, folder / name)
     with atomic.replacing(folder / 'losses.csv') as path:
-      with open(path, 'w', newline='') as file:
+      with open(path, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(['step', 'loss'])
         writer.writerows(enumerate(self._losses))

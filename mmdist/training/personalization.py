@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mmdist.core import errors
+from mmdist.core import local_paths
 from mmdist.core import messages
 from mmdist.core import options as options_lib
 from mmdist.data import concept_images
@@ -160,7 +161,9 @@ def _is_finished(out: pathlib.Path, report: Callable[[str], None]) -> bool:
 
 def _work_of(out: pathlib.Path) -> pathlib.Path:
   """Returns the folder of the checkpoint and of samples, beside the result."""
-  return out.with_name(f'{out.name}.training')
+  work = out.with_name(f'{out.name}.training')
+  local_paths.check(work, 'the work folder beside --out,')
+  return work
 
 
 def default_prompt(kind: str) -> str:

@@ -8,7 +8,6 @@ import collections
 from collections.abc import Callable
 import contextlib
 import dataclasses
-import os
 import pathlib
 from typing import Any
 import warnings
@@ -19,6 +18,7 @@ import numpy as np
 from mmdist.config import serialization
 from mmdist.core import arrays
 from mmdist.core import atomic
+from mmdist.core import cores
 from mmdist.core import errors
 from mmdist.core import options as options_lib
 from mmdist.core import representation as representation_lib
@@ -72,7 +72,7 @@ def pretrain(
   options = options_lib.checked(options)
   if config.num_hosts > 1:
     host_environment.check(config.num_hosts)
-  device_setup.set_up_jax(len(os.sched_getaffinity(0)))
+  device_setup.set_up_jax(cores.count())
   out = pathlib.Path(options.out)
   if config.num_hosts == 1:
     return train_and_measure(config, out, options.data, report)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mmdist.api import joining
 from mmdist.config import trajectory_schema
 from mmdist.core import options as options_lib
+from mmdist.core import saying
 from mmdist.trajectories import legs as legs_lib
 
 if TYPE_CHECKING:  # Not at run time, because it imports what computes.
@@ -59,7 +60,7 @@ def check(config: trajectory_schema.TrajectoryConfig) -> None:
 def run(
   config: trajectory_schema.TrajectoryConfig,
   options: Options,
-  report: Callable[[str], None] = print,
+  report: Callable[[str], None] = saying.say,
 ) -> 'trajectory_run.Trajectory':
   """Makes the trajectory that a configuration describes.
 

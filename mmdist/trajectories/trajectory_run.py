@@ -19,6 +19,7 @@ from mmdist.config import trajectory_schema
 from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import representation as representation_lib
+from mmdist.core import saying
 from mmdist.results import turntable
 from mmdist.run import callbacks
 from mmdist.run import device_setup
@@ -64,7 +65,7 @@ def trajectory(
   on_step: Callable[[callbacks.Step], None] | None = None,
   grace_s: float = 60.0,
   preflight_only: bool = False,
-  report: Callable[[str], None] = print,
+  report: Callable[[str], None] = saying.say,
 ) -> Trajectory:
   """Optimises one objective after the other, and films the whole way.
 

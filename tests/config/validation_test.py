@@ -26,6 +26,11 @@ def test_the_defaults_are_valid():
   'path, value, message',
   [
     ('num_steps', -5, 'num_steps is -5; expected at least 1.'),
+    (
+      'prompt',
+      'a \udcff',
+      r"prompt has '\udcff' after 'a ', which",
+    ),
     ('nerf.nerf_width', 0, 'nerf.nerf_width is 0; expected at least 1.'),
     ('nerf.proposal_width', 0, 'nerf.proposal_width is 0'),
     ('views.resolution', 0, 'views.resolution is 0; expected at least 1.'),

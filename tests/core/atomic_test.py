@@ -55,3 +55,15 @@ def test_a_file_that_cannot_be_put_in_place_leaves_the_one_of_before(
     atomic.write_bytes(path, b'new')
   assert path.read_bytes() == b'old'
   assert [file.name for file in tmp_path.iterdir()] == ['a']
+
+
+def test_the_longest_name_of_a_file_is_written(tmp_path):
+  for name in ('a' * 251 + '.txt', '\u2603' * 85):
+    atomic.write_text(tmp_path / name, 'text')
+    assert (tmp_path / name).read_text() == 'text'
+  assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_is_no_unicode_is_written_escaped(tmp_path):
+  atomic.write_text(tmp_path / 'a', 'J\udcfcrgen \u2603')
+  assert (tmp_path / 'a').read_text('utf-8') == 'J\\udcfcrgen \u2603'

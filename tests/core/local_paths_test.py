@@ -1,6 +1,7 @@
 """`~` becomes the home folder, and remote storage is refused in one line."""
 
 import pathlib
+import sys
 
 import pytest
 
@@ -85,3 +86,29 @@ def test_a_user_without_a_home_gets_no_folder(monkeypatch):
   monkeypatch.setattr('os.path.expanduser', lambda path: gone[path])
   with pytest.raises(ValueError, match=r'has none \(/not/there\); give'):
     local_paths.expand('~nobody/x')
+
+
+@pytest.mark.parametrize('value', ['', 'relative', '/nonexistent', None])
+def test_without_a_home_its_sign_is_refused(value, monkeypatch):
+  class Nobody:
+    getpwuid = {}.__getitem__
+
+  monkeypatch.setitem(sys.modules, 'pwd', Nobody)
+  monkeypatch.delenv('HOME')
+  if value is not None:
+    monkeypatch.setenv('HOME', value)
+  assert local_paths.home() is None
+  with pytest.raises(ValueError, match="^workdir '~/x' begins with your home"):
+    local_paths.expand('~/x', 'workdir')
+  assert local_paths.expand('/x', 'workdir') == '/x'
+
+
+def test_the_longest_name_and_the_longest_path_are_taken(tmp_path):
+  longest = tmp_path / ('a' * 255)
+  longest.touch()
+  assert local_paths.local(longest) == longest
+  assert local_paths.expand('a/' * 2047 + 'b') == 'a/' * 2047 + 'b'
+  with pytest.raises(ValueError, match='name of 256 bytes .* at most 255'):
+    local_paths.expand('a' * 256)
+  with pytest.raises(ValueError, match='has 4096 bytes; expected at most 4095'):
+    local_paths.expand('a/' * 2048)

@@ -41,3 +41,15 @@ def test_a_name_that_can_be_a_file_is_let_through(name):
 def test_a_name_that_could_be_a_path_is_refused(name):
   with pytest.raises(ValueError, match="a run is called '.*'; expected up to"):
     names.check_file_name('a run', name)
+
+
+@pytest.mark.parametrize(
+  'text', ['a man \udcff', '\ud83d', 'x' * 90 + '\udc80']
+)
+def test_what_is_no_unicode_is_one_line(text):
+  with pytest.raises(
+    ValueError, match='prompt has .* no letter of Unicode'
+  ) as e:
+    names.check_text('prompt', text)
+  assert '\n' not in str(e.value) and str(e.value).isprintable()
+  names.check_text('prompt', 'ein Mann \U0001f642')

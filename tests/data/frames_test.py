@@ -74,6 +74,40 @@ def test_a_pose_that_is_not_rigid_is_named(source, pose, message):
     read(source, transform_matrix=pose)
 
 
+def test_a_mask_is_never_the_picture_of_that_name(source):
+  with pytest.raises(ValueError, match="'/x/a.png' .* is its picture"):
+    read(source, mask_path='/x/a.png')
+  (source.parent / 'images').mkdir()
+  Image.new('RGB', (8, 6)).save(source.parent / 'images' / 'b.png')
+  with pytest.raises(FileNotFoundError, match='b.png is missing'):
+    read(source, file_path='b.png', mask_path='b.png')
+  (source.parent / 'masks').mkdir()
+  Image.new('L', (8, 6)).save(source.parent / 'masks' / 'B.PNG')
+  frame = read(source, file_path='b.png', mask_path='b.png')
+  assert frame.mask == source.parent / 'masks' / 'B.PNG'
+
+
+def test_a_pose_may_lack_its_last_row(source):
+  pose = np.eye(4)[:3]
+  pose[:, 3] = [3, 4, 5]
+  frame = read(source, transform_matrix=pose.tolist())
+  np.testing.assert_array_equal(frame.camera_to_world, pose)
+
+
+def test_what_other_tools_say_besides_is_left_alone(source):
+  more = {
+    'applied_transform': [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]],
+    'applied_scale': 0.4,
+    'aabb_scale': 16,
+    'ply_file_path': 'sparse.ply',
+    'orientation_override': 'none',
+    'fl_x': 10.0,
+  }
+  frame = read(source, more, sharpness=20.3, colmap_im_id=3)
+  np.testing.assert_array_equal(frame.camera_to_world, np.eye(4)[:3])
+  assert frames.read_lens(frame, 8, 6).focal[0] == 10
+
+
 def test_a_pose_may_have_been_rounded_to_four_digits(source):
   turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
   pose = np.eye(4)

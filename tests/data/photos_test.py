@@ -1,6 +1,9 @@
 """Somebody's pictures: read upright and square, or refused by name."""
 
 import json
+import subprocess
+import sys
+import tracemalloc
 
 import numpy as np
 from PIL import Image
@@ -147,6 +150,11 @@ def test_sixteen_bits_are_named(folder, mode):
   'name, words',
   [
     ('a.heic', 'a.heic is HEIC, which is not read here; export it as JPEG'),
+    ('a.AVIF', 'a.AVIF is AVIF, which is not read here; export it as JPEG'),
+    ('a.CR2', 'a.CR2 is a RAW file of a camera (.cr2), which is not read here'),
+    ('a.dng', 'a.dng is a RAW file of a camera (.dng), which is not read here'),
+    ('a.gif', 'a.gif is no picture that is read here; expected .jpg, '),
+    ('a.tif', 'so export it as JPEG or PNG, or move it away.'),
     ('notes.txt', 'notes.txt is no picture that is read here'),
   ],
 )
@@ -156,7 +164,8 @@ def test_other_files_are_named(folder, name, words):
 
 
 def test_hidden_files_and_folders_are_left_alone(folder):
-  (folder / '.DS_Store').write_bytes(b'')
+  for name in ('.DS_Store', '._0.png', 'Thumbs.db', 'desktop.ini', '0.png.xmp'):
+    (folder / name).write_bytes(b'no picture')
   (folder / 'more').mkdir()
   assert len(photos.read_photos(folder, SIZE).names) == 5
 
@@ -183,3 +192,72 @@ def test_boxes_are_read_from_json(tmp_path):
     photos.read_boxes(path)
   with pytest.raises(FileNotFoundError):
     photos.read_boxes(tmp_path / 'nowhere.json')
+
+
+def test_boxes_may_have_the_mark_of_windows(tmp_path):
+  path = tmp_path / 'boxes.json'
+  path.write_text('{"a.png": [1, 2, 3, 4]}', encoding='utf-8-sig')
+  assert photos.read_boxes(path) == {'a.png': [1, 2, 3, 4]}
+
+
+def test_print_without_a_profile_is_roughly_its_colours(folder):
+  Image.new('CMYK', (60, 48), (0, 255, 255, 0)).save(folder / '9.jpg')
+  rgba = photos.read_photos(folder, SIZE).rgba[-1]
+  assert rgba[8, 8, 0] > 200 and rgba[8, 8, 1] < 60
+
+
+def test_an_animated_webp_is_named(folder):
+  pictures = [Image.new('RGB', (64, 64), color) for color in ('red', 'blue')]
+  path = folder / '9.webp'
+  pictures[0].save(path, save_all=True, append_images=pictures[1:])
+  assert '9.webp is an animation of 2 pictures' in error_of(folder)
+  pictures[0].save(path)
+  assert len(photos.read_photos(folder, SIZE).names) == 6
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_the_subject_is_what_differs_by_the_formula(seed):
+  rng = np.random.default_rng(seed)
+  rgba = np.full((40, 50, 4), 255, np.uint8)
+  rgba[..., :3] = rng.integers(100, 140, (40, 50, 3))
+  rgba[10:30, 20:35, :3] = rng.integers(0, 256, (20, 15, 3))
+  border = np.concatenate([rgba[0], rgba[:, 0], rgba[:, -1]])[:, :3]
+  apart = np.abs(rgba[..., :3] - np.median(border, axis=0)).max(-1) > 24
+  rows, columns = (np.flatnonzero(apart.mean(a) > 0.01) for a in (1, 0))
+  expected = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+  assert photos.find_subject(rgba) == expected
+
+
+def test_finding_the_subject_of_a_photo_takes_little_memory():
+  rgba = np.zeros((1000, 1500, 4), np.uint8)
+  tracemalloc.start()
+  photos.find_subject(rgba)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert peak < 2 * rgba.nbytes  # Differences in float64 would be 12 times.
+
+
+def test_a_further_photo_takes_no_more_memory_than_its_square(tmp_path):
+  """Photos of 6 megapixels are 23 MiB each when they are decoded."""
+  program = """
+import pathlib, resource, sys
+from PIL import Image
+from mmdist.data import photos
+
+folder = pathlib.Path(sys.argv[1])
+peaks = []
+for first, last in ((0, 3), (3, 13)):
+  for number in range(first, last):
+    Image.new('RGB', (3000, 2000), 'red').save(folder / f'{number}.jpg')
+  boxes = {f'{number}.jpg': [9, 9, 99, 99] for number in range(last)}
+  photos.read_photos(folder, 64, boxes, 1)
+  peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print((peaks[1] - peaks[0]) / 10 / 1024)  # MiB; Linux counts in KiB.
+"""
+  done = subprocess.run(
+    [sys.executable, '-c', program, str(tmp_path)],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert float(done.stdout) < 5  # Of the 20 that are allowed.

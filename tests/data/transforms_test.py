@@ -223,3 +223,81 @@ def test_a_list_of_names_that_is_none_is_named(place, key, value):
   edit(place, lambda data: data.update({key: value}))
   with pytest.raises(errors.UserError, match=f'{key} is .*; expected a list'):
     transforms.read_subject(place)
+
+
+def rename(place, change, *lists):
+  """Changes every `file_path`, and what the named lists say of the first."""
+
+  def apply(data):
+    for number, name in enumerate(lists):
+      data[name] = [change(data['frames'][number]['file_path'])]
+    for frame in data['frames']:
+      frame['file_path'] = change(frame['file_path'])
+
+  edit(place, apply)
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    lambda name: name.replace('/', '\\'),
+    lambda name: './' + name.removesuffix('.png'),
+    lambda name: name.upper(),
+    lambda name: 'C:\\set\\' + name.replace('/', '\\'),
+    lambda name: name.removeprefix('images/'),
+  ],
+)
+def test_a_set_of_another_tool_is_split_as_it_says(place, change):
+  rename(place, change, 'train_filenames', 'val_filenames')
+  frames = transforms.read_subject(place)
+  found = {frame.picture.name: frame.held_out for frame in frames}
+  assert found == {'000.png': False, '001.png': True}
+
+
+def test_lists_may_write_a_name_in_another_way(place):
+  edit(
+    place,
+    lambda data: data.update(
+      train_filenames=['.\\images\\000'], test_filenames=['images/001.PNG']
+    ),
+  )
+  frames = transforms.read_subject(place)
+  assert [frame.picture.name for frame in frames] == ['000.png', '001.png']
+
+
+@pytest.mark.parametrize(
+  'name',
+  ['./images/000.png', 'images\\000.png', 'images/000', 'Images/000.PNG'],
+)
+def test_a_picture_is_there_twice_however_it_is_written(place, name):
+  def repeat(data):
+    data['frames'].append({**data['frames'][0], 'file_path': name})
+
+  edit(place, repeat)
+  with pytest.raises(ValueError, match=r'is there twice; leave one out'):
+    transforms.read_subject(place)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-be'])
+def test_json_of_windows_is_read(place, encoding):
+  path = place / 'transforms.json'
+  path.write_text(path.read_text(), encoding=encoding)
+  assert len(transforms.read_subject(place)) == 4
+
+
+@pytest.mark.parametrize(
+  'spoil',
+  [lambda text: text[:-1] + ',}', lambda text: text.replace(']', ',]', 1)],
+)
+def test_a_comma_too_many_is_one_line(place, spoil):
+  path = place / 'transforms.json'
+  path.write_text(spoil(path.read_text().strip()))
+  with pytest.raises(ValueError, match='line .* a comma too many') as error:
+    transforms.read_subject(place)
+  assert '\n' not in str(error.value) and str(path) in str(error.value)
+
+
+def test_what_an_archive_brings_along_is_no_subject(folder):
+  for name in ('__MACOSX', '@eaDir'):
+    (folder / name).mkdir()
+  assert len(transforms.find_subjects(folder)) == 3

@@ -160,6 +160,22 @@ def test_a_disk_that_became_read_only_is_one_line(capsys):
   assert 'runs/a/preview.png' in written and 'another folder' in written
 
 
+@pytest.mark.parametrize(
+  'number, remedy',
+  [
+    (errno.ENAMETOOLONG, 'a name has at most 255 bytes: give a shorter one.'),
+    (errno.EACCES, 'have it made readable and writable for you'),
+    (errno.ENOTDIR, 'give another path.'),
+  ],
+)
+def test_an_error_of_the_system_says_what_to_do(capsys, number, remedy):
+  assert terminal.call(raising(OSError(number, os.strerror(number), 'a')), [])
+  assert remedy in capsys.readouterr().err
+  ours = OSError(number, 'in our own words')
+  assert terminal.call(raising(ours), [])
+  assert capsys.readouterr().err == f'error: {ours}\n'
+
+
 def test_any_other_error_of_the_system_is_one_line(capsys):
   for error in (OSError('x'), OSError(errno.EBADF, os.strerror(errno.EBADF))):
     assert terminal.call(raising(error), []) == 1
