@@ -56,7 +56,9 @@ def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
     names.check_choice(field, getattr(options, field), known)
   # Before any network is built, since it decides how kernels are chosen.
   configure_torch(spec.num_threads)
-  return DiffusionPrior(spec, _open_shared(spec))
+  pipeline = _open_shared(spec)
+  schedules.check_weighting(pipeline.schedule, options.weighting)
+  return DiffusionPrior(spec, pipeline)
 
 
 # Frozen models of this process, by `PriorSpec.sharing_key`. A model is freed
