@@ -21,6 +21,7 @@ from mmdist.priors import denoisers
 from mmdist.priors import devices
 from mmdist.priors import directory as files
 from mmdist.priors import families
+from mmdist.priors import image_codec
 from mmdist.priors import live_bytes
 from mmdist.priors import locate
 from mmdist.priors import memory_needs
@@ -61,7 +62,8 @@ def estimate(
   )
   vae = 0
   if family.codec == 'vae':
-    vae_size = 4 if dtype == torch.float16 else size
+    config = files.read_json(family.directory / 'vae' / 'config.json')
+    vae_size = image_codec.vae_dtype(config, dtype).itemsize
     vae = _count(family.directory, 'vae') * vae_size
     encoding = _count_encoder(family, num_views, vae_size)
     activations = max(activations, encoding)

@@ -197,12 +197,12 @@ def _open_codec(
 ) -> image_codec.ImageCodec:
   if family.codec != 'vae':
     return image_codec.PixelCodec(family.codec_factor)
-  # In float16 the VAE of Stable Diffusion gives infinity.
+  config = files.read_json(family.directory / 'vae' / 'config.json')
   vae = files.load_component(
     diffusers.AutoencoderKL,
     family.directory,
     'vae',
-    torch_dtype=torch.float32 if dtype == torch.float16 else dtype,
+    torch_dtype=image_codec.vae_dtype(config, dtype),
   )
   vae = vae.to(device)
   attention.choose_of_vae(vae, family.image_size, device)
@@ -286,13 +286,16 @@ def predict_at(
 ) -> torch.Tensor:
   """Runs the network on what `inputs_of` returns, and asks the CPU nothing."""
   # Autocast also where the weights are bfloat16: the proxy's are float32.
-  with torch.autocast(
-    pipeline.device.type,
-    pipeline.dtype,
-    enabled=pipeline.dtype != torch.float32,
-    # A recording must not find weights that were cast before it, and that
-    # nobody keeps.
-    cache_enabled=not pipeline.memory.cuda_graphs,
+  with (
+    torch.autocast(
+      pipeline.device.type,
+      pipeline.dtype,
+      enabled=pipeline.dtype != torch.float32,
+      # A recording must not find weights that were cast before it, and that
+      # nobody keeps.
+      cache_enabled=not pipeline.memory.cuda_graphs,
+    ),
+    attention.upcast(pipeline.denoiser),
   ):
     noise_pred = denoisers.run(
       pipeline.denoiser,
