@@ -5,7 +5,9 @@ or a tag stands for can change under a run. Each machine fetches for itself, so
 a spec carries the id and not this machine's folder.
 """
 
+from collections.abc import Sequence
 import os
+import pathlib
 import re
 
 import huggingface_hub
@@ -48,7 +50,7 @@ def locate(name: str) -> str:
       'digits, since a branch or a tag can change under a run.'
     )
   try:
-    return asset_paths.resolve(name)
+    return _unwrap(pathlib.Path(asset_paths.resolve(name)))
   except FileNotFoundError as error:
     if not _HUB_LIKE.fullmatch(name) or os.path.exists(name):
       raise
@@ -56,6 +58,43 @@ def locate(name: str) -> str:
       f'{str(error)} A model of a hub is named OWNER/NAME@ and the 40 hex '
       'digits of its commit.'
     ) from error
+
+
+def _unwrap(directory: pathlib.Path) -> str:
+  """Returns the model in the folders that a hub's cache keeps around it.
+
+  They are models--OWNER--NAME/snapshots/COMMIT, beside blobs/ and refs/, and
+  around all of them the cache itself.
+
+  Raises:
+    FileNotFoundError: there is no snapshot.
+    UserError: there are several, and nobody says which one is meant.
+  """
+  models = sorted(directory.glob('models--*'))
+  if models:
+    directory = _only('models', directory, models)
+  snapshots = directory / 'snapshots'
+  if not snapshots.is_dir():
+    return str(directory)
+  found = sorted(path for path in snapshots.iterdir() if path.is_dir())
+  if not found:
+    raise FileNotFoundError(
+      f"{directory} is the folder of a hub's cache, and its snapshots/ is "
+      'empty; download the model again.'
+    )
+  return str(_only('snapshots', directory, found))
+
+
+def _only(
+  what: str, directory: pathlib.Path, found: Sequence[pathlib.Path]
+) -> pathlib.Path:
+  if len(found) == 1:
+    return found[0]
+  names = ', '.join(str(path.relative_to(directory)) for path in found[:8])
+  raise errors.UserError(
+    f"{directory} is the folder of a hub's cache with {len(found)} {what}; "
+    f'give the directory of one: {names}{", ..." * (len(found) > 8)}.'
+  )
 
 
 def _fetch(name: str, repository: str, revision: str) -> str:
