@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 import math
+import os
 import re
 from typing import Any
 
@@ -40,7 +41,7 @@ CHOICES = {
 # written; whoever opens one expands `~`.
 PATHS = (
   r'nerf_assets',
-  r'priors\.\w+\.(directory|lora)',
+  r'priors\.\w+\.(directory|lora|base)',
   r'results\.judge',
 )
 # The smallest and largest values, both allowed.
@@ -118,8 +119,9 @@ def validate(config: schema.RunConfig) -> None:
   for path, value in serialization.flatten(config).items():
     _check_size(config, path, value)
     _check_leaf(path, value)
-  for name in config.priors:
+  for name, prior in config.priors.items():
     _check_prior_name(name)
+    _check_loras(f'priors.{name}.loras', prior)
   _check_concept_names([c.name for c in config.concepts if c.name])
   _check_order('noise.minimum', config.noise.minimum, config.noise.maximum)
   _check_order(
@@ -203,6 +205,24 @@ def _check_prior_name(name: str) -> None:
       'a letter first, and none of '
       f'{", ".join(n for n in dir(dict) if n[0] != "_")}.'
     )
+
+
+def _check_loras(path: str, prior: schema.PriorConfig) -> None:
+  limit = _FACTOR
+  seen: set[str] = set()
+  for file, weight in prior.all_loras:
+    expanded = os.path.realpath(local_paths.expand(file, path))
+    if abs(weight) > limit:
+      raise errors.UserError(
+        f"{path} has the weight {weight:g} for '{file}'; expected at most "
+        f'{limit} of either sign.'
+      )
+    if expanded in seen:
+      raise errors.UserError(
+        f"{path} has '{file}' twice; give it once, with the sum of both "
+        'weights.'
+      )
+    seen.add(expanded)
 
 
 def _check_concept_names(concept_names: Sequence[str]) -> None:

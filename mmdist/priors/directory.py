@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmdist.core import errors
 from mmdist.core import model_files
+from mmdist.priors import single_file
 
 if TYPE_CHECKING:  # Not at run time, because it may import torch.
   import transformers
@@ -117,7 +118,10 @@ def weight_files(
     UserError: there are pickled or quantised ones only, or variants of which
       none is the first choice.
   """
-  folder = directory / component
+  origin = single_file.read_origin(directory)
+  if origin and component in origin.prefixes:
+    return [origin.file], None
+  folder = _folder_of(directory, component)
   stem = WEIGHTS[component]
   others = _other_variants(folder, stem)
   for variant in (None, *_VARIANTS, *others):
@@ -140,6 +144,17 @@ def weight_files(
     shards = set(read_json(found[0]).get('weight_map', {}).values())
     return [folder / shard for shard in sorted(shards)], variant
   raise _missing(folder / f'{stem}.safetensors')
+
+
+def _folder_of(directory: pathlib.Path, component: str) -> pathlib.Path:
+  """Returns where a component's weights lie.
+
+  Those that a checkpoint in one file lacks are in another directory.
+  """
+  origin = single_file.read_origin(directory)
+  return (origin.folders if origin else {}).get(
+    component, directory / component
+  )
 
 
 def _other_variants(folder: pathlib.Path, stem: str) -> list[str]:
@@ -208,10 +223,18 @@ def load_component(
     FileNotFoundError, UserError: in one line, the file that is wrong.
   """
   check_weights(directory, component)
+  origin = single_file.read_origin(directory)
+  if origin and component in origin.prefixes:
+    # Here, because it imports torch.
+    from mmdist.priors import checkpoint_weights
+
+    config = read_json(directory / component / 'config.json')
+    (dtype,) = kwargs.values()
+    return checkpoint_weights.load(cls, config, component, origin, dtype)
   _, variant = weight_files(directory, component)
   try:
     module, info = cls.from_pretrained(
-      str(directory / component),
+      str(_folder_of(directory, component)),
       use_safetensors=True,
       variant=variant,
       local_files_only=True,

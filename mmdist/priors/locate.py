@@ -17,6 +17,7 @@ from mmdist.core import asset_paths
 from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import model_files
+from mmdist.priors import single_file
 
 _PINNED = re.compile(r'([\w.-]+/[\w.-]+)@([0-9a-f]{40})')
 _HUB_ID = re.compile(r'([\w.-]+/)?[\w.-]+@[^/]*')
@@ -33,14 +34,29 @@ def is_hub_id(name: str) -> bool:
   return bool(_HUB_ID.fullmatch(name)) and not os.path.isdir(name)
 
 
-def locate(name: str) -> str:
+def locate(name: str, base: str = '') -> str:
   """Returns the absolute directory of a prior, fetched if it is of a hub.
+
+  Args:
+    name: a directory, a folder of a hub's cache, an embedded name, a hub's
+      commit, or a checkpoint in one file, for which a directory is laid out.
+    base: where `name` is one file: a directory with what that lacks.
 
   Raises:
     FileNotFoundError: there is no such directory, or it cannot be fetched.
-    UserError: a hub id without its commit, or a path in remote storage.
+    UserError: a hub id without its commit, a path in remote storage, or a file
+      that is no such checkpoint.
   """
   name = local_paths.expand(name)
+  if os.path.isfile(name):
+    folder = pathlib.Path(locate(base)) if base else None
+    path = pathlib.Path(name).resolve()
+    return str(single_file.lay_out(path, folder))
+  if base:
+    raise errors.UserError(
+      f"base is '{base}', and '{name}' is no checkpoint in one file, which "
+      'alone needs one; leave base out.'
+    )
   pinned = _PINNED.fullmatch(name)
   if pinned and not os.path.isdir(name):
     return _fetch(name, *pinned.groups())

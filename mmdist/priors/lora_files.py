@@ -100,11 +100,14 @@ def check_loras(loras: Sequence[tuple[str, float]]) -> list[LoraFile]:
 
 
 def files_of(path: str | os.PathLike) -> dict[str, pathlib.Path]:
-  """Returns the files that decide what a LoRA is: '' -> its weights, and PEFT's
-  'config' if there is one."""
-  file = read_lora(path)
-  config = {'config': file.config_path} if file.config_path else {}
-  return {'': file.path, **config}
+  """Returns the files that decide what a LoRA is.
+
+  Returns:
+    '' -> its weights, and 'config' -> the settings beside it, if there are any.
+  """
+  path = _find(local_paths.local(path))
+  config = path.parent / _CONFIG
+  return {'': path, **({'config': config} if config.is_file() else {})}
 
 
 def read_lora(path: str | os.PathLike) -> LoraFile:

@@ -74,12 +74,11 @@ def _open_shared(spec: messages.PriorSpec) -> pipelines.Pipeline:
   pipeline = None if key is None else _shared.get(key)
   if pipeline is None:
     pipeline = pipelines.open_pipeline(
-      locate.locate(options.directory),
+      locate.locate(options.directory, options.base),
       options.dtype,
       options.device,
       memory=options.memory,
-      lora=options.lora,
-      lora_scale=options.lora_scale,
+      loras=options.all_loras,
     )
     if key is not None:
       _shared[key] = pipeline

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mmdist.cameras import orbits
 from mmdist.config import schema
+from mmdist.core import lora_lists
 from mmdist.core import messages
 from mmdist.objectives import binding
 from mmdist.objectives import score_requests
@@ -24,7 +25,7 @@ def check_priors(
   for name, sent in texts.texts_of(objective, config.views).items():
     prior = config.priors[name]
     if not recipes_lib.is_object(prior):
-      check_files(prior.directory, sorted(sent), prior.lora)
+      check_files(prior.directory, sorted(sent), prior.all_loras, prior.base)
 
 
 def check_views(
@@ -41,13 +42,19 @@ def check_views(
     score_requests.deal_views(objective, config.views.num_views, step=0)
 
 
-def check_files(directory: str, sent: Sequence[str], lora: str = '') -> None:
+def check_files(
+  directory: str,
+  sent: Sequence[str],
+  loras: lora_lists.Loras = (),
+  base: str = '',
+) -> None:
   """Checks one prior's files, and that it knows the words it will read.
 
   Args:
     directory: as a configuration names it.
     sent: every text that it will be sent.
-    lora: of the user's own; '' for none.
+    loras: of the user's own.
+    base: beside a checkpoint in one file; '' for none.
 
   Raises:
     FileNotFoundError, UserError: in one line.
@@ -56,7 +63,7 @@ def check_files(directory: str, sent: Sequence[str], lora: str = '') -> None:
   from mmdist.priors import checks
   from mmdist.priors import locate
 
-  checks.check_prior(locate.locate(directory), sent, lora)
+  checks.check_prior(locate.locate(directory, base), sent, loras)
 
 
 def describe(
