@@ -20,6 +20,7 @@ from mmdist.core import errors
 
 from . import concepts_parser
 from . import config_fields
+from . import loras_parser
 
 _NAME = 'config'
 _CONFIG = re.compile(rf'--?{_NAME}(=.*)?', re.DOTALL)
@@ -68,6 +69,7 @@ def define(
   config = experiments.load(experiment, wanted.kind)
   config_fields.check_overrides(rest, config)
   concepts_parser.register()
+  loras_parser.register()
   config_flags.DEFINE_config_dataclass(
     _NAME, config, flag_values=values, sys_argv=rest
   )

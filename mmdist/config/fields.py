@@ -12,6 +12,7 @@ from typing import Any
 from mmdist.config import schema
 from mmdist.config import serialization
 from mmdist.core import errors
+from mmdist.core import lora_lists
 
 # What Python raises where a text is no value; the last two of many brackets.
 _NO_VALUE = (
@@ -23,6 +24,7 @@ _NO_VALUE = (
   RecursionError,
 )
 _WEIGHT = re.compile(r'concepts\[(\d+)\]\.weight')
+_LORAS = re.compile(r'priors\.\w+\.loras')
 _PART = re.compile(r'\.?([A-Za-z_][\w-]*)|\[(\d+)\]')
 
 
@@ -115,6 +117,8 @@ def parse(config: schema.RunConfig, name: str, text: str) -> Any:
   path = resolve(config, name)
   before = serialization.flatten(config)[path]
   text = text.strip()
+  if _LORAS.fullmatch(path):
+    return lora_lists.parse(text, name)
   try:
     return _read(text, before)
   except _NO_VALUE as error:

@@ -17,6 +17,7 @@ from typing import Any
 
 from mmdist.config import schema
 from mmdist.core import errors
+from mmdist.core import lora_lists
 from mmdist.core import names
 from mmdist.core import strict_json
 
@@ -58,6 +59,8 @@ def from_dict(data: Any, kind: Any = schema.RunConfig, path: str = '') -> Any:
       key: from_dict(value, arguments[1], join(path, key))
       for key, value in data.items()
     }
+  if kind == lora_lists.Loras:
+    return lora_lists.normalise(data, path)
   if origin in (list, tuple):
     _check_type(data, list | tuple, 'a list', path)
     return origin(

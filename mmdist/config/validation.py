@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 import math
+import os
 import re
 from typing import Any
 
@@ -42,7 +43,7 @@ CHOICES = {
 # written; whoever opens one expands `~`.
 PATHS = (
   r'nerf_assets',
-  r'priors\.\w+\.(directory|lora)',
+  r'priors\.\w+\.(directory|lora|base)',
   r'results\.judge',
 )
 # The smallest and largest values, both allowed.
@@ -126,6 +127,7 @@ def validate(config: schema.RunConfig) -> None:
   for name, prior in config.priors.items():
     _check_prior_name(name)
     _check_noising(name, prior)
+    _check_loras(f'priors.{name}.loras', prior)
   _check_hosts(config)
   _check_concept_names([c.name for c in config.concepts if c.name])
   _check_order('noise.minimum', config.noise.minimum, config.noise.maximum)
@@ -231,6 +233,24 @@ def _check_hosts(config: schema.RunConfig) -> None:
       f'learner.num_hosts is {config.learner.num_hosts}; expected 1 with dds, '
       'since the hosts do not render what the run started from.'
     )
+
+
+def _check_loras(path: str, prior: schema.PriorConfig) -> None:
+  limit = _FACTOR
+  seen: set[str] = set()
+  for file, weight in prior.all_loras:
+    expanded = os.path.realpath(local_paths.expand(file, path))
+    if abs(weight) > limit:
+      raise errors.UserError(
+        f"{path} has the weight {weight:g} for '{file}'; expected at most "
+        f'{limit} of either sign.'
+      )
+    if expanded in seen:
+      raise errors.UserError(
+        f"{path} has '{file}' twice; give it once, with the sum of both "
+        'weights.'
+      )
+    seen.add(expanded)
 
 
 def _check_concept_names(concept_names: Sequence[str]) -> None:

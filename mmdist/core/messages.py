@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from mmdist.core import lora_lists
+
 # What the fields of `PriorOptions` may be. Here, so that a configuration is
 # checked without importing torch; `mmdist.priors` implements each of them.
 CHANNELS = ('rgb', 'normal')
@@ -188,11 +190,15 @@ class PriorOptions:
   as a constant.
 
   Attributes:
-    directory: a diffusers directory, an embedded name, or OWNER/NAME@COMMIT of
-      a hub.
+    directory: a diffusers directory, a checkpoint in one .safetensors file (see
+      `base`), an embedded name, or OWNER/NAME@COMMIT of a hub.
     lora: a LoRA of the user's own (safetensors), part of the frozen model; ''
       for none.
     lora_scale: factor on that LoRA; 0 changes nothing.
+    loras: more LoRAs, each a file and its factor: (('hat.safetensors', 0.8),).
+      What they change adds up, whatever their order.
+    base: where `directory` is a checkpoint in one file: a diffusers directory
+      of the same family with what that lacks, its tokenizers at least.
     channel: which renders it looks at, one of `CHANNELS`.
     dtype: the frozen network's, one of `DTYPES`; 'auto' takes bfloat16 where
       the device multiplies it in hardware, else float32.
@@ -222,6 +228,8 @@ class PriorOptions:
   directory: str = 'color'
   lora: str = ''
   lora_scale: float = 1.0
+  loras: lora_lists.Loras = ()
+  base: str = ''
   channel: Channel = 'rgb'
   dtype: str = AUTO
   rank: int = 4
@@ -236,6 +244,16 @@ class PriorOptions:
   proxy_per: str = 'prior'
   device: str = AUTO
   memory: MemoryOptions = dataclasses.field(default_factory=MemoryOptions)
+
+  def __post_init__(self) -> None:
+    # Files of configurations hold lists, and a program may give any sequence.
+    self.loras = lora_lists.normalise(self.loras)
+
+  @property
+  def all_loras(self) -> lora_lists.Loras:
+    """`lora` and `loras`: every LoRA, with its factor."""
+    one = ((self.lora, self.lora_scale),) if self.lora else ()
+    return (*one, *self.loras)
 
   @property
   def has_proxy(self) -> bool:
@@ -269,7 +287,7 @@ class PriorSpec:
     options = self.options
     return (
       self.files,
-      options.lora_scale if options.lora else None,
+      tuple(scale for _, scale in options.all_loras),
       options.dtype,
       options.device,
       dataclasses.astuple(options.memory),

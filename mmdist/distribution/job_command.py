@@ -13,6 +13,7 @@ import shlex
 
 from mmdist.core import errors
 from mmdist.core import local_paths
+from mmdist.core import lora_lists
 from mmdist.core import names
 
 # The commands that join a cluster; the others use one machine.
@@ -21,8 +22,9 @@ _MODULE = 'mmdist.distribution.job_entry'
 # The flags of these commands whose values are paths of files or folders.
 PATHS = re.compile(
   r'workdir|cells|judge|config|'
-  r'config\.(.*\.)?(nerf_assets|directory|lora|results\.judge)'
+  r'config\.(.*\.)?(nerf_assets|directory|lora|base|results\.judge)'
 )
+_LORAS = re.compile(r'config\.(.*\.)?loras')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +110,12 @@ def prepare(
   return JobCommand((command, *flags, *added), workdir)
 
 
+def _full(path: str, folder: str) -> str:
+  """Returns a path that exists here as an absolute one; others as they are."""
+  full = os.path.join(folder, os.path.expanduser(path))
+  return os.path.abspath(full) if os.path.exists(full) else path
+
+
 def _split(word: str) -> tuple[str, str]:
   """Returns the name and the value of a flag; of another word, '' as the name.
 
@@ -126,6 +134,9 @@ def _made_absolute(word: str, folder: str, is_sent: bool) -> str:
   machine finds an experiment by its name.
   """
   name, value = _split(word)
+  if _LORAS.fullmatch(name) and not is_sent:
+    loras = lora_lists.parse(value, f'--{name}')
+    return f'--{name}={[(_full(file, folder), w) for file, w in loras]}'
   path = os.path.join(folder, os.path.expanduser(value))
   is_path = '/' in value and name != 'config' and os.path.exists(path)
   is_path = is_path and not is_sent

@@ -1,28 +1,28 @@
-"""A user's own LoRA, merged into the frozen model under the proxy.
+"""A user's own LoRAs, merged into the frozen model under the proxy.
 
-The file may be what diffusers or PEFT saves, or Kohya's: diffusers reads all of
-them. Once it is merged it costs nothing at a step, and the proxy starts from
-the model that the user has trained.
+Once they are merged they cost nothing at a step, and the proxy starts from the
+model that the user has trained. Names are `adapter_keys.py`'s and
+`adapter_targets.py`'s, formulas `weight_deltas.py`'s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import contextlib
+import dataclasses
 import os
-import pathlib
-import re
 from typing import Any
 
-import diffusers
-from diffusers import loaders
 from diffusers import utils
 import peft
+import safetensors
 import torch
 
 from mmdist.core import errors
-from mmdist.core import model_files
+from mmdist.priors import adapter_targets
 from mmdist.priors import lora_files
 from mmdist.priors import prompt_encoder
+from mmdist.priors import weight_deltas
 
-NAME = 'own'  # Of the one adapter that is merged.
+NAME = 'own'  # Of the one adapter that is merged where one is trained.
 
 
 def merge_lora(
@@ -31,163 +31,201 @@ def merge_lora(
   path: str | os.PathLike,
   scale: float = 1.0,
 ) -> None:
-  """Adds `scale` times a LoRA to the weights of a model, in place.
+  """Does what `merge_loras` does, for one."""
+  merge_loras(denoiser, text, [(str(path), scale)])
+
+
+@torch.no_grad()
+def merge_loras(
+  denoiser: Any,
+  text: prompt_encoder.PromptEncoder,
+  loras: Sequence[tuple[str, float]],
+) -> None:
+  """Adds weighted LoRAs to the weights of a model, in place.
+
+  Each is what it would be alone: what a LoRA changes is computed from the
+  frozen weights, times its factor, and all changes are added up. Of a DoRA,
+  which is no sum, the whole difference is taken times the factor.
 
   Args:
     denoiser: its network, in float32, since other types would round a small
       change away.
-    text: its text encoders; changed too, where the file has weights for them.
-    path: a safetensors file.
-    scale: 0 changes nothing.
+    text: its text encoders, in float32 too; changed where a file has weights
+      for them.
+    loras: a file, or the folder that PEFT writes, and the factor on it; 0
+      changes nothing.
 
   Raises:
     FileNotFoundError, UserError: no such file, or it is of another model.
   """
-  path = lora_files.check_lora(path)
-  mixin, prefix = _loader(denoiser, text)
-  try:
-    state, metadata = _read(mixin, path, denoiser)
-    targets = {prefix: denoiser}
-    for number, encoder in enumerate(text.modules, 1):
-      targets[f'text_encoder_{number}' if number > 1 else 'text_encoder'] = (
-        encoder
-      )
-    state = _in_todays_names(state, targets)
-    _check_known(path, state, targets)
-    merged = 0
-    for name, module in targets.items():
-      part = {k: v for k, v in state.items() if k.startswith(f'{name}.')}
-      if part:
-        _load(mixin, module, part, metadata, name)
-        merged += merge(module, scale)
-  except errors.UserError:
-    raise
-  # ValueError: PEFT found NaN in the file, or no layer that it fits.
-  except (RuntimeError, KeyError, TypeError, ValueError) as error:
-    raise errors.UserError(
-      f'LoRA {path} does not fit the model: {model_files.first_line(error)}'
-    ) from error
-  if not merged:
-    raise errors.UserError(
-      f'LoRA {path} changes no layer of the model; is it of another family?'
-    )
+  networks = adapter_targets.networks_of(denoiser, text)
+  files = lora_files.check_loras(loras)
+  changes = [
+    change
+    for file, (_, scale) in zip(files, loras, strict=True)
+    for change in _read(file, networks, scale)
+  ]
+  with contextlib.ExitStack() as stack:
+    handles = {
+      file.path: stack.enter_context(safetensors.safe_open(file.path, 'pt'))
+      for file in files
+    }
+    for group in _groups(changes):
+      # All differences are of the frozen weights, so none moves before the
+      # last; and of few layers at a time, since they are as large as those.
+      totals: dict[torch.Tensor, torch.Tensor] = {}
+      for change in group:
+        for parameter, delta in change.deltas(handles[change.file.path]):
+          total = totals.get(parameter)
+          totals[parameter] = delta if total is None else total + delta
+      for parameter, total in totals.items():
+        parameter.add_(total)
   text.forget()
 
 
-def _loader(
-  denoiser: torch.nn.Module, text: prompt_encoder.PromptEncoder
-) -> tuple[Any, str]:
-  """Returns the diffusers mixin that reads this family's files."""
-  if not isinstance(denoiser, diffusers.UNet2DConditionModel):
-    return loaders.SD3LoraLoaderMixin, 'transformer'
-  if len(text.readers) > 1:
-    return loaders.StableDiffusionXLLoraLoaderMixin, 'unet'
-  return loaders.StableDiffusionLoraLoaderMixin, 'unet'
+def _groups(changes: Sequence['_Change']) -> list[list['_Change']]:
+  """Returns the changes in groups that have no layer in common."""
+  group_of: dict[tuple[str, str], list[_Change]] = {}
+  for change in changes:
+    keys = [(change.target.network.name, name) for name in change.target.layers]
+    group = [change]
+    for other in {id(g): g for k in keys if (g := group_of.get(k))}.values():
+      group = [*other, *group]
+    for member in group:
+      for name in member.target.layers:
+        group_of[member.target.network.name, name] = group
+  return list({id(group): group for group in group_of.values()}.values())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Change:
+  """What one file does to one layer, or to several that it has as one.
+
+  Attributes:
+    file: that says it.
+    layer: as the file calls it.
+    target: which layers are meant.
+    scaling: how strong it is.
+    scale: the user's factor.
+  """
+
+  file: lora_files.LoraFile
+  layer: str
+  target: adapter_targets.Target
+  scaling: weight_deltas.Scaling
+  scale: float
+
+  def deltas(self, tensors: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Returns each parameter that moves, and by how much.
+
+    Args:
+      tensors: the opened file.
+    """
+    modules = self.target.modules
+    parts = {
+      part: tensors.get_tensor(name)
+      for part, name in self.file.layers[self.layer].items()
+    }
+    try:
+      pairs = _rows(
+        [module.weight for module in modules],
+        lambda weight: weight_deltas.weight_delta(parts, weight, self.scaling),
+      )
+      bias = weight_deltas.bias_delta(parts, self.scaling)
+      if bias is not None:
+        if any(module.bias is None for module in modules):
+          raise weight_deltas.Misfit('it moves a bias that there is not')
+        pairs += _rows(
+          [module.bias for module in modules], lambda _: _as_bias(bias, modules)
+        )
+    except weight_deltas.Misfit as error:
+      raise errors.UserError(
+        f'LoRA {self.file.path} does not fit the model: {error}, in layer '
+        f'{self.layer}.'
+      ) from error
+    return [(parameter, self.scale * delta) for parameter, delta in pairs]
+
+
+def _as_bias(bias: torch.Tensor, modules: Sequence[Any]) -> torch.Tensor:
+  rows = sum(len(module.bias) for module in modules)
+  if bias.numel() != rows or not bias.isfinite().all():
+    raise weight_deltas.Misfit(
+      f'the layer has a bias of [{rows}], and its change is '
+      f'{list(bias.shape)} or not finite'
+    )
+  return bias.flatten()
+
+
+def _rows(
+  parameters: Sequence[torch.Tensor], delta_of: Any
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+  """Returns each parameter with its rows of the change of all of them."""
+  whole = parameters[0] if len(parameters) == 1 else torch.cat(list(parameters))
+  delta = delta_of(whole.float())
+  if delta is None:
+    return []
+  sizes = [len(parameter) for parameter in parameters]
+  return list(zip(parameters, delta.split(sizes), strict=True))
 
 
 def _read(
-  mixin: Any, path: pathlib.Path, denoiser: Any
-) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
-  """Returns the state dict in diffusers' naming, and its metadata."""
-  more = (
-    {'unet_config': denoiser.config}
-    if mixin is loaders.StableDiffusionXLLoraLoaderMixin
-    else {}
-  )
-  read = mixin.lora_state_dict(
-    str(path.parent),
-    weight_name=path.name,
-    use_safetensors=True,
-    local_files_only=True,
-    return_lora_metadata=True,
-    **more,
-  )
-  state, *alphas, metadata = read
-  _fold_alphas(state, alphas[0] if alphas else None)
-  return state, metadata
+  file: lora_files.LoraFile,
+  networks: Sequence[adapter_targets.Network],
+  scale: float,
+) -> list[_Change]:
+  """Returns what a file does to a model, one change per layer of the file."""
+  targets = adapter_targets.find_targets(file.path, file.shapes, networks)
+  changes = []
+  for layer, target in targets.items():
+    config = file.config_of(target.network.folders)
+    strength = lora_files.strength_of(config, target.layers[0])
+    _check_rank(file, layer, strength)
+    scaling = weight_deltas.Scaling(
+      strength.alpha, strength.rank, strength.rank_stabilised
+    )
+    changes.append(_Change(file, layer, target, scaling, scale))
+  _check_all_there(file, targets)
+  return changes
 
 
-def _fold_alphas(
-  state: dict[str, torch.Tensor], alphas: Mapping[str, float] | None
+def _check_rank(
+  file: lora_files.LoraFile, layer: str, strength: lora_files.Strength
 ) -> None:
-  """Multiplies Kohya's alphas into the weights, in place.
-
-  diffusers would lose those of text encoders that differ from the rest.
-  """
-  for key, down in list(state.items()):
-    alpha = (alphas or {}).get(f'{key.split(".lora.")[0]}.alpha')
-    if alpha is not None and '.down.' in key:
-      up = key.replace('.down.', '.up.')
-      state[up] = state[up] * (alpha / down.shape[0])
+  """Raises UserError if a config is of another file than the weights."""
+  down = file.shapes[layer].get('down')
+  if down and strength.rank is not None and down[0] != strength.rank:
+    raise errors.UserError(
+      f'LoRA {file.path} has rank {down[0]} in layer {layer}, and its config '
+      f'({file.config_path or "in its metadata"}) says {strength.rank}.'
+    )
 
 
-def _in_todays_names(
-  state: Mapping[str, torch.Tensor], targets: Mapping[str, torch.nn.Module]
-) -> dict[str, torch.Tensor]:
-  """Names a text encoder's layers as this transformers does.
-
-  Files in the wild have `text_model.` before them, and diffusers' first
-  format, into which it turns Kohya's, has names of its own for attention.
-  """
-  renamed = {}
-  for key, weight in state.items():
-    name, _, layer = key.partition('.')
-    if name.startswith('text_encoder') and name in targets:
-      if 'text_model' not in dict(targets[name].named_children()):
-        layer = layer.removeprefix('text_model.')
-      layer = re.sub(
-        r'\.to_(q|k|v|out)_lora\.', r'.\1_proj.lora_linear_layer.', layer
-      )
-    renamed[f'{name}.{layer}'] = weight
-  return renamed
-
-
-def _check_known(
-  path: pathlib.Path,
-  state: Mapping[str, torch.Tensor],
-  targets: Mapping[str, torch.nn.Module],
+def _check_all_there(
+  file: lora_files.LoraFile, targets: Mapping[str, adapter_targets.Target]
 ) -> None:
-  """Raises UserError for a layer that no network has.
-
-  Without this check, diffusers would skip that layer and say nothing.
-  """
-  for key in sorted(state):
-    name, _, rest = key.partition('.')
-    layer = rest.partition('.lora')[0]
-    module = targets.get(name)
-    known = dict(module.named_modules()) if module is not None else {}
-    if layer not in known and not _is_old_attention(layer):
+  """Raises UserError if a config names layers that the file does not have."""
+  networks = {id(t.network): t.network for t in targets.values()}
+  for network in networks.values():
+    config = file.config_of(network.folders)
+    there = {
+      name
+      for target in targets.values()
+      if target.network is network
+      for name in target.layers
+    }
+    missing = sorted(
+      name
+      for name, module in network.module.named_modules()
+      if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
+      and lora_files.is_target(config, name)
+      and name not in there
+    )
+    if missing:
       raise errors.UserError(
-        f'LoRA {path} is of another model: there is no layer {name}.{layer}.'
+        f'LoRA {file.path} is half of one: it lacks {len(missing)} layers that '
+        f'its config ({file.config_path or "in its metadata"}) names, '
+        f'{missing[0]} among them.'
       )
-
-
-def _is_old_attention(layer: str) -> bool:
-  """Returns whether a layer is named as in diffusers' first format.
-
-  It named the layers of attention processors. diffusers maps them itself.
-  """
-  return '.processor' in layer
-
-
-def _load(
-  mixin: Any,
-  module: Any,
-  state: dict[str, torch.Tensor],
-  metadata: Mapping[str, Any] | None,
-  prefix: str,
-) -> None:
-  # Metadata of another network alone would be read as empty metadata of this.
-  own = {k: v for k, v in (metadata or {}).items() if k.startswith(prefix)}
-  settings = {'network_alphas': None, 'metadata': own or None}
-  if prefix.startswith('text_encoder'):
-    mixin.load_lora_into_text_encoder(
-      state, text_encoder=module, prefix=prefix, adapter_name=NAME, **settings
-    )
-  else:
-    module.load_lora_adapter(
-      state, prefix=prefix, adapter_name=NAME, **settings
-    )
 
 
 @torch.no_grad()

@@ -1,9 +1,17 @@
-"""Which form of attention a network computes, where one is much faster."""
+"""Which form of attention a network computes, and in which precision.
 
+Plain attention is much faster in some places. And a network may ask for
+`upcast_attention` (Stable Diffusion 2.1): its scores may overflow float16.
+"""
+
+from collections.abc import Mapping
+import contextlib
 from typing import Any
 
 from diffusers.models import attention_processor
 import torch
+from torch import overrides
+from torch.nn import functional
 
 from mmdist.core import errors
 
@@ -50,3 +58,55 @@ def choose_of_vae(vae: Any, image_size: int, device: torch.device) -> None:
   latents = image_size // 2 ** (len(vae.config.block_out_channels) - 1)
   if device.type == 'cuda' and latents <= _MOST_PLAIN:
     vae.set_attn_processor(attention_processor.AttnProcessor())
+
+
+def upcast(network: Any) -> contextlib.AbstractContextManager[object]:
+  """Returns a context in which a network's attention is as its config says.
+
+  diffusers raises queries and keys to float32 itself, but autocast lowers them
+  again, and fused attention is not told at all.
+
+  Args:
+    network: may ask for `upcast_attention`, and is not to be in autograd's way.
+  """
+  if network.config.get('upcast_attention'):
+    return _Upcast()
+  return contextlib.nullcontext()
+
+
+# Where queries meet keys: in plain and sliced attention, and in fused.
+_SCORES = (torch.baddbmm, functional.scaled_dot_product_attention)
+
+
+class _Upcast(overrides.TorchFunctionMode):
+  """Computes the scores of attention in float32, also under autocast."""
+
+  def __torch_function__(
+    self,
+    func: Any,
+    types: Any,
+    args: tuple = (),
+    kwargs: Mapping[str, Any] | None = None,
+  ) -> Any:
+    del types
+    kwargs = dict(kwargs or {})
+    if func not in _SCORES:
+      return func(*args, **kwargs)
+    given = [value for value in args if isinstance(value, torch.Tensor)]
+    given += [v for v in kwargs.values() if isinstance(v, torch.Tensor)]
+    # `baddbmm` gives float32, of which the softmax is taken; what is fused has
+    # been through the softmax.
+    dtype = torch.float32
+    if func is functional.scaled_dot_product_attention:
+      dtype = given[0].dtype
+    with torch.autocast(given[0].device.type, enabled=False):
+      result = func(
+        *map(_raised, args), **{k: _raised(v) for k, v in kwargs.items()}
+      )
+    return result.to(dtype)
+
+
+def _raised(value: Any) -> Any:
+  if isinstance(value, torch.Tensor) and value.is_floating_point():
+    return value.float()
+  return value

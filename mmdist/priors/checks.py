@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import warnings
 
 from mmdist.core import errors
+from mmdist.core import lora_lists
 from mmdist.priors import declared as declared_lib
 from mmdist.priors import directory as files
 from mmdist.priors import lora_files
@@ -22,26 +23,29 @@ if TYPE_CHECKING:  # Not at run time, because it imports torch.
 
 
 def check_prior(
-  directory: str | os.PathLike, texts: Sequence[str], lora: str = ''
+  directory: str | os.PathLike,
+  texts: Sequence[str],
+  loras: str | lora_lists.Loras = (),
 ) -> None:
   """Checks a diffusers directory's files, and the texts it will be asked.
 
   Args:
     directory: as `pipeline.open_pipeline` takes it.
     texts: every prompt, with and without view words.
-    lora: a LoRA file to be merged into it; '' for none.
+    loras: LoRAs to be merged into it; a file, or a file and a factor each.
 
   Raises:
     FileNotFoundError, UserError: in one line, the file or the words that are
       wrong.
   """
   directory = pathlib.Path(directory)
+  loras = lora_lists.normalise(loras)
   key = declared_lib.key(directory)
   declared = declared_lib.recall(key)
   if declared is None:
-    _check_afresh(directory, texts, lora, key)
+    _check_afresh(directory, texts, loras, key)
   else:
-    _check_again(directory, texts, lora, declared)
+    _check_again(directory, texts, loras, declared)
 
 
 def check_inversion(directory: str | os.PathLike) -> None:
@@ -79,10 +83,10 @@ def components_of(directory: pathlib.Path) -> tuple[str, ...]:
 def _check_again(
   directory: pathlib.Path,
   texts: Sequence[str],
-  lora: str,
+  loras: lora_lists.Loras,
   declared: declared_lib.Declared,
 ) -> None:
-  _check_files(directory, declared.components, lora)
+  _check_files(directory, declared.components, loras)
   for vocabulary in declared.vocabularies:
     if not vocabulary.has_all(texts):
       tokenizer = files.load_tokenizer(directory, vocabulary.tokenizer)
@@ -90,13 +94,16 @@ def _check_again(
 
 
 def _check_afresh(
-  directory: pathlib.Path, texts: Sequence[str], lora: str, key: str
+  directory: pathlib.Path,
+  texts: Sequence[str],
+  loras: lora_lists.Loras,
+  key: str,
 ) -> None:
   # Here, because it imports torch.
   from mmdist.priors import families
 
   family = families.read_family(directory)
-  _check_files(directory, family.components, lora)
+  _check_files(directory, family.components, loras)
   tokenizers = []
   for folder in family.texts:
     tokenizers.append(files.load_tokenizer(directory, folder.tokenizer))
@@ -105,10 +112,11 @@ def _check_afresh(
 
 
 def _check_files(
-  directory: pathlib.Path, components: Iterable[str], lora: str
+  directory: pathlib.Path,
+  components: Iterable[str],
+  loras: lora_lists.Loras,
 ) -> None:
-  if lora:
-    lora_files.check_lora(lora)
+  lora_files.check_loras(loras)
   for component in components:
     files.check_weights(directory, component)
 

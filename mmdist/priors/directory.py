@@ -13,10 +13,12 @@ code in a directory is never run. Settings that diffusers does not have are in
 from collections.abc import Mapping
 import os
 import pathlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from mmdist.core import errors
 from mmdist.core import model_files
+from mmdist.priors import single_file
 
 if TYPE_CHECKING:  # Not at run time, because it may import torch.
   import transformers
@@ -31,7 +33,8 @@ WEIGHTS = {
   'text_encoder_3': 'model',
 }
 SETTINGS_FILE = 'mmdist.json'
-_VARIANT = 'fp16'  # What hubs call files of half the size.
+# What hubs call files in half precision, the first choice first.
+_VARIANTS = ('fp16', 'bf16', 'fp32')
 _REMEDY = (
   'a prior is a diffusers directory (unet/ or transformer/, scheduler/, '
   'text_encoder/, tokenizer/, and vae/ if it is latent)'
@@ -106,33 +109,85 @@ def weight_files(
 ) -> tuple[list[pathlib.Path], str | None]:
   """Returns a component's weight files, and their variant.
 
-  The plain files, or where there are none those of the variant 'fp16'. Files
-  that an index names are returned whether or not they exist.
+  The plain files, or where there are none those of a variant: 'fp16' or 'bf16',
+  or the only one that there is. Files that an index names are returned whether
+  or not they exist.
 
   Raises:
     FileNotFoundError: there are none.
-    UserError: there are pickled ones only.
+    UserError: there are pickled or quantised ones only, or variants of which
+      none is the first choice.
   """
-  folder = directory / component
+  origin = single_file.read_origin(directory)
+  if origin and component in origin.prefixes:
+    return [origin.file], None
+  folder = _folder_of(directory, component)
   stem = WEIGHTS[component]
-  for variant in (None, _VARIANT):
+  others = _other_variants(folder, stem)
+  for variant in (None, *_VARIANTS, *others):
     infix = f'.{variant}' if variant else ''
     path = folder / f'{stem}{infix}.safetensors'
     indices = (
       folder / f'{stem}.safetensors.index{infix}.json',
       folder / f'{path.name}.index.json',
     )
-    for index in indices:
-      if index.is_file():
-        shards = set(read_json(index).get('weight_map', {}).values())
-        return [folder / shard for shard in sorted(shards)], variant
-    if path.is_file():
+    found = [index for index in indices if index.is_file()]
+    if not found and not path.is_file():
+      continue
+    if variant in others and len(others) > 1:
+      raise errors.UserError(
+        f'{folder} has weights of the variants {", ".join(others)} and no '
+        f'{stem}.safetensors; rename the one that is meant, or leave one.'
+      )
+    if not found:
       return [path], variant
+    shards = set(read_json(found[0]).get('weight_map', {}).values())
+    return [folder / shard for shard in sorted(shards)], variant
   raise _missing(folder / f'{stem}.safetensors')
+
+
+def _folder_of(directory: pathlib.Path, component: str) -> pathlib.Path:
+  """Returns where a component's weights lie.
+
+  Those that a checkpoint in one file lacks are in another directory.
+  """
+  origin = single_file.read_origin(directory)
+  return (origin.folders if origin else {}).get(
+    component, directory / component
+  )
+
+
+def _other_variants(folder: pathlib.Path, stem: str) -> list[str]:
+  """Returns the variants in a folder that have no place in `_VARIANTS`."""
+  # STEM.VARIANT.safetensors, or of shards STEM.safetensors.index.VARIANT.json
+  # and STEM.VARIANT.safetensors.index.json.
+  pattern = re.compile(
+    rf'{re.escape(stem)}(?:\.([\w-]+?)\.safetensors(?:\.index\.json)?'
+    rf'|\.safetensors\.index\.([\w-]+)\.json)'
+  )
+  names = folder.iterdir() if folder.is_dir() else ()
+  matches = [pattern.fullmatch(path.name) for path in names]
+  found = {match[1] or match[2] for match in matches if match}
+  return sorted(
+    variant
+    for variant in found
+    # A variant of shards, and not a shard of the plain ones.
+    if variant not in _VARIANTS and not re.search(r'-of-\d+$', variant)
+  )
 
 
 def check_weights(directory: pathlib.Path, component: str) -> None:
   """Raises unless every weights file of a component is whole safetensors."""
+  config = read_json(directory / component / 'config.json')
+  quantisation = config.get('quantization_config')
+  if quantisation:
+    kind = 'an unknown kind'
+    if isinstance(quantisation, dict):
+      kind = quantisation.get('quant_method', kind)
+    raise errors.UserError(
+      f'{directory / component / "config.json"} declares quantised weights '
+      f'({kind}); expected those in float16, bfloat16 or float32.'
+    )
   for path in weight_files(directory, component)[0]:
     if not path.is_file():
       raise _missing(path)
@@ -145,6 +200,10 @@ def _missing(path: pathlib.Path) -> Exception:
     return errors.UserError(
       f'{pickled[0]} is pickled and could run code; convert it to {path.name} '
       '(save_pretrained with safe_serialization=True).'
+    )
+  for quantised in sorted(path.parent.glob('*.gguf')):
+    return errors.UserError(
+      f'{quantised} is a quantised model (GGUF); expected {path.name}.'
     )
   return FileNotFoundError(f'{path} is missing.')
 
@@ -163,12 +222,19 @@ def load_component(
   Raises:
     FileNotFoundError, UserError: in one line, the file that is wrong.
   """
-  read_json(directory / component / 'config.json')
   check_weights(directory, component)
+  origin = single_file.read_origin(directory)
+  if origin and component in origin.prefixes:
+    # Here, because it imports torch.
+    from mmdist.priors import checkpoint_weights
+
+    config = read_json(directory / component / 'config.json')
+    (dtype,) = kwargs.values()
+    return checkpoint_weights.load(cls, config, component, origin, dtype)
   _, variant = weight_files(directory, component)
   try:
     module, info = cls.from_pretrained(
-      str(directory / component),
+      str(_folder_of(directory, component)),
       use_safetensors=True,
       variant=variant,
       local_files_only=True,
@@ -196,6 +262,9 @@ def load_tokenizer(
   folder = pathlib.Path(directory) / component
   if not folder.is_dir():
     raise FileNotFoundError(f'{folder} is missing.')
+  for path in sorted(folder.iterdir()):
+    if path.is_file():
+      model_files.check_is_itself(path)
   # Here, because it may import torch.
   import transformers
 

@@ -15,6 +15,7 @@ import diffusers
 
 from mmdist.core import errors
 from mmdist.priors import directory as files
+from mmdist.priors import image_codec
 from mmdist.priors import schedule as schedules
 from mmdist.priors import text_encoders
 
@@ -294,6 +295,7 @@ def _read_codec(
     raise errors.UserError(
       f'{path} declares {config["_class_name"]}; expected AutoencoderKL.'
     )
+  image_codec.read_scaling(config, path)
   factor = 2 ** (len(config.get('block_out_channels', (64,))) - 1)
   return name, factor, config.get('latent_channels', 4)
 

@@ -22,10 +22,12 @@ from mmdist.priors import denoisers
 from mmdist.priors import devices
 from mmdist.priors import directory as files
 from mmdist.priors import families
+from mmdist.priors import image_codec
 from mmdist.priors import live_bytes
 from mmdist.priors import locate
 from mmdist.priors import memory_needs
 from mmdist.priors import proxy as proxies
+from mmdist.priors import single_file
 from mmdist.priors import text_encoders
 
 _META_SIZE = 4  # Bytes of a number on the meta device: float32.
@@ -45,7 +47,8 @@ def estimate(
     FileNotFoundError, UserError: as `families.read_family`.
   """
   options = spec.options
-  family = families.read_family(pathlib.Path(locate.locate(options.directory)))
+  directory = locate.locate(options.directory, options.base)
+  family = families.read_family(pathlib.Path(directory))
   device = devices.planned_device(options.device)
   dtype = devices.resolve_dtype(options.dtype, device)
   size = dtype.itemsize
@@ -62,7 +65,8 @@ def estimate(
   )
   vae = 0
   if family.codec == 'vae':
-    vae_size = 4 if dtype == torch.float16 else size
+    config = files.read_json(family.directory / 'vae' / 'config.json')
+    vae_size = image_codec.vae_dtype(config, dtype).itemsize
     vae = _count(family.directory, 'vae') * vae_size
     encoding = _count_encoder(family, num_views, vae_size)
     activations = max(activations, encoding)
@@ -100,7 +104,7 @@ def _count(directory: pathlib.Path, component: str) -> int:
   total = 0
   for path in files.weight_files(directory, component)[0]:
     with safetensors.safe_open(path, 'pt') as file:
-      for name in file.keys():
+      for name in single_file.names_of(directory, component, file.keys()):
         total += torch.Size(file.get_slice(name).get_shape()).numel()
   return total
 

@@ -5,12 +5,16 @@ W / factor] and back, differentiably, so that a residual on latents can be taken
 back to pixels.
 """
 
+from collections.abc import Mapping
 import dataclasses
+import math
 from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
 from torch.utils import checkpoint
+
+from mmdist.core import errors
 
 
 class ImageCodec(Protocol):
@@ -40,6 +44,94 @@ class PixelCodec:
     return functional.pixel_shuffle(latents, self.factor)
 
 
+@dataclasses.dataclass(frozen=True)
+class LatentScaling:
+  """What is between a VAE's latents and those that a network was trained on.
+
+  The network's are (latents - mean) scale. A VAE's config has a `shift_factor`
+  (Stable Diffusion 3, Flux) or, for each channel, `latents_mean` and
+  `latents_std` (Playground 2.5), beside its `scaling_factor`.
+
+  Attributes:
+    mean: of each channel, or one number for all.
+    scale: of each channel, or one number for all.
+  """
+
+  mean: tuple[float, ...] = (0.0,)
+  scale: tuple[float, ...] = (1.0,)
+
+
+def read_scaling(config: Mapping[str, Any], source: object) -> LatentScaling:
+  """Reads how the latents of a VAE are shifted and scaled.
+
+  Args:
+    config: of an AutoencoderKL.
+    source: what the error names it.
+
+  Raises:
+    UserError: in one line, the field that is wrong.
+  """
+
+  def fail(field: str, expected: str) -> errors.UserError:
+    value = str(config.get(field))[:80]
+    return errors.UserError(
+      f'{source} has {field}={value}; expected {expected}.'
+    )
+
+  factor = config.get('scaling_factor', 0.18215)
+  if not _is_number(factor) or factor == 0:
+    raise fail('scaling_factor', 'one number other than 0')
+  shift = config.get('shift_factor') or 0.0
+  if not _is_number(shift):
+    raise fail('shift_factor', 'one number')
+  lists = {
+    field: config[field]
+    for field in ('latents_mean', 'latents_std')
+    if config.get(field) is not None
+  }
+  if not lists:
+    return LatentScaling((float(shift),), (float(factor),))
+  if len(lists) == 1:
+    (field,) = lists
+    raise fail(field, 'latents_mean and latents_std, or neither')
+  channels = config.get('latent_channels', 4)
+  for field, values in lists.items():
+    if (
+      not isinstance(values, list | tuple)
+      or len(values) != channels
+      or not all(map(_is_number, values))
+    ):
+      raise fail(field, f'a list of {channels} numbers, one per channel')
+  if min(lists['latents_std']) <= 0:
+    raise fail('latents_std', 'numbers above 0')
+  if shift:
+    raise fail('shift_factor', 'none beside latents_mean')
+  return LatentScaling(
+    tuple(float(mean) for mean in lists['latents_mean']),
+    tuple(float(factor) / std for std in lists['latents_std']),
+  )
+
+
+def _is_number(value: Any) -> bool:
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  return is_number and math.isfinite(value)
+
+
+def vae_dtype(config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:
+  """Returns in which dtype a VAE computes.
+
+  Args:
+    config: its config.json, without the defaults of its class: only some VAEs
+      say that they need float32 (`force_upcast`), though it is the default.
+    dtype: of the network.
+  """
+  # In float16 the VAE of Stable Diffusion gives infinity, and the gradient of
+  # one that does not is too small for it.
+  if dtype == torch.float16 or config.get('force_upcast') is True:
+    return torch.float32
+  return dtype
+
+
 class VaeCodec:
   """The latents of a diffusers AutoencoderKL, scaled as its config says.
 
@@ -58,20 +150,24 @@ class VaeCodec:
     self.vae = vae
     self._recompute = recompute
     self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    self._scale = vae.config.scaling_factor
-    self._shift = getattr(vae.config, 'shift_factor', None) or 0.0
+    scaling = read_scaling(vae.config, 'vae/config.json')
+    # Of one number or one per channel, in front of height and width.
+    self._mean, self._scale = (
+      torch.tensor(numbers, device=vae.device)[:, None, None]
+      for numbers in (scaling.mean, scaling.scale)
+    )
 
   def encode(self, pixels: torch.Tensor) -> torch.Tensor:
     pixels = pixels.to(self.vae.dtype)
     if self._recompute and pixels.requires_grad:
-      mean = checkpoint.checkpoint(self._mean, pixels, use_reentrant=False)
+      latents = checkpoint.checkpoint(self._encode, pixels, use_reentrant=False)
     else:
-      mean = self._mean(pixels)
-    return (mean.float() - self._shift) * self._scale
+      latents = self._encode(pixels)
+    return (latents.float() - self._mean) * self._scale
 
-  def _mean(self, pixels: torch.Tensor) -> torch.Tensor:
+  def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
     return self.vae.encode(pixels).latent_dist.mean
 
   def decode(self, latents: torch.Tensor) -> torch.Tensor:
-    latents = latents / self._scale + self._shift
+    latents = latents / self._scale + self._mean
     return self.vae.decode(latents.to(self.vae.dtype)).sample.float()

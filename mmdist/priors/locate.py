@@ -5,7 +5,9 @@ or a tag stands for can change under a run. Each machine fetches for itself, so
 a spec carries the id and not this machine's folder.
 """
 
+from collections.abc import Sequence
 import os
+import pathlib
 import re
 
 import huggingface_hub
@@ -15,6 +17,7 @@ from mmdist.core import asset_paths
 from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import model_files
+from mmdist.priors import single_file
 
 _PINNED = re.compile(r'([\w.-]+/[\w.-]+)@([0-9a-f]{40})')
 _HUB_ID = re.compile(r'([\w.-]+/)?[\w.-]+@[^/]*')
@@ -31,14 +34,29 @@ def is_hub_id(name: str) -> bool:
   return bool(_HUB_ID.fullmatch(name)) and not os.path.isdir(name)
 
 
-def locate(name: str) -> str:
+def locate(name: str, base: str = '') -> str:
   """Returns the absolute directory of a prior, fetched if it is of a hub.
+
+  Args:
+    name: a directory, a folder of a hub's cache, an embedded name, a hub's
+      commit, or a checkpoint in one file, for which a directory is laid out.
+    base: where `name` is one file: a directory with what that lacks.
 
   Raises:
     FileNotFoundError: there is no such directory, or it cannot be fetched.
-    UserError: a hub id without its commit, or a path in remote storage.
+    UserError: a hub id without its commit, a path in remote storage, or a file
+      that is no such checkpoint.
   """
   name = local_paths.expand(name)
+  if os.path.isfile(name):
+    folder = pathlib.Path(locate(base)) if base else None
+    path = pathlib.Path(name).resolve()
+    return str(single_file.lay_out(path, folder))
+  if base:
+    raise errors.UserError(
+      f"base is '{base}', and '{name}' is no checkpoint in one file, which "
+      'alone needs one; leave base out.'
+    )
   pinned = _PINNED.fullmatch(name)
   if pinned and not os.path.isdir(name):
     return _fetch(name, *pinned.groups())
@@ -48,7 +66,7 @@ def locate(name: str) -> str:
       'digits, since a branch or a tag can change under a run.'
     )
   try:
-    return asset_paths.resolve(name)
+    return _unwrap(pathlib.Path(asset_paths.resolve(name)))
   except FileNotFoundError as error:
     if not _HUB_LIKE.fullmatch(name) or os.path.exists(name):
       raise
@@ -56,6 +74,43 @@ def locate(name: str) -> str:
       f'{str(error)} A model of a hub is named OWNER/NAME@ and the 40 hex '
       'digits of its commit.'
     ) from error
+
+
+def _unwrap(directory: pathlib.Path) -> str:
+  """Returns the model in the folders that a hub's cache keeps around it.
+
+  They are models--OWNER--NAME/snapshots/COMMIT, beside blobs/ and refs/, and
+  around all of them the cache itself.
+
+  Raises:
+    FileNotFoundError: there is no snapshot.
+    UserError: there are several, and nobody says which one is meant.
+  """
+  models = sorted(directory.glob('models--*'))
+  if models:
+    directory = _only('models', directory, models)
+  snapshots = directory / 'snapshots'
+  if not snapshots.is_dir():
+    return str(directory)
+  found = sorted(path for path in snapshots.iterdir() if path.is_dir())
+  if not found:
+    raise FileNotFoundError(
+      f"{directory} is the folder of a hub's cache, and its snapshots/ is "
+      'empty; download the model again.'
+    )
+  return str(_only('snapshots', directory, found))
+
+
+def _only(
+  what: str, directory: pathlib.Path, found: Sequence[pathlib.Path]
+) -> pathlib.Path:
+  if len(found) == 1:
+    return found[0]
+  names = ', '.join(str(path.relative_to(directory)) for path in found[:8])
+  raise errors.UserError(
+    f"{directory} is the folder of a hub's cache with {len(found)} {what}; "
+    f'give the directory of one: {names}{", ..." * (len(found) > 8)}.'
+  )
 
 
 def _fetch(name: str, repository: str, revision: str) -> str:

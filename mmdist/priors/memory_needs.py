@@ -108,7 +108,8 @@ def _key(
   devices = pathlib.Path('/dev')
   if any(any(devices.glob(pattern)) for pattern in _GPU_FILES):
     return None
-  files = declared.key(locate.locate(spec.options.directory))
+  options = spec.options
+  files = declared.key(locate.locate(options.directory, options.base))
   asked = spec.options, num_views, num_texts
   return user_cache.key_of(files, asked, platform.machine(), _instructions())
 

@@ -4,7 +4,7 @@ The embedded priors and Stable Diffusion take the same path: `families.py` says
 what a directory is, `denoisers.py` how its network is called.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import copy
 import dataclasses
 import os
@@ -75,6 +75,7 @@ def open_pipeline(
   memory: messages.MemoryOptions | None = None,
   lora: str = '',
   lora_scale: float = 1.0,
+  loras: Sequence[tuple[str, float]] = (),
 ) -> Pipeline:
   """Opens a directory; every network is frozen and in eval mode.
 
@@ -86,11 +87,13 @@ def open_pipeline(
     memory: what to spend time on to save memory; None has the defaults.
     lora: a LoRA file of the user's own, merged into the weights; '' for none.
     lora_scale: how much of it.
+    loras: more of them, each with its factor.
 
   Raises:
     FileNotFoundError, UserError: in one line, the file that is wrong.
   """
   memory = memory or messages.MemoryOptions()
+  loras = [*([(lora, lora_scale)] if lora else []), *loras]
   names.check_choice('dtype', dtype, messages.DTYPES)
   names.check_choice(
     'memory.text_dtype', memory.text_dtype, messages.TEXT_DTYPES
@@ -105,11 +108,13 @@ def open_pipeline(
     getattr(diffusers, family.denoiser_config['_class_name']),
     family.directory,
     family.denoiser,
-    torch_dtype=torch.float32 if train or lora else torch_dtype,
+    torch_dtype=torch.float32 if train or loras else torch_dtype,
   )
-  text = _open_text(family, memory, torch_device)
-  if lora:
-    adapters.merge_lora(denoiser, text, lora, lora_scale)
+  text = _open_text(family, memory, torch_device, bool(loras))
+  if loras:
+    adapters.merge_loras(denoiser, text, loras)
+    for encoder in text.modules:
+      torch.nn.Module.to(encoder, devices.DTYPES[memory.text_dtype])
     if not train:
       # torch's `to` is called directly, because diffusers' own warns of layers
       # kept in float32 although there are none here.
@@ -166,7 +171,10 @@ def _open_text(
   family: families.Family,
   memory: messages.MemoryOptions,
   device: torch.device,
+  is_changed: bool,
 ) -> prompt_encoder.PromptEncoder:
+  """Opens the text encoders; in float32 if their weights are to change."""
+  dtype = devices.DTYPES['float32' if is_changed else memory.text_dtype]
   readers = []
   for text in family.texts:
     # Each text is encoded once, so a slow encoder in float32 costs little.
@@ -174,7 +182,7 @@ def _open_text(
       _TEXT_CLASSES[text.kind],
       family.directory,
       text.component,
-      dtype=devices.DTYPES[memory.text_dtype],
+      dtype=dtype,
     )
     readers.append(
       text_encoders.Reader(
@@ -197,12 +205,12 @@ def _open_codec(
 ) -> image_codec.ImageCodec:
   if family.codec != 'vae':
     return image_codec.PixelCodec(family.codec_factor)
-  # In float16 the VAE of Stable Diffusion gives infinity.
+  config = files.read_json(family.directory / 'vae' / 'config.json')
   vae = files.load_component(
     diffusers.AutoencoderKL,
     family.directory,
     'vae',
-    torch_dtype=torch.float32 if dtype == torch.float16 else dtype,
+    torch_dtype=image_codec.vae_dtype(config, dtype),
   )
   vae = vae.to(device)
   attention.choose_of_vae(vae, family.image_size, device)
@@ -286,13 +294,16 @@ def predict_at(
 ) -> torch.Tensor:
   """Runs the network on what `inputs_of` returns, and asks the CPU nothing."""
   # Autocast also where the weights are bfloat16: the proxy's are float32.
-  with torch.autocast(
-    pipeline.device.type,
-    pipeline.dtype,
-    enabled=pipeline.dtype != torch.float32,
-    # A recording must not find weights that were cast before it, and that
-    # nobody keeps.
-    cache_enabled=not pipeline.memory.cuda_graphs,
+  with (
+    torch.autocast(
+      pipeline.device.type,
+      pipeline.dtype,
+      enabled=pipeline.dtype != torch.float32,
+      # A recording must not find weights that were cast before it, and that
+      # nobody keeps.
+      cache_enabled=not pipeline.memory.cuda_graphs,
+    ),
+    attention.upcast(pipeline.denoiser),
   ):
     noise_pred = denoisers.run(
       pipeline.denoiser,

@@ -56,7 +56,9 @@ def build(spec: messages.PriorSpec) -> 'DiffusionPrior':
     names.check_choice(field, getattr(options, field), known)
   # Before any network is built, since it decides how kernels are chosen.
   configure_torch(spec.num_threads)
-  return DiffusionPrior(spec, _open_shared(spec))
+  pipeline = _open_shared(spec)
+  schedules.check_weighting(pipeline.schedule, options.weighting)
+  return DiffusionPrior(spec, pipeline)
 
 
 # Frozen models of this process, by `PriorSpec.sharing_key`. A model is freed
@@ -72,12 +74,11 @@ def _open_shared(spec: messages.PriorSpec) -> pipelines.Pipeline:
   pipeline = None if key is None else _shared.get(key)
   if pipeline is None:
     pipeline = pipelines.open_pipeline(
-      locate.locate(options.directory),
+      locate.locate(options.directory, options.base),
       options.dtype,
       options.device,
       memory=options.memory,
-      lora=options.lora,
-      lora_scale=options.lora_scale,
+      loras=options.all_loras,
     )
     if key is not None:
       _shared[key] = pipeline

@@ -34,9 +34,14 @@ def sample(
   Returns:
     [N, H, W, 3] float32 in [0, 1].
 
+  Raises:
+    UserError: a prompt is wrong, or nothing can be sampled from pure noise;
+      see `schedule.check_can_sample`.
+
   Source: Song et al. 2021, DDIM, eq. 12 with eta = 0; trailing timesteps after
   Lin et al. 2024, so that the first step starts from pure noise.
   """
+  schedules.check_can_sample(pipeline.schedule)
   texts = list(prompts)
   if guidance_scale != 1:
     texts += [''] * len(prompts)

@@ -23,6 +23,15 @@ BETA_PREDICTION_TYPES = ('epsilon', 'v_prediction', 'sample')
 PREDICTION_TYPES = (*BETA_PREDICTION_TYPES, 'flow')
 
 _FLOW = 'FlowMatchEulerDiscreteScheduler'
+# Stands for a level alpha_t or sigma_t of zero. A schedule of zero terminal SNR
+# (Lin et al. 2024), and every flow, ends in pure noise; others begin with a
+# clean image. At such an end a prediction of v or of a velocity still says what
+# x is, but through products of 0 and infinity. With a level this small, all
+# formulas are finite and continuous there, and float32 keeps the four digits
+# that it has beside the end. diffusers' own samplers take the same level.
+LEAST_LEVEL = 2.0**-12
+# A square of a level below this one is zero up to float32's rounding.
+_NOTHING = 1e-10
 
 # w(t), from alpha_t and sigma_t (docs/method.md, section 2, 'Weighting'). A
 # constant factor is left out, since it would act as another learning rate. The
@@ -61,6 +70,11 @@ class Schedule:
   def __len__(self) -> int:
     return len(self.signal)
 
+  @property
+  def ends_in_noise(self) -> bool:
+    """Whether nothing of the image is left at the last timestep."""
+    return float(self.signal[-1]) == LEAST_LEVEL
+
 
 def schedule_from_config(config: Mapping[str, Any]) -> Schedule:
   """Reads the config of any diffusers scheduler that has betas, or of flows.
@@ -86,6 +100,8 @@ def schedule_from_config(config: Mapping[str, Any]) -> Schedule:
     **{key: value for key, value in config.items() if key in known}
   )
   alphas = scheduler.alphas_cumprod
+  alphas = torch.where(alphas < _NOTHING, LEAST_LEVEL**2, alphas)
+  alphas = torch.where(1 - alphas < _NOTHING, 1 - LEAST_LEVEL**2, alphas)
   return Schedule(
     signal=alphas.sqrt(),
     noise=(1 - alphas).sqrt(),
@@ -93,6 +109,30 @@ def schedule_from_config(config: Mapping[str, Any]) -> Schedule:
     prediction_type=prediction_type,
     config=dict(config),
   )
+
+
+def check_weighting(schedule: Schedule, weighting: str) -> None:
+  """Raises UserError where w(t) has no bound at an end of a schedule."""
+  predicts = schedule.prediction_type
+  if weighting == 'x0' and predicts == 'epsilon' and schedule.ends_in_noise:
+    raise errors.UserError(
+      'weighting is x0, and the network predicts epsilon on a schedule of zero '
+      'terminal SNR (rescale_betas_zero_snr): at t = 1 it says nothing about '
+      'x0, and its weight would be infinite; expected another weighting, such '
+      'as sigma2.'
+    )
+
+
+def check_can_sample(schedule: Schedule) -> None:
+  """Raises UserError where no picture can be sampled from pure noise."""
+  if schedule.prediction_type == 'epsilon' and schedule.ends_in_noise:
+    raise errors.UserError(
+      'no picture can be sampled: the network predicts epsilon on a schedule '
+      'of zero terminal SNR (rescale_betas_zero_snr), and the noise in pure '
+      'noise says nothing about a picture; expected v_prediction in '
+      'scheduler/scheduler_config.json, or rescale_betas_zero_snr false if the '
+      'network was trained without it.'
+    )
 
 
 def _has_betas(name: str) -> bool:
@@ -119,6 +159,7 @@ def _flow_schedule(config: Mapping[str, Any], name: str) -> Schedule:
   known = inspect.signature(kind.__init__).parameters
   scheduler: Any = kind(**{k: v for k, v in config.items() if k in known})
   noise = scheduler.sigmas.flip(0).float()
+  noise = noise.clamp(LEAST_LEVEL, 1 - LEAST_LEVEL)
   return Schedule(
     signal=1 - noise,
     noise=noise,

@@ -338,7 +338,8 @@ def _model_of(recipe: messages.PriorRecipe) -> tuple | None:
   The files are told by their paths here: reading them takes too long.
   """
   options = recipe.spec.options
-  files = f'{options.directory} {options.lora}'
+  loras = [file for file, _ in options.all_loras]
+  files = f'{options.directory} {options.base} {loras}'
   return dataclasses.replace(recipe.spec, files=files).sharing_key
 
 

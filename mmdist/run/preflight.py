@@ -25,12 +25,7 @@ def check_priors(
   for name, sent in texts.texts_of(objective, config.views).items():
     prior = config.priors[name]
     if not recipes_lib.is_object(prior):
-      check_files(
-        prior.directory,
-        sorted(sent),
-        prior.lora,
-        guidance_kinds.is_inverted(prior),
-      )
+      check_files(prior, sorted(sent))
 
 
 def check_views(
@@ -47,16 +42,12 @@ def check_views(
     score_requests.deal_views(objective, config.views.num_views, step=0)
 
 
-def check_files(
-  directory: str, sent: Sequence[str], lora: str = '', inverted: bool = False
-) -> None:
+def check_files(prior: messages.PriorOptions, sent: Sequence[str]) -> None:
   """Checks one prior's files, and that it knows the words it will read.
 
   Args:
-    directory: as a configuration names it.
+    prior: its options.
     sent: every text that it will be sent.
-    lora: of the user's own; '' for none.
-    inverted: whether renders are to be led up by DDIM inversion.
 
   Raises:
     FileNotFoundError, UserError: in one line.
@@ -65,9 +56,9 @@ def check_files(
   from mmdist.priors import checks
   from mmdist.priors import locate
 
-  found = locate.locate(directory)
-  checks.check_prior(found, sent, lora)
-  if inverted:
+  found = locate.locate(prior.directory, prior.base)
+  checks.check_prior(found, sent, prior.all_loras)
+  if guidance_kinds.is_inverted(prior):
     checks.check_inversion(found)
 
 

@@ -62,6 +62,8 @@ def make_spec(
     prior,
     directory=make_absolute(prior.directory),
     lora=prior.lora and make_absolute(prior.lora),
+    loras=tuple((make_absolute(file), scale) for file, scale in prior.loras),
+    base=prior.base and make_absolute(prior.base),
   )
   return messages.PriorSpec(name, options, num_threads)
 

@@ -13,6 +13,7 @@ import pathlib
 from mmdist.config import changes as config_changes
 from mmdist.config import schema
 from mmdist.core import errors
+from mmdist.core import lora_lists
 from mmdist.core import messages
 from mmdist.objectives import binding
 from mmdist.objectives import concept as concept_lib
@@ -31,26 +32,32 @@ def weight_digests(
 
   return {
     recipe.spec.name: digest.weight_digests(
-      recipe.spec.options.directory, recipe.spec.options.lora
+      recipe.spec.options.directory,
+      recipe.spec.options.all_loras,
+      recipe.spec.options.base,
     )
     for recipe in recipes
     if recipes_lib.has_files(recipe)
   }
 
 
-def files_digest(directory: str, lora: str = '') -> str:
+def files_digest(
+  directory: str, loras: lora_lists.Loras = (), base: str = ''
+) -> str:
   """Returns one sha256 over all files that a prior is built from.
 
   Args:
     directory: as a configuration names it.
-    lora: of the user's own; '' for none.
+    loras: of the user's own.
+    base: beside a checkpoint in one file; '' for none.
 
   Raises:
     FileNotFoundError, UserError: in one line.
   """
   from mmdist.priors import digest
 
-  return digest.files_digest(directory, digest.weight_digests(directory, lora))
+  weights = digest.weight_digests(directory, loras, base)
+  return digest.files_digest(directory, weights, base)
 
 
 def with_files(
@@ -69,7 +76,9 @@ def with_files(
     spec = recipe.spec
     if spec.name not in weights:  # An object: nobody else has it.
       return recipe
-    files = digest.files_digest(spec.options.directory, weights[spec.name])
+    files = digest.files_digest(
+      spec.options.directory, weights[spec.name], spec.options.base
+    )
     return dataclasses.replace(
       recipe, spec=dataclasses.replace(spec, files=files)
     )

@@ -15,6 +15,7 @@ import jax
 from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import guidance_kinds
+from mmdist.core import lora_lists
 from mmdist.core import messages
 from mmdist.core import names as names_lib
 from mmdist.learner import learner_memory
@@ -168,8 +169,8 @@ class _RecipeMaker:
 
   def __init__(self, num_cores: int):
     self._num_cores = num_cores
-    self._texts: dict[tuple[str, str, bool], set[str]] = {}
-    self._files: dict[tuple[str, str], str] = {}
+    self._texts: dict[tuple, tuple[messages.PriorOptions, set[str]]] = {}
+    self._files: dict[tuple[str, lora_lists.Loras, str], str] = {}
 
   def __call__(
     self, config: schema.RunConfig, objective: binding.BoundObjective
@@ -181,13 +182,13 @@ class _RecipeMaker:
     for name, sent in texts.texts_of(objective, config.views).items():
       options = config.priors[name]
       inverted = guidance_kinds.is_inverted(options)
-      asked = options.directory, options.lora, inverted
-      self._texts.setdefault(asked, set()).update(sent)
+      key = options.directory, options.all_loras, options.base, inverted
+      self._texts.setdefault(key, (options, set()))[1].update(sent)
     return [self._with_files(recipe) for recipe in recipes]
 
   def _with_files(self, recipe: messages.PriorRecipe) -> messages.PriorRecipe:
     options = recipe.spec.options
-    key = options.directory, options.lora
+    key = options.directory, options.all_loras, options.base
     if key not in self._files:
       try:
         self._files[key] = resuming.files_digest(*key)
@@ -201,8 +202,8 @@ class _RecipeMaker:
 
   def check_texts(self) -> None:
     """Checks every text that any cell sends, once for each set of files."""
-    for (directory, lora, inverted), sent in self._texts.items():
-      preflight.check_files(directory, sorted(sent), lora, inverted)
+    for options, sent in self._texts.values():
+      preflight.check_files(options, sorted(sent))
 
 
 def _step_seconds(
@@ -229,8 +230,8 @@ def _last_seconds(path: pathlib.Path) -> list[float]:
 def _label(recipe: messages.PriorRecipe) -> str:
   """Returns a name that tells a frozen model from all others of a sweep."""
   options = recipe.spec.options
-  parts = [options.directory, options.lora, str(options.lora_scale)]
-  kind = ' '.join(parts[: 3 if options.lora else 1])
+  loras = [f'{file} {scale}' for file, scale in options.all_loras]
+  kind = ' '.join([options.directory, *loras])
   return f'{recipe.spec.name} ({kind}, {options.dtype}, {options.device})'
 
 

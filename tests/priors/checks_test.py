@@ -1,10 +1,13 @@
 """Mistakes are answered before any network is built."""
 
+import json
 import shutil
 
 import pytest
+import torch
 
 from mmdist.priors import checks
+from mmdist.priors import pipeline as pipelines
 from tests.priors import tiny
 from tests.priors import tiny_families
 
@@ -57,3 +60,70 @@ def test_files_are_checked(source, tmp_path):
     shutil.move(directory / file, tmp_path / 'kept')
     assert f'{directory / file} is missing' in _error(directory)
     shutil.move(tmp_path / 'kept', directory / file)
+
+
+UNET = 'diffusion_pytorch_model'
+
+
+@pytest.fixture(name='copied')
+def fixture_copied(source, tmp_path):
+  return shutil.copytree(source, tmp_path / 'copied')
+
+
+@pytest.mark.parametrize('variant', ['fp16', 'bf16', 'non_ema'])
+def test_the_only_variant_there_is_opens(copied, source, variant):
+  weights = copied / 'unet' / f'{UNET}.safetensors'
+  weights.rename(copied / 'unet' / f'{UNET}.{variant}.safetensors')
+  encoder = copied / 'text_encoder'
+  (encoder / 'model.safetensors').rename(
+    encoder / f'model.{variant}.safetensors'
+  )
+  checks.check_prior(copied, (HAPPY,))
+  opened, plain = (
+    pipelines.open_pipeline(path, device='cpu').denoiser.state_dict()
+    for path in (copied, source)
+  )
+  assert all(torch.equal(opened[name], plain[name]) for name in plain)
+
+
+def test_shards_of_a_variant_open(copied, source):
+  network = pipelines.open_pipeline(source, device='cpu').denoiser
+  shutil.rmtree(copied / 'unet')
+  network.save_pretrained(
+    copied / 'unet', variant='bf16', max_shard_size='10KB'
+  )
+  assert len(list((copied / 'unet').glob('*.safetensors'))) > 1
+  checks.check_prior(copied, (HAPPY,))
+  opened = pipelines.open_pipeline(copied, device='cpu').denoiser
+  for name, weight in network.state_dict().items():
+    assert torch.equal(opened.state_dict()[name], weight)
+
+
+def test_of_several_unknown_variants_none_is_guessed(copied):
+  weights = copied / 'unet' / f'{UNET}.safetensors'
+  shutil.copy(weights, copied / 'unet' / f'{UNET}.ema.safetensors')
+  weights.rename(copied / 'unet' / f'{UNET}.non_ema.safetensors')
+  assert 'variants ema, non_ema' in _error(copied)
+
+
+def test_what_is_no_weights_is_named(copied):
+  weights = copied / 'unet' / f'{UNET}.safetensors'
+  content = weights.read_bytes()
+  pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n'
+  weights.write_text(pointer)
+  assert f'{weights} is a pointer of Git LFS' in _error(copied)
+  weights.write_text('<!doctype html>')
+  assert f'{weights} is a web page' in _error(copied)
+  weights.unlink()
+  quantised = weights.with_suffix('.gguf')
+  quantised.write_bytes(b'GGUF')
+  assert f'{quantised} is a quantised model (GGUF)' in _error(copied)
+  weights.write_bytes(content)
+  config = copied / 'text_encoder' / 'config.json'
+  declared = json.loads(config.read_text())
+  declared['quantization_config'] = {'quant_method': 'bitsandbytes'}
+  config.write_text(json.dumps(declared))
+  assert f'{config} declares quantised weights (bitsandbytes)' in _error(copied)
+  config.write_text(json.dumps(declared | {'quantization_config': None}))
+  (copied / 'tokenizer' / 'tokenizer.json').write_text(pointer)
+  assert 'tokenizer.json is a pointer of Git LFS' in _error(copied)

@@ -77,3 +77,33 @@ def test_a_directory_with_such_a_name_is_a_directory(
   (tmp_path / 'my' / f'model@{COMMIT}').mkdir(parents=True)
   assert locate.locate(f'my/model@{COMMIT}').endswith(COMMIT)
   assert not fetched
+
+
+@pytest.fixture(name='cache')
+def fixture_cache(tmp_path):
+  """A hub's cache of one model of one commit."""
+  (tmp_path / 'hub/models--a--b/snapshots' / COMMIT / 'unet').mkdir(
+    parents=True
+  )
+  (tmp_path / 'hub/models--a--b/blobs').mkdir()
+  return tmp_path / 'hub'
+
+
+def test_the_folders_of_a_hubs_cache_are_opened(fetched, cache):
+  model = cache / 'models--a--b'
+  snapshot = model / 'snapshots' / COMMIT
+  for given in (cache, model, snapshot):
+    assert locate.locate(str(given)) == str(snapshot.resolve())
+  assert not fetched
+
+
+def test_of_several_in_a_hubs_cache_none_is_guessed(cache):
+  (cache / 'models--c--d').mkdir()
+  with pytest.raises(ValueError, match='2 models; .*models--c--d'):
+    locate.locate(str(cache))
+  with pytest.raises(FileNotFoundError, match='snapshots/ is empty'):
+    (cache / 'models--c--d/snapshots').mkdir()
+    locate.locate(str(cache / 'models--c--d'))
+  (cache / 'models--a--b/snapshots' / COMMIT[::-1]).mkdir()
+  with pytest.raises(ValueError, match=f'2 snapshots; .*{COMMIT}'):
+    locate.locate(str(cache / 'models--a--b'))

@@ -1,5 +1,7 @@
 """The sampler, against diffusers' own and for its seeds."""
 
+import json
+
 import diffusers
 import numpy as np
 import pytest
@@ -74,3 +76,22 @@ def test_a_latent_model_samples_pixels(tmp_path):
 def test_an_impossible_number_of_steps_is_refused(pipeline, num_steps):
   with pytest.raises(ValueError, match='expected 1 to 1000'):
     samples.sample(pipeline, PROMPTS, num_steps=num_steps)
+
+
+def _zero_snr(directory, kind):
+  path = tiny.write_pipeline(directory, kind, codec='vae')
+  config = path / 'scheduler' / 'scheduler_config.json'
+  content = json.loads(config.read_text()) | {'rescale_betas_zero_snr': True}
+  config.write_text(json.dumps(content))
+  return pipelines.open_pipeline(path, device='cpu')
+
+
+@pytest.mark.parametrize('kind', ['v_prediction', 'sample'])
+def test_pictures_of_zero_terminal_snr_are_finite(tmp_path, kind):
+  pictures = samples.sample(_zero_snr(tmp_path, kind), PROMPTS, num_steps=3)
+  assert np.isfinite(pictures).all() and pictures.std() > 0
+
+
+def test_epsilon_of_zero_terminal_snr_is_refused(tmp_path):
+  with pytest.raises(ValueError, match='predicts epsilon.*rescale_betas'):
+    samples.sample(_zero_snr(tmp_path, 'epsilon'), PROMPTS, num_steps=3)

@@ -85,7 +85,8 @@ def test_a_perfect_prediction_gives_back_noise_and_image(prediction_type):
 def test_a_flow_is_the_one_diffusers_noises_and_steps_with():
   schedule = _schedule('flow')
   oracle = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
-  latents, noise, timestep = _batch(np.linspace(0, 1, NUM_VIEWS))
+  # Up to the last timestep, where `LEAST_LEVEL` of the image is left.
+  latents, noise, timestep = _batch(np.linspace(0, 0.999, NUM_VIEWS))
   a, s = schedules.coefficients(schedule, timestep)
   noisy = schedules.add_noise(latents, noise, a, s)
   times = schedule.times[timestep]
@@ -178,3 +179,84 @@ def test_weightings_are_finite_over_the_usual_noise_levels():
 def test_a_scheduler_without_betas_is_refused(config):
   with pytest.raises(ValueError, match=f'{config["_class_name"]}.*expected'):
     schedules.schedule_from_config(config)
+
+
+def _zero_snr(prediction_type):
+  if prediction_type == 'flow':
+    return _schedule('flow')
+  return schedules.schedule_from_config(
+    {
+      '_class_name': 'DDIMScheduler',
+      'beta_start': 0.00085,
+      'beta_end': 0.012,
+      'beta_schedule': 'scaled_linear',
+      'prediction_type': prediction_type,
+      'rescale_betas_zero_snr': True,
+    }
+  )
+
+
+@pytest.mark.parametrize('weighting', schedules.WEIGHTINGS)
+@pytest.mark.parametrize('kind', ['v_prediction', 'sample', 'flow'])
+def test_pure_noise_has_the_residual_of_its_limit(kind, weighting):
+  """w(t) times a difference of eps, written without a division by alpha_t."""
+  schedule = _zero_snr(kind)
+  assert schedule.ends_in_noise
+  a, s = schedules.coefficients(schedule, torch.full((NUM_VIEWS,), 999))
+  latents, noise, _ = _batch(np.ones(NUM_VIEWS))
+  noisy = schedules.add_noise(latents, noise, a, s)
+  base, proxy = noise.flip(0), latents.flip(1)  # Any two predictions.
+  eps = [
+    schedules.noise_pred_to_eps(p, noisy, a, s, kind) for p in (base, proxy)
+  ]
+  residual = schedules.WEIGHTINGS[weighting](a, s) * (eps[0] - eps[1])
+  # In the limit of alpha_t = 0 and sigma_t = 1.
+  moved = (proxy - base) if kind == 'sample' else (base - proxy)
+  expected = moved if weighting == 'x0' else torch.zeros_like(moved)
+  # alpha_t is 2^-12 there; float32 rounds 1e-7 of noise that it divides by.
+  torch.testing.assert_close(residual, expected, rtol=1e-3, atol=3e-3)
+  # And with the noise itself as the reference, as SDS has it.
+  sds = schedules.WEIGHTINGS[weighting](a, s) * (eps[0] - noise)
+  x0 = schedules.noise_pred_to_x0(base, noisy, a, s, kind)
+  expected = latents - x0 if weighting == 'x0' else expected * 0
+  torch.testing.assert_close(sds, expected, rtol=1e-3, atol=3e-3)
+
+
+def test_a_schedule_that_begins_with_a_clean_image_stays_finite():
+  schedule = schedules.schedule_from_config(
+    {
+      '_class_name': 'DDPMScheduler',
+      'trained_betas': [0.0, 0.5, 1.0],
+      'num_train_timesteps': 3,
+      'prediction_type': 'sample',
+    }
+  )
+  latents, noise, _ = _batch(np.zeros(NUM_VIEWS))
+  for timestep in range(3):
+    at = torch.full((NUM_VIEWS,), timestep)
+    a, s = schedules.coefficients(schedule, at)
+    noisy = schedules.add_noise(latents, noise, a, s)
+    eps = schedules.noise_pred_to_eps(latents, noisy, a, s, 'sample')
+    torch.testing.assert_close(eps, noise, rtol=0, atol=3e-3)
+
+
+def test_epsilon_in_pure_noise_is_refused_where_it_says_nothing():
+  schedule = _zero_snr('epsilon')
+  with pytest.raises(ValueError, match='rescale_betas_zero_snr'):
+    schedules.check_can_sample(schedule)
+  with pytest.raises(ValueError, match='weighting is x0.*zero terminal SNR'):
+    schedules.check_weighting(schedule, 'x0')
+  schedules.check_weighting(schedule, 'sigma2')
+  for fine in (_schedule(), _zero_snr('v_prediction'), _zero_snr('flow')):
+    schedules.check_can_sample(fine)
+    schedules.check_weighting(fine, 'x0')
+
+
+@pytest.mark.parametrize('name', ['squaredcos_cap_v2', 'scaled_linear'])
+def test_levels_that_are_not_zero_stay_as_they_are(name):
+  schedule = schedules.schedule_from_config(
+    {'_class_name': 'DDPMScheduler', 'beta_schedule': name}
+  )
+  oracle = diffusers.DDPMScheduler(beta_schedule=name).alphas_cumprod
+  assert torch.equal(schedule.signal, oracle.sqrt())
+  assert not schedule.ends_in_noise

@@ -249,7 +249,9 @@ def test_planning_does_not_grow_with_what_cells_have_in_common(
   monkeypatch.setattr(
     planning.preflight,
     'check_files',
-    lambda *files: looked.append(files[0]) or check_files(*files),
+    lambda prior, sent: (
+      looked.append(prior.directory) or check_files(prior, sent)
+    ),
   )
   axes = {'happy': [i / 10 for i in range(1, 11)], 'seed': range(10)}
   grid = cells.grid(config, axes)

@@ -1,0 +1,243 @@
+"""Which layers of a model the names in an adapter's file mean."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+from typing import Any
+
+import diffusers
+import torch
+
+from mmdist.core import errors
+from mmdist.priors import ldm_names
+from mmdist.priors import prompt_encoder
+
+# How a layer's name begins -> the network, None for any, and whether its dots
+# were written as underscores. The first that fits counts.
+_PREFIXES: tuple[tuple[str, str | None, bool], ...] = (
+  ('base_model.model.', None, False),
+  ('lora_unet_', 'denoiser', True),
+  ('lora_transformer_', 'denoiser', True),
+  ('lora_te_', 'text_encoder', True),
+  ('lora_te1_', 'text_encoder', True),
+  ('lora_te2_', 'text_encoder_2', True),
+  ('lora_te3_', 'text_encoder_3', True),
+  ('lycoris_', None, True),
+  ('unet.', 'denoiser', False),
+  ('transformer.', 'denoiser', False),
+  ('diffusion_model.', 'denoiser', False),
+  ('text_encoder.', 'text_encoder', False),
+  ('text_encoder_2.', 'text_encoder_2', False),
+  ('text_encoder_3.', 'text_encoder_3', False),
+)
+# What diffusers' first format calls the layers of a text encoder's attention.
+_OLD_TEXT = {
+  'q_proj': 'to_q',
+  'k_proj': 'to_k',
+  'v_proj': 'to_v',
+  'out_proj': 'to_out',
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+  """One network of a model.
+
+  Attributes:
+    name: 'denoiser', 'text_encoder', 'text_encoder_2' or 'text_encoder_3'.
+    module: the network.
+    folders: what a file of diffusers may call it.
+    layers: a name that a file may have -> the network's layers, whose rows lie
+      one below the other there; mostly one.
+  """
+
+  name: str
+  module: torch.nn.Module
+  folders: tuple[str, ...]
+  layers: Mapping[str, tuple[str, ...]]
+
+  def find(self, layer: str, is_flat: bool) -> tuple[str, ...] | None:
+    """Returns the layers that a name means; None if there is none."""
+    return self._flat.get(layer) if is_flat else self.layers.get(layer)
+
+  @functools.cached_property
+  def _flat(self) -> dict[str, tuple[str, ...]]:
+    return {
+      name.replace('.', '_'): found for name, found in self.layers.items()
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+  """The layers that a name means.
+
+  Attributes:
+    network: whose layers.
+    layers: their names, in the order of their rows.
+  """
+
+  network: Network
+  layers: tuple[str, ...]
+
+  @property
+  def modules(self) -> list[Any]:
+    """The layers themselves."""
+    return [self.network.module.get_submodule(name) for name in self.layers]
+
+
+def networks_of(
+  denoiser: Any, text: prompt_encoder.PromptEncoder
+) -> list[Network]:
+  """Returns a model's networks, with all the names of their layers."""
+  networks = [_denoiser(denoiser)]
+  for number, encoder in enumerate(text.modules, 1):
+    name = f'text_encoder_{number}' if number > 1 else 'text_encoder'
+    networks.append(Network(name, encoder, (name,), _text_layers(encoder)))
+  return networks
+
+
+def _names(module: torch.nn.Module) -> list[str]:
+  """Returns the layers that have a weight."""
+  return [
+    name
+    for name, layer in module.named_modules()
+    if isinstance(getattr(layer, 'weight', None), torch.Tensor)
+  ]
+
+
+def _denoiser(denoiser: Any) -> Network:
+  names = _names(denoiser)
+  layers: dict[str, tuple[str, ...]] = {name: (name,) for name in names}
+  # What diffusers' first format calls it.
+  layers |= {
+    name.removesuffix('.0'): (name,)
+    for name in names
+    if name.endswith('.to_out.0')
+  }
+  # Its class's types say less than it has.
+  is_unet = isinstance(denoiser, diffusers.UNet2DConditionModel)
+  if is_unet:
+    named = ldm_names.unet_layers(names, denoiser.config)
+    return Network('denoiser', denoiser, ('unet',), named | layers)
+  named = ldm_names.sd3_layers(names)
+  return Network('denoiser', denoiser, ('transformer',), named | layers)
+
+
+def _text_layers(encoder: torch.nn.Module) -> dict[str, tuple[str, ...]]:
+  """Returns the layers of a text encoder by their names, old ones too.
+
+  transformers has dropped and added `text_model.` in front of them.
+  """
+  layers: dict[str, tuple[str, ...]] = {}
+  for name in _names(encoder):
+    plain = name.removeprefix('text_model.')
+    parent, _, last = plain.rpartition('.')
+    for one in (plain, f'{parent}.{_OLD_TEXT.get(last, last)}'):
+      layers[one] = layers[f'text_model.{one}'] = (name,)
+  return layers
+
+
+def find_targets(
+  path: object,
+  layers: Mapping[str, Mapping[str, Sequence[int]]],
+  networks: Sequence[Network],
+) -> dict[str, Target]:
+  """Returns what each layer's name in a file means.
+
+  Args:
+    path: of the file, for the error.
+    layers: its layers, as it calls them -> part -> its shape.
+    networks: of the model.
+
+  Raises:
+    UserError: in one line; a layer that the model does not have, or several.
+  """
+  targets: dict[str, Target] = {}
+  guesses: dict[str, list[Target]] = {}
+  for layer in layers:
+    network, rest, is_flat = _split(layer)
+    found = [
+      Target(one, inner)
+      for one in networks
+      if network in (None, one.name)
+      and (inner := one.find(rest, is_flat)) is not None
+    ]
+    if not found:
+      raise errors.UserError(
+        f'LoRA {path} is of another model: there is no layer {layer}.'
+      )
+    if len(found) == 1:
+      targets[layer] = found[0]
+    else:
+      guesses[layer] = found
+  if guesses:
+    targets |= _choose(path, guesses, layers)
+  _check_once(path, targets)
+  return targets
+
+
+def _split(layer: str) -> tuple[str | None, str, bool]:
+  """Returns a layer's network, its name there, and whether that is flat."""
+  for prefix, network, is_flat in _PREFIXES:
+    if layer.startswith(prefix):
+      rest = layer.removeprefix(prefix)
+      # PEFT's own prefix may stand before that of a network.
+      if prefix == 'base_model.model.':
+        return _split(rest)
+      return network, rest, is_flat
+  return None, layer, False
+
+
+def _choose(
+  path: object,
+  guesses: Mapping[str, list[Target]],
+  layers: Mapping[str, Mapping[str, Sequence[int]]],
+) -> dict[str, Target]:
+  """Returns the one network whose layers have the shapes of a file's.
+
+  Files of PEFT say no network, and the two text encoders of SDXL have layers of
+  the same names.
+  """
+  names = {t.network.name for found in guesses.values() for t in found}
+  fitting = [
+    name
+    for name in sorted(names)
+    if all(
+      any(t.network.name == name and _fits(t, layers[layer]) for t in found)
+      for layer, found in guesses.items()
+    )
+  ]
+  if len(fitting) != 1:
+    layer = next(iter(guesses))
+    raise errors.UserError(
+      f'LoRA {path} does not say which network {layer} is of, and '
+      f'{" and ".join(fitting or sorted(names))} have one of that name; write '
+      "the network's name before it, such as text_encoder_2."
+    )
+  return {
+    layer: next(t for t in found if t.network.name == fitting[0])
+    for layer, found in guesses.items()
+  }
+
+
+def _fits(target: Target, shapes: Mapping[str, Sequence[int]]) -> bool:
+  modules = target.modules
+  rows = sum(len(module.weight) for module in modules)
+  down, up = shapes.get('down'), shapes.get('up')
+  if down is None or up is None:
+    return True
+  return up[0] == rows and down[1] == modules[0].weight.shape[1]
+
+
+def _check_once(path: object, targets: Mapping[str, Target]) -> None:
+  """Raises UserError if two names of a file mean the same layer."""
+  seen: dict[tuple[str, str], str] = {}
+  for layer, target in targets.items():
+    for name in target.layers:
+      key = target.network.name, name
+      if key in seen:
+        raise errors.UserError(
+          f'LoRA {path} changes one layer twice: {seen[key]} and {layer} are '
+          f'{name} of the {target.network.name}.'
+        )
+      seen[key] = layer

@@ -1,0 +1,239 @@
+"""What a checkpoint in one file is, told from the names of its tensors.
+
+Its name says nothing: people rename files. Reads headers only, without torch.
+"""
+
+from collections.abc import Iterable, Mapping
+import dataclasses
+from typing import Any
+
+from mmdist.core import errors
+
+Header = Mapping[str, Mapping[str, Any]]
+NETWORK = 'model.diffusion_model.'
+_REMEDY = (
+  "if diffusers reads it, open it with diffusers' from_single_file and give "
+  'the directory that save_pretrained writes'
+)
+
+# Component -> the prefixes that its tensors may have in a file of a family.
+_VAE = ('first_stage_model.', 'vae.')
+_COMPONENTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+  'sd1': {
+    'unet': (NETWORK,),
+    'vae': _VAE,
+    'text_encoder': ('cond_stage_model.transformer.',),
+  },
+  'sd2': {
+    'unet': (NETWORK,),
+    'vae': _VAE,
+    'text_encoder': ('cond_stage_model.model.',),
+  },
+  'sdxl': {
+    'unet': (NETWORK,),
+    'vae': _VAE,
+    'text_encoder': ('conditioner.embedders.0.transformer.',),
+    'text_encoder_2': ('conditioner.embedders.1.model.',),
+  },
+  'sd3': {
+    'transformer': (NETWORK,),
+    'vae': _VAE,
+    'text_encoder': ('text_encoders.clip_l.transformer.',),
+    'text_encoder_2': ('text_encoders.clip_g.transformer.',),
+    'text_encoder_3': ('text_encoders.t5xxl.transformer.',),
+  },
+}
+# What people call the families.
+SPOKEN = {
+  'sd1': 'Stable Diffusion 1',
+  'sd2': 'Stable Diffusion 2',
+  'sdxl': 'Stable Diffusion XL',
+  'sd3': 'Stable Diffusion 3',
+}
+# A part of a name -> what a file with it looks like. The first that fits
+# counts, so what is a part of other models comes late.
+_LOOKS = {
+  'lora_': 'a LoRA; give it as lora',
+  'hada_w': 'a LoHa; give it as lora',
+  'lokr_w': 'a LoKr; give it as lora',
+  'control_model.': 'a ControlNet',
+  'controlnet_cond_embedding.': 'a ControlNet',
+  'motion_modules.': 'a motion module of AnimateDiff',
+  'emb_params': 'a textual inversion',
+  'image_proj.': 'an IP-Adapter',
+  'double_stream_modulation_img.': 'Flux 2',
+  'distilled_guidance_layer.': 'Chroma',
+  'double_blocks.': 'Flux',
+  'double_layers.': 'AuraFlow',
+  'clip_txt_mapper.': 'Stable Cascade',
+  'txt_in.individual_token_refiner.': 'Hunyuan Video',
+  'cap_embedder.': 'Lumina 2 or Z-Image',
+  'patchify_proj.': 'LTX Video',
+  'head.modulation': 'Wan',
+  'adaln_single.': 'PixArt or Sana',
+  'cross_attn.q_linear.': 'PixArt or Sana',
+  'txt_norm.': 'Qwen-Image',
+  'add_embedding.linear_1.': "diffusers' UNet of Stable Diffusion XL alone",
+  'down_blocks.0.resnets.0.conv1.': 'one network of diffusers, a UNet, alone',
+  'transformer_blocks.0.': 'one network of diffusers, a transformer, alone',
+  'decoder.mid.block_1.': 'a VAE alone',
+  'decoder.mid_block.': "diffusers' VAE alone",
+  'text_model.': 'a text encoder alone',
+}
+_EDM = ('edm_mean', 'edm_vpred.sigma_max')
+# What a network takes besides noisy latents.
+_CHANNELS = {
+  5: 'of depth',
+  7: 'that enlarges images',
+  8: 'that edits a given image',
+  9: 'that paints into a given image',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+  """What a checkpoint is.
+
+  Attributes:
+    family: 'sd1', 'sd2', 'sdxl' or 'sd3'.
+    components: those that it holds -> the prefix of their tensors.
+    needed: the components that its family has, here or not. T5 is left out of
+      Stable Diffusion 3 where nobody has it.
+    changes: of its scheduler's settings, which the file itself asks for.
+  """
+
+  family: str
+  components: Mapping[str, str]
+  needed: tuple[str, ...]
+  changes: Mapping[str, Any]
+
+
+def look(path: object, header: Header) -> Look:
+  """Returns what a checkpoint is.
+
+  Args:
+    path: of the file, for the error.
+    header: its tensors, by their names; see `model_files.read_header`.
+
+  Raises:
+    UserError: in one line; it is of another family, and which it looks like.
+  """
+  names = [name for name in header if name != '__metadata__']
+  family = _family(path, header, names)
+  prefixes = _COMPONENTS[family]
+  components = {
+    component: prefix
+    for component, known in prefixes.items()
+    for prefix in known
+    if any(name.startswith(prefix) for name in names)
+  }
+  changes: dict[str, Any] = {}
+  if 'v_pred' in header:
+    changes['prediction_type'] = 'v_prediction'
+  if 'ztsnr' in header:
+    changes['rescale_betas_zero_snr'] = True
+  return Look(family, components, tuple(prefixes), changes)
+
+
+def _family(path: object, header: Header, names: Iterable[str]) -> str:
+  if f'{NETWORK}joint_blocks.0.x_block.attn.qkv.weight' in header:
+    return 'sd3'
+  first = header.get(f'{NETWORK}input_blocks.0.0.weight')
+  if first is None:
+    raise _unknown(path, names)
+  if any(name.startswith('control_model.') for name in names):
+    raise _unknown(path, names)
+  channels = first['shape'][1]
+  if channels != 4:
+    kind = _CHANNELS.get(channels, f'of {channels} input channels')
+    raise errors.UserError(
+      f'{path} looks like a model {kind}, whose network takes {channels} '
+      'channels; expected 4 of noisy latents, so it is no prior.'
+    )
+  for mark in _EDM:
+    if mark in header:
+      raise errors.UserError(
+        f'{path} looks like a model of EDM ({mark}: Playground 2.5 or CosXL), '
+        'whose noise levels are not read; expected Stable Diffusion 1, 2, XL '
+        'or 3.'
+      )
+  if f'{NETWORK}label_emb.weight' in header:
+    raise errors.UserError(
+      f'{path} looks like a model that enlarges images; it is no prior.'
+    )
+  if any(name.startswith('conditioner.embedders.0.model.') for name in names):
+    raise errors.UserError(
+      f'{path} looks like the refiner of Stable Diffusion XL, which is no '
+      'prior by itself; expected its base.'
+    )
+  if f'{NETWORK}label_emb.0.0.weight' in header:
+    return 'sdxl'
+  if any(name.startswith('cond_stage_model.model.') for name in names):
+    return 'sd2'
+  if any(name.startswith('cond_stage_model.') for name in names):
+    return 'sd1'
+  # Without its text encoder, its width tells.
+  width = next(
+    (
+      header[name]['shape'][1]
+      for name in names
+      if name.startswith(NETWORK) and name.endswith('attn2.to_k.weight')
+    ),
+    0,
+  )
+  return 'sd2' if width == 1024 else 'sd1'
+
+
+def _unknown(path: object, names: Iterable[str]) -> errors.UserError:
+  names = list(names)
+  looks = next(
+    (
+      what
+      for mark, what in _LOOKS.items()
+      if any(mark in f'.{name}' for name in names)
+    ),
+    f'nothing that is known here (its first tensor is {names[0]})'
+    if names
+    else 'an empty file',
+  )
+  return errors.UserError(
+    f'{path} looks like {looks}; expected a whole checkpoint of Stable '
+    f'Diffusion 1, 2, XL or 3; {_REMEDY}.'
+  )
+
+
+def sd3_config(header: Header) -> dict[str, Any]:
+  """Returns the config of a transformer of Stable Diffusion 3 or 3.5.
+
+  There are several sizes of it, and all but two of its figures are shapes.
+  """
+  shapes = {
+    name.removeprefix(NETWORK): tensor['shape']
+    for name, tensor in header.items()
+    if name.startswith(NETWORK)
+  }
+  blocks = {
+    int(name.split('.')[1]) for name in shapes if name.startswith('joint_block')
+  }
+  width, channels, patch, _ = shapes['x_embedder.proj.weight']
+  head = 64
+  return {
+    '_class_name': 'SD3Transformer2DModel',
+    'attention_head_dim': head,
+    'caption_projection_dim': shapes['context_embedder.weight'][0],
+    'dual_attention_layers': sorted(
+      block
+      for block in blocks
+      if f'joint_blocks.{block}.x_block.attn2.qkv.weight' in shapes
+    ),
+    'in_channels': channels,
+    'joint_attention_dim': shapes['context_embedder.weight'][1],
+    'num_attention_heads': width // head,
+    'num_layers': len(blocks),
+    'out_channels': shapes['final_layer.linear.weight'][0] // patch**2,
+    'patch_size': patch,
+    'pooled_projection_dim': shapes['y_embedder.mlp.0.weight'][1],
+    'pos_embed_max_size': round(shapes['pos_embed'][1] ** 0.5),
+    'qk_norm': 'rms_norm' if any('.ln_q.' in name for name in shapes) else None,
+    'sample_size': 128,
+  }

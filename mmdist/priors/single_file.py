@@ -1,0 +1,277 @@
+"""A checkpoint in one file, laid out as a diffusers directory of small files.
+
+Such a file has weights under the names of their authors and nothing else. The
+directory, in the user's cache, has the configuration files that diffusers would
+keep, tokenizers, and a note of where the weights are; these stay where they
+lie. All else that reads a prior then reads a directory. What the file lacks is
+taken from a directory of the same family, `base`, and figures of a network from
+those that mmdist ships. Nothing is fetched.
+"""
+
+from collections.abc import Iterable, Mapping
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+
+from mmdist.core import atomic
+from mmdist.core import errors
+from mmdist.core import model_files
+from mmdist.core import strict_json
+from mmdist.core import user_cache
+from mmdist.priors import checkpoint_looks
+from mmdist.priors import declared
+
+ORIGIN = 'checkpoint.json'  # The note.
+_FIGURES = pathlib.Path(__file__).resolve().parents[1] / 'assets/checkpoints'
+_KIND = 'checkpoints'  # Folder of the cache.
+# Another layout of the same file is another directory.
+_LAYOUT = 1
+_SCHEDULER = 'scheduler/scheduler_config.json'
+# Beside weights, and none: places of tokens, and what only training needs.
+_NO_WEIGHTS = ('position_ids', 'logit_scale', '.loss.', 'model_ema.')
+_BASE_REMEDY = (
+  'give a diffusers directory of the same family by '
+  '--config.priors.NAME.base=DIR'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+  """Where the weights of a directory are.
+
+  Attributes:
+    file: the checkpoint.
+    prefixes: component -> the beginning of its tensors' names there.
+    folders: of components that are not there -> their folder in `base`.
+    family: as `checkpoint_looks.Look.family`.
+  """
+
+  file: pathlib.Path
+  prefixes: Mapping[str, str]
+  folders: Mapping[str, pathlib.Path]
+  family: str
+
+  def names_of(self, component: str, names: Iterable[str]) -> list[str]:
+    """Returns which tensors of the checkpoint are a component's weights."""
+    prefix = self.prefixes[component]
+    return [
+      name
+      for name in names
+      if name.startswith(prefix)
+      and not any(part in name for part in _NO_WEIGHTS)
+    ]
+
+
+def read_origin(directory: pathlib.Path) -> Origin | None:
+  """Returns where a directory's weights are; None if they are in it."""
+  path = directory / ORIGIN
+  if not path.is_file():
+    return None
+  note = model_files.read_json(path, '')
+  return Origin(
+    pathlib.Path(note['file']),
+    note['prefixes'],
+    {name: pathlib.Path(path) for name, path in note['folders'].items()},
+    note['family'],
+  )
+
+
+def names_of(
+  directory: pathlib.Path, component: str, names: Iterable[str]
+) -> list[str]:
+  """Returns which tensors of a weight file are a component's."""
+  origin = read_origin(directory)
+  if origin is None or component not in origin.prefixes:
+    return list(names)
+  return origin.names_of(component, names)
+
+
+def name_of(directory: pathlib.Path, path: pathlib.Path) -> str:
+  """Returns what a record calls a weight file, wherever it lies."""
+  if path.is_relative_to(directory):
+    return path.relative_to(directory).as_posix()
+  origin = read_origin(directory)
+  is_checkpoint = origin is not None and path == origin.file
+  # Of `base`: its component's folder is a part of the name.
+  return path.name if is_checkpoint else f'{path.parent.name}/{path.name}'
+
+
+def lay_out(file: pathlib.Path, base: pathlib.Path | None) -> pathlib.Path:
+  """Returns the diffusers directory of a checkpoint, made if it is not there.
+
+  Args:
+    file: the checkpoint.
+    base: a diffusers directory of the same family; None if none is given.
+
+  Raises:
+    UserError, FileNotFoundError: in one line; what the file is instead, or
+      what is lacking.
+  """
+  if file.suffix in model_files.PICKLES:
+    raise errors.UserError(
+      f'{file} is pickled and could run code; convert it to .safetensors '
+      '(safetensors.torch.save_file).'
+    )
+  model_files.check_safetensors(file)
+  header = model_files.read_header(file)
+  look = checkpoint_looks.look(file, header)
+  contents = _contents(file, base, look, header)
+  tokenizers = _tokenizers(file, base, look, contents)
+  key = user_cache.key_of(
+    _LAYOUT,
+    str(file),
+    file.stat().st_size,
+    file.stat().st_mtime_ns,
+    contents,
+    [declared.key(folder) for folder in tokenizers.values()],
+  )
+  directory = _cache() / key
+  if not (directory / ORIGIN).is_file():
+    _write(directory, contents, tokenizers)
+  return directory
+
+
+Contents = dict[str, dict[str, Any]]
+
+
+def _contents(
+  file: pathlib.Path,
+  base: pathlib.Path | None,
+  look: checkpoint_looks.Look,
+  header: checkpoint_looks.Header,
+) -> Contents:
+  """Returns path -> JSON object of all but tokenizers."""
+  figures = json.loads((_FIGURES / f'{look.family}.json').read_text('utf-8'))
+  if look.family == 'sd3':
+    figures['transformer'] = checkpoint_looks.sd3_config(header)
+  contents, folders = {}, {}
+  for component in look.needed:
+    path = f'{component}/config.json'
+    given = base / path if base else None
+    if component not in look.components:
+      if given is None or not given.is_file():
+        if component == 'text_encoder_3':
+          continue  # Stable Diffusion 3 does without its T5.
+        raise _lacks(file, look, component, base)
+      folders[component] = str(given.parent)
+    if given is not None and given.is_file():
+      contents[path] = model_files.read_json(given, '')
+    else:
+      contents[path] = figures[component]
+  contents[_SCHEDULER] = _scheduler(file, base, look, figures)
+  settings = base / 'mmdist.json' if base else None
+  if settings is not None and settings.is_file():
+    contents['mmdist.json'] = model_files.read_json(settings, '')
+  index = base / 'model_index.json' if base else None
+  empty_is_zero = True
+  if index is not None and index.is_file():
+    content = model_files.read_json(index, '')
+    empty_is_zero = bool(content.get('force_zeros_for_empty_prompt', True))
+  contents['model_index.json'] = {
+    '_class_name': 'DiffusionPipeline',
+    'force_zeros_for_empty_prompt': empty_is_zero,
+  }
+  contents[ORIGIN] = {
+    'file': str(file),
+    'prefixes': dict(look.components),
+    'folders': folders,
+    'family': look.family,
+  }
+  return contents
+
+
+def _lacks(
+  file: pathlib.Path,
+  look: checkpoint_looks.Look,
+  component: str,
+  base: pathlib.Path | None,
+) -> Exception:
+  where = f', and {base} has none either' if base else ''
+  return errors.UserError(
+    f'{file} is a checkpoint of {checkpoint_looks.SPOKEN[look.family]} without '
+    f'its {component}{where}; {_BASE_REMEDY}, which has {component}/.'
+  )
+
+
+def _scheduler(
+  file: pathlib.Path,
+  base: pathlib.Path | None,
+  look: checkpoint_looks.Look,
+  figures: Mapping[str, Any],
+) -> dict[str, Any]:
+  """Returns the noise levels: the base's or the family's, as the file says."""
+  if base is not None and (base / _SCHEDULER).is_file():
+    return {**model_files.read_json(base / _SCHEDULER, ''), **look.changes}
+  if 'scheduler' not in figures:
+    raise errors.UserError(
+      f'{file} is a checkpoint of Stable Diffusion 2, and such a file does not '
+      'say whether its network predicts the noise or v; '
+      f'{_BASE_REMEDY}, which has {_SCHEDULER}.'
+    )
+  return {**figures['scheduler'], **look.changes}
+
+
+def _tokenizers(
+  file: pathlib.Path,
+  base: pathlib.Path | None,
+  look: checkpoint_looks.Look,
+  contents: Contents,
+) -> dict[str, pathlib.Path]:
+  """Returns the folders of tokenizers, which no checkpoint holds."""
+  folders = {}
+  for component in look.needed:
+    if not component.startswith('text_encoder'):
+      continue
+    if f'{component}/config.json' not in contents:
+      continue
+    name = component.replace('text_encoder', 'tokenizer')
+    folder = base / name if base else None
+    if folder is None or not folder.is_dir():
+      where = f', and {base} has none' if base else ''
+      raise errors.UserError(
+        f'{file} is a checkpoint of {checkpoint_looks.SPOKEN[look.family]}, '
+        f'which holds no tokenizer ({name}/){where}; {_BASE_REMEDY}, '
+        'whose tokenizers are read.'
+      )
+    folders[name] = folder
+  return folders
+
+
+def _cache() -> pathlib.Path:
+  """Returns a folder that can be written to."""
+  with contextlib.suppress(OSError, RuntimeError):
+    root = user_cache.directory() / _KIND
+    root.mkdir(parents=True, exist_ok=True)
+    if os.access(root, os.W_OK):
+      return root
+  root = pathlib.Path(tempfile.gettempdir()) / f'mmdist-{os.getuid()}' / _KIND
+  root.mkdir(parents=True, exist_ok=True, mode=0o700)
+  return root
+
+
+def _write(
+  directory: pathlib.Path,
+  contents: Contents,
+  tokenizers: Mapping[str, pathlib.Path],
+) -> None:
+  """Writes a directory whole: it is renamed when all of it is there."""
+  made = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix='.new'))
+  for name, content in contents.items():
+    path = made / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(path, strict_json.dumps(content, indent=2) + '\n')
+  for name, folder in tokenizers.items():
+    shutil.copytree(
+      folder, made / name, ignore=shutil.ignore_patterns('*.py', '__pycache__')
+    )
+  try:
+    made.rename(directory)
+  except OSError:  # Another process has made it meanwhile.
+    shutil.rmtree(made)
+    if not (directory / ORIGIN).is_file():
+      raise

@@ -1,0 +1,299 @@
+"""A checkpoint in one file is the model that its diffusers directory is."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from mmdist.core import messages
+from mmdist.priors import checks
+from mmdist.priors import digest
+from mmdist.priors import locate
+from mmdist.priors import memory_needs
+from mmdist.priors import pipeline as pipelines
+from mmdist.priors import prior as priors
+from mmdist.priors import single_file
+from tests.priors import tiny
+from tests.priors import tiny_checkpoints
+
+PROMPT = 'a happy man'
+
+
+@pytest.fixture(scope='module', name='written')
+def fixture_written(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('checkpoints')
+  return {
+    family: tiny_checkpoints.write(family, folder / family)
+    for family in tiny_checkpoints.FAMILIES
+  }
+
+
+@pytest.fixture(autouse=True)
+def fixture_cache(tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+
+
+def error_of(file, base=''):
+  with pytest.raises((ValueError, FileNotFoundError)) as caught:
+    directory = locate.locate(str(file), str(base))
+    pipelines.open_pipeline(directory, device='cpu')
+  message = str(caught.value)
+  assert '\n' not in message and str(file) in message
+  return message
+
+
+def answer(**options):
+  built = priors.build(tiny.spec(options.pop('directory'), **options))
+  images = np.random.default_rng(0).uniform(size=(2, 16, 16, 3))
+  request = messages.ScoreRequest(
+    step=0,
+    seed=0,
+    images=images.astype(np.float32),
+    noise_levels=np.array([0.3, 0.7], np.float32),
+    terms=(messages.Term((PROMPT,) * 2, PROMPT, 1.0, 8.0),),
+    proxy_step=0,
+    proxy_learning_rate=1e-3,
+  )
+  return built.score(request).cotangent
+
+
+def assert_same(found, expected):
+  largest = np.abs(expected).max()
+  assert largest > 0
+  # The same weights elsewhere in memory may be summed in another order.
+  np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize('family', tiny_checkpoints.FAMILIES)
+def test_it_scores_as_the_diffusers_directory_does(written, family):
+  directory, file, base = written[family]
+  expected = answer(directory=directory)
+  found = answer(directory=str(file), base=str(base))
+  assert_same(found, expected)
+  # All weights came from the file: the base has none.
+  assert not list(base.rglob('*.safetensors'))
+  laid = pathlib.Path(locate.locate(str(file), str(base)))
+  assert not list(laid.rglob('*.safetensors'))
+  checks.check_prior(laid, [PROMPT])
+
+
+@pytest.mark.parametrize('family', tiny_checkpoints.FAMILIES)
+def test_every_weight_is_that_of_the_directory(written, family):
+  directory, file, base = written[family]
+  plain = pipelines.open_pipeline(directory, 'float32', 'cpu')
+  opened = pipelines.open_pipeline(
+    locate.locate(str(file), str(base)), 'float32', 'cpu'
+  )
+  pairs = [
+    (plain.denoiser, opened.denoiser),
+    (plain.codec.vae, opened.codec.vae),
+    *zip(plain.text.modules, opened.text.modules, strict=True),
+  ]
+  for theirs, ours in pairs:
+    assert not ours.training
+    found = dict(ours.named_parameters()) | dict(ours.named_buffers())
+    for name, weight in {
+      **dict(theirs.named_parameters()),
+      **dict(theirs.named_buffers()),
+    }.items():
+      assert torch.equal(found[name], weight), name
+    assert not any(weight.requires_grad for weight in ours.parameters())
+
+
+def test_what_it_needs_and_is_are_counted_of_it_alone(written):
+  directory, file, base = written['sdxl']
+  given = {'directory': str(file), 'base': str(base)}
+  found = memory_needs.of_prior(
+    tiny.spec(given['directory'], **{'base': given['base']}), 2
+  )
+  assert found == memory_needs.of_prior(tiny.spec(directory), 2)
+  digests = digest.weight_digests(str(file), base=str(base))
+  assert digests == {file.name: digest.sha256(file)}
+  moved = shutil.copy(file, file.with_name('renamed.safetensors'))
+  one, other = (
+    digest.files_digest(str(path), digests, str(base)) for path in (file, moved)
+  )
+  assert one == other
+
+
+def test_half_precision_files_compute_in_the_dtype_asked_for(written, tmp_path):
+  _, file, base = written['sd1']
+  state = safetensors.torch.load_file(file)
+  half = tmp_path / 'half.safetensors'
+  tiny_checkpoints.save(state, half, torch.float16)
+  directory = locate.locate(str(half), str(base))
+  for dtype in ('float32', 'bfloat16'):
+    opened = pipelines.open_pipeline(directory, dtype, 'cpu')
+    assert opened.denoiser.dtype == getattr(torch, dtype)
+  assert opened.text.modules[0].dtype == torch.float32
+
+
+def test_what_the_file_lacks_comes_from_the_base(written, tmp_path):
+  directory, file, _ = written['sdxl']
+  state = safetensors.torch.load_file(file)
+  alone = tmp_path / 'unet.safetensors'
+  tiny_checkpoints.save(
+    {k: v for k, v in state.items() if k.startswith('model.')}, alone
+  )
+  found = answer(directory=str(alone), base=str(directory))
+  assert_same(found, answer(directory=directory))
+  names = digest.weight_digests(str(alone), base=str(directory))
+  assert {'unet.safetensors', 'vae/diffusion_pytorch_model.safetensors'} <= set(
+    names
+  )
+  bare = tmp_path / 'bare'
+  (bare / 'tokenizer').mkdir(parents=True)
+  assert 'without its vae, and' in error_of(alone, bare)
+
+
+def test_the_tokenizer_has_to_come_from_somewhere(written):
+  _, file, base = written['sd1']
+  message = error_of(file)
+  assert 'Stable Diffusion 1' in message and 'no tokenizer' in message
+  assert '--config.priors.NAME.base=DIR' in message
+  shutil.rmtree(base / 'tokenizer')
+  try:
+    assert f'and {base} has none' in error_of(file, base)
+  finally:
+    tiny.clip_tokenizer(base / 'tokenizer')
+
+
+def test_figures_that_are_shipped_are_those_of_the_published_sizes(
+  written, tmp_path
+):
+  # Without a base's configs, the shipped ones count, which the tiny are not.
+  _, file, base = written['sd1']
+  only = tmp_path / 'only'
+  shutil.copytree(base / 'tokenizer', only / 'tokenizer')
+  assert 'is base of another model?' in error_of(file, only)
+
+
+def test_stable_diffusion_2_does_not_say_what_it_predicts(written, tmp_path):
+  _, file, base = written['sd2']
+  only = tmp_path / 'only'
+  shutil.copytree(base / 'tokenizer', only / 'tokenizer')
+  assert 'predicts the noise or v' in error_of(file, only)
+
+
+def test_marks_of_v_prediction_and_zero_snr_count(written, tmp_path):
+  _, file, base = written['sdxl']
+  state = safetensors.torch.load_file(file)
+  marked = tmp_path / 'marked.safetensors'
+  marks = {'v_pred': torch.zeros(0), 'ztsnr': torch.zeros(0)}
+  tiny_checkpoints.save(state | marks, marked)
+  opened = pipelines.open_pipeline(
+    locate.locate(str(marked), str(base)), device='cpu'
+  )
+  assert opened.schedule.prediction_type == 'v_prediction'
+  assert opened.schedule.ends_in_noise
+
+
+def test_stable_diffusion_3_does_without_its_t5(written, tmp_path):
+  directory, file, base = written['sd3']
+  state = safetensors.torch.load_file(file)
+  small = tmp_path / 'small.safetensors'
+  tiny_checkpoints.save(
+    {k: v for k, v in state.items() if 't5xxl' not in k}, small
+  )
+  bare = pathlib.Path(shutil.copytree(base, tmp_path / 'bare'))
+  theirs = pathlib.Path(shutil.copytree(directory, tmp_path / 'theirs'))
+  for folder in (bare, theirs):
+    shutil.rmtree(folder / 'text_encoder_3')
+    shutil.rmtree(folder / 'tokenizer_3')
+  assert_same(
+    answer(directory=str(small), base=str(bare)), answer(directory=theirs)
+  )
+
+
+NETWORK = 'model.diffusion_model.'
+
+
+def first(channels):
+  return {f'{NETWORK}input_blocks.0.0.weight': torch.ones(8, channels, 3, 3)}
+
+
+@pytest.mark.parametrize(
+  'tensors, words',
+  [
+    ({'double_blocks.0.img_attn.qkv.weight': None}, 'looks like Flux'),
+    ({f'{NETWORK}double_blocks.0.img_attn.qkv.weight': None}, 'like Flux'),
+    ({'conv_in.weight': None}, 'looks like nothing that is known'),
+    ({'down_blocks.0.resnets.0.conv1.weight': None}, 'one network of diffus'),
+    ({'lora_unet_x.lora_down.weight': None}, 'looks like a LoRA'),
+    ({'control_model.input.weight': None} | first(4), 'a ControlNet'),
+    ({'decoder.mid.block_1.conv1.weight': None}, 'a VAE alone'),
+    (first(9), 'paints into a given image'),
+    (first(8), 'edits a given image'),
+    (first(4) | {'edm_mean': None}, 'a model of EDM'),
+    (
+      first(4) | {'conditioner.embedders.0.model.ln_final.bias': None},
+      'the refiner of Stable Diffusion XL',
+    ),
+    (first(4) | {f'{NETWORK}label_emb.weight': None}, 'enlarges images'),
+  ],
+)
+def test_another_family_is_told_what_it_looks_like(tmp_path, tensors, words):
+  file = tmp_path / 'model.safetensors'
+  tiny_checkpoints.save(
+    {k: torch.ones(2) if v is None else v for k, v in tensors.items()}, file
+  )
+  assert words in error_of(file)
+
+
+def test_every_refusal_of_a_family_names_the_way_out(tmp_path):
+  file = tmp_path / 'model.safetensors'
+  tiny_checkpoints.save({'double_blocks.0.x': torch.ones(2)}, file)
+  assert 'from_single_file' in error_of(file)
+
+
+def test_a_weight_too_many_or_too_few_is_named(written, tmp_path):
+  _, file, base = written['sd1']
+  state = safetensors.torch.load_file(file)
+  broken = tmp_path / 'broken.safetensors'
+  more = f'{NETWORK}input_blocks.9.0.in_layers.0.weight'
+  tiny_checkpoints.save(state | {more: torch.ones(3)}, broken)
+  assert 'unet has' in error_of(broken, base)
+  for lost, words in (
+    (f'{NETWORK}out.2.weight', 'unet lacks 1 weights'),
+    ('first_stage_model.decoder.conv_in.bias', 'vae lacks 1 weights'),
+    (
+      'cond_stage_model.transformer.text_model.final_layer_norm.bias',
+      'text_encoder lacks 1 weights',
+    ),
+  ):
+    tiny_checkpoints.save({k: v for k, v in state.items() if k != lost}, broken)
+    assert words in error_of(broken, base)
+
+
+def test_files_that_are_no_safetensors_are_named(tmp_path):
+  for name, content, words in (
+    ('model.ckpt', b'PK', 'pickled'),
+    ('model.safetensors', b'version https://git-lfs', 'Git LFS'),
+    ('model.gguf', b'GGUF', 'GGUF'),
+  ):
+    file = tmp_path / name
+    file.write_bytes(content)
+    assert words in error_of(file)
+
+
+def test_a_base_beside_a_directory_is_refused(written):
+  directory, _, base = written['sd1']
+  with pytest.raises(ValueError, match='leave base out'):
+    locate.locate(str(directory), str(base))
+
+
+def test_another_file_or_base_is_another_directory(written, tmp_path):
+  _, file, base = written['sd1']
+  before = locate.locate(str(file), str(base))
+  assert locate.locate(str(file), str(base)) == before
+  other = pathlib.Path(shutil.copytree(base, tmp_path / 'other'))
+  path = other / 'scheduler' / 'scheduler_config.json'
+  config = json.loads(path.read_text()) | {'prediction_type': 'v_prediction'}
+  path.write_text(json.dumps(config))
+  assert locate.locate(str(file), str(other)) != before
+  origin = single_file.read_origin(pathlib.Path(before))
+  assert origin is not None and origin.file == file.resolve()
