@@ -62,6 +62,7 @@ RANGES = {
   r'priors\.\w+\.rank': (1, math.inf),
   r'priors\.\w+\.(proxy_)?guidance_scale': (0, math.inf),
   r'priors\.\w+\.negative_share': (0, math.inf),
+  r'priors\.\w+\.prompt_chunks': (1, 16),
   r'priors\.\w+\.first_stage': (0, 1),
   r'priors\.\w+\.num_[cg]pus': (0, math.inf),
   r'priors\.\w+\.resources\..*': (0, math.inf),

@@ -199,6 +199,8 @@ class PriorOptions:
       What they change adds up, whatever their order.
     base: where `directory` is a checkpoint in one file: a diffusers directory
       of the same family with what that lacks, its tokenizers at least.
+    prompt_chunks: pieces in which a text is read, so that longer ones fit; the
+      text encoder is asked for each. 1 cuts off what is too long.
     channel: which renders it looks at, one of `CHANNELS`.
     dtype: the frozen network's, one of `DTYPES`; 'auto' takes bfloat16 where
       the device multiplies it in hardware, else float32.
@@ -230,6 +232,7 @@ class PriorOptions:
   lora_scale: float = 1.0
   loras: lora_lists.Loras = ()
   base: str = ''
+  prompt_chunks: int = 1
   channel: Channel = 'rgb'
   dtype: str = AUTO
   rank: int = 4
@@ -288,6 +291,7 @@ class PriorSpec:
     return (
       self.files,
       tuple(scale for _, scale in options.all_loras),
+      options.prompt_chunks,
       options.dtype,
       options.device,
       dataclasses.astuple(options.memory),

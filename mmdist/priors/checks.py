@@ -26,6 +26,7 @@ def check_prior(
   directory: str | os.PathLike,
   texts: Sequence[str],
   loras: str | lora_lists.Loras = (),
+  prompt_chunks: int = 1,
 ) -> None:
   """Checks a diffusers directory's files, and the texts it will be asked.
 
@@ -33,6 +34,7 @@ def check_prior(
     directory: as `pipeline.open_pipeline` takes it.
     texts: every prompt, with and without view words.
     loras: LoRAs to be merged into it; a file, or a file and a factor each.
+    prompt_chunks: pieces in which a text is read.
 
   Raises:
     FileNotFoundError, UserError: in one line, the file or the words that are
@@ -42,8 +44,9 @@ def check_prior(
   loras = lora_lists.normalise(loras)
   key = declared_lib.key(directory)
   declared = declared_lib.recall(key)
-  if declared is None:
-    _check_afresh(directory, texts, loras, key)
+  # What is kept says nothing of a text in pieces.
+  if declared is None or prompt_chunks > 1:
+    _check_afresh(directory, texts, loras, prompt_chunks, key)
   else:
     _check_again(directory, texts, loras, declared)
 
@@ -90,24 +93,28 @@ def _check_again(
   for vocabulary in declared.vocabularies:
     if not vocabulary.has_all(texts):
       tokenizer = files.load_tokenizer(directory, vocabulary.tokenizer)
-      _check_texts(tokenizer, dict.fromkeys(texts), vocabulary.length)
+      _check_texts(tokenizer, dict.fromkeys(texts), vocabulary.length, 1)
 
 
 def _check_afresh(
   directory: pathlib.Path,
   texts: Sequence[str],
   loras: lora_lists.Loras,
+  prompt_chunks: int,
   key: str,
 ) -> None:
   # Here, because it imports torch.
   from mmdist.priors import families
 
   family = families.read_family(directory)
+  families.check_chunks(family, prompt_chunks)
   _check_files(directory, family.components, loras)
   tokenizers = []
   for folder in family.texts:
     tokenizers.append(files.load_tokenizer(directory, folder.tokenizer))
-    _check_texts(tokenizers[-1], dict.fromkeys(texts), folder.length)
+    _check_texts(
+      tokenizers[-1], dict.fromkeys(texts), folder.length, prompt_chunks
+    )
   declared_lib.keep(key, family.components, family.texts, tokenizers)
 
 
@@ -125,6 +132,7 @@ def _check_texts(
   tokenizer: 'transformers.PreTrainedTokenizerBase',
   texts: Iterable[str],
   length: int,
+  prompt_chunks: int,
 ) -> None:
   """Checks texts; warns of the first one that is cut.
 
@@ -137,6 +145,6 @@ def _check_texts(
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
     for text in texts:
-      prompt_encoder.check_text(tokenizer, text, length)
+      prompt_encoder.check_text(tokenizer, text, length, prompt_chunks)
   for warning in caught[:1]:
     warnings.warn(warning.message, stacklevel=4)

@@ -129,6 +129,20 @@ def read_family(directory: pathlib.Path) -> Family:
   )
 
 
+def check_chunks(family: Family, num_chunks: int) -> None:
+  """Checks that a family's texts can be read in so many pieces.
+
+  Raises:
+    UserError: one of its encoders is a T5, which reads long texts whole.
+  """
+  long = [text.component for text in family.texts if text.kind == T5]
+  if num_chunks > 1 and long:
+    raise errors.UserError(
+      f'prompt_chunks is {num_chunks}; expected 1, since {long[0]} of '
+      f'{family.directory} is a T5, which reads long texts whole.'
+    )
+
+
 def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
   """Reads the network's config, with the defaults of its class."""
   config = files.read_json(path)

@@ -9,6 +9,7 @@ context is about half a GiB) is not in it.
 """
 
 from collections.abc import Callable, Mapping
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -49,6 +50,10 @@ def estimate(
   options = spec.options
   directory = locate.locate(options.directory, options.base)
   family = families.read_family(pathlib.Path(directory))
+  # A text in pieces is as long to the network as so many texts.
+  reading = dataclasses.replace(
+    family, texts=family.texts * options.prompt_chunks
+  )
   device = devices.planned_device(options.device)
   dtype = devices.resolve_dtype(options.dtype, device)
   size = dtype.itemsize
@@ -58,8 +63,8 @@ def estimate(
       diffusers, family.denoiser_config['_class_name']
     ).from_config(_own(family.denoiser_config))
   activations = max(
-    count_outputs(network, lambda: _run(network, family, num_views), size),
-    _count_score(network, family, num_views * num_rows(options, num_texts))
+    count_outputs(network, lambda: _run(network, reading, num_views), size),
+    _count_score(network, reading, num_views * num_rows(options, num_texts))
     * size
     // _META_SIZE,
   )

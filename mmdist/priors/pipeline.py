@@ -76,6 +76,7 @@ def open_pipeline(
   lora: str = '',
   lora_scale: float = 1.0,
   loras: Sequence[tuple[str, float]] = (),
+  prompt_chunks: int = 1,
 ) -> Pipeline:
   """Opens a directory; every network is frozen and in eval mode.
 
@@ -88,6 +89,7 @@ def open_pipeline(
     lora: a LoRA file of the user's own, merged into the weights; '' for none.
     lora_scale: how much of it.
     loras: more of them, each with its factor.
+    prompt_chunks: pieces in which a text is read.
 
   Raises:
     FileNotFoundError, UserError: in one line, the file that is wrong.
@@ -110,7 +112,7 @@ def open_pipeline(
     family.denoiser,
     torch_dtype=torch.float32 if train or loras else torch_dtype,
   )
-  text = _open_text(family, memory, torch_device, bool(loras))
+  text = _open_text(family, memory, torch_device, bool(loras), prompt_chunks)
   if loras:
     adapters.merge_loras(denoiser, text, loras)
     for encoder in text.modules:
@@ -172,8 +174,10 @@ def _open_text(
   memory: messages.MemoryOptions,
   device: torch.device,
   is_changed: bool,
+  prompt_chunks: int,
 ) -> prompt_encoder.PromptEncoder:
   """Opens the text encoders; in float32 if their weights are to change."""
+  families.check_chunks(family, prompt_chunks)
   dtype = devices.DTYPES['float32' if is_changed else memory.text_dtype]
   readers = []
   for text in family.texts:
@@ -193,7 +197,7 @@ def _open_text(
       )
     )
   return prompt_encoder.PromptEncoder(
-    readers, family.join, family.empty_is_zero
+    readers, family.join, family.empty_is_zero, prompt_chunks
   )
 
 

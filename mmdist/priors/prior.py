@@ -79,6 +79,7 @@ def _open_shared(spec: messages.PriorSpec) -> pipelines.Pipeline:
       options.device,
       memory=options.memory,
       loras=options.all_loras,
+      prompt_chunks=options.prompt_chunks,
     )
     if key is not None:
       _shared[key] = pipeline

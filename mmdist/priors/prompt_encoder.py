@@ -11,7 +11,9 @@ import warnings
 import torch
 import transformers
 
+from mmdist.core import emphasis
 from mmdist.core import errors
+from mmdist.priors import prompt_chunks
 from mmdist.priors import text_encoders
 from mmdist.priors import vocabulary
 
@@ -36,26 +38,53 @@ def unknown_words(
 
 
 def check_text(
-  tokenizer: transformers.PreTrainedTokenizerBase, text: str, prompt_length: int
+  tokenizer: transformers.PreTrainedTokenizerBase,
+  text: str,
+  prompt_length: int,
+  num_chunks: int = 1,
 ) -> None:
   """Checks that a tokenizer knows all words of a text, and that it is not long.
 
   Args:
     tokenizer: a fast tokenizer of transformers.
-    text: a prompt; empty is the unconditional one.
+    text: a prompt, with its marks; empty is the unconditional one.
     prompt_length: tokens that the text encoder takes, both ends included.
+    num_chunks: how often it is asked; see `PromptEncoder`.
 
   Raises:
-    UserError: unknown words, with the nearest known ones; or, for a
-      word-level vocabulary, more words than fit. With a byte-pair vocabulary
-      a long text causes a warning only: long prompts are common there, and it
-      is usual to truncate them.
+    UserError: a mark that cannot be read, or unknown words, with the nearest
+      known ones; or, for a word-level vocabulary, more words than fit. With a
+      byte-pair vocabulary a long text causes a warning only: long prompts are
+      common there, and it is usual to truncate them.
   """
+  asked = emphasis.parse(text)
+  if len(asked.breaks) >= num_chunks:
+    raise errors.UserError(
+      f'prompt {_short(text)} has BREAK, which begins a new chunk; expected '
+      f'prompt_chunks={len(asked.breaks) + 1} of the prior, or no BREAK.'
+    )
+  asked = prompt_chunks.prepare(tokenizer, asked)
+  if num_chunks > 1:
+    pieces, rest = prompt_chunks.cut(
+      tokenizer, asked, prompt_length, num_chunks
+    )
+    if rest:
+      _too_much(tokenizer, text, rest, num_chunks)
+    for piece in pieces:
+      _check_words(tokenizer, piece.text)
+    return
+  text = asked.text
   # Not verbose: texts that are too long are reported below.
   ids = tokenizer(text, truncation=False, padding=False, verbose=False)
   ids = ids['input_ids']
   if len(ids) > prompt_length:
     _too_long(tokenizer, text, ids, prompt_length)
+  _check_words(tokenizer, text)
+
+
+def _check_words(
+  tokenizer: transformers.PreTrainedTokenizerBase, text: str
+) -> None:
   unknown = unknown_words(tokenizer, text)
   if unknown:
     named = ', '.join(
@@ -84,6 +113,18 @@ def _too_long(
   warnings.warn(f'{message}; cut off: {_short(cut)}.', stacklevel=2)
 
 
+def _too_much(
+  tokenizer: transformers.PreTrainedTokenizerBase,
+  text: str,
+  rest: str,
+  num_chunks: int,
+) -> None:
+  message = f'prompt {_short(text)} does not fit into {num_chunks} chunks'
+  if vocabulary.has_words_only(tokenizer.backend_tokenizer):
+    raise errors.UserError(f'{message}; use fewer words.')
+  warnings.warn(f'{message}; cut off: {_short(rest)}.', stacklevel=3)
+
+
 def _short(text: str) -> str:
   return repr(text if len(text) <= 80 else f'{text[:77]}...')
 
@@ -94,6 +135,8 @@ class PromptEncoder:
   Attributes:
     readers: the text encoders, in the order of their folders.
     empty_is_zero: the empty text is all zeros (SDXL).
+    num_chunks: a text is read in as many pieces, one behind the other; those
+      that it does not fill are empty. The pooled vector is the first one's.
   """
 
   def __init__(
@@ -101,9 +144,11 @@ class PromptEncoder:
     readers: Sequence[text_encoders.Reader],
     join: text_encoders.Join = text_encoders.join_one,
     empty_is_zero: bool = False,
+    num_chunks: int = 1,
   ):
     self.readers = tuple(readers)
     self.empty_is_zero = empty_is_zero
+    self.num_chunks = num_chunks
     self._join = join
     self._cache: dict[str, text_encoders.PromptEmbeds] = {}
 
@@ -129,7 +174,13 @@ class PromptEncoder:
     """Does what `encode` does, for training: with gradient, without memory."""
     for text in texts:
       self.check(text)
-    prompt_embeds = self._join([reader.read(texts) for reader in self.readers])
+    asked = [emphasis.parse(text) for text in texts]
+    prompt_embeds = self._join(
+      [
+        text_encoders.read_chunks(reader, asked, self.num_chunks)
+        for reader in self.readers
+      ]
+    )
     if not self.empty_is_zero:
       return prompt_embeds
     said = torch.tensor([float(bool(text)) for text in texts])
@@ -143,7 +194,7 @@ class PromptEncoder:
   def check(self, text: str) -> None:
     """Checks a text with every tokenizer; see `check_text`."""
     for reader in self.readers:
-      check_text(reader.tokenizer, text, reader.length)
+      check_text(reader.tokenizer, text, reader.length, self.num_chunks)
 
   def forget(self) -> None:
     """Empties the memory; to be called when a text encoder has changed."""

@@ -12,6 +12,9 @@ import torch
 from torch.nn import functional
 import transformers
 
+from mmdist.core import emphasis
+from mmdist.priors import prompt_chunks
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PromptEmbeds:
@@ -118,6 +121,57 @@ class Reader:
     return PromptEmbeds(
       hidden.float(), None if pooled is None else pooled.float()
     )
+
+
+def read_chunks(
+  reader: Reader, asked: Sequence[emphasis.Emphasised], num_chunks: int = 1
+) -> PromptEmbeds:
+  """Encodes N texts with their weights, each in so many pieces.
+
+  A token's embedding z is moved away from, or towards, that of the empty text
+  at its place: e + weight (z - e). So a weight of 1 changes nothing, and one of
+  0 leaves what is read where nothing is said.
+
+  Args:
+    reader: whose encoder reads.
+    asked: texts without their marks.
+    num_chunks: pieces of each; their sequences follow each other.
+  """
+  tokenizer, length = reader.tokenizer, reader.length
+  nothing = emphasis.Emphasised('', ())
+  cuts = []
+  for one in asked:
+    one = prompt_chunks.prepare(tokenizer, one, reader.style.lowercase)
+    pieces = [one]
+    if num_chunks > 1:
+      pieces, _ = prompt_chunks.cut(tokenizer, one, length, num_chunks)
+    cuts.append(pieces + [nothing] * (num_chunks - len(pieces)))
+  chunks = [
+    _weighted(reader, list(pieces)) for pieces in zip(*cuts, strict=True)
+  ]
+  if num_chunks == 1:
+    return chunks[0]
+  return PromptEmbeds(
+    torch.cat([chunk.sequence for chunk in chunks], 1), chunks[0].pooled
+  )
+
+
+def _weighted(
+  reader: Reader, pieces: Sequence[emphasis.Emphasised]
+) -> PromptEmbeds:
+  read = reader.read([piece.text for piece in pieces])
+  if all(piece.is_plain for piece in pieces):
+    return read
+  weights = torch.tensor(
+    [
+      prompt_chunks.weights_of_tokens(reader.tokenizer, piece, reader.length)
+      for piece in pieces
+    ]
+  ).to(read.sequence)
+  empty = reader.read(['']).sequence
+  return PromptEmbeds(
+    empty + weights[..., None] * (read.sequence - empty), read.pooled
+  )
 
 
 Join = Callable[[Sequence[PromptEmbeds]], PromptEmbeds]

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable
 import dataclasses
+import re
 from typing import Any
 
 import tokenizers
+
+from mmdist.core import emphasis
+from mmdist.core import errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +36,17 @@ class Vocabulary:
       return False
     backend.no_truncation()
     backend.no_padding()
-    return all(
-      len(backend.encode(text).ids) <= self.length
+    try:
+      return all(self._has(backend, emphasis.parse(text)) for text in texts)
+    except errors.UserError:  # A mark is wrong.
+      return False
+
+  def _has(self, backend: Any, asked: emphasis.Emphasised) -> bool:
+    text = tidy(backend, asked.text)
+    return (
+      not asked.breaks
+      and len(backend.encode(text).ids) <= self.length
       and not unknown_words(backend, text)
-      for text in texts
     )
 
 
@@ -48,6 +59,24 @@ def has_words_only(backend: Any) -> bool:
     backend: a `tokenizers.Tokenizer`.
   """
   return type(backend.model).__name__ == 'WordLevel'
+
+
+def tidy(backend: Any, text: str) -> str:
+  """Returns a text as it is read; it keeps its length.
+
+  Captions of the priors with vocabularies of words have no full stops, so the
+  marks that end sentences are spaces to them.
+
+  Args:
+    backend: a `tokenizers.Tokenizer`.
+    text: a prompt.
+  """
+  if not has_words_only(backend):
+    return text
+  return _SENTENCE_ENDS.sub(lambda match: ' ' * len(match[0]), text)
+
+
+_SENTENCE_ENDS = re.compile(r'[.!?;:]+(?=[\s\'")]|$)')
 
 
 def unknown_words(backend: Any, text: str) -> list[str]:

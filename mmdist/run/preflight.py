@@ -57,7 +57,7 @@ def check_files(prior: messages.PriorOptions, sent: Sequence[str]) -> None:
   from mmdist.priors import locate
 
   found = locate.locate(prior.directory, prior.base)
-  checks.check_prior(found, sent, prior.all_loras)
+  checks.check_prior(found, sent, prior.all_loras, prior.prompt_chunks)
   if guidance_kinds.is_inverted(prior):
     checks.check_inversion(found)
 

@@ -182,7 +182,8 @@ class _RecipeMaker:
     for name, sent in texts.texts_of(objective, config.views).items():
       options = config.priors[name]
       inverted = guidance_kinds.is_inverted(options)
-      key = options.directory, options.all_loras, options.base, inverted
+      files = options.directory, options.all_loras, options.base
+      key = *files, inverted, options.prompt_chunks
       self._texts.setdefault(key, (options, set()))[1].update(sent)
     return [self._with_files(recipe) for recipe in recipes]
 

@@ -219,3 +219,14 @@ def test_what_is_drawn_for_reading_is_said_and_never_held_out():
       for combination in head_attributes.HELD_OUT
     )
   assert prefixes == set(questions['prefix'])
+
+
+def test_marks_and_full_stops_change_nothing_of_what_is_asked():
+  plain = captions.parse('a portrait of a happy man with a red cowboy hat')
+  assert plain
+  for text in (
+    'a portrait of a happy man with a red cowboy hat.',
+    'a portrait of a (happy:1.3) man with a (red cowboy hat).',
+    'A portrait of a happy man\n with a red cowboy hat!',
+  ):
+    assert captions.parse(text) == plain
