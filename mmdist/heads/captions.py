@@ -11,6 +11,7 @@ import re
 import numpy as np
 
 from mmdist.cameras import orbits
+from mmdist.core import emphasis
 from mmdist.heads import attributes as head_attributes
 
 COLOR_PREFIX = 'a portrait of'
@@ -186,6 +187,8 @@ def parse(text: str) -> Mapping[str, object]:
     Field of `Attributes` -> value, only for what is said; `view` too if named.
     A named character brings what makes it one.
   """
+  # Marks of emphasis and ends of sentences change nothing of what is asked.
+  text = re.sub(r'[.!?;:]+(?=\s|$)', ' ', emphasis.plain(text))
   text = re.sub(r'\s+', ' ', text.lower().replace(' ,', ','))
   asked: dict[str, object] = {}
   view = re.search(r'([a-z-]+) view\b', text)

@@ -9,205 +9,16 @@ the kinds with their sources, docs/method.md, section 2, their formulas.
 from collections.abc import Callable, Hashable, Mapping
 import dataclasses
 
-import numpy as np
 import torch
 
-from mmdist.core import errors
 from mmdist.core import guidance_kinds
 from mmdist.core import messages
-from mmdist.core import seeds
+from mmdist.priors import guidance_points as points_lib
 from mmdist.priors import noising
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import schedule as schedules
 
-# Which noised renders a row of texts is about. Where each term leads the
-# renders up itself, its key stands for those.
-RENDERS, LATER, START = 'renders', 'later', 'start'
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-  """V texts about V noised renders.
-
-  Attributes:
-    texts: one per view.
-    at: which renders; a key of `Points.noised`.
-  """
-
-  texts: tuple[str, ...]
-  at: Hashable = RENDERS
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-  """A kind of guidance with its settings; see `messages.PriorOptions`."""
-
-  objective: str = 'sds'
-  noising: str = ''
-  normalise: bool = False
-  first_stage: float = 0.5
-  inversion_guidance_scale: float = -6.5
-
-  @classmethod
-  def of(cls, options: messages.PriorOptions) -> 'Choice':
-    """Returns the choice that a prior's options make."""
-    names = [field.name for field in dataclasses.fields(cls)]
-    return cls(**{name: getattr(options, name) for name in names})
-
-  @property
-  def is_inverted(self) -> bool:
-    """Whether renders are led up by DDIM inversion."""
-    return guidance_kinds.is_inverted(self)
-
-  def at(
-    self, progress: float, terms: list[messages.Term]
-  ) -> tuple['Choice', list[messages.Term]]:
-    """Returns choice and terms at a progress in [0, 1] of the run."""
-    if self.objective != 'bridge' or progress >= self.first_stage:
-      return self, terms
-    # The first stage of a bridge knows no source words yet.
-    return dataclasses.replace(self, objective='sds'), [
-      dataclasses.replace(term, negative_prompt='') for term in terms
-    ]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Points:
-  """The noised renders that rows of texts can be about.
-
-  Attributes:
-    noised: by the rows' `at`.
-    earlier: [V, C, h, w] eps without text, one step of inversion before
-      `RENDERS`; None where these were not inverted.
-    is_early: [V] whether t is so low that a prediction only denoises.
-  """
-
-  noised: Mapping[Hashable, noising.Noised]
-  earlier: torch.Tensor | None
-  is_early: np.ndarray
-
-
-# Predicts [V, C, h, w] for every row, in one pass.
-Predict = Callable[
-  [list[Row], Mapping[Hashable, noising.Noised]], Mapping[Row, torch.Tensor]
-]
-
-
-def find_points(
-  pipeline: pipelines.Pipeline,
-  choice: Choice,
-  request: messages.ScoreRequest,
-  terms: list[messages.Term],
-  latents: torch.Tensor,
-  start: torch.Tensor | None,
-  predict: Predict,
-) -> Points:
-  """Noises renders as a kind of guidance has it.
-
-  Args:
-    pipeline: the frozen model.
-    choice: of the kind.
-    request: asks; its seed is the only source of randomness.
-    terms: its terms.
-    latents: [V, C, h, w] the renders, clean.
-    start: those of the start, where `dds` compares with them.
-    predict: for renders that are led up step by step.
-  """
-  # Of all views of the step: those of a part have the noise that they would
-  # have in the whole.
-  t, num_views = request.noise_levels, request.num_views_of_step
-  rng = seeds.generator(request.seed, request.step, 'score noise')
-  shape = (num_views, *latents.shape[1:])
-  noise = rng.standard_normal(shape, dtype=np.float32)[request.rows]
-  noised: dict[Hashable, noising.Noised] = {
-    RENDERS: noising.add_noise(pipeline, latents, noise, t)
-  }
-  earlier = None
-  if choice.objective == 'sdi':
-    for term in terms:
-      noised[_own(term)] = _invert_with_text(
-        pipeline, choice, term, t, latents, predict
-      )
-  elif choice.is_inverted:
-    noised[RENDERS], earlier = _invert(pipeline, t, latents, predict)
-  if choice.objective == 'asd':
-    rng = seeds.generator(request.seed, request.step, 'later times')
-    shares = rng.uniform(size=num_views)[request.rows]
-    above = np.maximum(t - request.least_noise_level, 0)
-    later = np.minimum(t + guidance_kinds.ASD_SHIFT * above * shares, 1)
-    noise = noised[RENDERS].noise.cpu().numpy()
-    noised[LATER] = noising.add_noise(pipeline, latents, noise, later)
-  if choice.objective == 'dds':
-    if start is None:
-      raise errors.UserError(
-        'dds compares with renders of the start, and the request has none; '
-        'expected start_images.'
-      )
-    noised[START] = noising.add_noise(pipeline, start, noise, t)
-  is_early = np.asarray(t) < guidance_kinds.NFSD_CLEAN_T
-  return Points(noised, earlier, is_early)
-
-
-def _invert(
-  pipeline: pipelines.Pipeline,
-  t: np.ndarray,
-  latents: torch.Tensor,
-  predict: Predict,
-) -> tuple[noising.Noised, torch.Tensor]:
-  """Returns renders at t, and eps without text at the step before it."""
-  before = np.maximum(t - guidance_kinds.INVERSION_GAP, 0)
-  levels = np.linspace(0, before, guidance_kinds.INVERSION_STEPS + 1)[1:]
-  row = Row(('',) * len(t))
-  seen = []
-
-  def without_text(noised: noising.Noised) -> torch.Tensor:
-    seen.append((predict([row], {RENDERS: noised})[row], noised))
-    return seen[-1][0]
-
-  begin = noising.start_inversion(latents)
-  noised = noising.invert(pipeline, begin, np.stack([*levels, t]), without_text)
-  # The last step began at the earlier time.
-  return noised, _to_eps(pipeline, *seen[-1])
-
-
-def _invert_with_text(
-  pipeline: pipelines.Pipeline,
-  choice: Choice,
-  term: messages.Term,
-  t: np.ndarray,
-  latents: torch.Tensor,
-  predict: Predict,
-) -> noising.Noised:
-  """Returns renders at t, led there by the guided prediction of a text."""
-  scale = choice.inversion_guidance_scale
-  text, empty = Row(term.prompts), _empty(term)
-
-  def guided(noised: noising.Noised) -> torch.Tensor:
-    rows = [text] if scale == 1 else [text, empty]
-    known = predict(rows, {RENDERS: noised})
-    if scale == 1:
-      return known[text]
-    return known[empty] + scale * (known[text] - known[empty])
-
-  levels = np.linspace(0, t, guidance_kinds.SDI_STEPS + 1)[1:]
-  begin = noising.start_inversion(latents)
-  return noising.invert(pipeline, begin, levels, guided)
-
-
-def _own(term: messages.Term) -> Hashable:
-  return term.prompts, term.negative_prompt
-
-
-def _to_eps(
-  pipeline: pipelines.Pipeline, noise_pred: torch.Tensor, at: noising.Noised
-) -> torch.Tensor:
-  return schedules.noise_pred_to_eps(
-    noise_pred,
-    at.noisy,
-    at.alpha_t,
-    at.sigma_t,
-    pipeline.schedule.prediction_type,
-  )
+_Row = points_lib.Row
 
 
 def _to_x0(
@@ -226,37 +37,37 @@ def _same(text: str, like: tuple[str, ...]) -> tuple[str, ...]:
   return (text,) * len(like)
 
 
-def _text(term: messages.Term, at: Hashable = RENDERS) -> Row:
-  return Row(term.prompts, at)
+def _text(term: messages.Term, at: Hashable = points_lib.RENDERS) -> _Row:
+  return _Row(term.prompts, at)
 
 
-def _empty(term: messages.Term, at: Hashable = RENDERS) -> Row:
+def _empty(term: messages.Term, at: Hashable = points_lib.RENDERS) -> _Row:
   """A negative text takes the empty one's place."""
-  return Row(_same(term.negative_prompt, term.prompts), at)
+  return _Row(_same(term.negative_prompt, term.prompts), at)
 
 
-def _none(term: messages.Term, at: Hashable = RENDERS) -> Row:
-  return Row(_same('', term.prompts), at)
+def _none(term: messages.Term, at: Hashable = points_lib.RENDERS) -> _Row:
+  return _Row(_same('', term.prompts), at)
 
 
-def _negative(term: messages.Term, points: Points) -> Row:
+def _negative(term: messages.Term, points: points_lib.Points) -> _Row:
   """The negative text where it is asked, else the empty one."""
   texts = [
     '' if is_early else term.negative_prompt for is_early in points.is_early
   ]
-  return Row(tuple(texts))
+  return _Row(tuple(texts))
 
 
-def _source(term: messages.Term) -> Row:
+def _source(term: messages.Term) -> _Row:
   texts = [
     guidance_kinds.add_source(text, term.negative_prompt)
     for text in term.prompts
   ]
-  return Row(tuple(texts))
+  return _Row(tuple(texts))
 
 
-def _start(term: messages.Term) -> Row:
-  return Row(_same(term.negative_prompt, term.prompts), START)
+def _start(term: messages.Term) -> _Row:
+  return _Row(_same(term.negative_prompt, term.prompts), points_lib.START)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -271,16 +82,16 @@ class Seen:
   """
 
   pipeline: pipelines.Pipeline
-  points: Points
-  predicted: Mapping[Row, torch.Tensor]
+  points: points_lib.Points
+  predicted: Mapping[_Row, torch.Tensor]
   by_proxy: Callable[[messages.Term], torch.Tensor] | None = None
 
-  def eps(self, row: Row) -> torch.Tensor:
+  def eps(self, row: _Row) -> torch.Tensor:
     """Returns the estimate of the noise for a row."""
     at = self.points.noised[row.at]
-    return _to_eps(self.pipeline, self.predicted[row], at)
+    return points_lib.to_eps(self.pipeline, self.predicted[row], at)
 
-  def guided(self, text: Row, empty: Row, scale: float) -> torch.Tensor:
+  def guided(self, text: _Row, empty: _Row, scale: float) -> torch.Tensor:
     """Returns what the network predicts, guided; eps follows from it.
 
     Guidance of eps itself would give the same: for a given noisy image eps is
@@ -292,12 +103,12 @@ class Seen:
     without = self.predicted[empty]
     return without + scale * (self.predicted[text] - without)
 
-  def guided_eps(self, text: Row, empty: Row, scale: float) -> torch.Tensor:
+  def guided_eps(self, text: _Row, empty: _Row, scale: float) -> torch.Tensor:
     """Returns the guided estimate of the noise."""
     at = self.points.noised[text.at]
-    return _to_eps(self.pipeline, self.guided(text, empty, scale), at)
+    return points_lib.to_eps(self.pipeline, self.guided(text, empty, scale), at)
 
-  def guided_x0(self, text: Row, empty: Row, scale: float) -> torch.Tensor:
+  def guided_x0(self, text: _Row, empty: _Row, scale: float) -> torch.Tensor:
     """Returns the guided estimate of the render."""
     at = self.points.noised[text.at]
     return _to_x0(self.pipeline, self.guided(text, empty, scale), at)
@@ -315,8 +126,10 @@ class _Formula:
   """
 
   residual: Callable[[messages.Term, Seen], torch.Tensor]
-  others: Callable[[messages.Term, Points], list[Row]] = lambda *_: []
-  base: Callable[[messages.Term], tuple[Row, Row]] = lambda term: (
+  others: Callable[[messages.Term, points_lib.Points], list[_Row]] = (
+    lambda term, points: []
+  )
+  base: Callable[[messages.Term], tuple[_Row, _Row]] = lambda term: (
     _text(term),
     _empty(term),
   )
@@ -328,7 +141,7 @@ def _base_eps(term: messages.Term, seen: Seen) -> torch.Tensor:
 
 
 def _sds(term: messages.Term, seen: Seen) -> torch.Tensor:
-  return _base_eps(term, seen) - seen.points.noised[RENDERS].noise
+  return _base_eps(term, seen) - seen.points.noised[points_lib.RENDERS].noise
 
 
 def _vsd(term: messages.Term, seen: Seen) -> torch.Tensor:
@@ -354,7 +167,7 @@ def _nfsd(term: messages.Term, seen: Seen) -> torch.Tensor:
 
 
 def _asd(term: messages.Term, seen: Seen) -> torch.Tensor:
-  return _base_eps(term, seen) - seen.eps(_text(term, LATER))
+  return _base_eps(term, seen) - seen.eps(_text(term, points_lib.LATER))
 
 
 def _bridge(term: messages.Term, seen: Seen) -> torch.Tensor:
@@ -369,7 +182,7 @@ def _ism(term: messages.Term, seen: Seen) -> torch.Tensor:
 
 
 def _sdi(term: messages.Term, seen: Seen) -> torch.Tensor:
-  at = _own(term)
+  at = points_lib.own_key(term)
   x0 = seen.guided_x0(_text(term, at), _empty(term, at), term.guidance_scale)
   return seen.points.noised[at].latents - x0
 
@@ -377,11 +190,18 @@ def _sdi(term: messages.Term, seen: Seen) -> torch.Tensor:
 def _dds(term: messages.Term, seen: Seen) -> torch.Tensor:
   guided = seen.guided_eps(_text(term), _none(term), term.guidance_scale)
   return guided - seen.guided_eps(
-    _start(term), _none(term, START), term.guidance_scale
+    _start(term), _none(term, points_lib.START), term.guidance_scale
   )
 
 
-def _plain_base(term: messages.Term) -> tuple[Row, Row]:
+def _own_base(term: messages.Term) -> tuple[_Row, _Row]:
+  at = points_lib.own_key(term)
+  return _text(term, at), _empty(term, at)
+
+
+def _plain_base(
+  term: messages.Term,
+) -> tuple[_Row, _Row]:
   return _text(term), _none(term)
 
 
@@ -400,19 +220,23 @@ _FORMULAS = {
     base=_plain_base,
     always=True,
   ),
-  'asd': _Formula(_asd, lambda term, points: [_text(term, LATER)]),
+  'asd': _Formula(_asd, lambda term, points: [_text(term, points_lib.LATER)]),
   'bridge': _Formula(
     _bridge, lambda term, points: [_source(term)], base=_plain_base
   ),
   'ism': _Formula(_ism),
   'sdi': _Formula(
     _sdi,
-    base=lambda term: (_text(term, _own(term)), _empty(term, _own(term))),
+    base=lambda term: (
+      _text(term, points_lib.own_key(term)),
+      _empty(term, points_lib.own_key(term)),
+    ),
   ),
   'dds': _Formula(
     _dds,
     lambda term, points: (
-      [_start(term)] + [_none(term, START)] * (term.guidance_scale != 1)
+      [_start(term)]
+      + [_none(term, points_lib.START)] * (term.guidance_scale != 1)
     ),
     base=_plain_base,
   ),
@@ -420,8 +244,10 @@ _FORMULAS = {
 
 
 def rows_of(
-  choice: Choice, terms: list[messages.Term], points: Points
-) -> list[Row]:
+  choice: points_lib.Choice,
+  terms: list[messages.Term],
+  points: points_lib.Points,
+) -> list[_Row]:
   """Returns what the network is asked: each row once.
 
   Texts come first and those that they are guided away from last, so that the
@@ -439,7 +265,9 @@ def rows_of(
   return list(dict.fromkeys([*texts, *others, *empties]))
 
 
-def residual(choice: Choice, term: messages.Term, seen: Seen) -> torch.Tensor:
+def residual(
+  choice: points_lib.Choice, term: messages.Term, seen: Seen
+) -> torch.Tensor:
   """Returns [V, C, h, w] of a term: guided prediction minus reference."""
   formula = _FORMULAS[choice.objective]
   pull = formula.residual(term, seen)
@@ -450,7 +278,10 @@ def residual(choice: Choice, term: messages.Term, seen: Seen) -> torch.Tensor:
 
 
 def _inverse_distance(
-  seen: Seen, text: Row, empty: Row, scale: float
+  seen: Seen,
+  text: _Row,
+  empty: _Row,
+  scale: float,
 ) -> torch.Tensor:
   """Returns [V, 1, 1, 1] one over the mean |x - x0| of each view.
 

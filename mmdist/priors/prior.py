@@ -27,7 +27,7 @@ from mmdist.core import shapes
 from mmdist.priors import concept_proxies
 from mmdist.priors import determinism
 from mmdist.priors import fit_draws
-from mmdist.priors import guidance
+from mmdist.priors import guidance_points
 from mmdist.priors import locate
 from mmdist.priors import noising
 from mmdist.priors import pipeline as pipelines
@@ -168,7 +168,7 @@ class DiffusionPrior:
         request,
         self.spec.options.weighting,
         self.spec.options.proxy_guidance_scale,
-        guidance.Choice.of(self.spec.options),
+        guidance_points.Choice.of(self.spec.options),
       )
     )
     self._check_finite(request, answer)

@@ -22,6 +22,7 @@ from mmdist.core import messages
 from mmdist.priors import concept_proxies
 from mmdist.priors import cuda_graphs
 from mmdist.priors import guidance
+from mmdist.priors import guidance_points
 from mmdist.priors import noising
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import proxy as proxies
@@ -93,7 +94,7 @@ def score(
   request: messages.ScoreRequest,
   weighting: str = 'sigma2',
   proxy_guidance_scale: float = 1.0,
-  choice: guidance.Choice | None = None,
+  choice: guidance_points.Choice | None = None,
 ) -> Answer:
   """Answers a request.
 
@@ -108,7 +109,7 @@ def score(
   Raises:
     UserError: a prompt is too long or has unknown words.
   """
-  choice = choice or guidance.Choice('sds' if proxy is None else 'vsd')
+  choice = choice or guidance_points.Choice('sds' if proxy is None else 'vsd')
   images = torch.tensor(np.asarray(request.images, np.float32))
   images.requires_grad_(True)
   # Only the way from pixels to latents is differentiated. The networks are
@@ -121,7 +122,7 @@ def score(
   with torch.no_grad():
     # The request's seed is the only source of randomness, so a request that is
     # asked again is answered with the same bits.
-    points = guidance.find_points(
+    points = guidance_points.find_points(
       pipeline,
       choice,
       request,
@@ -130,7 +131,7 @@ def score(
       _start_latents(pipeline, request),
       functools.partial(_predict, pipeline, recordings=pipeline.recordings),
     )
-    noised = points.noised[guidance.RENDERS]
+    noised = points.noised[guidance_points.RENDERS]
     seen = _look(pipeline, proxy, points, asked, proxy_guidance_scale, choice)
     residuals = torch.stack(
       [guidance.residual(choice, term, seen) for term in asked]
@@ -202,10 +203,10 @@ def _of_asked(
 def _look(
   pipeline: pipelines.Pipeline,
   proxy: proxies.Proxy | concept_proxies.ConceptProxies | None,
-  points: guidance.Points,
+  points: guidance_points.Points,
   terms: Sequence[messages.Term],
   proxy_guidance_scale: float,
-  choice: guidance.Choice,
+  choice: guidance_points.Choice,
 ) -> guidance.Seen:
   """Asks the networks for all that the terms' residuals are made of.
 
@@ -219,7 +220,7 @@ def _look(
   # VSD: the reference is the proxy's prediction. The proxy reads the texts
   # without view words, since it has learned all views under one text.
   # Texts by the proxy that has learned them: one proxy for all, or one each.
-  learned: dict[proxies.Proxy, list[guidance.Row]] = {}
+  learned: dict[proxies.Proxy, list[guidance_points.Row]] = {}
   for term in terms:
     own = learned.setdefault(proxy.of(term.plain_prompt), [])
     own.append(_plain(term, term.plain_prompt))
@@ -252,16 +253,16 @@ def _look(
   return guidance.Seen(pipeline, points, predicted, by_proxy)
 
 
-def _plain(term: messages.Term, text: str) -> guidance.Row:
-  return guidance.Row((text,) * len(term.prompts))
+def _plain(term: messages.Term, text: str) -> guidance_points.Row:
+  return guidance_points.Row((text,) * len(term.prompts))
 
 
 def _predict(
   pipeline: pipelines.Pipeline,
-  rows: Sequence[guidance.Row],
+  rows: Sequence[guidance_points.Row],
   noised: Mapping[Hashable, noising.Noised],
   recordings: cuda_graphs.Recordings | None = None,
-) -> dict[guidance.Row, torch.Tensor]:
+) -> dict[guidance_points.Row, torch.Tensor]:
   """Predicts every row in one pass; [V, C, h, w] for each."""
   found = _predict_rows(pipeline, rows, noised, recordings)
   return dict(zip(rows, found, strict=True))
@@ -269,7 +270,7 @@ def _predict(
 
 def _predict_rows(
   pipeline: pipelines.Pipeline,
-  rows: Sequence[guidance.Row],
+  rows: Sequence[guidance_points.Row],
   noised: Mapping[Hashable, noising.Noised],
   recordings: cuda_graphs.Recordings | None = None,
 ) -> Sequence[torch.Tensor]:
@@ -287,12 +288,12 @@ def _predict_rows(
 
 def _predict_mixed(
   pipeline: pipelines.Pipeline,
-  base: Sequence[guidance.Row],
+  base: Sequence[guidance_points.Row],
   noised: Mapping[Hashable, noising.Noised],
-  learned: Mapping[proxies.Proxy, Sequence[guidance.Row]],
+  learned: Mapping[proxies.Proxy, Sequence[guidance_points.Row]],
 ) -> tuple[
-  dict[guidance.Row, torch.Tensor],
-  dict[proxies.Proxy, dict[guidance.Row, torch.Tensor]],
+  dict[guidance_points.Row, torch.Tensor],
+  dict[proxies.Proxy, dict[guidance_points.Row, torch.Tensor]],
 ]:
   """Predicts base and proxies in one pass of mixed adapters.
 

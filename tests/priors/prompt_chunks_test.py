@@ -13,7 +13,7 @@ from mmdist.priors import families
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import prompt_chunks
 from mmdist.priors import score as scores
-from tests.priors import guidance_test
+from tests.priors import guidance_oracle
 from tests.priors import tiny
 from tests.priors import tiny_families
 
@@ -85,10 +85,10 @@ def test_a_marked_prompt_is_answered_otherwise(directories):
   pipeline = pipelines.open_pipeline(directories['sd1'], device='cpu')
   answers = []
   for word in ('happy', '(happy:2)'):
-    term = guidance_test.make_request().terms[0]
+    term = guidance_oracle.make_request().terms[0]
     prompts = tuple(p.replace('happy', word) for p in term.prompts)
     term = dataclasses.replace(term, prompts=prompts)
-    request = guidance_test.make_request(terms=(term,))
+    request = guidance_oracle.make_request(terms=(term,))
     answers.append(scores.score(pipeline, None, request).cotangent)
   assert np.abs(answers[0] - answers[1]).max() > 0
 
