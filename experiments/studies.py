@@ -7,6 +7,7 @@ Studies:
                 trained on, two seeds each: do results follow their sentence?
   expressions   six people asked to be happy, sad or surprised, two seeds each
   proxies       the presets of `sds_versus_vsd.py`: what a proxy is good for
+  guidance      the presets of `guidance.py`: every kind of guidance
   normals       with and without the normal prior, on what changes the shape
   mixes         the presets of `mix.py`
 """
@@ -76,6 +77,7 @@ STUDIES = {
   'held_out': lambda: _sentences('held-out', HELD_OUT_PROMPTS),
   'expressions': lambda: _sentences('expression', EXPRESSION_PROMPTS),
   'proxies': lambda: _presets('sds_versus_vsd'),
+  'guidance': lambda: _presets('guidance'),
   'normals': lambda: (
     _sentences('with', GEOMETRY_PROMPTS)
     + _sentences('without', GEOMETRY_PROMPTS, 'generate:no_normal')

@@ -4,6 +4,7 @@ import pytest
 
 from experiments import edit
 from experiments import generate
+from experiments import guidance
 from experiments import mix
 from experiments import pretrain
 from experiments import sds_versus_vsd
@@ -19,7 +20,7 @@ from mmdist.objectives import score_requests
 from mmdist.objectives import texts
 from mmdist.trajectories import legs
 
-EXPERIMENTS = (edit, generate, mix, sds_versus_vsd, smoke)
+EXPERIMENTS = (edit, generate, guidance, mix, sds_versus_vsd, smoke)
 
 
 @pytest.mark.parametrize(

@@ -363,7 +363,8 @@ def test_a_study_has_experiments_of_its_own(config):
 
 
 @pytest.mark.parametrize(
-  'study', ['held_out', 'expressions', 'proxies', 'normals', 'mixes']
+  'study',
+  ['held_out', 'expressions', 'proxies', 'guidance', 'normals', 'mixes'],
 )
 def test_the_cells_of_a_study_are_different_runs(study):
   from mmdist.config import experiments
