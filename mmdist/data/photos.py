@@ -24,8 +24,10 @@ from mmdist.data import picture_files
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP')
 _OF_PHONES = ('.avif', '.heic', '.heif')
-_RAW = ('.3fr', '.arw', '.cr2', '.cr3', '.dng', '.nef', '.nrw', '.orf', '.pef')
-_RAW += ('.raf', '.raw', '.rw2', '.srw')
+_RAW = (
+  *('.3fr', '.arw', '.cr2', '.cr3', '.dng', '.nef', '.nrw', '.orf', '.pef'),
+  *('.raf', '.raw', '.rw2', '.srw'),
+)
 MIN_PICTURES = 5  # As few as the paper gets by with (MagicMirror, A.2).
 MIN_SIDE = 32  # Pixels; below, there is nothing to learn from.
 _MARGIN = 0.12  # Around the subject, as a share of its larger side.
@@ -101,15 +103,15 @@ def read_photos(
 
 def _read_square(
   path: pathlib.Path, box: Sequence[int] | None, size: int
-) -> tuple[Image.Image, Box]:
-  """Returns the subject's square, resized, and where it was.
+) -> tuple[np.ndarray, Box]:
+  """Returns the subject's square, [size, size, 4], and where it was.
 
   Nothing else is kept of a picture. There may be hundreds, of 100 MB each.
   """
   picture = _open(path)
   square = _square(path, picture, box)
-  cut = _cut(picture, square)
-  return cut.resize((size, size), Image.Resampling.LANCZOS), square
+  small = _cut(picture, square).resize((size, size), Image.Resampling.LANCZOS)
+  return np.asarray(small), square
 
 
 def read_boxes(path: str | os.PathLike) -> dict[str, list[int]]:

@@ -1,6 +1,7 @@
 """Somebody's pictures: read upright and square, or refused by name."""
 
 import json
+import pathlib
 import subprocess
 import sys
 import tracemalloc
@@ -12,6 +13,7 @@ import pytest
 from mmdist.data import photos
 from mmdist.data import picture_files
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIZE = 16
 
 
@@ -256,6 +258,7 @@ print((peaks[1] - peaks[0]) / 10 / 1024)  # MiB; Linux counts in KiB.
 """
   done = subprocess.run(
     [sys.executable, '-c', program, str(tmp_path)],
+    cwd=ROOT,
     capture_output=True,
     text=True,
     check=True,
