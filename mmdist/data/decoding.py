@@ -99,6 +99,8 @@ def _why(path: pathlib.Path, error: Exception) -> str:
     return model_files.first_line(error)
   if not start:
     return 'it is empty, of 0 bytes'
+  if start == b'version http':
+    return 'it is a pointer of Git LFS, so fetch what it stands for'
   if start[4:8] == b'ftyp' and start[8:] in _BRANDS:
     return f'it is {_BRANDS[start[8:]]}, whatever it is called'
   return model_files.first_line(error)

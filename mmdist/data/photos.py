@@ -79,10 +79,15 @@ def read_photos(
   paths = sorted(
     path
     for path in folder.iterdir()
-    if path.is_file() and not file_names.is_litter(path)
+    if not path.is_dir() and not file_names.is_litter(path)
   )
   for path in paths:
     _check_ending(path)
+    if not path.is_file():
+      raise errors.UserError(
+        f'{path} is no file, or a link to one that is not there; put the '
+        'picture in its place, or remove it.'
+      )
   if len(paths) < min_pictures:
     raise errors.UserError(
       f'{folder} has {len(paths)} picture(s); expected {min_pictures} or more '

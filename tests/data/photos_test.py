@@ -196,6 +196,13 @@ def test_boxes_are_read_from_json(tmp_path):
     photos.read_boxes(tmp_path / 'nowhere.json')
 
 
+def test_a_link_to_nowhere_is_not_left_out(folder):
+  (folder / '5.png').symlink_to(folder / '0.png')
+  assert len(photos.read_photos(folder, SIZE).names) == 6
+  (folder / '6.png').symlink_to(folder / 'nowhere.png')
+  assert '6.png is no file, or a link to one that is not' in error_of(folder)
+
+
 def test_boxes_may_have_the_mark_of_windows(tmp_path):
   path = tmp_path / 'boxes.json'
   path.write_text('{"a.png": [1, 2, 3, 4]}', encoding='utf-8-sig')
