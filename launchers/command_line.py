@@ -70,12 +70,12 @@ def _parse(
   usage: str,
 ) -> list:
   program, *words = argv
-  slips.check_pasted(words)
   typed, _ = _split_at_dashes(words)
   values = _define(options)
   # Files are read here and nowhere else: absl reads them as it parses, and
   # `config_flags` would read them once more.
   words = flag_files.read(words, values)
+  slips.check_pasted(words)
   words, after_dashes = _split_at_dashes(words)
   given = words
   if config:

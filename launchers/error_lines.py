@@ -110,4 +110,6 @@ def explain_left_over(left_over: Sequence[str], given: Sequence[str]) -> str:
   name, equals, value = before.partition('=')
   if name.startswith('-') and equals:
     return f"{line}; did you mean {name}='{value} {text}', with quotes?"
+  if ' ' in left_over[0]:  # It had its quotes.
+    return f"{line}; name the flag that it is for, as in --FLAG='{text}'."
   return f'{line}; a value with spaces needs quotes.'

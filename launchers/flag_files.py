@@ -31,7 +31,9 @@ def read(
   """
   values = flags.FlagValues() if values is None else values
   try:
-    return values.read_flags_from_files(list(words))
+    read = values.read_flags_from_files(list(words))
+    # A file of Windows may begin with a mark, which is no part of its flag.
+    return [word.removeprefix('\ufeff') for word in read]
   except flags.CantOpenFlagFileError as error:
     cause = error.__context__
     if not isinstance(cause, OSError):

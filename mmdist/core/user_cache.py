@@ -35,8 +35,11 @@ def directory() -> pathlib.Path | None:
   home = local_paths.home()
   if not os.path.isabs(root) and home is not None:
     root = os.path.join(home, '.cache')
-  if os.path.isabs(root) and _is_writable(pathlib.Path(root)):
-    return pathlib.Path(root) / 'mmdist'
+  folder = pathlib.Path(root, 'mmdist')
+  # It may be there and somebody else's, such as root's.
+  there = folder if os.path.isdir(folder) else folder.parent
+  if os.path.isabs(root) and _is_writable(there):
+    return folder
   return _private_folder()
 
 

@@ -5,7 +5,6 @@ what its numbers mean as colours (an ICC profile). Which files are taken belongs
 to `photos` and `picture_files`.
 """
 
-from collections.abc import Sequence
 import functools
 import io
 import pathlib
@@ -44,11 +43,11 @@ _BRANDS = {
   b'msf1': 'HEIC',
 }
 # Else a transform remembers its last colour, for which threads would wait.
-_NO_CACHE = 0x0040
+_NO_CACHE = ImageCms.Flags.NOCACHE
 
 
 def decode(
-  path: pathlib.Path, formats: Sequence[str], expected: str, remedy: str
+  path: pathlib.Path, formats: tuple[str, ...], expected: str, remedy: str
 ) -> Image.Image:
   """Decodes the only picture of a file, as it is stored.
 
@@ -65,10 +64,11 @@ def decode(
   try:
     with Image.open(path, formats=formats) as image:
       # A JPEG may hold a second picture too: phones keep brightness there.
-      if image.format in ('PNG', 'WEBP') and getattr(image, 'n_frames', 1) > 1:
+      count = getattr(image, 'n_frames', 1)
+      if image.format in ('PNG', 'WEBP') and count > 1:
         raise errors.UserError(
-          f'{path} is an animation of {image.n_frames} pictures; '
-          'save the one that is meant as JPEG or PNG.'
+          f'{path} is an animation of {count} pictures; save the one that is '
+          'meant as JPEG or PNG.'
         )
       image.load()
   except errors.UserError:
@@ -99,6 +99,8 @@ def _why(path: pathlib.Path, error: Exception) -> str:
     return model_files.first_line(error)
   if not start:
     return 'it is empty, of 0 bytes'
+  if start == b'version http':
+    return 'it is a pointer of Git LFS, so fetch what it stands for'
   if start[4:8] == b'ftyp' and start[8:] in _BRANDS:
     return f'it is {_BRANDS[start[8:]]}, whatever it is called'
   return model_files.first_line(error)

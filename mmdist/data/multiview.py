@@ -13,7 +13,8 @@ the house's: +y up (Blender's and nerfstudio's own is +z), the face along +z,
 the head at the origin with a radius of about 1. What lies beyond the ball of
 `camera.SCENE_RADIUS` cannot be learned, so subjects must be cut out: by
 opacity, or by masks that are white where the subject is. (For nerfstudio a
-black mask means "unknown"; here it means "empty".)
+black mask means "unknown"; here it means "empty".) Names of files may be those
+of another machine: see `mmdist.data.file_names`.
 """
 
 from collections.abc import Iterator, Sequence

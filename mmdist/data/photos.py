@@ -24,8 +24,10 @@ from mmdist.data import picture_files
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP')
 _OF_PHONES = ('.avif', '.heic', '.heif')
-_RAW = ('.3fr', '.arw', '.cr2', '.cr3', '.dng', '.nef', '.nrw', '.orf', '.pef')
-_RAW += ('.raf', '.raw', '.rw2', '.srw')
+_RAW = (
+  *('.3fr', '.arw', '.cr2', '.cr3', '.dng', '.nef', '.nrw', '.orf', '.pef'),
+  *('.raf', '.raw', '.rw2', '.srw'),
+)
 MIN_PICTURES = 5  # As few as the paper gets by with (MagicMirror, A.2).
 MIN_SIDE = 32  # Pixels; below, there is nothing to learn from.
 _MARGIN = 0.12  # Around the subject, as a share of its larger side.
@@ -77,10 +79,15 @@ def read_photos(
   paths = sorted(
     path
     for path in folder.iterdir()
-    if path.is_file() and not file_names.is_litter(path)
+    if not path.is_dir() and not file_names.is_litter(path)
   )
   for path in paths:
     _check_ending(path)
+    if not path.is_file():
+      raise errors.UserError(
+        f'{path} is no file, or a link to one that is not there; put the '
+        'picture in its place, or remove it.'
+      )
   if len(paths) < min_pictures:
     raise errors.UserError(
       f'{folder} has {len(paths)} picture(s); expected {min_pictures} or more '
@@ -101,15 +108,15 @@ def read_photos(
 
 def _read_square(
   path: pathlib.Path, box: Sequence[int] | None, size: int
-) -> tuple[Image.Image, Box]:
-  """Returns the subject's square, resized, and where it was.
+) -> tuple[np.ndarray, Box]:
+  """Returns the subject's square, [size, size, 4], and where it was.
 
   Nothing else is kept of a picture. There may be hundreds, of 100 MB each.
   """
   picture = _open(path)
   square = _square(path, picture, box)
-  cut = _cut(picture, square)
-  return cut.resize((size, size), Image.Resampling.LANCZOS), square
+  small = _cut(picture, square).resize((size, size), Image.Resampling.LANCZOS)
+  return np.asarray(small), square
 
 
 def read_boxes(path: str | os.PathLike) -> dict[str, list[int]]:

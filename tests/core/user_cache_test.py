@@ -99,6 +99,15 @@ def test_a_place_that_cannot_be_written_is_not_taken(
   assert user_cache.directory() == nobody
 
 
+def test_a_folder_of_somebody_else_is_not_taken(nobody, tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  assert user_cache.directory() == tmp_path / 'mmdist'
+  (tmp_path / 'mmdist').mkdir()
+  assert user_cache.directory() == tmp_path / 'mmdist'
+  monkeypatch.setattr(os, 'access', lambda path, mode: path == tmp_path)
+  assert user_cache.directory() == nobody
+
+
 @pytest.mark.parametrize('root', ['', 'relative', './a'])
 def test_a_cache_that_is_not_absolute_is_ignored(root, tmp_path, monkeypatch):
   monkeypatch.setenv('HOME', str(tmp_path))

@@ -249,6 +249,7 @@ def test_a_turn_is_found_where_editors_of_png_write_it(tmp_path):
     (b'\0\0\0\x18ftypheic\0\0\0\0mif1', 'it is HEIC, whatever it is called'),
     (b'\0\0\0\x18ftypavif\0\0\0\0mif1', 'it is AVIF, whatever'),
     (b'\0\0\0\x18ftypcrx \0\0\0\1', 'it is a RAW file of a camera'),
+    (b'version https://git-lfs.github.com/spec/v1', 'it is a pointer of Git'),
     (b'<html>not found</html>', 'cannot identify image file'),
   ],
 )

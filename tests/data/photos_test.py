@@ -1,6 +1,7 @@
 """Somebody's pictures: read upright and square, or refused by name."""
 
 import json
+import pathlib
 import subprocess
 import sys
 import tracemalloc
@@ -12,6 +13,7 @@ import pytest
 from mmdist.data import photos
 from mmdist.data import picture_files
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIZE = 16
 
 
@@ -194,6 +196,13 @@ def test_boxes_are_read_from_json(tmp_path):
     photos.read_boxes(tmp_path / 'nowhere.json')
 
 
+def test_a_link_to_nowhere_is_not_left_out(folder):
+  (folder / '5.png').symlink_to(folder / '0.png')
+  assert len(photos.read_photos(folder, SIZE).names) == 6
+  (folder / '6.png').symlink_to(folder / 'nowhere.png')
+  assert '6.png is no file, or a link to one that is not' in error_of(folder)
+
+
 def test_boxes_may_have_the_mark_of_windows(tmp_path):
   path = tmp_path / 'boxes.json'
   path.write_text('{"a.png": [1, 2, 3, 4]}', encoding='utf-8-sig')
@@ -256,6 +265,7 @@ print((peaks[1] - peaks[0]) / 10 / 1024)  # MiB; Linux counts in KiB.
 """
   done = subprocess.run(
     [sys.executable, '-c', program, str(tmp_path)],
+    cwd=ROOT,
     capture_output=True,
     text=True,
     check=True,

@@ -34,6 +34,11 @@ LEFT_OVER = 'is left over: no word that is not a flag is expected'
       ['happy', '--port=1'],
       f"'happy' {LEFT_OVER}; a value with spaces needs quotes.",
     ),
+    (
+      ['a happy man', '--port=1'],
+      f"'a happy man' {LEFT_OVER}; name the flag that it is for, as in "
+      "--FLAG='a happy man'.",
+    ),
     (['--', 'a'], f"'a' {LEFT_OVER}; a value with spaces needs quotes."),
   ],
 )

@@ -65,3 +65,10 @@ def test_no_command_shows_a_traceback_of_a_file_that_is_no_text(
     said = capsys.readouterr().err
     assert exit_.value.code == 1 and said.count('\n') == 1
     assert said.startswith(f'error: --flagfile is {bad}, which is not in utf-8')
+
+
+def test_a_file_of_flags_may_have_the_mark_of_windows(tmp_path):
+  (tmp_path / 'flags').write_text('--port=7\r\n--host=a\r\n', 'utf-8-sig')
+  words = [f'--flagfile={tmp_path / "flags"}']
+  (options,) = command_line.parse(['view', *words], remake.Options)
+  assert (options.port, options.host) == (7, 'a')

@@ -17,13 +17,14 @@ COMMANDS = {
 
 
 def parse(name: str, *words: str):
-  """Parses words behind a value for each flag that must be given."""
+  """Parses words behind a value for each flag that must be given and is not."""
   command = COMMANDS[name]
   required = []
   for field in dataclasses.fields(command.options):
     if field.default is options_lib.REQUIRED:
       choices = options_lib.describe(field).choices or ('x',)
-      required.append(f'--{field.name}={choices[0]}')
+      if f'--{field.name}=' not in words:
+        required.append(f'--{field.name}={choices[0]}')
   return command_line.parse(
     [name, *required, *words], command.options, command.config, command.words
   )

@@ -337,11 +337,10 @@ def join(rank: int, num_ranks: int, rendezvous: pathlib.Path) -> None:
   """Makes this process one of `num_ranks`, with one thread."""
   torch.set_num_threads(1)
   if num_ranks > 1:
+    # Not by an address 'file://...', in which '#' and '?' mean something.
+    store = torch.distributed.FileStore(str(rendezvous), num_ranks)
     torch.distributed.init_process_group(
-      'gloo',
-      init_method=f'file://{rendezvous.absolute()}',
-      rank=rank,
-      world_size=num_ranks,
+      'gloo', store=store, rank=rank, world_size=num_ranks
     )
 
 
