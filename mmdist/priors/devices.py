@@ -30,16 +30,28 @@ def planned_device(name: str) -> torch.device:
     name: a torch device; 'auto' takes CUDA where there is one.
 
   Raises:
-    UserError: torch does not know it.
+    UserError: priors cannot be on such a device.
   """
   if name == AUTO:
     name = 'cuda' if torch.cuda.is_available() else 'cpu'
   try:
-    return torch.device(name)
+    device = torch.device(name)
   except RuntimeError as error:
-    raise errors.UserError(
-      f"device is '{name}'; expected auto, cpu, cuda or cuda:NUMBER."
-    ) from error
+    raise _unknown(name) from error
+  if device.type not in _KINDS:
+    raise _unknown(name)
+  return device
+
+
+# Apple's GPUs are 'mps'. Others of torch's kinds have no numbers, or were never
+# thought of here.
+_KINDS = ('cpu', 'cuda', 'mps')
+
+
+def _unknown(name: str) -> errors.UserError:
+  return errors.UserError(
+    f"device is '{name}'; expected auto, cpu, cuda, cuda:NUMBER or mps."
+  )
 
 
 def resolve_device(name: str) -> torch.device:
@@ -54,6 +66,17 @@ def resolve_device(name: str) -> torch.device:
     raise errors.UserError(
       f"device is '{name}' and torch finds no CUDA device; give device auto or "
       'cpu, or reserve a GPU for this prior.'
+    )
+  count = torch.cuda.device_count() if device.type == 'cuda' else 0
+  if (device.index or 0) >= count > 0:
+    raise errors.UserError(
+      f"device is '{name}' and torch finds {count} CUDA device(s) here; "
+      f'expected cuda:0 to cuda:{count - 1}, or auto.'
+    )
+  if device.type == 'mps' and not torch.backends.mps.is_available():
+    raise errors.UserError(
+      f"device is '{name}' and torch finds no GPU of Apple's; give device auto "
+      'or cpu.'
     )
   return device
 

@@ -1,5 +1,7 @@
 """What `auto` stands for, on machines of every kind."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from mmdist.priors import devices
 from mmdist.priors import footprint
 from mmdist.priors import memory_needs
 from mmdist.priors import prior as priors
+from mmdist.priors import schedule as schedules
+from tests.priors import guidance_oracle
 from tests.priors import tiny
 
 CPU, CUDA = torch.device('cpu'), torch.device('cuda')
@@ -119,3 +123,67 @@ def test_the_memory_line_names_the_dtype_and_warns_of_a_slow_one(
   assert ' in bfloat16, which this cpu emulates slowly,' in line('bfloat16')
   have(monkeypatch, 'avx512_bf16')
   assert ' in bfloat16, text' in line('auto')
+
+
+@pytest.mark.parametrize(
+  'name', ['gpu', 'xpu', 'meta', 'cuda:x', '', 'cuda:-2']
+)
+def test_a_kind_of_device_that_priors_do_not_know_is_one_line(name):
+  line = f"device is '{name}'; expected auto, cpu, cuda, cuda:NUMBER or mps"
+  with pytest.raises(errors.UserError, match=line):
+    devices.resolve_device(name)
+
+
+def test_a_gpu_of_apple_that_is_not_there_is_one_line(monkeypatch):
+  assert devices.planned_device('mps').type == 'mps'
+  monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: False)
+  with pytest.raises(errors.UserError, match="finds no GPU of Apple's; give"):
+    devices.resolve_device('mps')
+  monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: True)
+  device = devices.resolve_device('mps')
+  # Its tensors have no float64, and its bfloat16 is not known to be faster.
+  assert devices.resolve_dtype('auto', device) == torch.float32
+
+
+def test_a_gpu_with_too_high_a_number_is_one_line(monkeypatch):
+  monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+  monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+  assert devices.resolve_device('cuda:1').index == 1
+  with pytest.raises(errors.UserError, match='finds 2 CUDA.*cuda:0 to cuda:1'):
+    devices.resolve_device('cuda:2')
+
+
+class OnApple(torch.utils._python_dispatch.TorchDispatchMode):
+  """Refuses what a GPU of Apple's lacks: numbers of 64 bits with a point."""
+
+  def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    result = function(*args, **(kwargs or {}))
+    for one in torch.utils._pytree.tree_leaves(result):
+      if isinstance(one, torch.Tensor) and one.dim():
+        assert one.dtype != torch.float64, function
+    return result
+
+
+@pytest.mark.parametrize('kind', ['vsd', 'asd', 'sdi'])
+def test_scores_and_fits_have_no_float64(tmp_path, kind):
+  prior = priors.build(
+    tiny.spec(tiny.write_pipeline(tmp_path, codec='vae'), objective=kind)
+  )
+  request = guidance_oracle.make_request()
+  levels = schedules.t_to_timestep
+  with (
+    OnApple(),
+    mock.patch.object(
+      schedules,
+      't_to_timestep',
+      # On the CPU, and whole numbers when it leaves it.
+      lambda schedule, t: _outside(levels, schedule, t),
+    ),
+  ):
+    prior.score(request)
+    prior.fit()
+
+
+def _outside(function, *args):
+  with torch.utils._python_dispatch._disable_current_modes():
+    return function(*args)
