@@ -2,6 +2,7 @@
 
 import copy
 
+import diffusers
 import peft
 import pytest
 import torch
@@ -269,3 +270,60 @@ def test_a_text_encoder_in_bfloat16_is_changed_before_it_is_rounded(
   exact = tiny.merged(models['sd1'], (path, 0.01))['text_encoder_1']
   for name, weight in opened.text.modules[0].named_parameters():
     assert torch.equal(weight, exact[name].to(torch.bfloat16))
+
+
+@pytest.mark.parametrize('named', ['to_{}_lora', 'processor.to_{}_lora'])
+def test_the_first_format_of_diffusers_is_read(models, named, tmp_path):
+  model = models['sd1']
+  block = tiny.LINEAR.removesuffix('.to_q')
+  theirs, ours = {}, {}
+  for part, layer in (('q', 'to_q'), ('out', 'to_out.0')):
+    down, up = tiny.draw(2, 16), tiny.draw(16, 2)
+    old = f'unet.{block}.{named.format(part)}'
+    theirs |= {f'{old}.down.weight': down, f'{old}.up.weight': up}
+    theirs[f'{old}.alpha'] = 1.0
+    new = f'unet.{block}.{layer}'
+    ours |= {f'{new}.lora_A.weight': down, f'{new}.lora_B.weight': up}
+    ours[f'{new}.alpha'] = 1.0
+  old = 'text_encoder.text_model.encoder.layers.0.self_attn.to_v_lora'
+  new = 'text_encoder.encoder.layers.0.self_attn.v_proj.lora_linear_layer'
+  for name, tensors in ((old, theirs), (new, ours)):
+    tensors[f'{name}.down.weight'] = tiny.draw(2, 16)
+    tensors[f'{name}.up.weight'] = tiny.draw(16, 2)
+  found, expected = (
+    tiny.merged(model, (tiny.save(tmp_path / f'{n}.safetensors', t), 1.0))
+    for n, t in (('theirs', theirs), ('ours', ours))
+  )
+  before = tiny.merged(model)
+  moved = 0
+  for network, weights in expected.items():
+    for name, weight in weights.items():
+      assert torch.equal(found[network][name], weight)
+      moved += not torch.equal(before[network][name], weight)
+  assert moved == 3
+
+
+def test_a_dora_that_diffusers_saved_is_the_one_it_runs(models, tmp_path):
+  network = copy.deepcopy(models['sd1'].denoiser)
+  config = peft.LoraConfig(
+    r=2, lora_alpha=4, target_modules=['to_q', 'conv1'], use_dora=True
+  )
+  network.add_adapter(config)
+  torch.manual_seed(0)
+  for name, weight in network.named_parameters():
+    if 'lora_B' in name:
+      weight.data.normal_(0, 0.3)
+    elif 'magnitude' in name:
+      weight.data.mul_(1.5)
+  diffusers.StableDiffusionPipeline.save_lora_weights(
+    tmp_path,
+    unet_lora_layers=peft.get_peft_model_state_dict(network),
+    unet_lora_adapter_metadata=config.to_dict(),
+  )
+  found = tiny.merged(models['sd1'], (tmp_path, 1.0))['']
+  for name, layer in network.named_modules():
+    if isinstance(layer, peft.tuners.tuners_utils.BaseTunerLayer):
+      layer.merge(adapter_names=['default'])
+      torch.testing.assert_close(
+        found[f'{name}.weight'], layer.get_base_layer().weight, **TOLERANCE
+      )
