@@ -105,7 +105,7 @@ def open_pipeline(
   torch_device = devices.resolve_device(device)
   torch_dtype = devices.resolve_dtype(dtype, torch_device)
   denoiser = files.load_component(
-    getattr(diffusers, family.denoiser_config['_class_name']),
+    denoisers.network_class(family.denoiser_config['_class_name']),
     family.directory,
     family.denoiser,
     torch_dtype=torch.float32 if train or loras else torch_dtype,
