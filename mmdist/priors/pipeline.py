@@ -28,6 +28,7 @@ from mmdist.priors import devices
 from mmdist.priors import directory as files
 from mmdist.priors import families
 from mmdist.priors import image_codec
+from mmdist.priors import locate
 from mmdist.priors import prompt_encoder
 from mmdist.priors import resizing
 from mmdist.priors import schedule as schedules
@@ -76,11 +77,12 @@ def open_pipeline(
   lora: str = '',
   lora_scale: float = 1.0,
   loras: Sequence[tuple[str, float]] = (),
+  base: str = '',
 ) -> Pipeline:
   """Opens a directory; every network is frozen and in eval mode.
 
   Args:
-    directory: a diffusers directory.
+    directory: a diffusers directory, or a checkpoint in one file.
     dtype: in which the networks compute; see `devices.resolve_dtype`.
     device: where they lie; see `devices.resolve_device`.
     train: keep the denoiser's weights in float32 and compute in `dtype`.
@@ -88,6 +90,7 @@ def open_pipeline(
     lora: a LoRA file of the user's own, merged into the weights; '' for none.
     lora_scale: how much of it.
     loras: more of them, each with its factor.
+    base: beside a checkpoint in one file: see `locate.locate`.
 
   Raises:
     FileNotFoundError, UserError: in one line, the file that is wrong.
@@ -98,6 +101,8 @@ def open_pipeline(
   names.check_choice(
     'memory.text_dtype', memory.text_dtype, messages.TEXT_DTYPES
   )
+  if os.path.isfile(directory):
+    directory = locate.locate(os.fspath(directory), base)
   family = families.read_family(pathlib.Path(directory))
   # A progress bar per network is noise in an actor's log.
   transformers.utils.logging.disable_progress_bar()
