@@ -119,7 +119,7 @@ def open_pipeline(
   if loras:
     adapters.merge_loras(denoiser, text, loras)
     for encoder in text.modules:
-      torch.nn.Module.to(encoder, devices.DTYPES[memory.text_dtype])
+      text_encoders.lower(encoder, devices.DTYPES[memory.text_dtype])
     if not train:
       # torch's `to` is called directly, because diffusers' own warns of layers
       # kept in float32 although there are none here.

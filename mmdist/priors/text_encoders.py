@@ -129,6 +129,31 @@ class Reader:
     )
 
 
+def dtype_of(
+  encoder: torch.nn.Module, name: str, dtype: torch.dtype
+) -> torch.dtype:
+  """Returns in which dtype a weight of a text encoder is kept.
+
+  Some of T5's layers overflow in float16, and transformers keeps them in
+  float32 where it opens the files itself.
+
+  Args:
+    encoder: the text encoder.
+    name: of the weight in it.
+    dtype: that is asked for.
+  """
+  kept = getattr(encoder, '_keep_in_fp32_modules', None) or ()
+  is_kept = dtype == torch.float16 and set(kept) & set(name.split('.'))
+  return torch.float32 if is_kept else dtype
+
+
+@torch.no_grad()
+def lower(encoder: torch.nn.Module, dtype: torch.dtype) -> None:
+  """Rounds a text encoder's weights to a dtype, in place."""
+  for name, weight in encoder.named_parameters():
+    weight.data = weight.data.to(dtype_of(encoder, name, dtype))
+
+
 Join = Callable[[Sequence[PromptEmbeds]], PromptEmbeds]
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint in one file looks like, and the figures of published ones."""
+"""What a checkpoint in one file looks like; the figures of published ones."""
 
 import json
 

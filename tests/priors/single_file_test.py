@@ -143,6 +143,35 @@ def test_half_precision_files_compute_in_the_dtype_asked_for(written, tmp_path):
   assert opened.text.modules[0].dtype == torch.float32
 
 
+def test_what_t5_keeps_in_float32_is_kept_however_it_is_opened(
+  written, tmp_path
+):
+  directory, file, base = written['sd3']
+  lora = tmp_path / 'lora.safetensors'
+  layer = 'lora_te3_encoder_block_0_layer_0_SelfAttention_q'
+  tiny_checkpoints.save(
+    {
+      f'{layer}.lora_down.weight': torch.ones(1, 32),
+      f'{layer}.lora_up.weight': torch.ones(16, 1),
+    },
+    lora,
+  )
+  memory = messages.MemoryOptions(text_dtype='float16')
+  found = []
+  for path, more in (
+    (directory, {}),
+    (directory, {'loras': [(str(lora), 1.0)]}),
+    (file, {'base': str(base)}),
+  ):
+    opened = pipelines.open_pipeline(
+      path, 'float32', 'cpu', memory=memory, **more
+    )
+    t5 = opened.text.modules[2]
+    found.append({name: w.dtype for name, w in t5.named_parameters()})
+  assert found[0] == found[1] == found[2]
+  assert set(found[0].values()) == {torch.float16, torch.float32}
+
+
 def test_what_the_file_lacks_comes_from_the_base(written, tmp_path):
   directory, file, _ = written['sdxl']
   state = safetensors.torch.load_file(file)
