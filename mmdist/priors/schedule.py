@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from mmdist.core import errors
+from mmdist.core import model_files
 
 BETA_PREDICTION_TYPES = ('epsilon', 'v_prediction', 'sample')
 PREDICTION_TYPES = (*BETA_PREDICTION_TYPES, 'flow')
@@ -95,7 +96,8 @@ def schedule_from_config(
   name = str(config.get('_class_name', 'DDPMScheduler'))
   if name.startswith('FlowMatch'):
     return _flow_schedule(config, name, num_tokens)
-  prediction_type = config.get('prediction_type', 'epsilon')
+  settings = {**_defaults(name), **config}
+  prediction_type = settings.get('prediction_type', 'epsilon')
   known = inspect.signature(diffusers.DDPMScheduler.__init__).parameters
   if not _has_betas(name) or prediction_type not in BETA_PREDICTION_TYPES:
     raise errors.UserError(
@@ -103,10 +105,22 @@ def schedule_from_config(
       'supported; expected one with betas that predicts '
       f'{", ".join(BETA_PREDICTION_TYPES)}, or FlowMatchEulerDiscreteScheduler.'
     )
-  scheduler: Any = diffusers.DDPMScheduler(
-    **{key: value for key, value in config.items() if key in known}
+  if settings.get('snr_shift_scale', 1.0) not in (None, 1, 1.0):
+    raise errors.UserError(
+      f'scheduler {name} has snr_shift_scale={settings["snr_shift_scale"]!r}, '
+      'which moves its noise levels and is not read; expected 1.'
+    )
+  scheduler: Any = _build(
+    diffusers.DDPMScheduler,
+    name,
+    {key: value for key, value in settings.items() if key in known},
   )
   alphas = scheduler.alphas_cumprod
+  if not ((alphas >= 0) & (alphas <= 1)).all():
+    raise errors.UserError(
+      f'scheduler {name} has betas whose products leave [0, 1]; expected betas '
+      'in [0, 1].'
+    )
   alphas = torch.where(alphas < _NOTHING, LEAST_LEVEL**2, alphas)
   alphas = torch.where(1 - alphas < _NOTHING, 1 - LEAST_LEVEL**2, alphas)
   return Schedule(
@@ -142,6 +156,38 @@ def check_can_sample(schedule: Schedule) -> None:
     )
 
 
+def _build(kind: Any, name: str, settings: Mapping[str, Any]) -> Any:
+  """Builds a scheduler of diffusers, or raises UserError in one line."""
+  try:
+    return kind(**settings)
+  # NotImplementedError: a schedule of betas that it does not know.
+  except (
+    NotImplementedError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    ZeroDivisionError,
+  ) as error:
+    raise errors.UserError(
+      f'scheduler {name} cannot be read from its config: '
+      f'{model_files.first_line(error)}'
+    ) from error
+
+
+def _defaults(name: str) -> dict[str, Any]:
+  """Returns what a scheduler of diffusers takes where its config is silent."""
+  scheduler = getattr(diffusers, name, None)
+  if not inspect.isclass(scheduler):
+    return {}
+  return {
+    key: parameter.default
+    for key, parameter in inspect.signature(
+      scheduler.__init__
+    ).parameters.items()
+    if parameter.default is not inspect.Parameter.empty
+  }
+
+
 def _has_betas(name: str) -> bool:
   """Returns whether a scheduler of diffusers is given by its betas."""
   scheduler = getattr(diffusers, name, None)
@@ -167,7 +213,8 @@ def _flow_schedule(
   # Here, because it imports scipy's statistics, and most priors are no flows.
   kind = diffusers.FlowMatchEulerDiscreteScheduler
   known = inspect.signature(kind.__init__).parameters
-  scheduler: Any = kind(**{k: v for k, v in config.items() if k in known})
+  settings = {k: v for k, v in config.items() if k in known}
+  scheduler: Any = _build(kind, name, settings)
   if is_dynamic:
     # All timesteps, shifted as for images of this size.
     count = scheduler.config.num_train_timesteps

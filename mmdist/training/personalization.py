@@ -137,9 +137,12 @@ def train(
   from mmdist.priors import checks
   from mmdist.priors import families
   from mmdist.priors import locate
+  from mmdist.priors import schedule as schedules
 
   directory = locate.locate(options.prior, options.base)
   family = families.read_family(pathlib.Path(directory))
+  # Its report has samples, at the end of it all.
+  schedules.check_can_sample(family.schedule)
   prompt = options.prompt or default_prompt(options.kind)
   checks.check_prior(directory, [prompt, *options.class_prompt])
   check_identifier(prompt, family.settings.get('identifier_tokens', {}))

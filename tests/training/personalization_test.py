@@ -65,6 +65,16 @@ def weights_of(directory):
   return pipeline.denoiser.state_dict()
 
 
+def test_what_cannot_be_sampled_is_told_before_it_is_trained(options, tmp_path):
+  directory = tiny.write_pipeline(tmp_path / 'epsilon', 'epsilon')
+  path = directory / 'scheduler' / 'scheduler_config.json'
+  changed = json.loads(path.read_text()) | {'rescale_betas_zero_snr': True}
+  path.write_text(json.dumps(changed))
+  with pytest.raises(ValueError, match='no picture can be sampled'):
+    personalization.train(dataclasses.replace(options, prior=str(directory)))
+  assert not (tmp_path / 'me').exists()
+
+
 def test_a_checkpoint_in_one_file_may_be_what_it_starts_from(options, tmp_path):
   directory, file, base = tiny_checkpoints.write('sd1', tmp_path / 'single')
   options = dataclasses.replace(
