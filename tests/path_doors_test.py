@@ -54,6 +54,7 @@ CONFIG_PATHS = (
   'nerf_assets',
   'priors.generic.directory',
   'priors.generic.lora',
+  'priors.generic.base',
   'results.judge',
 )
 
@@ -276,7 +277,7 @@ def test_the_fields_that_are_paths_are_known():
     path
     for path in serialization.flatten(small())
     for words in [path.rpartition('.')[2]]
-    if words in ('directory', 'lora', 'nerf_assets', 'judge')
+    if words in ('directory', 'lora', 'base', 'nerf_assets', 'judge')
   }
   checked = {p for p in told if validation.is_path(p)}
   assert checked == told
@@ -290,10 +291,17 @@ def test_fields_are_opened_at_home(home):
   folder, lora = home / 'prior', home / 'mine.safetensors'
   folder.mkdir()
   lora.touch()
-  prior = mmdist.Prior('~/prior', lora='~/mine.safetensors')
+  prior = mmdist.Prior(
+    '~/prior',
+    lora='~/mine.safetensors',
+    loras=[('~/mine.safetensors', 0.5)],
+    base='~/prior',
+  )
   spec = recipes.make_spec('generic', prior, 1)
   assert spec.options.directory == str(folder)
   assert spec.options.lora == str(lora)
+  assert spec.options.loras == ((str(lora), 0.5),)
+  assert spec.options.base == str(folder)
   assert locate.locate('~/prior') == asset_paths.resolve('~/prior')
   assert asset_paths.resolve('~/prior') == str(folder.resolve())
   with pytest.raises(ValueError, match=f'{lora} is corrupt'):

@@ -93,6 +93,9 @@ def prepare(
   for name, value in map(_split, flags):
     if PATHS.fullmatch(name):
       local_paths.expand(value, f'--{name}')
+    elif _LORAS.fullmatch(name):
+      for file, _ in lora_lists.parse(value, f'--{name}'):
+        local_paths.expand(file, f'--{name}')
   folder = folder or os.getcwd()
   flags = [_made_absolute(word, folder, is_sent) for word in flags]
   workdir = dict(map(_split, flags))['workdir'].rstrip('/')

@@ -33,7 +33,8 @@ _PATTERNS = tuple((re.compile(rf'(.+){end}'), part) for end, part in _PARTS)
 # The first format of diffusers: layers of attention processors, whose names end
 # in to_q_lora; in a text encoder q_proj is meant.
 _PROCESSOR = re.compile(
-  r'(.+?)(?:\.processor)?\.to_(q|k|v|out)_lora\.(down|up)\.weight'
+  r'(.+?)(?:\.processor)?\.to_(q|k|v|out)_lora\.'
+  r'(?:(down|up)\.weight|(alpha))'
 )
 _SPARE = ('.processor',)  # In the middle of a name, and means nothing.
 
@@ -130,7 +131,7 @@ def _split(path: object, name: str) -> tuple[str, str]:
   plain = name.replace('.base_layer.', '.')
   old = _PROCESSOR.fullmatch(plain)
   if old:
-    return f'{old[1]}.to_{old[2]}', old[3]
+    return f'{old[1]}.to_{old[2]}', old[3] or old[4]
   for pattern, part in _PATTERNS:
     match = pattern.fullmatch(plain)
     if match:

@@ -29,6 +29,9 @@ _PREFIXES: tuple[tuple[str, str | None, bool], ...] = (
   ('text_encoder.', 'text_encoder', False),
   ('text_encoder_2.', 'text_encoder_2', False),
   ('text_encoder_3.', 'text_encoder_3', False),
+  ('text_encoders.clip_l.transformer.', 'text_encoder', False),
+  ('text_encoders.clip_g.transformer.', 'text_encoder_2', False),
+  ('text_encoders.t5xxl.transformer.', 'text_encoder_3', False),
 )
 # What diffusers' first format calls the layers of a text encoder's attention.
 _OLD_TEXT = {

@@ -8,7 +8,6 @@ model that the user has trained. Names are `adapter_keys.py`'s and
 from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
-import os
 from typing import Any
 
 from diffusers import utils
@@ -23,16 +22,6 @@ from mmdist.priors import prompt_encoder
 from mmdist.priors import weight_deltas
 
 NAME = 'own'  # Of the one adapter that is merged where one is trained.
-
-
-def merge_lora(
-  denoiser: Any,
-  text: prompt_encoder.PromptEncoder,
-  path: str | os.PathLike,
-  scale: float = 1.0,
-) -> None:
-  """Does what `merge_loras` does, for one."""
-  merge_loras(denoiser, text, [(str(path), scale)])
 
 
 @torch.no_grad()

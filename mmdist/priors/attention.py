@@ -29,7 +29,7 @@ def choose_attention(denoiser: Any, device: torch.device) -> None:
   fused = attention_processor.AttnProcessor2_0
   if (
     device.type == 'cpu'
-    and denoiser.config.sample_size <= 32
+    and denoiser.config.get('sample_size', _MOST_PLAIN) <= 32
     and all(type(p) is fused for p in denoiser.attn_processors.values())
   ):
     denoiser.set_attn_processor(attention_processor.AttnProcessor())

@@ -14,6 +14,7 @@ import torch
 from mmdist.core import errors
 from mmdist.core import model_files
 from mmdist.priors import single_file
+from mmdist.priors import text_encoders
 
 State = dict[str, torch.Tensor]
 _OPEN_CLIP = 'model.'  # The end of its prefix.
@@ -181,7 +182,12 @@ def _fill(module: Any, state: State, dtype: torch.dtype) -> None:
       )
   module.load_state_dict(
     # A copy, since the file's tensors are mapped from it.
-    {k: v.to(dtype, copy=True).contiguous() for k, v in state.items()},
+    {
+      name: tensor.to(
+        text_encoders.dtype_of(module, name, dtype), copy=True
+      ).contiguous()
+      for name, tensor in state.items()
+    },
     assign=True,
   )
   if hasattr(module, 'tie_weights'):

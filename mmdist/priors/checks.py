@@ -16,6 +16,7 @@ from mmdist.core import errors
 from mmdist.core import lora_lists
 from mmdist.priors import declared as declared_lib
 from mmdist.priors import directory as files
+from mmdist.priors import locate
 from mmdist.priors import lora_files
 
 if TYPE_CHECKING:  # Not at run time, because it imports torch.
@@ -40,6 +41,8 @@ def check_prior(
     FileNotFoundError, UserError: in one line, the file or the words that are
       wrong.
   """
+  if os.path.isfile(directory):
+    directory = locate.locate(os.fspath(directory))
   directory = pathlib.Path(directory)
   loras = lora_lists.normalise(loras)
   key = declared_lib.key(directory)

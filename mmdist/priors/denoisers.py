@@ -4,11 +4,34 @@ Every network takes noisy latents, a time and the conditions of a text; what
 its class calls them, and what SDXL wants besides, is known here only.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+import diffusers
+from diffusers import loaders
 import torch
+from torch.nn import functional
 
 from mmdist.priors import text_encoders
+
+# What a network is told that has learned guidance of its own (Flux dev), as
+# diffusers' pipeline does. It is no factor between two predictions.
+DISTILLED_GUIDANCE = 3.5
+
+
+def network_class(name: str) -> type:
+  """Returns diffusers' class of a network, one that takes adapters.
+
+  Some of its classes do not (PixArt), though nothing in them is in the way.
+
+  Args:
+    name: as a config.json declares it.
+  """
+  found = getattr(diffusers, name)
+  if issubclass(found, loaders.PeftAdapterMixin):
+    return found
+  # Of the same name, under which it is saved.
+  return type(name, (found, loaders.PeftAdapterMixin), {})
 
 
 def run(
@@ -21,7 +44,8 @@ def run(
   """Runs a network once.
 
   Args:
-    network: a UNet2DConditionModel or SD3Transformer2DModel.
+    network: a UNet2DConditionModel, or a transformer of Stable Diffusion 3,
+      Flux or PixArt.
     noisy: [B, C, h, w] in the network's dtype.
     time: [B], as its schedule calls it.
     prompt_embeds: of B texts, in the network's dtype.
@@ -30,6 +54,10 @@ def run(
   Returns:
     [B, C, h, w]. Where a network predicts a variance too, it is left out.
   """
+  if is_packed(network.config):
+    return _run_flux(network, noisy, time, prompt_embeds)
+  if 'caption_channels' in network.config:
+    return _run_pixart(network, noisy, time, prompt_embeds, image_size)
   if 'joint_attention_dim' in network.config:
     return network(
       hidden_states=noisy,
@@ -45,6 +73,71 @@ def run(
     }
   noise_pred = network(
     noisy, time, encoder_hidden_states=prompt_embeds.sequence, **more
+  ).sample
+  return noise_pred[:, : noisy.shape[1]]
+
+
+def is_packed(config: Mapping[str, Any]) -> bool:
+  """Returns whether a network sees 2 x 2 latents as the channels of one (Flux).
+
+  Args:
+    config: of a network.
+  """
+  return 'guidance_embeds' in config
+
+
+def latent_channels(config: Mapping[str, Any]) -> int:
+  """Returns the channels of the latents that a network takes."""
+  return config['in_channels'] // (4 if is_packed(config) else 1)
+
+
+def _run_flux(
+  network: Any,
+  noisy: torch.Tensor,
+  time: torch.Tensor,
+  prompt_embeds: text_encoders.PromptEmbeds,
+) -> torch.Tensor:
+  """Runs Flux, which sees tokens, and wants to know where each of them is."""
+  batch, _, height, width = noisy.shape
+  packed = functional.pixel_unshuffle(noisy, 2)
+  places = noisy.new_zeros(height // 2, width // 2, 3, dtype=torch.float32)
+  for axis, size in enumerate(places.shape[:2]):
+    steps = torch.arange(size, device=noisy.device, dtype=places.dtype)
+    places[..., axis + 1] = steps[:, None] if axis == 0 else steps
+  guidance = None
+  if network.config['guidance_embeds']:
+    guidance = time.new_full((batch,), DISTILLED_GUIDANCE, dtype=torch.float32)
+  tokens = network(
+    hidden_states=packed.flatten(2).transpose(1, 2),
+    timestep=time / 1000,
+    guidance=guidance,
+    encoder_hidden_states=prompt_embeds.sequence,
+    pooled_projections=prompt_embeds.pooled,
+    img_ids=places.flatten(0, 1),
+    txt_ids=places.new_zeros(prompt_embeds.sequence.shape[1], 3),
+  ).sample
+  folded = tokens.transpose(1, 2).unflatten(2, (height // 2, width // 2))
+  return functional.pixel_shuffle(folded, 2)
+
+
+def _run_pixart(
+  network: Any,
+  noisy: torch.Tensor,
+  time: torch.Tensor,
+  prompt_embeds: text_encoders.PromptEmbeds,
+  image_size: int,
+) -> torch.Tensor:
+  """Runs PixArt; that of 1024 pixels is told the size and shape of images."""
+  sizes = ratio = None
+  if network.config['sample_size'] == 128:
+    sizes = noisy.new_full((len(noisy), 2), image_size)
+    ratio = noisy.new_ones(len(noisy), 1)
+  noise_pred = network(
+    hidden_states=noisy,
+    encoder_hidden_states=prompt_embeds.sequence,
+    encoder_attention_mask=prompt_embeds.pooled,
+    timestep=time,
+    added_cond_kwargs={'resolution': sizes, 'aspect_ratio': ratio},
   ).sample
   return noise_pred[:, : noisy.shape[1]]
 

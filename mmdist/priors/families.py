@@ -14,6 +14,7 @@ from typing import Any
 import diffusers
 
 from mmdist.core import errors
+from mmdist.priors import denoisers
 from mmdist.priors import directory as files
 from mmdist.priors import image_codec
 from mmdist.priors import schedule as schedules
@@ -27,10 +28,25 @@ _TEXT_CLASSES = {
   'T5EncoderModel': T5,
   'T5ForConditionalGeneration': T5,
 }
-DENOISERS = ('UNet2DConditionModel', 'SD3Transformer2DModel')
-# Tokens of a text: DeepFloyd IF's T5 was trained on 77, and Stable Diffusion 3
-# gives 256 to its T5.
-_IF_TOKENS, _SD3_TOKENS = 77, 256
+_UNET, _SD3, _FLUX, _PIXART = (
+  'UNet2DConditionModel',
+  'SD3Transformer2DModel',
+  'FluxTransformer2DModel',
+  'PixArtTransformer2DModel',
+)
+DENOISERS = (_UNET, _SD3, _FLUX, _PIXART)
+# Tokens of a text that a T5 reads, as diffusers' pipelines give them. DeepFloyd
+# IF's was trained on 77; PixArt alpha's on 120, and sigma's on 300.
+_T5_TOKENS = {
+  _UNET: 77,
+  _SD3: 256,
+  _FLUX: 512,
+  _PIXART: 120,
+}
+_SIGMA_TOKENS = 300
+# Latents along an axis of the images that a Flux is trained on: its config has
+# no sample_size.
+_FLUX_LATENTS = 128
 CODECS = ('pixel_unshuffle', 'identity', 'vae')
 
 
@@ -105,14 +121,16 @@ def read_family(directory: pathlib.Path) -> Family:
   )
   denoiser = 'unet' if (directory / 'unet').is_dir() else 'transformer'
   config = _read_denoiser(directory / denoiser / 'config.json')
-  texts = _read_texts(directory, settings, denoiser)
+  texts = _read_texts(directory, settings, denoiser, config)
   codec, factor, channels = _read_codec(directory, settings)
   size = settings.get('image_size', config['sample_size'] * factor)
   _check_fit(directory / denoiser / 'config.json', config, codec, channels)
-  if size % factor:
+  # Flux sees two latents along an axis as one.
+  cell = factor * (2 if denoisers.is_packed(config) else 1)
+  if size % cell:
     raise errors.UserError(
       f"{directory}: image_size {size} is no multiple of the image codec's "
-      f'factor {factor}.'
+      f'factor {cell}.'
     )
   return Family(
     directory=directory,
@@ -125,7 +143,10 @@ def read_family(directory: pathlib.Path) -> Family:
     codec=codec,
     codec_factor=factor,
     image_size=size,
-    schedule=schedules.schedule_from_config(schedule_config),
+    # A transformer's tokens are 2 x 2 latents.
+    schedule=schedules.schedule_from_config(
+      schedule_config, (size // factor // 2) ** 2
+    ),
   )
 
 
@@ -158,6 +179,9 @@ def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
     if parameter.default is not inspect.Parameter.empty
   }
   config = {**defaults, **config}
+  if name == _FLUX:
+    config.setdefault('sample_size', _FLUX_LATENTS)
+    config['out_channels'] = config['out_channels'] or config['in_channels']
   for field, known in (
     ('addition_embed_type', (None, 'text', 'text_time')),
     ('encoder_hid_dim_type', (None, 'text_proj')),
@@ -179,7 +203,10 @@ def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _read_texts(
-  directory: pathlib.Path, settings: Mapping[str, Any], denoiser: str
+  directory: pathlib.Path,
+  settings: Mapping[str, Any],
+  denoiser: str,
+  network: Mapping[str, Any],
 ) -> tuple[TextFolder, ...]:
   texts = []
   for suffix in ('', '_2', '_3'):
@@ -191,19 +218,20 @@ def _read_texts(
     kind = _text_kind(path, config)
     texts.append((component, f'tokenizer{suffix}', kind, config))
   kinds = tuple(text[2] for text in texts)
-  styles = _STYLES.get((denoiser, kinds))
+  styles = _STYLES.get((network['_class_name'], kinds))
   if styles is None:
     raise errors.UserError(
-      f'{directory} has a {denoiser} with the text encoders '
+      f'{directory} has a {network["_class_name"]} with the text encoders '
       f'{", ".join(kinds) or "none"}; expected those of Stable Diffusion 1, 2, '
-      'XL or 3 or of DeepFloyd IF (text_encoder/, text_encoder_2/, ...).'
+      'XL or 3, of DeepFloyd IF, Flux or PixArt (text_encoder/, '
+      'text_encoder_2/, ...).'
     )
   return tuple(
     TextFolder(
       component,
       tokenizer,
       kind,
-      _text_length(directory / tokenizer, kind, config, settings, denoiser),
+      _text_length(directory / tokenizer, kind, config, settings, network),
       style,
     )
     for (component, tokenizer, kind, config), style in zip(
@@ -215,14 +243,21 @@ def _read_texts(
 _PENULTIMATE = text_encoders.Style(penultimate=True)
 # (network, text encoders) -> how each is read.
 _STYLES = {
-  ('unet', (CLIP,)): (text_encoders.Style(),),
-  ('unet', (T5,)): (text_encoders.Style(masked=True, lowercase=True),),
-  ('unet', (CLIP, CLIP_PROJECTION)): (_PENULTIMATE,) * 2,
-  ('transformer', (CLIP_PROJECTION,) * 2): (_PENULTIMATE,) * 2,
-  ('transformer', (CLIP_PROJECTION, CLIP_PROJECTION, T5)): (
+  (_UNET, (CLIP,)): (text_encoders.Style(),),
+  (_UNET, (T5,)): (text_encoders.Style(masked=True, lowercase=True),),
+  (_UNET, (CLIP, CLIP_PROJECTION)): (_PENULTIMATE,) * 2,
+  (_SD3, (CLIP_PROJECTION,) * 2): (_PENULTIMATE,) * 2,
+  (_SD3, (CLIP_PROJECTION, CLIP_PROJECTION, T5)): (
     _PENULTIMATE,
     _PENULTIMATE,
     text_encoders.Style(),
+  ),
+  (_FLUX, (CLIP, T5)): (
+    text_encoders.Style(pooler=True),
+    text_encoders.Style(),
+  ),
+  (_PIXART, (T5,)): (
+    text_encoders.Style(masked=True, lowercase=True, tells_mask=True),
   ),
 }
 
@@ -245,16 +280,20 @@ def _text_length(
   kind: str,
   config: Mapping[str, Any],
   settings: Mapping[str, Any],
-  denoiser: str,
+  network: Mapping[str, Any],
 ) -> int:
   """Returns how many tokens a text has, both ends included.
 
   The model's number, or fewer if the directory's settings say so.
   """
   if kind == T5:
-    longest = _SD3_TOKENS if denoiser == 'transformer' else _IF_TOKENS
+    longest = _T5_TOKENS[network['_class_name']]
+    index = folder.parent / 'model_index.json'
+    if network['_class_name'] == _PIXART and index.is_file():
+      if 'Sigma' in str(files.read_json(index).get('_class_name')):
+        longest = _SIGMA_TOKENS
     path = folder / 'tokenizer_config.json'
-    if denoiser == 'unet' and path.is_file():
+    if network['_class_name'] == _UNET and path.is_file():
       given = files.read_json(path).get('model_max_length', longest)
       longest = min(longest, given)
   else:
@@ -267,8 +306,13 @@ def _choose_join(
   config: Mapping[str, Any],
   texts: Sequence[TextFolder],
 ) -> text_encoders.Join:
-  if config['_class_name'] == 'SD3Transformer2DModel':
-    return text_encoders.join_three(_SD3_TOKENS, config['joint_attention_dim'])
+  if config['_class_name'] == _SD3:
+    tokens = _T5_TOKENS[_SD3]
+    return text_encoders.join_three(tokens, config['joint_attention_dim'])
+  if config['_class_name'] == _FLUX:
+    return text_encoders.join_flux
+  if config['_class_name'] == _PIXART:
+    return text_encoders.join_masked
   wants_size = config['addition_embed_type'] == 'text_time'
   if wants_size != (len(texts) == 2):
     raise errors.UserError(
@@ -317,7 +361,9 @@ def _read_codec(
 def _check_fit(
   path: pathlib.Path, config: Mapping[str, Any], codec: str, channels: int
 ) -> None:
-  takes, gives = config['in_channels'], config['out_channels']
+  takes, gives = denoisers.latent_channels(config), config['out_channels']
+  if denoisers.is_packed(config):
+    gives //= 4
   if takes != channels:
     remedy = (
       'a model that paints into or over a given image is no prior'

@@ -173,7 +173,11 @@ def _run(
 ) -> torch.Tensor:
   config = network.config
   latents = family.image_size // family.codec_factor
-  width = config.get('joint_attention_dim') or config['cross_attention_dim']
+  width = (
+    config.get('caption_channels')
+    or config.get('joint_attention_dim')
+    or config['cross_attention_dim']
+  )
   pooled = config.get('pooled_projection_dim')
   if config.get('addition_embed_type') == 'text_time':
     added = 6 * config['addition_time_embed_dim']
@@ -181,6 +185,8 @@ def _run(
   if config.get('encoder_hid_dim'):
     width = config['encoder_hid_dim']
   length = sum(text.length for text in family.texts)
+  if config.get('caption_channels'):
+    pooled = length  # PixArt's mask.
 
   def zeros(*shape: int) -> torch.Tensor:
     return torch.zeros(batch_size, *shape, device='meta')
@@ -190,7 +196,7 @@ def _run(
   )
   return denoisers.run(
     network,
-    zeros(config['in_channels'], latents, latents),
+    zeros(denoisers.latent_channels(config), latents, latents),
     zeros(),
     prompt_embeds,
     family.image_size,

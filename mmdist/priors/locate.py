@@ -86,9 +86,11 @@ def _unwrap(directory: pathlib.Path) -> str:
     FileNotFoundError: there is no snapshot.
     UserError: there are several, and nobody says which one is meant.
   """
-  models = sorted(directory.glob('models--*'))
+  models = [*directory.glob('models--*'), *directory.glob('hub/models--*')]
+  # A cache keeps tokenizers and judges too.
+  whole = [path for path in models if any(path.glob('snapshots/*/scheduler'))]
   if models:
-    directory = _only('models', directory, models)
+    directory = _only('models', directory, sorted(whole or models))
   snapshots = directory / 'snapshots'
   if not snapshots.is_dir():
     return str(directory)

@@ -28,6 +28,7 @@ from mmdist.priors import devices
 from mmdist.priors import directory as files
 from mmdist.priors import families
 from mmdist.priors import image_codec
+from mmdist.priors import locate
 from mmdist.priors import prompt_encoder
 from mmdist.priors import resizing
 from mmdist.priors import schedule as schedules
@@ -77,11 +78,12 @@ def open_pipeline(
   lora_scale: float = 1.0,
   loras: Sequence[tuple[str, float]] = (),
   prompt_chunks: int = 1,
+  base: str = '',
 ) -> Pipeline:
   """Opens a directory; every network is frozen and in eval mode.
 
   Args:
-    directory: a diffusers directory.
+    directory: a diffusers directory, or a checkpoint in one file.
     dtype: in which the networks compute; see `devices.resolve_dtype`.
     device: where they lie; see `devices.resolve_device`.
     train: keep the denoiser's weights in float32 and compute in `dtype`.
@@ -90,6 +92,7 @@ def open_pipeline(
     lora_scale: how much of it.
     loras: more of them, each with its factor.
     prompt_chunks: pieces in which a text is read.
+    base: beside a checkpoint in one file: see `locate.locate`.
 
   Raises:
     FileNotFoundError, UserError: in one line, the file that is wrong.
@@ -100,6 +103,8 @@ def open_pipeline(
   names.check_choice(
     'memory.text_dtype', memory.text_dtype, messages.TEXT_DTYPES
   )
+  if os.path.isfile(directory):
+    directory = locate.locate(os.fspath(directory), base)
   family = families.read_family(pathlib.Path(directory))
   # A progress bar per network is noise in an actor's log.
   transformers.utils.logging.disable_progress_bar()
@@ -107,7 +112,7 @@ def open_pipeline(
   torch_device = devices.resolve_device(device)
   torch_dtype = devices.resolve_dtype(dtype, torch_device)
   denoiser = files.load_component(
-    getattr(diffusers, family.denoiser_config['_class_name']),
+    denoisers.network_class(family.denoiser_config['_class_name']),
     family.directory,
     family.denoiser,
     torch_dtype=torch.float32 if train or loras else torch_dtype,
@@ -116,7 +121,7 @@ def open_pipeline(
   if loras:
     adapters.merge_loras(denoiser, text, loras)
     for encoder in text.modules:
-      torch.nn.Module.to(encoder, devices.DTYPES[memory.text_dtype])
+      text_encoders.lower(encoder, devices.DTYPES[memory.text_dtype])
     if not train:
       # torch's `to` is called directly, because diffusers' own warns of layers
       # kept in float32 although there are none here.

@@ -7,6 +7,7 @@ import torch
 
 from mmdist.core import errors
 from mmdist.core import seeds
+from mmdist.priors import denoisers
 from mmdist.priors import image_codec
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import schedule as schedules
@@ -60,7 +61,8 @@ def _draw_noise(
   pipeline: pipelines.Pipeline, count: int, seed: int
 ) -> torch.Tensor:
   size = pipeline.image_size // pipeline.codec.factor
-  shape = (pipeline.denoiser.config.in_channels, size, size)
+  channels = denoisers.latent_channels(pipeline.denoiser.config)
+  shape = (channels, size, size)
   noise = [
     seeds.generator(seed, index, 'sample').standard_normal(
       shape, dtype=np.float32

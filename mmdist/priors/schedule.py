@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from mmdist.core import errors
+from mmdist.core import model_files
 
 BETA_PREDICTION_TYPES = ('epsilon', 'v_prediction', 'sample')
 PREDICTION_TYPES = (*BETA_PREDICTION_TYPES, 'flow')
@@ -76,19 +77,27 @@ class Schedule:
     return float(self.signal[-1]) == LEAST_LEVEL
 
 
-def schedule_from_config(config: Mapping[str, Any]) -> Schedule:
+def schedule_from_config(
+  config: Mapping[str, Any], num_tokens: int | None = None
+) -> Schedule:
   """Reads the config of any diffusers scheduler that has betas, or of flows.
 
   Which sampler it names does not matter: only noise levels are read.
 
+  Args:
+    config: of a scheduler.
+    num_tokens: of an image, by which some flows are shifted (Flux); None where
+      there are none.
+
   Raises:
-    UserError: the scheduler is of another kind (EDM, flows that shift with
-      the image), or its network predicts something unknown.
+    UserError: the scheduler is of another kind (EDM), or its network predicts
+      something unknown.
   """
   name = str(config.get('_class_name', 'DDPMScheduler'))
   if name.startswith('FlowMatch'):
-    return _flow_schedule(config, name)
-  prediction_type = config.get('prediction_type', 'epsilon')
+    return _flow_schedule(config, name, num_tokens)
+  settings = {**_defaults(name), **config}
+  prediction_type = settings.get('prediction_type', 'epsilon')
   known = inspect.signature(diffusers.DDPMScheduler.__init__).parameters
   if not _has_betas(name) or prediction_type not in BETA_PREDICTION_TYPES:
     raise errors.UserError(
@@ -96,10 +105,22 @@ def schedule_from_config(config: Mapping[str, Any]) -> Schedule:
       'supported; expected one with betas that predicts '
       f'{", ".join(BETA_PREDICTION_TYPES)}, or FlowMatchEulerDiscreteScheduler.'
     )
-  scheduler: Any = diffusers.DDPMScheduler(
-    **{key: value for key, value in config.items() if key in known}
+  if settings.get('snr_shift_scale', 1.0) not in (None, 1, 1.0):
+    raise errors.UserError(
+      f'scheduler {name} has snr_shift_scale={settings["snr_shift_scale"]!r}, '
+      'which moves its noise levels and is not read; expected 1.'
+    )
+  scheduler: Any = _build(
+    diffusers.DDPMScheduler,
+    name,
+    {key: value for key, value in settings.items() if key in known},
   )
   alphas = scheduler.alphas_cumprod
+  if not ((alphas >= 0) & (alphas <= 1)).all():
+    raise errors.UserError(
+      f'scheduler {name} has betas whose products leave [0, 1]; expected betas '
+      'in [0, 1].'
+    )
   alphas = torch.where(alphas < _NOTHING, LEAST_LEVEL**2, alphas)
   alphas = torch.where(1 - alphas < _NOTHING, 1 - LEAST_LEVEL**2, alphas)
   return Schedule(
@@ -135,6 +156,38 @@ def check_can_sample(schedule: Schedule) -> None:
     )
 
 
+def _build(kind: Any, name: str, settings: Mapping[str, Any]) -> Any:
+  """Builds a scheduler of diffusers, or raises UserError in one line."""
+  try:
+    return kind(**settings)
+  # NotImplementedError: a schedule of betas that it does not know.
+  except (
+    NotImplementedError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    ZeroDivisionError,
+  ) as error:
+    raise errors.UserError(
+      f'scheduler {name} cannot be read from its config: '
+      f'{model_files.first_line(error)}'
+    ) from error
+
+
+def _defaults(name: str) -> dict[str, Any]:
+  """Returns what a scheduler of diffusers takes where its config is silent."""
+  scheduler = getattr(diffusers, name, None)
+  if not inspect.isclass(scheduler):
+    return {}
+  return {
+    key: parameter.default
+    for key, parameter in inspect.signature(
+      scheduler.__init__
+    ).parameters.items()
+    if parameter.default is not inspect.Parameter.empty
+  }
+
+
 def _has_betas(name: str) -> bool:
   """Returns whether a scheduler of diffusers is given by its betas."""
   scheduler = getattr(diffusers, name, None)
@@ -143,22 +196,34 @@ def _has_betas(name: str) -> bool:
   return 'beta_start' in inspect.signature(scheduler.__init__).parameters
 
 
-def _flow_schedule(config: Mapping[str, Any], name: str) -> Schedule:
+def _flow_schedule(
+  config: Mapping[str, Any], name: str, num_tokens: int | None
+) -> Schedule:
   """Reads a flow: x_t = (1 - sigma_t) x + sigma_t e.
 
   Its sigma_t is shifted as diffusers' own scheduler shifts it.
   """
-  if config.get('use_dynamic_shifting') or name != _FLOW:
+  is_dynamic = bool(config.get('use_dynamic_shifting'))
+  if name != _FLOW or (is_dynamic and num_tokens is None):
     raise errors.UserError(
-      f'scheduler {name} with use_dynamic_shifting='
-      f'{bool(config.get("use_dynamic_shifting"))} is not supported; expected '
-      f'{_FLOW} with a constant shift.'
+      f'scheduler {name} with use_dynamic_shifting={is_dynamic} is not '
+      f'supported; expected {_FLOW} with a constant shift, or a transformer '
+      'whose images have a known size.'
     )
   # Here, because it imports scipy's statistics, and most priors are no flows.
   kind = diffusers.FlowMatchEulerDiscreteScheduler
   known = inspect.signature(kind.__init__).parameters
-  scheduler: Any = kind(**{k: v for k, v in config.items() if k in known})
-  noise = scheduler.sigmas.flip(0).float()
+  settings = {k: v for k, v in config.items() if k in known}
+  scheduler: Any = _build(kind, name, settings)
+  if is_dynamic:
+    # All timesteps, shifted as for images of this size.
+    count = scheduler.config.num_train_timesteps
+    scheduler.set_timesteps(
+      sigmas=np.linspace(1.0, 1 / count, count),
+      mu=_dynamic_shift(scheduler.config, num_tokens or 0),
+    )
+  # Sampling adds an end of 0, which no network was trained at.
+  noise = scheduler.sigmas[: len(scheduler.timesteps)].flip(0).float()
   noise = noise.clamp(LEAST_LEVEL, 1 - LEAST_LEVEL)
   return Schedule(
     signal=1 - noise,
@@ -167,6 +232,16 @@ def _flow_schedule(config: Mapping[str, Any], name: str) -> Schedule:
     prediction_type='flow',
     config=dict(config),
   )
+
+
+def _dynamic_shift(config: Mapping[str, Any], num_tokens: int) -> float:
+  """Returns mu, which grows with an image, as diffusers' pipelines take it."""
+  least, most = (
+    config.get('base_image_seq_len', 256),
+    config.get('max_image_seq_len', 4096),
+  )
+  low, high = config.get('base_shift', 0.5), config.get('max_shift', 1.15)
+  return low + (high - low) * (num_tokens - least) / (most - least)
 
 
 def t_to_timestep(

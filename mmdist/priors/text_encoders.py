@@ -22,7 +22,8 @@ class PromptEmbeds:
 
   Attributes:
     sequence: [N, L, D] float32, for its cross-attention.
-    pooled: [N, P] float32, one vector per text; None where it wants none.
+    pooled: [N, P] float32, one vector per text; None where it wants none. For
+      PixArt it is [N, L], 1 for tokens and 0 for padding.
   """
 
   sequence: torch.Tensor
@@ -62,11 +63,15 @@ class Style:
     penultimate: take the layer before the last, as SDXL and SD 3 do.
     masked: padding is hidden from the encoder (DeepFloyd IF).
     lowercase: texts are lowered and stripped first (DeepFloyd IF).
+    pooler: its vector is the last token's, without a projection (Flux).
+    tells_mask: its vector is which tokens are none, for the network (PixArt).
   """
 
   penultimate: bool = False
   masked: bool = False
   lowercase: bool = False
+  pooler: bool = False
+  tells_mask: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,6 +123,10 @@ class Reader:
       else output.last_hidden_state
     )
     pooled = getattr(output, 'text_embeds', None)
+    if self.style.pooler:
+      pooled = output.pooler_output
+    elif self.style.tells_mask:
+      pooled = attention_mask
     return PromptEmbeds(
       hidden.float(), None if pooled is None else pooled.float()
     )
@@ -174,12 +183,47 @@ def _weighted(
   )
 
 
+def dtype_of(
+  encoder: torch.nn.Module, name: str, dtype: torch.dtype
+) -> torch.dtype:
+  """Returns in which dtype a weight of a text encoder is kept.
+
+  Some of T5's layers overflow in float16, and transformers keeps them in
+  float32 where it opens the files itself.
+
+  Args:
+    encoder: the text encoder.
+    name: of the weight in it.
+    dtype: that is asked for.
+  """
+  kept = getattr(encoder, '_keep_in_fp32_modules', None) or ()
+  is_kept = dtype == torch.float16 and set(kept) & set(name.split('.'))
+  return torch.float32 if is_kept else dtype
+
+
+@torch.no_grad()
+def lower(encoder: torch.nn.Module, dtype: torch.dtype) -> None:
+  """Rounds a text encoder's weights to a dtype, in place."""
+  for name, weight in encoder.named_parameters():
+    weight.data = weight.data.to(dtype_of(encoder, name, dtype))
+
+
 Join = Callable[[Sequence[PromptEmbeds]], PromptEmbeds]
 
 
 def join_one(read: Sequence[PromptEmbeds]) -> PromptEmbeds:
   """Stable Diffusion 1 and 2, DeepFloyd IF: one encoder, its sequence."""
   return PromptEmbeds(read[0].sequence)
+
+
+def join_masked(read: Sequence[PromptEmbeds]) -> PromptEmbeds:
+  """PixArt: one encoder, its sequence, and which tokens are padding."""
+  return read[0]
+
+
+def join_flux(read: Sequence[PromptEmbeds]) -> PromptEmbeds:
+  """Flux: CLIP's vector, and T5's sequence."""
+  return PromptEmbeds(read[1].sequence, read[0].pooled)
 
 
 def join_two(read: Sequence[PromptEmbeds]) -> PromptEmbeds:

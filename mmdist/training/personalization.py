@@ -40,7 +40,14 @@ class Options:
   )
   prior: str = options_lib.option(
     'color',
-    'To start from: directory, embedded name or hub commit.',
+    'To start from: directory, one .safetensors file (see --base), embedded '
+    'name or hub commit.',
+    is_path=True,
+  )
+  base: str = options_lib.option(
+    '',
+    'Where --prior is one file: a diffusers directory of its family, with its '
+    'tokenizers.',
     is_path=True,
   )
   images: str = options_lib.option(
@@ -131,9 +138,12 @@ def train(
   from mmdist.priors import checks
   from mmdist.priors import families
   from mmdist.priors import locate
+  from mmdist.priors import schedule as schedules
 
-  directory = locate.locate(options.prior)
+  directory = locate.locate(options.prior, options.base)
   family = families.read_family(pathlib.Path(directory))
+  # Its report has samples, at the end of it all.
+  schedules.check_can_sample(family.schedule)
   prompt = options.prompt or default_prompt(options.kind)
   checks.check_prior(directory, [prompt, *options.class_prompt])
   check_identifier(prompt, family.settings.get('identifier_tokens', {}))

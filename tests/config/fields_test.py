@@ -46,6 +46,15 @@ def test_a_field_of_any_type_is_read_and_set(path, text, value, config):
   assert found == value
 
 
+def test_loras_of_a_cell_are_read_as_on_the_command_line(config):
+  name = 'priors.generic.loras'
+  value = fields.parse(config, name, "[('a.safetensors', 0.8)]")
+  changed = fields.set_fields(config, {name: value})
+  assert changed.priors['generic'].all_loras == (('a.safetensors', 0.8),)
+  with pytest.raises(ValueError, match=f'{name} has the weight'):
+    fields.parse(config, name, '[(a, strong)]')
+
+
 def test_several_fields_are_set_at_once(config):
   changed = fields.set_fields(config, {'happy': 1, 'seed': 3, 'mode': 'perp'})
   assert (changed.concepts[0].weight, changed.seed) == (1.0, 3)

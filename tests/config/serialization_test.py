@@ -45,6 +45,20 @@ def test_a_file_written_when_a_priors_options_stood_in_another_order_reads():
   )
 
 
+def test_a_configuration_of_one_lora_reads_as_it_did():
+  old = json.loads(serialization.to_json(schema.RunConfig()))
+  prior = old['priors']['generic']
+  prior |= {'lora': 'mine.safetensors', 'lora_scale': 0.5}
+  del prior['loras'], prior['base']
+  read = serialization.from_dict(old).priors['generic']
+  assert read.all_loras == (('mine.safetensors', 0.5),)
+  read.loras = (('hat.safetensors', 2.0),)
+  assert read.all_loras == (
+    ('mine.safetensors', 0.5),
+    ('hat.safetensors', 2.0),
+  )
+
+
 def test_whole_numbers_are_good_floats():
   config = serialization.from_dict({'learner': {'learning_rate': 1}})
   assert isinstance(config.learner.learning_rate, float)

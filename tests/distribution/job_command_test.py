@@ -120,6 +120,22 @@ def test_no_job_is_given_a_path_in_remote_storage(flag, path, is_sent):
   assert line.startswith(f"--{flag} '{path}' is ") and '\n' not in line
 
 
+def test_the_files_of_loras_are_made_absolute(tmp_path):
+  (tmp_path / 'hat.safetensors').touch()
+  flag = '--config.priors.generic.loras'
+  words = [
+    'optimize',
+    '--workdir=/shared/run',
+    f'{flag}=[(hat.safetensors, 2)]',
+  ]
+  command = job_command.prepare(words, str(tmp_path))
+  assert f"{flag}=[('{tmp_path}/hat.safetensors', 2.0)]" in command.words
+  sent = job_command.prepare(words, str(tmp_path), is_sent=True)
+  assert words[-1] in sent.words
+  with pytest.raises(errors.UserError, match='remote storage'):
+    job_command.prepare([*words[:2], f'{flag}=[(gs://b/hat, 1)]'])
+
+
 def test_the_home_of_nobody_is_no_work_folder_of_a_job():
   with pytest.raises(errors.UserError, match='home of a user'):
     job_command.prepare(['optimize', '--workdir=~nobody_here/runs'])

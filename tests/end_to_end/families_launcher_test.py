@@ -1,10 +1,13 @@
-"""The command of the README, with priors of every family."""
+"""The command of the README, with priors of every family and kind of file."""
 
 import json
+import shutil
 import textwrap
 
 import pytest
 
+from tests.priors import tiny_adapters
+from tests.priors import tiny_checkpoints
 from tests.priors import tiny_families
 
 
@@ -62,3 +65,70 @@ def test_every_family_moves_a_head(executor, trained, tmp_path, here):
     assert f"memory of prior '{family}': about" in done.stdout
     files = list((tmp_path / family).rglob('*.safetensors'))
     assert directory and len(recorded[family]) == len(files)
+
+
+def write_files(folder):
+  """Returns priors as people have them: name -> fields of its options."""
+  _, single, base = tiny_checkpoints.write('sd1', folder / 'single')
+  plain = tiny_families.write('sd1', folder / 'plain')
+  cache = folder / 'hub' / 'models--me--mine'
+  shutil.copytree(plain, cache / 'snapshots' / ('0' * 40))
+  half = shutil.copytree(plain, folder / 'half')
+  weights = half / 'unet' / 'diffusion_pytorch_model.safetensors'
+  weights.rename(weights.with_suffix('.bf16.safetensors'))
+  loras = [
+    tiny_adapters.save(
+      folder / f'{name}.safetensors',
+      {k: weight * v for k, v in tiny_adapters.PAIR.items()},
+    )
+    for name, weight in (('hat', 1.0), ('smile', 2.0))
+  ]
+  given = [(str(path), 0.4) for path in loras]
+  return {
+    'single': {'directory': str(single), 'base': str(base), 'loras': given},
+    'cached': {'directory': str(cache), 'loras': given},
+    'half': {'directory': str(half), 'lora': given[0][0], 'lora_scale': 2.0},
+  }
+
+
+@pytest.mark.parametrize(
+  'executor',
+  [
+    pytest.param('inline', marks=pytest.mark.slow),
+    # Three processes, each with torch and diffusers of its own.
+    pytest.param('ray', marks=pytest.mark.long),
+  ],
+)
+def test_every_kind_of_file_moves_a_head(executor, trained, tmp_path, here):
+  priors = write_files(tmp_path)
+  experiment, workdir = tmp_path / 'files.py', tmp_path / 'run'
+  experiment.write_text(
+    textwrap.dedent(f"""
+      from experiments import smoke
+      from mmdist.config import schema
+
+      def get_config(preset='default'):
+        run = smoke.get_config()
+        run.num_steps = 3
+        run.priors.clear()
+        for name, fields in {priors!r}.items():
+          run.priors[name] = schema.PriorConfig(
+            prompt_template='{{prompt}}', **fields
+          )
+        return run
+    """)
+  )
+  done = here(
+    trained, workdir, f'--executor={executor}', experiment=experiment, priors={}
+  )
+  assert done.returncode == 0, done.stderr
+  rows = [json.loads(line) for line in (workdir / 'metrics.jsonl').open()]
+  assert [row['step'] for row in rows] == [0, 1, 2]
+  recorded = json.loads((workdir / 'priors.json').read_text())
+  for name in priors:
+    assert all(row[f'cotangent_norm/{name}'] > 0 for row in rows)
+  assert set(recorded['single']) == {
+    'my favourite.safetensors',
+    'lora',
+    'lora_2',
+  }

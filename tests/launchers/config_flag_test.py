@@ -100,8 +100,23 @@ def test_concepts_can_be_written_on_the_command_line(experiment):
 
 
 @pytest.mark.parametrize(
+  'text',
+  ["[('a.safetensors', 0.8), ('b', -1)]", '[(a.safetensors, 0.8), (b,-1)]'],
+)
+def test_loras_can_be_written_on_the_command_line(experiment, text):
+  config, _ = parse(experiment, f'--config.priors.generic.loras={text}')
+  assert config.priors['generic'].loras == (('a.safetensors', 0.8), ('b', -1.0))
+  assert config.priors['normal'].loras == ()
+  assert serialization.from_json(serialization.to_json(config)) == config
+
+
+@pytest.mark.parametrize(
   'word, message',
   [
+    ('--config.priors.generic.loras=[(a, strong)]', "weight 'strong' for 'a'"),
+    ('--config.priors.generic.loras=[(a, 1), (./a, 1)]', 'twice; give it once'),
+    ('--config.priors.generic.loras=[(a, 1e9)]', 'weight 1e.09'),
+    ('--config.priors.generic.loras=[(gs://b/a, 1)]', 'in remote storage'),
     ('--config.learner.learning_rat=1', "did you mean 'learning_rate'?"),
     ('--config.priors.norml.weight=1', "no field 'priors.norml'; did you mean"),
     ('--config.concepts[7].text=a', "no field 'concepts.7'. Fields there: "),

@@ -2,6 +2,7 @@
 
 import copy
 
+import diffusers
 import peft
 import pytest
 import torch
@@ -128,23 +129,23 @@ def test_norms_and_biases_are_moved_too(models, tmp_path):
 # What the authors of SDXL and Stable Diffusion 3 call some layers; the first
 # column is written out by hand.
 SDXL_NAMES = {
-  'input_blocks_0_0': 'conv_in',
-  'input_blocks_1_0_in_layers_2': 'down_blocks.0.resnets.0.conv1',
-  'input_blocks_2_0_op': 'down_blocks.0.downsamplers.0.conv',
-  'input_blocks_3_1_transformer_blocks_0_attn2_to_out_0': (
+  'input_blocks.0.0': 'conv_in',
+  'input_blocks.1.0.in_layers.2': 'down_blocks.0.resnets.0.conv1',
+  'input_blocks.2.0.op': 'down_blocks.0.downsamplers.0.conv',
+  'input_blocks.3.1.transformer_blocks.0.attn2.to_out.0': (
     'down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0'
   ),
-  'middle_block_0_out_layers_3': 'mid_block.resnets.0.conv2',
-  'middle_block_1_proj_in': 'mid_block.attentions.0.proj_in',
-  'middle_block_2_emb_layers_1': 'mid_block.resnets.1.time_emb_proj',
-  'output_blocks_0_0_skip_connection': 'up_blocks.0.resnets.0.conv_shortcut',
-  'output_blocks_1_1_transformer_blocks_0_ff_net_0_proj': (
+  'middle_block.0.out_layers.3': 'mid_block.resnets.0.conv2',
+  'middle_block.1.proj_in': 'mid_block.attentions.0.proj_in',
+  'middle_block.2.emb_layers.1': 'mid_block.resnets.1.time_emb_proj',
+  'output_blocks.0.0.skip_connection': 'up_blocks.0.resnets.0.conv_shortcut',
+  'output_blocks.1.1.transformer_blocks.0.ff.net.0.proj': (
     'up_blocks.0.attentions.1.transformer_blocks.0.ff.net.0.proj'
   ),
-  'output_blocks_1_2_conv': 'up_blocks.0.upsamplers.0.conv',
-  'time_embed_2': 'time_embedding.linear_2',
-  'label_emb_0_0': 'add_embedding.linear_1',
-  'out_2': 'conv_out',
+  'output_blocks.1.2.conv': 'up_blocks.0.upsamplers.0.conv',
+  'time_embed.2': 'time_embedding.linear_2',
+  'label_emb.0.0': 'add_embedding.linear_1',
+  'out.2': 'conv_out',
 }
 
 
@@ -161,28 +162,32 @@ def random_parts(module, seed=0):
 
 def test_sdxl_is_read_by_the_names_of_its_authors(models, tmp_path):
   model = models['sdxl']
-  theirs, ours = {}, {}
+  theirs, ours, thirds = {}, {}, {}
   for name, layer in SDXL_NAMES.items():
     for part, t in random_parts(model.denoiser.get_submodule(layer)).items():
-      theirs[f'lora_unet_{name}.{part}'] = t
+      theirs[f'lora_unet_{name.replace(".", "_")}.{part}'] = t
+      thirds[f'diffusion_model.{name}.{part}'] = t  # As ComfyUI saves them.
       ours[f'{tiny.kohya(layer)}.{part}'] = t
   for number in (1, 2):
     layer = 'text_model_encoder_layers_0_self_attn_q_proj'
     for part, t in random_parts(torch.nn.Linear(16, 16), number).items():
       theirs[f'lora_te{number}_{layer}.{part}'] = t
+      third = f'text_encoders.clip_{"lg"[number - 1]}.transformer.text_model.'
+      thirds[f'{third}encoder.layers.0.self_attn.q_proj.{part}'] = t
       ours[
         f'text_encoder{"_2" * (number == 2)}.text_model.encoder.layers.0.'
         f'self_attn.q_proj.{part}'
       ] = t
-  found, expected = (
+  found, others, expected = (
     tiny.merged(model, (tiny.save(tmp_path / f'{n}.safetensors', tensors), 1.0))
-    for n, tensors in (('theirs', theirs), ('ours', ours))
+    for n, tensors in enumerate((theirs, thirds, ours))
   )
   before = tiny.merged(model)
   moved = 0
   for network, weights in expected.items():
     for name, weight in weights.items():
       assert torch.equal(found[network][name], weight)
+      assert torch.equal(others[network][name], weight)
       moved += not torch.equal(before[network][name], weight)
   assert moved == len(SDXL_NAMES) + 2
 
@@ -269,3 +274,60 @@ def test_a_text_encoder_in_bfloat16_is_changed_before_it_is_rounded(
   exact = tiny.merged(models['sd1'], (path, 0.01))['text_encoder_1']
   for name, weight in opened.text.modules[0].named_parameters():
     assert torch.equal(weight, exact[name].to(torch.bfloat16))
+
+
+@pytest.mark.parametrize('named', ['to_{}_lora', 'processor.to_{}_lora'])
+def test_the_first_format_of_diffusers_is_read(models, named, tmp_path):
+  model = models['sd1']
+  block = tiny.LINEAR.removesuffix('.to_q')
+  theirs, ours = {}, {}
+  for part, layer in (('q', 'to_q'), ('out', 'to_out.0')):
+    down, up = tiny.draw(2, 16), tiny.draw(16, 2)
+    old = f'unet.{block}.{named.format(part)}'
+    theirs |= {f'{old}.down.weight': down, f'{old}.up.weight': up}
+    theirs[f'{old}.alpha'] = 1.0
+    new = f'unet.{block}.{layer}'
+    ours |= {f'{new}.lora_A.weight': down, f'{new}.lora_B.weight': up}
+    ours[f'{new}.alpha'] = 1.0
+  old = 'text_encoder.text_model.encoder.layers.0.self_attn.to_v_lora'
+  new = 'text_encoder.encoder.layers.0.self_attn.v_proj.lora_linear_layer'
+  for name, tensors in ((old, theirs), (new, ours)):
+    tensors[f'{name}.down.weight'] = tiny.draw(2, 16)
+    tensors[f'{name}.up.weight'] = tiny.draw(16, 2)
+  found, expected = (
+    tiny.merged(model, (tiny.save(tmp_path / f'{n}.safetensors', t), 1.0))
+    for n, t in (('theirs', theirs), ('ours', ours))
+  )
+  before = tiny.merged(model)
+  moved = 0
+  for network, weights in expected.items():
+    for name, weight in weights.items():
+      assert torch.equal(found[network][name], weight)
+      moved += not torch.equal(before[network][name], weight)
+  assert moved == 3
+
+
+def test_a_dora_that_diffusers_saved_is_the_one_it_runs(models, tmp_path):
+  network = copy.deepcopy(models['sd1'].denoiser)
+  config = peft.LoraConfig(
+    r=2, lora_alpha=4, target_modules=['to_q', 'conv1'], use_dora=True
+  )
+  network.add_adapter(config)
+  torch.manual_seed(0)
+  for name, weight in network.named_parameters():
+    if 'lora_B' in name:
+      weight.data.normal_(0, 0.3)
+    elif 'magnitude' in name:
+      weight.data.mul_(1.5)
+  diffusers.StableDiffusionPipeline.save_lora_weights(
+    tmp_path,
+    unet_lora_layers=peft.get_peft_model_state_dict(network),
+    unet_lora_adapter_metadata=config.to_dict(),
+  )
+  found = tiny.merged(models['sd1'], (tmp_path, 1.0))['']
+  for name, layer in network.named_modules():
+    if isinstance(layer, peft.tuners.tuners_utils.BaseTunerLayer):
+      layer.merge(adapter_names=['default'])
+      torch.testing.assert_close(
+        found[f'{name}.weight'], layer.get_base_layer().weight, **TOLERANCE
+      )

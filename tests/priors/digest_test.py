@@ -35,6 +35,22 @@ def test_one_changed_byte_changes_one_digest(tmp_path):
   assert changed == {'unet/diffusion_pytorch_model.safetensors'}
 
 
+def test_every_lora_and_its_settings_count(tmp_path):
+  directory = tiny_families.write('pixels', tmp_path / 'prior')
+  files = {
+    'lora': tmp_path / 'one.safetensors',
+    'lora_2': tmp_path / 'peft' / 'adapter_model.safetensors',
+    'lora_2_config': tmp_path / 'peft' / 'adapter_config.json',
+  }
+  for name, path in files.items():
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(name)
+  loras = ((str(files['lora']), 0.5), (str(tmp_path / 'peft'), 1.0))
+  digests = digest.weight_digests(str(directory), loras)
+  for name, path in files.items():
+    assert digests[name] == digest.sha256(path)
+
+
 def test_a_directory_that_is_none_is_refused(tmp_path):
   with pytest.raises(FileNotFoundError):
     digest.weight_digests(str(tmp_path))

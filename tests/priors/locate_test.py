@@ -97,6 +97,14 @@ def test_the_folders_of_a_hubs_cache_are_opened(fetched, cache):
   assert not fetched
 
 
+def test_of_a_cache_with_tokenizers_the_model_is_opened(cache):
+  snapshot = cache / 'models--a--b' / 'snapshots' / COMMIT
+  (snapshot / 'scheduler').mkdir()
+  (cache / 'models--c--tokenizer' / 'snapshots' / COMMIT).mkdir(parents=True)
+  for given in (cache, cache.parent):
+    assert locate.locate(str(given)) == str(snapshot.resolve())
+
+
 def test_of_several_in_a_hubs_cache_none_is_guessed(cache):
   (cache / 'models--c--d').mkdir()
   with pytest.raises(ValueError, match='2 models; .*models--c--d'):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.priors import schedule as schedules
 
@@ -260,3 +261,29 @@ def test_levels_that_are_not_zero_stay_as_they_are(name):
   oracle = diffusers.DDPMScheduler(beta_schedule=name).alphas_cumprod
   assert torch.equal(schedule.signal, oracle.sqrt())
   assert not schedule.ends_in_noise
+
+
+@pytest.mark.parametrize(
+  'fields, words',
+  [
+    ({'beta_schedule': 'curly'}, 'cannot be read from its config: curly'),
+    ({'beta_start': 'small'}, 'cannot be read from its config'),
+    ({'num_train_timesteps': None}, 'cannot be read from its config'),
+    ({'trained_betas': [0.1, 3.0]}, 'expected betas in'),
+    (
+      {'_class_name': 'CogVideoXDDIMScheduler', 'snr_shift_scale': 3.0},
+      'snr_shift_scale=3.0',
+    ),
+  ],
+)
+def test_noise_levels_that_cannot_be_read_are_one_line(fields, words):
+  with pytest.raises(errors.UserError, match=words) as caught:
+    schedules.schedule_from_config({'_class_name': 'DDPMScheduler'} | fields)
+  assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['LCMScheduler', 'DDIMScheduler'])
+def test_where_a_config_is_silent_its_own_class_speaks(name):
+  schedule = schedules.schedule_from_config({'_class_name': name})
+  oracle = getattr(diffusers, name)().alphas_cumprod
+  assert torch.equal(schedule.signal, oracle.sqrt())

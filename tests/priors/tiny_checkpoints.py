@@ -53,12 +53,12 @@ def tensors_of(family, pipeline):
   """Returns a pipeline's weights in the authors' names."""
   text = [module.state_dict() for module in pipeline.text.modules]
   if family == 'sd3':
-    state = _sd3(pipeline.denoiser)
+    state = sd3_names(pipeline.denoiser)
     for name, weights in zip(('clip_l', 'clip_g', 't5xxl'), text, strict=True):
       prefix = f'text_encoders.{name}.transformer.'
       state |= {f'{prefix}{k}': v for k, v in weights.items()}
   else:
-    state = _unet(pipeline.denoiser)
+    state = unet_names(pipeline.denoiser)
     # As files have them, beside the weights.
     if family == 'sd1':
       state |= _hugging_face('cond_stage_model.transformer.', text[0])
@@ -80,10 +80,11 @@ def tensors_of(family, pipeline):
     else:
       state |= _hugging_face('conditioner.embedders.0.transformer.', text[0])
       state |= _open_clip('conditioner.embedders.1.model.', text[1], 3)
-  return state | _vae(pipeline.codec.vae)
+  return state | vae_names(pipeline.codec.vae)
 
 
-def _unet(unet):
+def unet_names(unet):
+  """Returns a UNet's weights in the authors' names."""
   layers = ldm_names.unet_layers(
     [name for name, module in unet.named_modules()], unet.config
   )
@@ -95,7 +96,8 @@ def _unet(unet):
   return state
 
 
-def _vae(vae):
+def vae_names(vae):
+  """Returns a VAE's weights in the authors' names."""
   blocks = len(vae.config.block_out_channels)
   state = {}
   for name, weight in vae.state_dict().items():
@@ -179,15 +181,16 @@ def _open_clip(prefix, weights, num_layers):
   return state
 
 
-def _sd3(transformer):
+def sd3_names(transformer):
+  """Returns the weights of Stable Diffusion 3 in the authors' names."""
   weights = transformer.state_dict()
   modules = [name for name, _ in transformer.named_modules()]
   state = {'pos_embed': weights['pos_embed.pos_embed']}
   for theirs, layers in ldm_names.sd3_layers(modules).items():
     for part in ('weight', 'bias'):
-      state[f'{theirs}.{part}'] = torch.cat(
-        [weights[f'{layer}.{part}'] for layer in layers]
-      )
+      rows = [weights.get(f'{layer}.{part}') for layer in layers]
+      if rows[0] is not None:
+        state[f'{theirs}.{part}'] = torch.cat(rows)
   last = transformer.config.num_layers - 1
   for ours, theirs in (
     (

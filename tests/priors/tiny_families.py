@@ -14,6 +14,8 @@ import transformers
 
 from tests.priors import tiny
 
+# Transformers beyond Stable Diffusion 3.
+TRANSFORMERS = ('flux', 'pixart')
 FAMILIES = ('sd1', 'sd2', 'sdxl', 'if', 'sd3', 'pixels')
 _WIDTH = 16  # Of every text encoder.
 _SD_BETAS = {
@@ -25,7 +27,7 @@ _SD_BETAS = {
 
 
 def write(family: str, directory: pathlib.Path, seed: int = 0) -> pathlib.Path:
-  """Writes one of `FAMILIES`."""
+  """Writes one of `FAMILIES` or `TRANSFORMERS`."""
   with torch.random.fork_rng(devices=[]):
     torch.manual_seed(seed)
     return _WRITERS[family](directory)
@@ -137,7 +139,66 @@ def _write_pixels(directory):
   return _index(directory, 'StableDiffusionPipeline')
 
 
+def _write_flux(directory):
+  network = diffusers.FluxTransformer2DModel(
+    patch_size=1,
+    in_channels=16,
+    num_layers=1,
+    num_single_layers=1,
+    attention_head_dim=16,
+    num_attention_heads=2,
+    joint_attention_dim=2 * _WIDTH,
+    pooled_projection_dim=_WIDTH,
+    guidance_embeds=True,
+    axes_dims_rope=(4, 6, 6),
+  )
+  with torch.no_grad():
+    for name, weight in network.named_parameters():
+      if 'norm' in name or 'proj_out' in name:
+        weight.add_(0.1 * torch.randn_like(weight))
+  network.save_pretrained(directory / 'transformer')
+  _vae(4, shift_factor=0.06).save_pretrained(directory / 'vae')
+  _clip().save_pretrained(directory / 'text_encoder')
+  tiny.clip_tokenizer(directory / 'tokenizer')
+  _t5().save_pretrained(directory / 'text_encoder_2')
+  sentencepiece_tokenizer(directory / 'tokenizer_2')
+  diffusers.FlowMatchEulerDiscreteScheduler(
+    use_dynamic_shifting=True
+  ).save_pretrained(directory / 'scheduler')
+  (directory / 'mmdist.json').write_text(json.dumps({'image_size': 16}))
+  return _index(directory, 'FluxPipeline')
+
+
+def _write_pixart(directory):
+  network = diffusers.PixArtTransformer2DModel(
+    sample_size=8,
+    patch_size=2,
+    in_channels=4,
+    out_channels=8,
+    num_layers=2,
+    attention_head_dim=8,
+    num_attention_heads=2,
+    cross_attention_dim=16,
+    caption_channels=2 * _WIDTH,
+    use_additional_conditions=False,
+  )
+  with torch.no_grad():
+    for name, weight in network.named_parameters():
+      if 'attn2' in name or 'proj_out' in name or 'scale_shift' in name:
+        weight.add_(0.2 * torch.randn_like(weight))
+  network.save_pretrained(directory / 'transformer')
+  _vae(4).save_pretrained(directory / 'vae')
+  _t5().save_pretrained(directory / 'text_encoder')
+  sentencepiece_tokenizer(directory / 'tokenizer')
+  diffusers.DPMSolverMultistepScheduler(
+    beta_start=0.0001, beta_end=0.02
+  ).save_pretrained(directory / 'scheduler')
+  return _index(directory, 'PixArtAlphaPipeline')
+
+
 _WRITERS = {
+  'flux': _write_flux,
+  'pixart': _write_pixart,
   'sd1': _write_sd1,
   'sd2': _write_sd2,
   'sdxl': _write_sdxl,

@@ -16,6 +16,7 @@ from mmdist.training import personal_pictures
 from mmdist.training import personal_training
 from mmdist.training import personalization
 from tests.priors import tiny
+from tests.priors import tiny_checkpoints
 from tests.priors import tiny_families
 
 PROMPT = 'a [v] portrait of a man'
@@ -62,6 +63,28 @@ def _few_samples(monkeypatch):
 def weights_of(directory):
   pipeline = pipelines.open_pipeline(directory, 'float32', 'cpu')
   return pipeline.denoiser.state_dict()
+
+
+def test_what_cannot_be_sampled_is_told_before_it_is_trained(options, tmp_path):
+  directory = tiny.write_pipeline(tmp_path / 'epsilon', 'epsilon')
+  path = directory / 'scheduler' / 'scheduler_config.json'
+  changed = json.loads(path.read_text()) | {'rescale_betas_zero_snr': True}
+  path.write_text(json.dumps(changed))
+  with pytest.raises(ValueError, match='no picture can be sampled'):
+    personalization.train(dataclasses.replace(options, prior=str(directory)))
+  assert not (tmp_path / 'me').exists()
+
+
+def test_a_checkpoint_in_one_file_may_be_what_it_starts_from(options, tmp_path):
+  directory, file, base = tiny_checkpoints.write('sd1', tmp_path / 'single')
+  options = dataclasses.replace(
+    options, prior=str(file), base=str(base), prompt='a man', num_steps=1
+  )
+  out = personalization.train(options)
+  checks.check_prior(out, ['a man'])
+  before, after = weights_of(directory), weights_of(out)
+  assert before.keys() == after.keys()
+  assert any((before[name] != after[name]).any() for name in before)
 
 
 def test_pictures_become_a_prior_that_opens(options, prior, tmp_path):
