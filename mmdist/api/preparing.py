@@ -100,6 +100,11 @@ def prepare(
     warnings.warn(line, stacklevel=3)
   if recipes:
     preflight_lib.check_priors(objective, config)
+    if executors.describe(given.executor) in (
+      executors.IN_PROCESS,
+      executors.HERE,
+    ):
+      preflight_lib.check_devices(recipes)
   looks = memory_estimate.Looks(
     memory_estimate.count_views(objective, config.views),
     memory_estimate.count_texts(objective),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mmdist.cameras import orbits
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.core import guidance_kinds
 from mmdist.core import messages
 from mmdist.objectives import binding
@@ -26,6 +27,25 @@ def check_priors(
     prior = config.priors[name]
     if not recipes_lib.is_object(prior):
       check_files(prior, sorted(sent))
+
+
+def check_devices(recipes: Sequence[messages.PriorRecipe]) -> None:
+  """Checks that this machine, which will host the priors, has their devices.
+
+  Raises:
+    UserError: in one line, with the prior's name.
+  """
+  for recipe in recipes:
+    device = recipe.spec.options.device
+    # Those that every machine has are not looked for: that imports torch.
+    if recipe.is_given or device in (messages.AUTO, 'cpu'):
+      continue
+    from mmdist.priors import devices
+
+    try:
+      devices.resolve_device(device)
+    except errors.UserError as error:
+      raise errors.UserError(f'priors.{recipe.spec.name}: {error}') from error
 
 
 def check_views(

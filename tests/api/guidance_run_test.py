@@ -93,6 +93,10 @@ def test_kinds_are_mixed_and_an_interrupted_run_ends_the_same(
     ({'objective': 'csd', 'negative_prompt': 'a dragon'}, 'dragon'),
     ({'objective': 'isn'}, "did you mean 'ism'"),
     ({'negative_schedule': 'linear(1'}, 'linear'),
+    # Neither is here where the tests of CPUs run.
+    ({'device': 'mps'}, "priors.one: device is 'mps' and torch finds no GPU"),
+    ({'device': 'cuda:77'}, "priors.one: device is 'cuda:77' and torch finds"),
+    ({'device': 'tpu'}, "device is 'tpu'; expected auto, cpu"),
     ({'objective': 'bridge', 'first_stage': 1.5}, 'first_stage is 1.5'),
   ],
 )
