@@ -174,7 +174,8 @@ def find_targets(
     else:
       guesses[layer] = found
   if guesses:
-    targets |= _choose(path, guesses, layers)
+    sure = {target.network.name for target in targets.values()}
+    targets |= _choose(path, guesses, layers, sure)
   _check_once(path, targets)
   return targets
 
@@ -195,6 +196,7 @@ def _choose(
   path: object,
   guesses: Mapping[str, list[Target]],
   layers: Mapping[str, Mapping[str, Sequence[int]]],
+  sure: set[str],
 ) -> dict[str, Target]:
   """Returns the one network whose layers have the shapes of a file's.
 
@@ -210,6 +212,8 @@ def _choose(
       for layer, found in guesses.items()
     )
   ]
+  # Or that other layers of the file are of.
+  fitting = [name for name in fitting if name in sure] or fitting
   if len(fitting) != 1:
     layer = next(iter(guesses))
     raise errors.UserError(

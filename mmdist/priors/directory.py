@@ -97,9 +97,9 @@ def check_is_pipeline(directory: pathlib.Path) -> None:
     )
   if single:
     raise errors.UserError(
-      f'{single[0]} is a checkpoint in one file; give that file itself, and '
-      "its family's tokenizers by base=DIR, or open it with diffusers' "
-      'from_single_file and give what save_pretrained writes.'
+      f'{single[0]} is a checkpoint in one file; open it with '
+      "diffusers' from_single_file and give what save_pretrained writes, or "
+      "give that file itself, and its family's tokenizers by base=DIR."
     )
   missing = 'scheduler' if has_network else 'unet'
   raise FileNotFoundError(f'{directory / missing} is missing; {_REMEDY}.')

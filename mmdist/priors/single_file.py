@@ -117,6 +117,12 @@ def lay_out(file: pathlib.Path, base: pathlib.Path | None) -> pathlib.Path:
       f'{file} is pickled and could run code; convert it to .safetensors '
       '(safetensors.torch.save_file).'
     )
+  model_files.check_is_itself(file)
+  if file.suffix != '.safetensors':
+    raise errors.UserError(
+      f'{file} is a file; expected a diffusers directory, or a checkpoint in '
+      'one .safetensors file.'
+    )
   model_files.check_safetensors(file)
   header = model_files.read_header(file)
   look = checkpoint_looks.look(file, header)

@@ -71,7 +71,7 @@ def weight_delta(
   if not kinds:
     return None
   try:
-    delta, rank = _PRODUCTS[kinds[0]](parts, weight)
+    delta, rank = _PRODUCTS[kinds[0]](parts)
   except (RuntimeError, IndexError, ValueError) as error:
     raise Misfit(f'its parts of {_shapes(parts)} do not go together') from error
   delta = _in_shape(delta, weight, parts)
@@ -104,7 +104,7 @@ Parts = Mapping[str, torch.Tensor]
 Product = tuple[torch.Tensor, int | None]
 
 
-def _lora(parts: Parts, weight: torch.Tensor) -> Product:
+def _lora(parts: Parts) -> Product:
   down, up = parts['down'], parts['up']
   rank = len(down)
   if 'mid' in parts:
@@ -120,17 +120,17 @@ def _lora(parts: Parts, weight: torch.Tensor) -> Product:
   return delta.reshape(len(up), *down.shape[1:]), rank
 
 
-def _embedding(parts: Parts, weight: torch.Tensor) -> Product:
+def _embedding(parts: Parts) -> Product:
   down, up = parts['embedding_down'], parts['embedding_up']
   return (up @ down).T, len(down)
 
 
-def _loha(parts: Parts, weight: torch.Tensor) -> Product:
+def _loha(parts: Parts) -> Product:
   halves = [_pair(parts, f'hada_w{n}', f'hada_t{n}') for n in '12']
   return halves[0] * halves[1], len(parts['hada_w1_b'])
 
 
-def _lokr(parts: Parts, weight: torch.Tensor) -> Product:
+def _lokr(parts: Parts) -> Product:
   factors = [
     parts[f'lokr_w{n}']
     if f'lokr_w{n}' in parts
@@ -154,7 +154,7 @@ def _pair(parts: Parts, name: str, core: str) -> torch.Tensor:
   return torch.einsum('pqkl,po,qi->oikl', parts[core], left, right)
 
 
-def _difference(parts: Parts, weight: torch.Tensor) -> Product:
+def _difference(parts: Parts) -> Product:
   return parts['diff'], None
 
 

@@ -88,6 +88,10 @@ def write_files(folder):
     'single': {'directory': str(single), 'base': str(base), 'loras': given},
     'cached': {'directory': str(cache), 'loras': given},
     'half': {'directory': str(half), 'lora': given[0][0], 'lora_scale': 2.0},
+    **{
+      family: {'directory': str(tiny_families.write(family, folder / family))}
+      for family in tiny_families.TRANSFORMERS
+    },
   }
 
 
@@ -95,7 +99,7 @@ def write_files(folder):
   'executor',
   [
     pytest.param('inline', marks=pytest.mark.slow),
-    # Three processes, each with torch and diffusers of its own.
+    # Five processes, each with torch and diffusers of its own.
     pytest.param('ray', marks=pytest.mark.long),
   ],
 )

@@ -43,7 +43,9 @@ def test_an_adapter_of_a_text_encoder_finds_the_one_that_it_fits(
   model = models['sdxl']
   target = model.text.modules[1]  # The one with a projection.
   torch.manual_seed(0)
-  settings = {'r': 2, 'lora_alpha': 4, 'target_modules': ['text_projection']}
+  # Both encoders have queries, and one has a projection.
+  targets = ['q_proj', 'text_projection']
+  settings = {'r': 2, 'lora_alpha': 4, 'target_modules': targets}
   wrapped = peft.get_peft_model(
     copy.deepcopy(target),
     peft.LoraConfig(**settings, init_lora_weights=False),

@@ -276,6 +276,7 @@ def test_files_that_are_no_safetensors_are_named(tmp_path):
     ('model.ckpt', b'PK', 'pickled'),
     ('model.safetensors', b'version https://git-lfs', 'Git LFS'),
     ('model.gguf', b'GGUF', 'GGUF'),
+    ('model_index.json', b'{}', 'is a file; expected a diffusers directory'),
   ):
     file = tmp_path / name
     file.write_bytes(content)

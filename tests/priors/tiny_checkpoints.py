@@ -63,7 +63,7 @@ def tensors_of(family, pipeline):
     if family == 'sd1':
       state |= _hugging_face('cond_stage_model.transformer.', text[0])
     elif family == 'sd2':
-      state |= _open_clip('cond_stage_model.model.', text[0], 3)
+      state |= _open_clip('cond_stage_model.model.', text[0])
       # The layer that diffusers leaves out, and what nobody reads.
       width = 16
       state |= _open_clip(
@@ -73,13 +73,12 @@ def tensors_of(family, pipeline):
           for k, v in text[0].items()
           if 'layers.2' in k
         },
-        4,
       )
       state['cond_stage_model.model.text_projection'] = torch.eye(width)
       state['cond_stage_model.model.logit_scale'] = torch.ones(())
     else:
       state |= _hugging_face('conditioner.embedders.0.transformer.', text[0])
-      state |= _open_clip('conditioner.embedders.1.model.', text[1], 3)
+      state |= _open_clip('conditioner.embedders.1.model.', text[1])
   return state | vae_names(pipeline.codec.vae)
 
 
@@ -145,8 +144,7 @@ def _hugging_face(prefix, weights):
   return state
 
 
-def _open_clip(prefix, weights, num_layers):
-  del num_layers
+def _open_clip(prefix, weights):
   weights = {k.removeprefix('text_model.'): v for k, v in weights.items()}
   ends = {
     'embeddings.position_embedding.weight': 'positional_embedding',
