@@ -249,15 +249,17 @@ def _tokenizers(
 
 
 def _cache() -> pathlib.Path:
-  """Returns a folder that can be written to."""
-  with contextlib.suppress(OSError, RuntimeError):
-    root = user_cache.directory() / _KIND
-    root.mkdir(parents=True, exist_ok=True)
-    if os.access(root, os.W_OK):
-      return root
-  root = pathlib.Path(tempfile.gettempdir()) / f'mmdist-{os.getuid()}' / _KIND
-  root.mkdir(parents=True, exist_ok=True, mode=0o700)
-  return root
+  """Returns a folder that can be written to; the user's cache, if possible."""
+  own = user_cache.directory()
+  if own is not None:
+    with contextlib.suppress(OSError):
+      root = own / _KIND
+      root.mkdir(parents=True, exist_ok=True)
+      if os.access(root, os.W_OK):
+        return root
+  # Nobody else can have put anything into a folder that is new. Processes of
+  # one run do not share it, so each writes the few small files again.
+  return pathlib.Path(tempfile.mkdtemp(prefix='mmdist-checkpoints-'))
 
 
 def _write(
