@@ -5,6 +5,7 @@ import pytest
 from mmdist.api import judged
 from mmdist.config import schema
 from mmdist.core import asset_paths
+from mmdist.objectives import concept as concept_lib
 from tests.results import sphere_field
 
 
@@ -20,8 +21,8 @@ def test_a_sentence_of_the_judges_world_is_judged():
   verdict = judge(('a happy man', 1.0), ('a man with a red hat', -0.5))
   assert 0 <= verdict.overall <= 1 and 0 < verdict.chance < 1
   assert set(verdict.per_concept) == {
-    ('a happy man', (), ''),
-    ('a man with a red hat', (), ''),
+    concept_lib.Concept('a happy man').key,
+    concept_lib.Concept('a man with a red hat').key,
   }
 
 
@@ -31,8 +32,9 @@ def test_concepts_of_one_text_each_have_a_verdict():
     ('a happy man', -0.5, ('generic',)),
     ('a happy man', 1.0, (), '', 'linear(1, 0)'),
   )
-  wanted = verdict.per_concept['a happy man', (), '']
-  unwanted = verdict.per_concept['a happy man', ('generic',), '']
+  wanted = verdict.per_concept[concept_lib.Concept('a happy man').key]
+  asked = concept_lib.Concept('a happy man', priors=('generic',))
+  unwanted = verdict.per_concept[asked.key]
   assert len(verdict.per_concept) == 2  # One has faded.
   assert wanted is None  # What is to be absent is not asked for.
   assert 0 <= unwanted <= 1

@@ -60,7 +60,8 @@ def test_a_network_computes_in_the_dtype_asked_for(source):
 
 
 @pytest.mark.parametrize(
-  'device, words', [('gpu', 'cuda or cuda:NUMBER'), ('cuda', 'no CUDA device')]
+  'device, words',
+  [('gpu', 'cuda, cuda:NUMBER or mps'), ('cuda', 'no CUDA device')],
 )
 def test_a_device_that_is_not_there_is_one_line(
   source, monkeypatch, device, words

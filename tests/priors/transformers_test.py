@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from mmdist.core import guidance_kinds
 from mmdist.core import messages
 from mmdist.priors import checks
 from mmdist.priors import families
@@ -134,7 +135,7 @@ def test_the_levels_of_flux_are_those_that_its_images_are_shifted_to(
 
 
 @pytest.mark.parametrize('family', tiny_families.TRANSFORMERS)
-@pytest.mark.parametrize('objective', messages.OBJECTIVES)
+@pytest.mark.parametrize('objective', guidance_kinds.KINDS)
 def test_a_prior_answers_and_fits(directories, family, objective):
   directory = directories[family]
   checks.check_prior(directory, [PROMPT])
@@ -147,7 +148,10 @@ def test_a_prior_answers_and_fits(directories, family, objective):
       seed=0,
       images=np.full((1, 16, 16, 3), 0.5, np.float32),
       noise_levels=np.float32([0.6]),
-      terms=(messages.Term((PROMPT,), PROMPT, 1.0, SCALE),),
+      start_images=np.full((1, 16, 16, 3), 0.4, np.float32),
+      terms=(
+        messages.Term((PROMPT,), PROMPT, 1.0, SCALE, negative_prompt='hat'),
+      ),
       proxy_step=step,
       proxy_learning_rate=1e-2,
     )

@@ -1,4 +1,5 @@
 from mmdist.config import schema
+from mmdist.objectives import concept as concept_lib
 from mmdist.results import summary
 
 SESSION = {
@@ -70,8 +71,8 @@ def test_concepts_have_the_weights_of_the_last_step():
     0.8,
     0.4,
     {
-      ('a happy man', (), 'linear(1, 0.5)'): 0.9,
-      ('a sad man', ('generic',), ''): None,
+      concept_lib.Concept('a happy man', schedule='linear(1, 0.5)').key: 0.9,
+      concept_lib.Concept('a sad man', priors=('generic',)).key: None,
     },
   )
   table = summary.concepts(schema.RunConfig(concepts=[SAD, HAPPY]), judgement)
@@ -102,8 +103,8 @@ def test_concepts_of_one_text_and_those_that_fade_all_have_a_row():
     0.8,
     0.4,
     {
-      ('a man', (), 'linear(0, 1)'): 0.9,
-      ('a man', ('generic',), ''): 0.1,
+      concept_lib.Concept('a man', schedule='linear(0, 1)').key: 0.9,
+      concept_lib.Concept('a man', priors=('generic',)).key: 0.1,
     },
   )
   table = summary.concepts(run, judgement)

@@ -255,7 +255,7 @@ SPOILED = {
   ),
   'no JSON': (
     lambda place: (place / 'transforms.json').write_text('{'),
-    '00001/transforms.json: Expecting',
+    '00001/transforms.json: it is no JSON',
   ),
   'no picture': (
     lambda place: (place / 'images/001.png').unlink(),
