@@ -16,21 +16,8 @@ from mmdist.core import messages
 from mmdist.priors import guidance_points as points_lib
 from mmdist.priors import noising
 from mmdist.priors import pipeline as pipelines
-from mmdist.priors import schedule as schedules
 
 _Row = points_lib.Row
-
-
-def _to_x0(
-  pipeline: pipelines.Pipeline, noise_pred: torch.Tensor, at: noising.Noised
-) -> torch.Tensor:
-  return schedules.noise_pred_to_x0(
-    noise_pred,
-    at.noisy,
-    at.alpha_t,
-    at.sigma_t,
-    pipeline.schedule.prediction_type,
-  )
 
 
 def _same(text: str, like: tuple[str, ...]) -> tuple[str, ...]:
@@ -89,7 +76,7 @@ class Seen:
   def eps(self, row: _Row) -> torch.Tensor:
     """Returns the estimate of the noise for a row."""
     at = self.points.noised[row.at]
-    return points_lib.to_eps(self.pipeline, self.predicted[row], at)
+    return noising.to_eps(self.pipeline, self.predicted[row], at)
 
   def guided(self, text: _Row, empty: _Row, scale: float) -> torch.Tensor:
     """Returns what the network predicts, guided; eps follows from it.
@@ -106,12 +93,12 @@ class Seen:
   def guided_eps(self, text: _Row, empty: _Row, scale: float) -> torch.Tensor:
     """Returns the guided estimate of the noise."""
     at = self.points.noised[text.at]
-    return points_lib.to_eps(self.pipeline, self.guided(text, empty, scale), at)
+    return noising.to_eps(self.pipeline, self.guided(text, empty, scale), at)
 
   def guided_x0(self, text: _Row, empty: _Row, scale: float) -> torch.Tensor:
     """Returns the guided estimate of the render."""
     at = self.points.noised[text.at]
-    return _to_x0(self.pipeline, self.guided(text, empty, scale), at)
+    return noising.to_x0(self.pipeline, self.guided(text, empty, scale), at)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,6 @@ from mmdist.core import messages
 from mmdist.core import seeds
 from mmdist.priors import noising
 from mmdist.priors import pipeline as pipelines
-from mmdist.priors import schedule as schedules
 
 # Which noised renders a row of texts is about. Where each term leads the
 # renders up itself, its key stands for those.
@@ -165,7 +164,7 @@ def _invert(
   noised = noising.invert(pipeline, begin, np.stack([*levels, t]), without_text)
   # The last step began at the earlier time.
   noise_pred, at = seen[-1]
-  return noised, to_eps(pipeline, noise_pred, at)
+  return noised, noising.to_eps(pipeline, noise_pred, at)
 
 
 def _invert_with_text(
@@ -196,16 +195,3 @@ def _invert_with_text(
 def own_key(term: messages.Term) -> Hashable:
   """Returns what stands for the renders that a term leads up itself."""
   return term.prompts, term.negative_prompt
-
-
-def to_eps(
-  pipeline: pipelines.Pipeline, noise_pred: torch.Tensor, at: noising.Noised
-) -> torch.Tensor:
-  """Returns the estimate of the noise that a prediction stands for."""
-  return schedules.noise_pred_to_eps(
-    noise_pred,
-    at.noisy,
-    at.alpha_t,
-    at.sigma_t,
-    pipeline.schedule.prediction_type,
-  )

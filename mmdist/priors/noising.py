@@ -58,6 +58,27 @@ def add_noise(
   return Noised(latents, added, timestep, alpha_t, sigma_t, noisy)
 
 
+def to_eps(
+  pipeline: pipelines.Pipeline, noise_pred: torch.Tensor, at: Noised
+) -> torch.Tensor:
+  """Returns the estimate of the noise that a prediction stands for."""
+  return schedules.noise_pred_to_eps(*_known(pipeline, noise_pred, at))
+
+
+def to_x0(
+  pipeline: pipelines.Pipeline, noise_pred: torch.Tensor, at: Noised
+) -> torch.Tensor:
+  """Returns the estimate of the render that a prediction stands for."""
+  return schedules.noise_pred_to_x0(*_known(pipeline, noise_pred, at))
+
+
+def _known(
+  pipeline: pipelines.Pipeline, noise_pred: torch.Tensor, at: Noised
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, str]:
+  kind = pipeline.schedule.prediction_type
+  return noise_pred, at.noisy, at.alpha_t, at.sigma_t, kind
+
+
 def start_inversion(latents: torch.Tensor) -> Noised:
   """Returns clean latents as DDIM inversion begins: no noise is in them."""
   timestep = torch.zeros(len(latents), dtype=torch.int64, device=latents.device)
@@ -90,19 +111,12 @@ def invert(
   noised = begin
   for t in levels:
     noise_pred = predict(noised)
-    known = (
-      noise_pred,
-      noised.noisy,
-      noised.alpha_t,
-      noised.sigma_t,
-      pipeline.schedule.prediction_type,
-    )
     timestep = schedules.t_to_timestep(pipeline.schedule, t)
     timestep = timestep.to(noised.noisy.device)
     alpha_t, sigma_t = schedules.coefficients(pipeline.schedule, timestep)
     noisy = schedules.add_noise(
-      schedules.noise_pred_to_x0(*known),
-      schedules.noise_pred_to_eps(*known),
+      to_x0(pipeline, noise_pred, noised),
+      to_eps(pipeline, noise_pred, noised),
       alpha_t,
       sigma_t,
     )
