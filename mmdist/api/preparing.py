@@ -90,6 +90,8 @@ def prepare(
   objective = binding.bind_config(config)
   preflight_lib.check_views(objective, config)
   threads = device_setup.share_cores(len(objective.priors))
+  where = executors.describe(given.executor)
+  is_here = where in (executors.IN_PROCESS, executors.HERE)
   recipes: list[messages.PriorRecipe] = []
   if executors.needs_recipes(given.executor):
     recipes = recipes_lib.make_recipes(
@@ -100,10 +102,7 @@ def prepare(
     warnings.warn(line, stacklevel=3)
   if recipes:
     preflight_lib.check_priors(objective, config)
-    if executors.describe(given.executor) in (
-      executors.IN_PROCESS,
-      executors.HERE,
-    ):
+    if is_here:
       preflight_lib.check_devices(recipes)
   looks = memory_estimate.Looks(
     memory_estimate.count_views(objective, config.views),
@@ -148,7 +147,6 @@ def prepare(
       with_normals='normal' in objective.channels,
     )
   )
-  where = executors.describe(given.executor)
   for line in preflight_lib.describe(
     objective, config, recipes, threads.learner, where
   ):
@@ -157,7 +155,7 @@ def prepare(
     saying.say(line)
   if gpus.describe():
     saying.say(f'gpus     {gpus.describe()}')
-  if where not in (executors.IN_PROCESS, executors.HERE):
+  if not is_here:
     memory = memory.without_priors()
   memory.check(gpus)
   return Task(

@@ -228,10 +228,15 @@ def _check_noising(name: str, prior: schema.PriorConfig) -> None:
 
 
 def _check_hosts(config: schema.RunConfig) -> None:
-  kinds = {p.objective for p in config.priors.values() if p.enabled}
-  if config.learner.num_hosts > 1 and 'dds' in kinds:
+  kinds = [
+    prior.objective
+    for prior in config.priors.values()
+    if prior.enabled and guidance_kinds.KINDS[prior.objective].needs_start
+  ]
+  if config.learner.num_hosts > 1 and kinds:
     raise errors.UserError(
-      f'learner.num_hosts is {config.learner.num_hosts}; expected 1 with dds, '
+      f'learner.num_hosts is {config.learner.num_hosts}; expected 1 with '
+      f'{kinds[0]}, '
       'since the hosts do not render what the run started from.'
     )
 

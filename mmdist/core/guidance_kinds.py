@@ -25,6 +25,9 @@ class Kind:
     noising: `RANDOM`, or `INVERTED`: the renders are led up by DDIM inversion.
     may_choose_noising: whether the other noising makes sense, too.
     needs_negative: whether it is nothing without a negative prompt.
+    adds_negative: whether the negative prompt is added to the text, instead of
+      being read alone.
+    needs_start: whether it compares renders with those of the run's start.
     negative_prompt: the one it has where none is given; '' for none.
     imbalance: what S <= 0 does, in words; '' where any S is sound.
     rows: texts of its largest pass, for so many texts (see `num_rows`).
@@ -34,6 +37,8 @@ class Kind:
   noising: str = RANDOM
   may_choose_noising: bool = True
   needs_negative: bool = False
+  adds_negative: bool = False
+  needs_start: bool = False
   negative_prompt: str = ''
   imbalance: str = _REPELS
   rows: Callable[[int], int] = lambda num_texts: num_texts + 1
@@ -66,6 +71,7 @@ KINDS = {
   # Rethinking Score Distillation as a Bridge 2406.09417.
   'bridge': Kind(
     'the prediction for the text with source words',
+    adds_negative=True,
     negative_prompt=(
       'oversaturated, smooth, pixelated, cartoon, foggy, hazy, bad structure'
     ),
@@ -89,6 +95,7 @@ KINDS = {
     "the same prediction for the start's render and its text",
     may_choose_noising=False,
     needs_negative=True,
+    needs_start=True,
     imbalance='',
     rows=lambda num_texts: 2 * num_texts + 2,
   ),

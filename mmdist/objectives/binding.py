@@ -78,7 +78,7 @@ class PriorConcept:
     text = self.prompt_of_view(word)
     if not self.negative_prompt:
       return (text,)
-    if self.objective == 'bridge':
+    if guidance_kinds.KINDS[self.objective].adds_negative:
       return text, guidance_kinds.add_source(text, self.negative_prompt)
     return text, self.negative_prompt
 
@@ -86,6 +86,11 @@ class PriorConcept:
     """Returns the factor on the negative text at a progress in [0, 1]."""
     factor = schedules.parse(self.negative_schedule).factor(progress)
     return self.guidance_scale * self.negative_share * factor
+
+  @property
+  def needs_start(self) -> bool:
+    """Whether renders are compared with those of the run's start."""
+    return guidance_kinds.KINDS[self.objective].needs_start
 
   @property
   def key(self) -> tuple:

@@ -142,7 +142,7 @@ def requests_for(
       least_noise_level=noise.minimum,
       start_images=(
         _images_for(prior, concepts, start_images)[shown - first_view]
-        if start_images is not None and concepts[0].objective == 'dds'
+        if start_images is not None and concepts[0].needs_start
         else None
       ),
     )
@@ -156,7 +156,7 @@ def _within(own: np.ndarray, first: int, count: int) -> np.ndarray:
 
 def needs_start(objective: binding.BoundObjective) -> bool:
   """Returns whether a prior compares renders with those of the start."""
-  return any(term.objective == 'dds' for term in objective.terms)
+  return any(term.needs_start for term in objective.terms)
 
 
 def deal_views(
