@@ -2,11 +2,11 @@
 
 import ast
 from collections.abc import Iterable
-import math
 import re
 from typing import Any
 
 from mmdist.core import errors
+from mmdist.core import plain_numbers
 
 Loras = tuple[tuple[str, float], ...]
 
@@ -33,7 +33,11 @@ def normalise(value: Any, field: str = 'loras') -> Loras:
   if not isinstance(value, list | tuple):
     raise errors.UserError(f'{field} is {str(value)[:80]!r}; {_EXPECTED}.')
   # A pair alone is a list of one.
-  if len(value) == 2 and isinstance(value[0], str) and _is_number(value[1]):
+  if (
+    len(value) == 2
+    and isinstance(value[0], str)
+    and plain_numbers.is_finite(value[1])
+  ):
     value = (value,)
   return tuple(_pair(item, field) for item in value)
 
@@ -49,17 +53,12 @@ def _pair(item: Any, field: str) -> tuple[str, float]:
   ):
     raise errors.UserError(f'{field} has {str(item)[:80]!r}; {_EXPECTED}.')
   path, weight = item
-  if not _is_number(weight):
+  if not plain_numbers.is_finite(weight):
     raise errors.UserError(
       f"{field} has the weight {weight!r} for '{path}'; expected a finite "
       'number, such as 0.8.'
     )
   return path, float(weight)
-
-
-def _is_number(value: Any) -> bool:
-  is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  return is_number and math.isfinite(value)
 
 
 def parse(text: str, field: str = 'loras') -> Loras:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmdist.core import errors
+from mmdist.core import plain_numbers
 from mmdist.core import shapes
 from mmdist.data import file_names
 from mmdist.data import lenses
@@ -241,12 +242,8 @@ def _number(
   above: float = -math.inf,
 ) -> float:
   value = settings.get(name, default)
-  is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  try:
-    number = float(value) if is_number else math.nan
-  except OverflowError:  # An integer of hundreds of digits.
-    number = math.inf
-  if not math.isfinite(number) or number <= above:
+  number = float(value) if plain_numbers.is_finite(value) else math.nan
+  if not number > above:
     expected = 'a number' if above < 0 else f'a number above {above:g}'
     raise errors.UserError(f'{name} is {value!r:.60}; expected {expected}.')
   return number

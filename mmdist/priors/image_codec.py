@@ -7,7 +7,6 @@ back to pixels.
 
 from collections.abc import Mapping
 import dataclasses
-import math
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn import functional
 from torch.utils import checkpoint
 
 from mmdist.core import errors
+from mmdist.core import plain_numbers
 
 
 class ImageCodec(Protocol):
@@ -79,10 +79,10 @@ def read_scaling(config: Mapping[str, Any], source: object) -> LatentScaling:
     )
 
   factor = config.get('scaling_factor', 0.18215)
-  if not _is_number(factor) or factor == 0:
+  if not plain_numbers.is_finite(factor) or factor == 0:
     raise fail('scaling_factor', 'one number other than 0')
   shift = config.get('shift_factor') or 0.0
-  if not _is_number(shift):
+  if not plain_numbers.is_finite(shift):
     raise fail('shift_factor', 'one number')
   lists = {
     field: config[field]
@@ -99,7 +99,7 @@ def read_scaling(config: Mapping[str, Any], source: object) -> LatentScaling:
     if (
       not isinstance(values, list | tuple)
       or len(values) != channels
-      or not all(map(_is_number, values))
+      or not all(map(plain_numbers.is_finite, values))
     ):
       raise fail(field, f'a list of {channels} numbers, one per channel')
   if min(lists['latents_std']) <= 0:
@@ -110,11 +110,6 @@ def read_scaling(config: Mapping[str, Any], source: object) -> LatentScaling:
     tuple(float(mean) for mean in lists['latents_mean']),
     tuple(float(factor) / std for std in lists['latents_std']),
   )
-
-
-def _is_number(value: Any) -> bool:
-  is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  return is_number and math.isfinite(value)
 
 
 def vae_dtype(config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:
