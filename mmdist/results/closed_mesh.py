@@ -61,13 +61,25 @@ def decimate(mesh: trimesh.Trimesh, max_faces: int) -> trimesh.Trimesh:
       np.asarray(mesh.faces, np.int32),
       target_count=int(share * min(max_faces, len(mesh.faces))),
     )
-    simpler = part_sheets(trimesh.Trimesh(vertices, faces, process=True))
+    simpler = part_sheets(merge_vertices(vertices, faces))
     if simpler is not None and len(simpler.faces) <= max_faces:
       return keep_largest(simpler)
   raise NotClosedError(
     f'a mesh of {len(mesh.faces)} faces cannot have at most {max_faces} and be '
     'closed; choose another results.mesh_resolution.'
   )
+
+
+def merge_vertices(vertices: np.ndarray, faces: np.ndarray) -> trimesh.Trimesh:
+  """Makes vertices of one place one vertex; faces that collapse are left out.
+
+  A face that has one vertex twice has an edge from that to itself, which no
+  other face shares; its other two edges lie on each other and go with it.
+  """
+  mesh = trimesh.Trimesh(vertices, faces, process=True)
+  corners = np.sort(mesh.faces, 1)
+  mesh.update_faces(np.all(np.diff(corners, axis=1) != 0, 1))
+  return mesh
 
 
 def part_sheets(mesh: trimesh.Trimesh) -> trimesh.Trimesh | None:

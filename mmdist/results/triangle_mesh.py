@@ -117,7 +117,7 @@ def extract_surface(density: np.ndarray) -> trimesh.Trimesh:
   vertices, faces, _, _ = measure.marching_cubes(
     opacity, 0.5, spacing=(spacing,) * 3, gradient_direction='ascent'
   )
-  surface = trimesh.Trimesh(vertices - radius, faces, process=True)
+  surface = closed_mesh.merge_vertices(vertices - radius, faces)
   return closed_mesh.keep_largest(surface)
 
 

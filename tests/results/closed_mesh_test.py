@@ -24,6 +24,16 @@ def sponge(seed, resolution=40):
   return triangle_mesh.extract_surface(density)
 
 
+def _in_turn(faces):
+  """The faces around vertex 0, each beside the one before."""
+  faces = [np.roll(face, -list(face).index(0)) for face in faces]
+  turn = [faces.pop(0)]
+  while faces:
+    k = next(i for i, face in enumerate(faces) if face[1] == turn[-1][2])
+    turn.append(faces.pop(k))
+  return turn
+
+
 def joined(*boxes):
   """Boxes of (low, high) corners, whose equal vertices are one."""
   mesh = trimesh.util.concatenate(
@@ -73,6 +83,29 @@ def test_boxes_that_touch_are_parted_inwards(second):
   # Each keeps its own side, and loses a sliver of at most 2 mm.
   assert 1.98 < parted.volume < 2
   assert one.bounds[1][0] <= two.bounds[0][0] + 0.01
+
+
+def test_an_edge_without_a_length_is_taken_out(monkeypatch):
+  ball = trimesh.creation.icosphere(2)
+  # The first vertex becomes two of one place: the faces on one side of a cut
+  # through it have the second, and two faces of no area lie between.
+  turn = _in_turn([face for face in ball.faces if 0 in face])
+  new = len(ball.vertices)
+  faces = [list(face) for face in ball.faces if 0 not in face]
+  faces += [[new, *face[1:]] for face in turn[:3]]
+  faces += [list(face) for face in turn[3:]]
+  faces += [[0, turn[0][1], new], [new, turn[2][2], 0]]
+  vertices = np.concatenate([ball.vertices, ball.vertices[:1]])
+  split = trimesh.Trimesh(vertices, faces, process=False)
+  assert closed_mesh.is_closed(split)
+  monkeypatch.setattr(
+    closed_mesh.fast_simplification,
+    'simplify',
+    lambda *_, **__: (vertices, np.array(faces)),
+  )
+  whole = closed_mesh.decimate(split, len(faces) - 2)
+  assert closed_mesh.is_closed(whole)
+  assert (len(whole.vertices), len(whole.faces)) == (new, len(ball.faces))
 
 
 def test_a_closed_mesh_is_left_alone():
