@@ -8,6 +8,7 @@ from collections.abc import Callable
 import errno
 import os
 import socket
+from typing import Any
 
 from mmdist.core import errors
 from mmdist.results import remake
@@ -18,20 +19,47 @@ from mmdist.run import opening
 _MOST_PIXELS = 2048
 
 
-def follow(workdir: str | os.PathLike) -> Callable[[], viewer.Shown]:
-  """Opens a run; returns the function that gives its newest avatar."""
-  first = opening.open_run(workdir)
-  # One representation for all steps, so that it is compiled once.
-  shown = viewer.Shown(first.representation, first.params, first.step)
+class FollowedRun:
+  """The avatar of a run at its start and at each of its checkpoints.
 
-  def load() -> viewer.Shown:
-    nonlocal shown
-    if opening.newest_step(workdir) > shown.step:
-      avatar = opening.open_run(workdir)
-      shown = viewer.Shown(first.representation, avatar.params, avatar.step)
+  A `viewer.Source`. A run that goes on gains checkpoints, and loses old ones.
+  """
+
+  def __init__(self, workdir: str | os.PathLike):
+    self._workdir = workdir
+    # One representation for all steps, so that it is compiled once.
+    first = opening.open_run(workdir)
+    self._representation = first.representation
+    self._start: viewer.Shown | None = None
+    try:
+      self._start = self._shown(opening.start_params(first), 0)
+    except (FileNotFoundError, errors.UserError):
+      pass  # Its weights are gone, or came from a program.
+    self._newest = self._shown(first.params, first.step)
+
+  def steps(self) -> list[int]:
+    """Returns the steps there are to show, in order."""
+    # The newest one stays when it is gone from the disk.
+    steps = {*opening.steps(self._workdir), self._newest.step}
+    return sorted(steps | ({0} if self._start else set()))
+
+  def load(self, step: int) -> viewer.Shown | None:
+    """Returns the avatar at a step of `steps`; None if it is gone by now."""
+    if step == 0 and self._start:
+      return self._start
+    if step == self._newest.step:
+      return self._newest
+    try:
+      avatar = opening.open_run(self._workdir, self._representation, step)
+    except FileNotFoundError:
+      return None
+    shown = self._shown(avatar.params, avatar.step)
+    if step > self._newest.step:
+      self._newest = shown
     return shown
 
-  return load
+  def _shown(self, params: Any, step: int) -> viewer.Shown:
+    return viewer.Shown(self._representation, params, step)
 
 
 def serve(
@@ -61,7 +89,7 @@ def serve(
     ) from error
 
   _check_address(options.host, options.port)
-  load = follow(workdir)
+  run = FollowedRun(workdir)
   server = viser.ViserServer(
     options.host, options.port, label='mmdist', verbose=False
   )
@@ -69,7 +97,7 @@ def serve(
   report(f'{address} shows {workdir}; Ctrl-C ends it.')
   try:
     most_pixels = options.resolution or _MOST_PIXELS
-    viewer.Viewer(server, load, most_pixels).run_forever()
+    viewer.Viewer(server, run, most_pixels).run_forever()
   finally:
     server.stop()
 

@@ -4,10 +4,11 @@ Owns what is rendered when for whom. The server is viser's; where parameters
 come from is the caller's.
 """
 
-from collections.abc import Callable, Mapping
+import bisect
+from collections.abc import Mapping, Sequence
 import dataclasses
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy import typing as npt
@@ -19,12 +20,18 @@ from mmdist.nerf import images
 from mmdist.nerf import normals
 from mmdist.results import turntable
 
-CHANNELS = {'colour': 'rgb', 'normals': 'normals'}
-BACKGROUNDS = {'rgb': turntable.BACKGROUND, 'normals': (normals.MID_GREY,) * 3}
+CHANNELS = {'colour': 'rgb', 'normals': 'normals', 'depth': 'depth'}
+BACKGROUNDS = {
+  'rgb': turntable.BACKGROUND,
+  'normals': (normals.MID_GREY,) * 3,
+  'depth': (0.0,) * 3,
+}
 DRAFT_RESOLUTION = 48  # While the mouse moves.
 BAND_PIXELS = 96 * 96  # Rendered at a time.
 LOOK_FOR_PARAMS_EVERY_S = 5.0
 IDLE_S = 0.03
+_DEPTH_RANGE = 1.0  # World units, about a head's radius.
+_FARTHEST_GREY = 0.15
 # Along an axis, between the last two stages of a picture.
 _LEAST_GAIN = 1.5
 
@@ -42,6 +49,19 @@ class Shown:
   representation: representation_lib.Representation
   params: representation_lib.Params
   step: int
+
+
+class Source(Protocol):
+  """Where a viewer's avatars come from."""
+
+  def steps(self) -> Sequence[int]:
+    """Returns the steps there are to show, in order."""
+
+  def load(self, step: int) -> Shown | None:
+    """Returns the avatar at one of them; None if it is gone by now.
+
+    One of the steps is always there.
+    """
 
 
 def camera_of(
@@ -174,24 +194,29 @@ class Viewer:
 
   Attributes:
     server: a `viser.ViserServer`.
-    load: returns what there is to show; called now and then, so that a run
-      that goes on is followed.
+    source: is asked now and then, so that a run that goes on is followed.
     most_pixels: of the longer side of a picture, once the mouse rests; a
       smaller browser has as many as it shows.
   """
 
-  def __init__(self, server: Any, load: Callable[[], Shown], most_pixels: int):
+  def __init__(self, server: Any, source: Source, most_pixels: int):
     self.server = server
-    self.load = load
+    self.source = source
     self.most_pixels = most_pixels
-    self._shown = load()
-    self._loaded_at = time.monotonic()
+    self._looked_at = time.monotonic()
+    self._gone: set[int] = set()
+    self._steps = list(source.steps())
     self._pictures: dict[int, _Picture] = {}  # By client.
     server.scene.set_up_direction('+y')
     server.initial_camera.position = (0.0, 0.1, orbits.CAMERA_DISTANCE)
     server.initial_camera.look_at = orbits.HEAD_TARGET
     self._channel = server.gui.add_dropdown('Show', tuple(CHANNELS))
-    self._step = server.gui.add_number('Step', self._shown.step, disabled=True)
+    last = len(self._steps) - 1
+    self._slider = server.gui.add_slider(
+      'Checkpoint', min=0, max=last, step=1, initial_value=last
+    )
+    self._step = server.gui.add_number('Step', self._steps[-1], disabled=True)
+    self._shown = self._load()
 
   def run_forever(self) -> None:
     """Serves until the process is interrupted."""
@@ -212,9 +237,11 @@ class Viewer:
     Returns:
       Whether there was anything to do.
     """
-    if now - self._loaded_at > LOOK_FOR_PARAMS_EVERY_S:
-      self._shown, self._loaded_at = self.load(), now
-      self._step.value = self._shown.step
+    if now - self._looked_at > LOOK_FOR_PARAMS_EVERY_S:
+      self._looked_at = now
+      self._look_for_steps()
+    if self._chosen_step() != self._shown.step:
+      self._shown = self._load()
     clients = self.server.get_clients()
     self._pictures = {
       number: self._picture_of(number, client)
@@ -227,6 +254,35 @@ class Viewer:
     number = min(waiting, key=lambda n: waiting[n].sizes[0])
     self._draw(clients[number], waiting[number])
     return True
+
+  def _chosen_step(self) -> int:
+    return self._steps[min(int(self._slider.value), len(self._steps) - 1)]
+
+  def _look_for_steps(self) -> None:
+    """Follows a run: a slider that is at its end goes to the newest step.
+
+    Anywhere else it stays at the step that somebody chose, or at the next one
+    if that is gone.
+    """
+    chosen = self._chosen_step()
+    was_last = chosen == self._steps[-1]
+    steps = [step for step in self.source.steps() if step not in self._gone]
+    if steps == self._steps:
+      return
+    self._steps = steps
+    last = len(steps) - 1
+    self._slider.max = last
+    self._slider.value = (
+      last if was_last else min(last, bisect.bisect_left(steps, chosen))
+    )
+
+  def _load(self) -> Shown:
+    """Returns the avatar of the chosen step, or of one beside it if gone."""
+    while (shown := self.source.load(self._chosen_step())) is None:
+      self._gone.add(self._chosen_step())
+      self._look_for_steps()
+    self._step.value = shown.step
+    return shown
 
   def _picture_of(self, number: int, client: Any) -> _Picture:
     """Returns a browser's picture, begun anew if it is to show other things."""
@@ -279,14 +335,44 @@ class Viewer:
   ) -> np.ndarray:
     """Returns the colours [N, 3] at N places, `num` of them at most."""
     shown = self._shown
-    padding = [(0, num - len(places)), (0, 0)]
+    padded = np.pad(places, [(0, num - len(places)), (0, 0)], mode='edge')
+    channel = CHANNELS[self._channel.value]
     pictures: Mapping[str, np.ndarray] = images.render_places(
       shown.representation,
       shown.params,
       square.take(0),
-      np.pad(places, padding, mode='edge'),
+      padded,
       size,
       turntable.BACKGROUND,
-      with_normals=self._channel.value == 'normals',
+      with_normals=channel == 'normals',
     )
-    return pictures[CHANNELS[self._channel.value]][: len(places)]
+    colors = pictures[channel]
+    if channel == 'depth':
+      colors = _grey_of_depth(pictures, square.take(0), padded)
+    return colors[: len(places)]
+
+
+def _grey_of_depth(
+  pictures: Mapping[str, np.ndarray],
+  camera: camera_lib.Camera,
+  places: np.ndarray,
+) -> np.ndarray:
+  """Returns greys [N, 3]: what is nearer is brighter, and nothing is black.
+
+  White is `_DEPTH_RANGE` before the middle of the scene, and as far behind it
+  surfaces still have `_FARTHEST_GREY`.
+
+  Args:
+    pictures: 'depth' and 'acc' [N] of N places.
+    camera: one camera.
+    places: [N, 2], see `places_of`.
+  """
+  rays = camera_lib.pixel_rays(camera, places, 1.0, np.zeros(3, np.float32))
+  acc = pictures['acc']
+  # What passes the head counts as far in a depth; here it counts as nothing.
+  passed = (1 - acc) * np.asarray(rays.far)[:, 0]
+  depth = (pictures['depth'] - passed) / np.maximum(acc, 1e-6)
+  to_middle = np.linalg.norm(camera.camera_to_world[:, 3])
+  nearness = 0.5 * (1 + (to_middle - depth) / _DEPTH_RANGE)
+  grey = _FARTHEST_GREY + (1 - _FARTHEST_GREY) * np.clip(nearness, 0, 1)
+  return np.repeat((acc * grey)[:, None], 3, 1).astype(np.float32)

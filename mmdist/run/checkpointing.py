@@ -71,7 +71,7 @@ class CheckpointStore:
     try:
       return self._make_manager()
     except checkpoint_files.DAMAGE as error:
-      steps = _steps_in(self._directory)
+      steps = steps_in(self._directory)
       bad = [step for step in steps if not self._is_listed(step)]
       if not bad:  # The error is of something else.
         raise
@@ -184,17 +184,30 @@ class CheckpointStore:
           *(name, proxy.dtype, was, self._restored, name, was),
         )
 
-  def read_params(self, params: representation_lib.Params) -> tuple[int, Any]:
+  def read_params(
+    self, params: representation_lib.Params, step: int | None = None
+  ) -> tuple[int, Any]:
     """Returns the newest sound step and its parameters; changes nothing.
 
     Args:
       params: says the structure and the shapes.
+      step: take this one instead.
 
     Raises:
-      FileNotFoundError: there is no sound checkpoint.
+      FileNotFoundError: there is no sound checkpoint, or none of this step.
       UserError: it is of other parameters.
     """
-    step, arrays = self._newest_sound()
+    if step is None:
+      step, arrays = self._newest_sound()
+    else:
+      there = step in steps_in(self._directory)
+      found = self._read(step) if there else None
+      if found is None:
+        raise FileNotFoundError(
+          f'{self._directory} holds no checkpoint of step {step} that can be '
+          'read.'
+        )
+      arrays = found
     return step, snapshots.restore_tree(arrays, params, 'learner/params', step)
 
   def digest(self) -> tuple[int, str]:
@@ -273,7 +286,7 @@ class CheckpointStore:
 
   def _newest_first(self) -> Iterator[tuple[int, dict | None]]:
     """Yields (step, arrays), or (step, None) for a damaged checkpoint."""
-    for step in sorted(_steps_in(self._directory), reverse=True):
+    for step in sorted(steps_in(self._directory), reverse=True):
       yield step, self._read(step)
 
   def _read(self, step: int) -> dict[str, np.ndarray] | None:
@@ -329,10 +342,10 @@ def _policy(
 
 def newest_step(directory: pathlib.Path) -> int:
   """Returns the newest step in a folder of checkpoints, unread; 0: none."""
-  return max(_steps_in(directory), default=0)
+  return max(steps_in(directory), default=0)
 
 
-def _steps_in(directory: pathlib.Path) -> list[int]:
+def steps_in(directory: pathlib.Path) -> list[int]:
   """Returns the steps that have a folder, whatever is left in it."""
   if not directory.is_dir():
     return []

@@ -26,7 +26,7 @@ class Avatar:
     workdir: the run's folder.
     run: its configuration.
     representation: what renders the avatar.
-    params: the newest checkpoint's parameters.
+    params: those of a checkpoint, the newest if no other was asked for.
     step: the steps behind it.
   """
 
@@ -40,15 +40,18 @@ class Avatar:
 def open_run(
   workdir: str | os.PathLike,
   representation: representation_lib.Representation | None = None,
+  step: int | None = None,
 ) -> Avatar:
   """Reads the newest sound checkpoint of a run, changing nothing.
 
   Args:
     workdir: the run's folder.
     representation: the one that the run was given, if it was given one.
+    step: read the checkpoint of this step instead.
 
   Raises:
-    FileNotFoundError: the folder holds no run, or no checkpoint yet.
+    FileNotFoundError: the folder holds no run, or no checkpoint yet, or none of
+      this step.
     UserError: its configuration cannot be read.
   """
   workdir = local_paths.local(workdir)
@@ -57,7 +60,7 @@ def open_run(
   structure = _structure_of(representation)
   store = checkpointing.CheckpointStore(workdir, run, read_only=True)
   with store as checkpoints:
-    step, params = checkpoints.read_params(structure)
+    step, params = checkpoints.read_params(structure, step)
   return Avatar(workdir, run, representation, params, step)
 
 
@@ -129,6 +132,12 @@ def newest_step(workdir: str | os.PathLike) -> int:
   """Returns the step of the newest checkpoint without opening it; or 0."""
   workdir = local_paths.local(workdir)
   return checkpointing.newest_step(workdir / 'checkpoints')
+
+
+def steps(workdir: str | os.PathLike) -> list[int]:
+  """Returns the steps of a run that have a checkpoint, unread, in order."""
+  workdir = local_paths.local(workdir)
+  return sorted(checkpointing.steps_in(workdir / 'checkpoints'))
 
 
 def start_params(avatar: Avatar) -> Any:

@@ -1,8 +1,9 @@
-import dataclasses
+import shutil
 import socket
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from mmdist.core import errors
@@ -24,18 +25,53 @@ def workdir(tmp_path_factory):
   return small_run.write(tmp_path_factory.mktemp('runs') / 'one')
 
 
-def test_a_followed_run_shows_its_newest_checkpoint(workdir, monkeypatch):
-  load = live_server.follow(workdir)
-  assert load().step == 1 and load() is load()
-  newer = opening.open_run(workdir)
-  monkeypatch.setattr(opening, 'newest_step', lambda run: 2)
+@pytest.fixture
+def start(monkeypatch):
+  """The small run's NeRF has no shipped weights to have started from."""
   monkeypatch.setattr(
     opening,
-    'open_run',
-    lambda run: dataclasses.replace(newer, step=2, representation=None),
+    'start_params',
+    lambda avatar: {**avatar.params, 'code': avatar.params['code'] + 1},
   )
-  assert load().step == 2
-  assert load().representation is not None  # Compiled once, for all steps.
+
+
+@pytest.mark.usefixtures('start')
+def test_a_followed_run_shows_its_start_and_its_checkpoints(tmp_path, workdir):
+  copy = shutil.copytree(workdir, tmp_path / 'run')
+  run = live_server.FollowedRun(copy)
+  assert run.steps() == [0, 1]
+  begun, newest = run.load(0), run.load(1)
+  assert (begun.step, newest.step) == (0, 1)
+  # Compiled once, for all steps.
+  assert begun.representation is newest.representation
+  assert not np.array_equal(begun.params['code'], newest.params['code'])
+  first = opening.open_run(workdir)
+  np.testing.assert_array_equal(newest.params['code'], first.params['code'])
+
+
+@pytest.mark.usefixtures('start')
+def test_what_a_run_gains_and_loses_is_seen(tmp_path, workdir):
+  copy = shutil.copytree(workdir, tmp_path / 'run')
+  run = live_server.FollowedRun(copy)
+  checkpoints = copy / 'checkpoints'
+  shutil.copytree(checkpoints / '1', checkpoints / '2')
+  (checkpoints / '3').mkdir()
+  assert run.steps() == [0, 1, 2, 3]
+  assert run.load(2).step == 2
+  assert run.load(3) is None  # Nothing can be read there.
+  shutil.rmtree(checkpoints / '1')
+  assert run.steps() == [0, 2, 3] and run.load(1) is None
+  # What is shown stays there to be shown.
+  shutil.rmtree(checkpoints / '2')
+  assert run.steps() == [0, 2, 3] and run.load(2).step == 2
+
+
+def test_a_start_whose_weights_are_gone_is_not_offered(workdir, monkeypatch):
+  def gone(avatar):
+    raise FileNotFoundError('no such assets')
+
+  monkeypatch.setattr(opening, 'start_params', gone)
+  assert live_server.FollowedRun(workdir).steps() == [1]
 
 
 def test_an_address_of_another_machine_is_refused_in_a_line(

@@ -127,7 +127,7 @@ def test_a_checkpoint_is_of_one_step(tmp_path):
   with checkpointing.CheckpointStore(tmp_path, saved_steps.make_run()) as store:
     with pytest.raises(ValueError, match='4 fits behind every proxy, but gene'):
       store.save(late)
-  assert not checkpointing._steps_in(tmp_path / 'checkpoints')
+  assert not checkpointing.steps_in(tmp_path / 'checkpoints')
 
 
 def test_steps_that_were_left_out_fit_no_proxy(tmp_path):
