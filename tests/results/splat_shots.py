@@ -23,7 +23,7 @@ from mmdist.results import turntable
 from mmdist.run import opening
 from tests.results import mesh_shots
 
-NUM_PIXELS = 160
+NUM_PIXELS = 320
 _LOW_PASS = 0.3  # Added to variances, in squared pixels, as renderers do.
 _LEAST_ALPHA, _MOST_ALPHA = 1 / 255, 0.99  # Appendix C.
 
