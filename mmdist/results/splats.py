@@ -40,8 +40,8 @@ _OPACITY = 0.99  # Renderers clip at it: Kerbl et al. 2023, appendix C.
 # the head begins to show through its face in a close-up.
 _WIDTH, _THICKNESS = 0.8, 0.08
 _HARMONIC = 0.28209479177387814  # The constant one: 1 / (2 sqrt(pi)).
-# Of numbers that fill the unit square evenly, however many there are: the
-# inverse of the plastic number, and its square (Roberts 2018, R2).
+# Multiples of these, without their whole parts, fill the unit square evenly,
+# however many there are: 1 / g and 1 / g^2, where g^3 = g + 1 (Roberts 2018).
 _EVEN_STEPS = np.array([0.7548776662466927, 0.5698402909980532])
 
 
