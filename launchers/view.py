@@ -1,10 +1,13 @@
-"""Makes a run's pictures or its mesh again, from its newest checkpoint.
+"""Makes a run's pictures, mesh or splats from its newest checkpoint.
 
   mmdist view turntable|sheet|mesh|all RUN [--resolution=N] [--quality]
+  mmdist view splats RUN [--num_splats=N]
   mmdist view live RUN [--port=8080]
 
-`all` makes the report too. `live` serves a page on which the avatar can be
-turned. The run may still be going on; `live` then follows it.
+`all` makes the report too, but no splats. Those are made only by their own
+name: the avatar as Gaussians, in a `.ply` that viewers of 3D Gaussian splatting
+read. `live` serves a page on which the avatar can be turned. The run may still
+be going on; `live` then follows it.
 """
 
 from collections.abc import Sequence
@@ -16,7 +19,7 @@ from mmdist.results import remake
 
 from . import terminal
 
-USAGE = 'turntable|sheet|mesh|all|live RUN'
+USAGE = 'turntable|sheet|mesh|splats|all|live RUN'
 
 
 def main(options: remake.Options, words: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping
 import copy
+import functools
 import html
 import os
 import pathlib
@@ -23,6 +24,7 @@ from mmdist.nerf import images
 from mmdist.objectives import concept as concept_lib
 from mmdist.results import ledger_table
 from mmdist.results import make
+from mmdist.results import splats as splats_lib
 from mmdist.results import turntable
 from mmdist.run import metrics_file
 from mmdist.run import opening
@@ -252,6 +254,33 @@ class Run:
       texture_size,
     )
     triangle_mesh.write_glb(target, surface)
+    return target
+
+  def splats(
+    self,
+    path: str | os.PathLike | None = None,
+    *,
+    num_splats: int = splats_lib.NUM_SPLATS,
+    resolution: int = 0,
+  ) -> pathlib.Path:
+    """Makes Gaussians on the head's surface; returns their file's path.
+
+    Args:
+      path: the .ply file to write; None is `splats.ply` in the run's folder.
+      num_splats: how many, 1,000 to 2,000,000; 68 bytes of the file each.
+      resolution: grid points per axis; 0 takes `results.mesh_resolution`.
+
+    Raises:
+      UserError: the head has no surface yet, or there cannot be so many.
+    """
+    if path is None:
+      maker = functools.partial(make.make_splats, num_splats=num_splats)
+      return self._make(maker, resolution=resolution)['splats']
+    target = local_paths.local(path)
+    resolution = resolution or self.config.results.mesh_resolution
+    avatar = (self.representation, self.params)
+    made = splats_lib.make_splats(*avatar, resolution, num_splats)
+    splats_lib.write(target, made)
     return target
 
   def evaluate(self, judge: str = 'judge') -> dict[str, Any]:

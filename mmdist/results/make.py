@@ -1,7 +1,7 @@
 """Everything a run leaves for people, made in its folder.
 
-Each maker can run alone (`mmdist.results.remake`); `make_all` runs them all at
-the end of an optimisation.
+Each maker can run alone (`mmdist.results.remake`); `make_all` runs them all but
+`make_splats` at the end of an optimisation.
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,7 @@ from mmdist.objectives import concept
 from mmdist.results import ledger_table
 from mmdist.results import mesh_viewer
 from mmdist.results import report as report_lib
+from mmdist.results import splats as splats_lib
 from mmdist.results import summary
 from mmdist.results import turntable
 from mmdist.run import metrics_file
@@ -32,13 +33,15 @@ from mmdist.run import workdir as workdir_lib
 if TYPE_CHECKING:  # Not at run time: importing it takes a second.
   from mmdist.results import triangle_mesh
 
-# What a run leaves for people: what it is called -> its file.
+# What a run leaves for people: what it is called -> its file. The splats are
+# made only where somebody asks for them.
 FILES = {
   'video': 'turntable.mp4',
   'animation': 'turntable.webp',
   'sheet': 'sheet.png',
   'mesh': 'mesh.glb',
   'mesh_page': 'mesh.html',
+  'splats': 'splats.ply',
   'report': 'report.html',
 }
 _MESH_FILES = ('mesh', 'mesh_page')
@@ -112,6 +115,26 @@ def _write_mesh(
   return mesh
 
 
+def make_splats(
+  workdir: pathlib.Path,
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  run_config: schema.RunConfig,
+  num_splats: int = splats_lib.NUM_SPLATS,
+) -> Mapping[str, pathlib.Path]:
+  """Writes `splats.ply`: the surface of `make_mesh` as flat Gaussians.
+
+  Raises:
+    triangle_mesh.NoSurfaceError: if nothing is solid.
+    UserError: there cannot be so many Gaussians.
+  """
+  path = workdir / FILES['splats']
+  resolution = run_config.results.mesh_resolution
+  made = splats_lib.make_splats(representation, params, resolution, num_splats)
+  splats_lib.write(path, made)
+  return {'splats': path}
+
+
 def make_all(
   workdir: str | os.PathLike,
   representation: representation_lib.Representation,
@@ -120,7 +143,7 @@ def make_all(
   metrics_path: str | os.PathLike,
   judgement: summary.Judgement | None = None,
 ) -> Mapping[str, pathlib.Path]:
-  """Makes every result of a run in its folder.
+  """Makes every result of a run, except its splats, in its folder.
 
   An avatar without a surface, of a run that was stopped early, has no mesh, and
   where memory is short, or the surface cannot be closed, there is none either;

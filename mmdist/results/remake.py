@@ -1,8 +1,9 @@
-"""Makes a run's pictures or its mesh again, from its newest checkpoint."""
+"""Makes a run's pictures, mesh or splats from its newest checkpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import copy
 import dataclasses
+import functools
 import os
 import pathlib
 
@@ -14,6 +15,7 @@ from mmdist.core import options as options_lib
 from mmdist.core import representation as representation_lib
 from mmdist.nerf import field
 from mmdist.results import make
+from mmdist.results import splats
 from mmdist.results import summary
 from mmdist.run import metrics_file
 from mmdist.run import opening
@@ -29,11 +31,14 @@ Judge = Callable[
   ],
   summary.Judgement | None,
 ]
-ALL = 'all'  # Every maker's, and the report.
-MAKERS = {
+SPLATS = 'splats'  # Made only where it is asked for by this name.
+ALL = 'all'  # Every other maker's, and the report.
+# Each is given folder, representation, parameters and configuration.
+MAKERS: Mapping[str, Callable[..., Mapping[str, pathlib.Path]]] = {
   'turntable': make.make_turntable,
   'sheet': make.make_sheet,
   'mesh': make.make_mesh,
+  SPLATS: make.make_splats,
 }
 
 
@@ -43,15 +48,23 @@ class Options:
 
   resolution: int | None = options_lib.option(
     None,
-    "Pixels of a picture's side, or grid points of the mesh's, in place of the "
-    "run's results.resolution and results.mesh_resolution. Of `live`: the most "
-    "pixels of a picture's longer side, 2048 by default.",
+    "Pixels of a picture's side, or grid points of the mesh's and the splats', "
+    "in place of the run's results.resolution and results.mesh_resolution. Of "
+    "`live`: the most pixels of a picture's longer side, 2048 by default.",
     minimum=8,
   )
   texture_size: int | None = options_lib.option(
     None,
     "Texels of a side of the mesh's textures, 64 to 8192, or 0 for colours at "
     "its vertices, in place of the run's results.texture_size.",
+  )
+  num_splats: int = options_lib.option(
+    splats.NUM_SPLATS,
+    'Gaussians of `splats`. A file has 68 bytes for each; fewer than '
+    f'{splats.FEWEST} show no face, and more than {splats.MOST} are too many '
+    'for viewers.',
+    minimum=splats.FEWEST,
+    maximum=splats.MOST,
   )
   quality: bool = options_lib.option(
     False,
@@ -82,8 +95,8 @@ def remake(
   Args:
     kind: a key of `MAKERS`, or `ALL`.
     workdir: a run's folder.
-    options: resolution and quality; they are for what is made here, and the
-      run's settings stay as they are.
+    options: resolution, quality and the number of splats; they are for what is
+      made here, and the run's settings stay as they are.
     judge: whose verdict the report says; None leaves it out.
 
   Raises:
@@ -109,6 +122,8 @@ def remake(
     representation = field.conditional_nerf(field.quality(run.nerf))
   if kind != ALL:
     maker = MAKERS[kind]
+    if kind == SPLATS:
+      maker = functools.partial(maker, num_splats=options.num_splats)
     return dict(maker(avatar.workdir, representation, avatar.params, run))
   return dict(
     make.make_all(

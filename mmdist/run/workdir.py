@@ -43,6 +43,7 @@ OUTPUTS = (
   'turntable.*',
   'mesh.glb',
   'mesh.html',
+  'splats.ply',
   'report.html',
 )
 # What a run leaves behind if it is killed before it has written its

@@ -55,6 +55,17 @@ def test_results_are_made_again_at_another_size(run, tmp_path):
     run.mesh(texture_size=1)
 
 
+def test_splats_are_made_in_the_folder_or_elsewhere(run, tmp_path):
+  elsewhere = run.splats(tmp_path / 'ball.ply', num_splats=1500, resolution=24)
+  assert b'element vertex 1500\n' in elsewhere.read_bytes()
+  assert 'splats' not in run.results
+  inside = run.splats(num_splats=1500, resolution=24)
+  assert inside == run.results['splats'] == run.workdir / 'splats.ply'
+  assert inside.read_bytes() == elsewhere.read_bytes()
+  with pytest.raises(ValueError, match='num_splats is 1; expected .* 1000'):
+    run.splats(num_splats=1)
+
+
 def test_the_ledger_is_a_table_of_the_runs_steps(run, tmp_path):
   ledger = run.ledger()
   assert ledger['concept'] == ['a red ball'] and ledger['steps'] == [4]

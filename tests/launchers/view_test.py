@@ -45,5 +45,5 @@ def test_an_unknown_result_is_answered_with_the_nearest(asked):
 
 
 def test_missing_arguments_are_answered_with_the_usage():
-  with pytest.raises(ValueError, match=r'sheet\|mesh\|all\|live RUN'):
+  with pytest.raises(ValueError, match=r'mesh\|splats\|all\|live RUN'):
     view.main(remake.Options(), ['mesh'])

@@ -78,6 +78,29 @@ def test_a_texture_of_another_size_is_refused_at_once(tmp_path, size):
     remake.remake('mesh', tmp_path, remake.Options(texture_size=size))
 
 
+def test_splats_are_made_where_they_are_asked_for(workdir, monkeypatch):
+  monkeypatch.setattr('mmdist.results.triangle_mesh.SKIN_THICKNESS', 2.0)
+  options = remake.Options(resolution=16, num_splats=1234)
+  made = remake.remake('splats', workdir, options)
+  assert made == {'splats': workdir / 'splats.ply'}
+  assert b'element vertex 1234\n' in made['splats'].read_bytes()
+  made['splats'].unlink()
+  remake.remake('all', workdir, options)
+  assert not (workdir / 'splats.ply').exists()
+
+
+@pytest.mark.parametrize(
+  'num, expected',
+  [(0, 'least 1000'), (1, 'least 1000'), (10**9, 'most 2000000')],
+)
+def test_a_wrong_number_of_splats_is_refused_at_once(tmp_path, num, expected):
+  # Before the run, of which there is none here, is opened.
+  with pytest.raises(
+    ValueError, match=f'num_splats is {num}; expected at {expected}'
+  ):
+    remake.remake('splats', tmp_path, remake.Options(num_splats=num))
+
+
 def test_another_resolution_does_not_become_the_runs(workdir):
   before = (workdir / 'config.json').read_bytes()
   made = remake.remake('all', workdir, remake.Options(resolution=8))

@@ -287,6 +287,7 @@ def test_a_lock_on_a_full_disk_is_one_line(tmp_path, monkeypatch):
       'turntable.webp',
       'mesh.glb',
       'mesh.html',
+      'splats.ply',
       'report.html',
     ),
   ],
