@@ -167,7 +167,7 @@ def view(run):
 def live(run):
   from mmdist.results import live_server
 
-  return live_server.follow(run)
+  return live_server.FollowedRun(run)
 
 
 def digest(run):

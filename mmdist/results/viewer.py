@@ -10,6 +10,7 @@ import dataclasses
 import time
 from typing import Any, Protocol
 
+import jax.numpy as jnp
 import numpy as np
 from numpy import typing as npt
 
@@ -367,7 +368,7 @@ def _grey_of_depth(
     camera: one camera.
     places: [N, 2], see `places_of`.
   """
-  rays = camera_lib.pixel_rays(camera, places, 1.0, np.zeros(3, np.float32))
+  rays = camera_lib.pixel_rays(camera, jnp.asarray(places), 1, jnp.zeros(3))
   acc = pictures['acc']
   # What passes the head counts as far in a depth; here it counts as nothing.
   passed = (1 - acc) * np.asarray(rays.far)[:, 0]

@@ -197,17 +197,7 @@ class CheckpointStore:
       FileNotFoundError: there is no sound checkpoint, or none of this step.
       UserError: it is of other parameters.
     """
-    if step is None:
-      step, arrays = self._newest_sound()
-    else:
-      there = step in steps_in(self._directory)
-      found = self._read(step) if there else None
-      if found is None:
-        raise FileNotFoundError(
-          f'{self._directory} holds no checkpoint of step {step} that can be '
-          'read.'
-        )
-      arrays = found
+    step, arrays = self._newest_sound(step)
     return step, snapshots.restore_tree(arrays, params, 'learner/params', step)
 
   def digest(self) -> tuple[int, str]:
@@ -276,18 +266,24 @@ class CheckpointStore:
   def _damaged_folder(self) -> pathlib.Path:
     return self._directory.with_name('checkpoints.damaged')
 
-  def _newest_sound(self) -> tuple[int, dict[str, np.ndarray]]:
-    for step, arrays in self._newest_first():
+  def _newest_sound(
+    self, only: int | None = None
+  ) -> tuple[int, dict[str, np.ndarray]]:
+    for step, arrays in self._newest_first(only):
       if arrays is not None:
         return step, arrays
+    which = '' if only is None else f' of step {only}'
     raise FileNotFoundError(
-      f'{self._directory} holds no checkpoint that can be read.'
+      f'{self._directory} holds no checkpoint{which} that can be read.'
     )
 
-  def _newest_first(self) -> Iterator[tuple[int, dict | None]]:
+  def _newest_first(
+    self, only: int | None = None
+  ) -> Iterator[tuple[int, dict | None]]:
     """Yields (step, arrays), or (step, None) for a damaged checkpoint."""
     for step in sorted(steps_in(self._directory), reverse=True):
-      yield step, self._read(step)
+      if only in (None, step):
+        yield step, self._read(step)
 
   def _read(self, step: int) -> dict[str, np.ndarray] | None:
     """Returns the arrays of a step, or None if they are damaged."""
