@@ -17,6 +17,9 @@ _PARTS: tuple[tuple[str, str], ...] = (
   (r'\.lora_B(?:\.default)?\.bias', 'up_bias'),
   (r'\.lora(?:_linear_layer)?\.down\.weight', 'down'),
   (r'\.lora(?:_linear_layer)?\.up\.weight', 'up'),
+  # XLabs' trainer of Flux: the layer's own name ends in _lora, _lora1, _lora2.
+  (r'(?:(?<=_lora)|(?<=_lora[12]))\.down\.weight', 'down'),
+  (r'(?:(?<=_lora)|(?<=_lora[12]))\.up\.weight', 'up'),
   (r'\.lora_mid\.weight', 'mid'),
   (r'\.lora_embedding_A(?:\.default)?', 'embedding_down'),
   (r'\.lora_embedding_B(?:\.default)?', 'embedding_up'),
@@ -55,7 +58,11 @@ _STRANGERS = {
   'vera_lambda': 'VeRA',
   'lora_E': 'AdaLoRA',
   'image_proj.': 'an IP-Adapter',
-  'ip_adapter.': 'an IP-Adapter',
+  'ip_adapter': 'an IP-Adapter',
+  '_norm.scale': (
+    'a LoRA that comes with whole norms, as those of control images, or a '
+    'whole model of Flux'
+  ),
   'control_model.': 'a ControlNet',
   'lllite_': 'a ControlNet-LLLite',
   'motion_modules.': 'a motion module of AnimateDiff',

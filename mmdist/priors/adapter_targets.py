@@ -7,11 +7,15 @@ from typing import Any
 
 import diffusers
 import torch
+import transformers
 
 from mmdist.core import errors
 from mmdist.priors import ldm_names
 from mmdist.priors import prompt_encoder
 
+# Some names are of the kind of a text encoder, not of its place: T5 is the
+# third of Stable Diffusion 3 and the second of Flux.
+T5 = 't5'
 # How a layer's name begins -> the network, None for any, and whether its dots
 # were written as underscores. The first that fits counts.
 _PREFIXES: tuple[tuple[str, str | None, bool], ...] = (
@@ -21,17 +25,18 @@ _PREFIXES: tuple[tuple[str, str | None, bool], ...] = (
   ('lora_te_', 'text_encoder', True),
   ('lora_te1_', 'text_encoder', True),
   ('lora_te2_', 'text_encoder_2', True),
-  ('lora_te3_', 'text_encoder_3', True),
+  ('lora_te3_', T5, True),
   ('lycoris_', None, True),
   ('unet.', 'denoiser', False),
   ('transformer.', 'denoiser', False),
   ('diffusion_model.', 'denoiser', False),
+  ('model.diffusion_model.', 'denoiser', False),
   ('text_encoder.', 'text_encoder', False),
   ('text_encoder_2.', 'text_encoder_2', False),
   ('text_encoder_3.', 'text_encoder_3', False),
   ('text_encoders.clip_l.transformer.', 'text_encoder', False),
   ('text_encoders.clip_g.transformer.', 'text_encoder_2', False),
-  ('text_encoders.t5xxl.transformer.', 'text_encoder_3', False),
+  ('text_encoders.t5xxl.transformer.', T5, False),
 )
 # What diffusers' first format calls the layers of a text encoder's attention.
 _OLD_TEXT = {
@@ -50,21 +55,22 @@ class Network:
     name: 'denoiser', 'text_encoder', 'text_encoder_2' or 'text_encoder_3'.
     module: the network.
     folders: what a file of diffusers may call it.
-    layers: a name that a file may have -> the network's layers, whose rows lie
-      one below the other there; mostly one.
+    layers: a name that a file may have -> the network's layers.
+    kind: `T5`, or ''.
   """
 
   name: str
   module: torch.nn.Module
   folders: tuple[str, ...]
-  layers: Mapping[str, tuple[str, ...]]
+  layers: Mapping[str, ldm_names.Rows]
+  kind: str = ''
 
-  def find(self, layer: str, is_flat: bool) -> tuple[str, ...] | None:
+  def find(self, layer: str, is_flat: bool) -> ldm_names.Rows | None:
     """Returns the layers that a name means; None if there is none."""
     return self._flat.get(layer) if is_flat else self.layers.get(layer)
 
   @functools.cached_property
-  def _flat(self) -> dict[str, tuple[str, ...]]:
+  def _flat(self) -> dict[str, ldm_names.Rows]:
     return {
       name.replace('.', '_'): found for name, found in self.layers.items()
     }
@@ -76,11 +82,16 @@ class Target:
 
   Attributes:
     network: whose layers.
-    layers: their names, in the order of their rows.
+    rows: which of them.
   """
 
   network: Network
-  layers: tuple[str, ...]
+  rows: ldm_names.Rows
+
+  @property
+  def layers(self) -> tuple[str, ...]:
+    """Their names in the network, in the order of their rows."""
+    return self.rows.layers
 
   @property
   def modules(self) -> list[Any]:
@@ -95,7 +106,9 @@ def networks_of(
   networks = [_denoiser(denoiser)]
   for number, encoder in enumerate(text.modules, 1):
     name = f'text_encoder_{number}' if number > 1 else 'text_encoder'
-    networks.append(Network(name, encoder, (name,), _text_layers(encoder)))
+    kind = T5 if isinstance(encoder, transformers.T5EncoderModel) else ''
+    layers = _text_layers(encoder)
+    networks.append(Network(name, encoder, (name,), layers, kind))
   return networks
 
 
@@ -110,33 +123,35 @@ def _names(module: torch.nn.Module) -> list[str]:
 
 def _denoiser(denoiser: Any) -> Network:
   names = _names(denoiser)
-  layers: dict[str, tuple[str, ...]] = {name: (name,) for name in names}
+  layers = {name: ldm_names.Rows((name,)) for name in names}
   # What diffusers' first format calls it.
   layers |= {
-    name.removesuffix('.0'): (name,)
+    name.removesuffix('.0'): ldm_names.Rows((name,))
     for name in names
     if name.endswith('.to_out.0')
   }
-  # Its class's types say less than it has.
-  is_unet = isinstance(denoiser, diffusers.UNet2DConditionModel)
-  if is_unet:
+  if isinstance(denoiser, diffusers.UNet2DConditionModel):
     named = ldm_names.unet_layers(names, denoiser.config)
     return Network('denoiser', denoiser, ('unet',), named | layers)
-  named = ldm_names.sd3_layers(names)
+  named = {}
+  if isinstance(denoiser, diffusers.SD3Transformer2DModel):
+    named = ldm_names.sd3_layers(names)
+  elif isinstance(denoiser, diffusers.FluxTransformer2DModel):
+    named = ldm_names.flux_layers(names)
   return Network('denoiser', denoiser, ('transformer',), named | layers)
 
 
-def _text_layers(encoder: torch.nn.Module) -> dict[str, tuple[str, ...]]:
+def _text_layers(encoder: torch.nn.Module) -> dict[str, ldm_names.Rows]:
   """Returns the layers of a text encoder by their names, old ones too.
 
   transformers has dropped and added `text_model.` in front of them.
   """
-  layers: dict[str, tuple[str, ...]] = {}
+  layers: dict[str, ldm_names.Rows] = {}
   for name in _names(encoder):
     plain = name.removeprefix('text_model.')
     parent, _, last = plain.rpartition('.')
     for one in (plain, f'{parent}.{_OLD_TEXT.get(last, last)}'):
-      layers[one] = layers[f'text_model.{one}'] = (name,)
+      layers[one] = layers[f'text_model.{one}'] = ldm_names.Rows((name,))
   return layers
 
 
@@ -162,7 +177,7 @@ def find_targets(
     found = [
       Target(one, inner)
       for one in networks
-      if network in (None, one.name)
+      if network in (None, one.name, one.kind or None)
       and (inner := one.find(rest, is_flat)) is not None
     ]
     if not found:

@@ -110,7 +110,7 @@ class _Change:
     Args:
       tensors: the opened file.
     """
-    modules = self.target.modules
+    modules, rows = self.target.modules, self.target.rows
     parts = {
       part: tensors.get_tensor(name)
       for part, name in self.file.layers[self.layer].items()
@@ -118,6 +118,7 @@ class _Change:
     try:
       pairs = _rows(
         [module.weight for module in modules],
+        rows.are_swapped,
         lambda weight: weight_deltas.weight_delta(parts, weight, self.scaling),
       )
       bias = weight_deltas.bias_delta(parts, self.scaling)
@@ -125,7 +126,9 @@ class _Change:
         if any(module.bias is None for module in modules):
           raise weight_deltas.Misfit('it moves a bias that there is not')
         pairs += _rows(
-          [module.bias for module in modules], lambda _: _as_bias(bias, modules)
+          [module.bias for module in modules],
+          rows.are_swapped,
+          lambda _: _as_bias(bias, modules),
         )
     except weight_deltas.Misfit as error:
       raise errors.UserError(
@@ -146,15 +149,28 @@ def _as_bias(bias: torch.Tensor, modules: Sequence[Any]) -> torch.Tensor:
 
 
 def _rows(
-  parameters: Sequence[torch.Tensor], delta_of: Any
+  parameters: Sequence[torch.Tensor], are_swapped: bool, delta_of: Any
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-  """Returns each parameter with its rows of the change of all of them."""
+  """Returns each parameter with its rows of the change of all of them.
+
+  Args:
+    parameters: of the layers, in the order of their rows in the file.
+    are_swapped: whether the file has the second half of the rows first.
+    delta_of: the change of what the file sees as one weight.
+  """
   whole = parameters[0] if len(parameters) == 1 else torch.cat(list(parameters))
-  delta = delta_of(whole.float())
+  delta = delta_of(_swap(whole.float()) if are_swapped else whole.float())
   if delta is None:
     return []
+  if are_swapped:
+    delta = _swap(delta)
   sizes = [len(parameter) for parameter in parameters]
   return list(zip(parameters, delta.split(sizes), strict=True))
+
+
+def _swap(rows: torch.Tensor) -> torch.Tensor:
+  """Returns rows with their second half first."""
+  return torch.cat(rows.chunk(2)[::-1])
 
 
 def _read(
@@ -167,7 +183,9 @@ def _read(
   changes = []
   for layer, target in targets.items():
     config = file.config_of(target.network.folders)
-    strength = lora_files.strength_of(config, target.layers[0])
+    # Its patterns are of the names that were trained.
+    name = target.rows.name or target.layers[0]
+    strength = lora_files.strength_of(config, name)
     _check_rank(file, layer, strength)
     scaling = weight_deltas.Scaling(
       strength.alpha, strength.rank, strength.rank_stabilised
@@ -193,7 +211,13 @@ def _check_all_there(
   file: lora_files.LoraFile, targets: Mapping[str, adapter_targets.Target]
 ) -> None:
   """Raises UserError if a config names layers that the file does not have."""
-  networks = {id(t.network): t.network for t in targets.values()}
+  # A config of the authors' names says nothing of diffusers' layers.
+  others = {id(t.network) for t in targets.values() if t.rows.name}
+  networks = {
+    id(t.network): t.network
+    for t in targets.values()
+    if id(t.network) not in others
+  }
   for network in networks.values():
     config = file.config_of(network.folders)
     there = {
