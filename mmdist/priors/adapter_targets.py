@@ -130,13 +130,22 @@ def _denoiser(denoiser: Any) -> Network:
     for name in names
     if name.endswith('.to_out.0')
   }
-  if isinstance(denoiser, diffusers.UNet2DConditionModel):
+  # Its class's types say less than it has.
+  is_unet, is_sd3, is_flux = (
+    isinstance(denoiser, one)
+    for one in (
+      diffusers.UNet2DConditionModel,
+      diffusers.SD3Transformer2DModel,
+      diffusers.FluxTransformer2DModel,
+    )
+  )
+  if is_unet:
     named = ldm_names.unet_layers(names, denoiser.config)
     return Network('denoiser', denoiser, ('unet',), named | layers)
   named = {}
-  if isinstance(denoiser, diffusers.SD3Transformer2DModel):
+  if is_sd3:
     named = ldm_names.sd3_layers(names)
-  elif isinstance(denoiser, diffusers.FluxTransformer2DModel):
+  elif is_flux:
     named = ldm_names.flux_layers(names)
   return Network('denoiser', denoiser, ('transformer',), named | layers)
 

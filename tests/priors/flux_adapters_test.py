@@ -1,4 +1,4 @@
-"""LoRAs of Flux in every name that people have, against diffusers' conversions."""
+"""LoRAs of Flux in the names that people have, against diffusers' readings."""
 
 import copy
 
@@ -15,7 +15,7 @@ from tests.priors import tiny_adapters as tiny
 TOLERANCE = {'rtol': 1e-5, 'atol': 1e-5}
 QKV = ('attn.to_q', 'attn.to_k', 'attn.to_v')
 ADDED = ('attn.add_q_proj', 'attn.add_k_proj', 'attn.add_v_proj')
-# Written out by hand: the authors' name, and diffusers' layers below each other.
+# Written out by hand: the authors' name, and the layers that it is cut into.
 NAMES = {
   'img_in': ('x_embedder',),
   'txt_in': ('context_embedder',),
@@ -363,9 +363,8 @@ def test_text_encoders_beside_flux_are_moved(model, t5, tmp_path):
     for name, weight in found['text_encoder_1'].items()
     if not torch.equal(weight, plain['text_encoder_1'][name])
   }
-  assert [name.endswith('0.self_attn.q_proj.weight') for name in moved] == [
-    True
-  ]
+  (name,) = moved
+  assert name.endswith('layers.0.self_attn.q_proj.weight')
 
 
 def test_a_folder_of_peft_has_the_authors_names_in_its_patterns_too(
