@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from mmdist.core import errors
+from mmdist.priors import adapter_looks
 from mmdist.priors import ldm_names
 from mmdist.priors import prompt_encoder
 
@@ -19,7 +20,6 @@ T5 = 't5'
 # How a layer's name begins -> the network, None for any, and whether its dots
 # were written as underscores. The first that fits counts.
 _PREFIXES: tuple[tuple[str, str | None, bool], ...] = (
-  ('base_model.model.', None, False),
   ('lora_unet_', 'denoiser', True),
   ('lora_transformer_', 'denoiser', True),
   ('lora_te_', 'text_encoder', True),
@@ -38,6 +38,10 @@ _PREFIXES: tuple[tuple[str, str | None, bool], ...] = (
   ('text_encoders.clip_g.transformer.', 'text_encoder_2', False),
   ('text_encoders.t5xxl.transformer.', T5, False),
 )
+# What wraps a network, and is in the names of its layers: PEFT, before or after
+# a network's own prefix, and torch.compile. Of another one, 'module.', a name
+# only begins with it.
+_WRAPPERS = ('base_model.model.', '_orig_mod.')
 # What diffusers' first format calls the layers of a text encoder's attention.
 _OLD_TEXT = {
   'q_proj': 'to_q',
@@ -191,7 +195,8 @@ def find_targets(
     ]
     if not found:
       raise errors.UserError(
-        f'LoRA {path} is of another model: there is no layer {layer}.'
+        f'LoRA {path} is of another model: there is no layer {layer}'
+        f'{hint(layers, networks)}.'
       )
     if len(found) == 1:
       targets[layer] = found[0]
@@ -204,15 +209,40 @@ def find_targets(
   return targets
 
 
+def hint(
+  layers: Mapping[str, Mapping[str, Sequence[int]]],
+  networks: Sequence[Network],
+) -> str:
+  """Returns which other model a file looks like one of; '' if none.
+
+  Args:
+    layers: of the file -> part -> its shape.
+    networks: of the model.
+  """
+  inputs = {
+    layer: parts.get('down', parts.get('diff', ()))
+    for layer, parts in layers.items()
+  }
+  theirs = adapter_looks.looks_like(layers, inputs)
+  module = networks[0].module
+  weights = {
+    name.removesuffix('.weight'): tuple(weight.shape)
+    for name, weight in module.named_parameters()
+  }
+  ours = adapter_looks.looks_like(weights, weights)
+  if theirs in (None, ours):
+    return ''
+  return f'; it looks like one of {theirs}'
+
+
 def _split(layer: str) -> tuple[str | None, str, bool]:
   """Returns a layer's network, its name there, and whether that is flat."""
+  for wrapper in _WRAPPERS:
+    layer = layer.replace(wrapper, '')
+  layer = layer.removeprefix('module.')
   for prefix, network, is_flat in _PREFIXES:
     if layer.startswith(prefix):
-      rest = layer.removeprefix(prefix)
-      # PEFT's own prefix may stand before that of a network.
-      if prefix == 'base_model.model.':
-        return _split(rest)
-      return network, rest, is_flat
+      return network, layer.removeprefix(prefix), is_flat
   return None, layer, False
 
 
@@ -257,7 +287,8 @@ def _fits(target: Target, shapes: Mapping[str, Sequence[int]]) -> bool:
   down, up = shapes.get('down'), shapes.get('up')
   if down is None or up is None:
     return True
-  return up[0] == rows and down[1] == modules[0].weight.shape[1]
+  columns = modules[0].weight.shape[1]
+  return list(up[:1]) == [rows] and list(down[1:2]) == [columns]
 
 
 def _check_once(path: object, targets: Mapping[str, Target]) -> None:

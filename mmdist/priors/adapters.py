@@ -69,7 +69,16 @@ def merge_loras(
           totals[parameter] = delta if total is None else total + delta
       for parameter, total in totals.items():
         parameter.add_(total)
+        if not parameter.isfinite().all():
+          raise _too_strong(loras)
   text.forget()
+
+
+def _too_strong(loras: Sequence[tuple[str, float]]) -> errors.UserError:
+  given = ', '.join(f'({path}, {scale:g})' for path, scale in loras)
+  return errors.UserError(
+    f'LoRAs {given} make weights that are not finite; give smaller factors.'
+  )
 
 
 def _groups(changes: Sequence['_Change']) -> list[list['_Change']]:
@@ -96,6 +105,7 @@ class _Change:
     target: which layers are meant.
     scaling: how strong it is.
     scale: the user's factor.
+    hint: what the file looks like, for the error.
   """
 
   file: lora_files.LoraFile
@@ -103,6 +113,7 @@ class _Change:
   target: adapter_targets.Target
   scaling: weight_deltas.Scaling
   scale: float
+  hint: str
 
   def deltas(self, tensors: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Returns each parameter that moves, and by how much.
@@ -133,7 +144,7 @@ class _Change:
     except weight_deltas.Misfit as error:
       raise errors.UserError(
         f'LoRA {self.file.path} does not fit the model: {error}, in layer '
-        f'{self.layer}.'
+        f'{self.layer}{self.hint}.'
       ) from error
     return [(parameter, self.scale * delta) for parameter, delta in pairs]
 
@@ -180,6 +191,7 @@ def _read(
 ) -> list[_Change]:
   """Returns what a file does to a model, one change per layer of the file."""
   targets = adapter_targets.find_targets(file.path, file.shapes, networks)
+  hint = adapter_targets.hint(file.shapes, networks)
   changes = []
   for layer, target in targets.items():
     config = file.config_of(target.network.folders)
@@ -190,7 +202,7 @@ def _read(
     scaling = weight_deltas.Scaling(
       strength.alpha, strength.rank, strength.rank_stabilised
     )
-    changes.append(_Change(file, layer, target, scaling, scale))
+    changes.append(_Change(file, layer, target, scaling, scale, hint))
   _check_all_there(file, targets)
   return changes
 
