@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterable
+import os
 import re
 from typing import Any
 
@@ -10,12 +11,17 @@ from mmdist.core import plain_numbers
 
 Loras = tuple[tuple[str, float], ...]
 
+EXAMPLE = "[('hat.safetensors', 0.8), ...]"
 _EXPECTED = (
   "expected [('FILE', weight), ...], such as [('hat.safetensors', 0.8)]"
 )
 # The files may have no quotes around them, since shells take them away.
 _LIST = re.compile(r'\s*[\[(](.*)[\])]\s*', re.DOTALL)
-_ITEM = re.compile(r'\(\s*([^()]*?)\s*,\s*([^(),]*?)\s*,?\s*\)')
+# A file may itself have brackets and commas in its name, as in 'hat (1)', so an
+# item ends where the list does or another one begins.
+_ITEM = re.compile(
+  r'\(\s*(.*?)\s*,\s*([^(),]*?)\s*,?\s*\)\s*(?=,?\s*\(|,?\s*$)', re.DOTALL
+)
 
 
 def normalise(value: Any, field: str = 'loras') -> Loras:
@@ -28,6 +34,8 @@ def normalise(value: Any, field: str = 'loras') -> Loras:
   Raises:
     UserError: in one line; an item is neither, or a weight is not a number.
   """
+  if isinstance(value, os.PathLike):
+    value = os.fspath(value)
   if isinstance(value, str):
     value = (value,) if value else ()
   if not isinstance(value, list | tuple):
@@ -35,7 +43,7 @@ def normalise(value: Any, field: str = 'loras') -> Loras:
   # A pair alone is a list of one.
   if (
     len(value) == 2
-    and isinstance(value[0], str)
+    and isinstance(value[0], str | os.PathLike)
     and plain_numbers.is_finite(value[1])
   ):
     value = (value,)
@@ -43,20 +51,21 @@ def normalise(value: Any, field: str = 'loras') -> Loras:
 
 
 def _pair(item: Any, field: str) -> tuple[str, float]:
-  if isinstance(item, str):
+  if isinstance(item, str | os.PathLike):
     item = item, 1.0
   if (
     not isinstance(item, list | tuple)
     or len(item) != 2
-    or not isinstance(item[0], str)
-    or not item[0].strip()
+    or not isinstance(item[0], str | os.PathLike)
+    or not isinstance(path := os.fspath(item[0]), str)
+    or not path.strip()
   ):
     raise errors.UserError(f'{field} has {str(item)[:80]!r}; {_EXPECTED}.')
-  path, weight = item
+  weight = item[1]
   if not plain_numbers.is_finite(weight):
     raise errors.UserError(
-      f"{field} has the weight {weight!r} for '{path}'; expected a finite "
-      'number, such as 0.8.'
+      f"{field} has the weight {repr(weight)[:40]} for '{path}'; expected a "
+      'finite number, such as 0.8.'
     )
   return path, float(weight)
 

@@ -4,6 +4,7 @@ Weights are safetensors: a pickled file can run code when it is read.
 """
 
 import json
+import math
 import pathlib
 import re
 from typing import Any
@@ -37,7 +38,7 @@ _QUANTISERS = {
   'scaled fp8': ('.scale_weight', '.weight_scale', 'scaled_fp8'),
 }
 # Types of numbers in which no network computes here.
-_QUANTISED = re.compile(r'F8_.*|F4.*|F6.*|I4|I8|U8')
+_QUANTISED = re.compile(r'F8_.*|F4.*|F6_.*|I4|I8|U8')
 _MOST_HEADER = 2**28  # Bytes; the largest models have a few MiB.
 
 
@@ -122,7 +123,9 @@ def _check_not_quantised(
       who for who, parts in _QUANTISERS.items() if any(p in name for p in parts)
     ]
     dtype = str(tensor['dtype'])
-    if not found and _QUANTISED.fullmatch(dtype):
+    # A number alone is no weight: some programs count in small integers.
+    is_one = math.prod(tensor['shape']) == 1
+    if not found and not is_one and _QUANTISED.fullmatch(dtype):
       found = ['fp8' if dtype.startswith('F8') else dtype]
     if found:
       raise errors.UserError(

@@ -5,26 +5,32 @@ torch, so that what cannot be merged is named before any network is built. What
 the parts mean is `weight_deltas.py`'s.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import re
 
 from mmdist.core import errors
+from mmdist.priors import checkpoint_looks
 
+# What PEFT calls an adapter in a network that may have several, or nothing.
+_NAME = r'(?:\.[\w-]+)?'
 # The end of a name -> the part that it is. The first that fits counts.
 _PARTS: tuple[tuple[str, str], ...] = (
-  (r'\.lora_(?:A|down)(?:\.default)?\.weight', 'down'),
-  (r'\.lora_(?:B|up)(?:\.default)?\.weight', 'up'),
-  (r'\.lora_B(?:\.default)?\.bias', 'up_bias'),
+  (rf'\.lora_(?:A|down){_NAME}\.weight', 'down'),
+  (rf'\.lora_(?:B|up){_NAME}\.weight', 'up'),
+  (rf'\.lora_B{_NAME}\.bias', 'up_bias'),
   (r'\.lora(?:_linear_layer)?\.down\.weight', 'down'),
   (r'\.lora(?:_linear_layer)?\.up\.weight', 'up'),
+  # XLabs' trainer of Flux: the layer's own name ends in _lora, _lora1, _lora2.
+  (r'(?:(?<=_lora)|(?<=_lora[12]))\.down\.weight', 'down'),
+  (r'(?:(?<=_lora)|(?<=_lora[12]))\.up\.weight', 'up'),
   (r'\.lora_mid\.weight', 'mid'),
-  (r'\.lora_embedding_A(?:\.default)?', 'embedding_down'),
-  (r'\.lora_embedding_B(?:\.default)?', 'embedding_up'),
-  (r'\.lora_magnitude_vector(?:\.default)?(?:\.weight)?', 'magnitude'),
+  (rf'\.lora_embedding_A{_NAME}', 'embedding_down'),
+  (rf'\.lora_embedding_B{_NAME}', 'embedding_up'),
+  (rf'\.lora_magnitude_vector{_NAME}(?:\.weight)?', 'magnitude'),
   (r'\.dora_scale', 'dora_scale'),
   (r'\.alpha', 'alpha'),
-  (r'\.(hada_(?:w[12]_[ab]|t[12]))(?:\.default)?', r'\2'),
-  (r'\.(lokr_(?:w[12](?:_[ab])?|t2))(?:\.default)?', r'\2'),
+  (rf'\.(hada_(?:w[12]_[ab]|t[12])){_NAME}', r'\2'),
+  (rf'\.(lokr_(?:w[12](?:_[ab])?|t2)){_NAME}', r'\2'),
   (r'\.(diff(?:_b)?)', r'\2'),
   (r'\.w_norm', 'diff'),
   (r'\.b_norm', 'diff_b'),
@@ -55,17 +61,22 @@ _STRANGERS = {
   'vera_lambda': 'VeRA',
   'lora_E': 'AdaLoRA',
   'image_proj.': 'an IP-Adapter',
-  'ip_adapter.': 'an IP-Adapter',
+  'ip_adapter': 'an IP-Adapter',
+  '_norm.scale': (
+    'a LoRA that comes with whole norms, as those of control images, or a '
+    'whole model of Flux'
+  ),
   'control_model.': 'a ControlNet',
   'lllite_': 'a ControlNet-LLLite',
   'motion_modules.': 'a motion module of AnimateDiff',
   'model.diffusion_model.': 'a whole checkpoint, which is a prior of its own',
   'cond_stage_model.': 'a whole checkpoint, which is a prior of its own',
   'modules_to_save': 'whole layers beside a LoRA (modules_to_save)',
+  '.base_layer.weight': (
+    'a whole network that was saved with its adapter; save the adapter alone '
+    '(save_lora_weights of diffusers, save_pretrained of PEFT)'
+  ),
 }
-# Names of textual inversion are single words.
-_EMBEDDINGS = ('clip_l', 'clip_g', 't5xxl')
-
 Layers = dict[str, dict[str, str]]
 
 # The parts that a layer has at least, if it has the one before.
@@ -111,8 +122,12 @@ def parse(path: object, names: Iterable[str]) -> Layers:
       be merged, or half of a layer is missing.
   """
   layers: Layers = {}
-  for name in sorted(names):
-    layer, part = _split(path, name)
+  split = {name: _split(name) for name in sorted(names)}
+  unknown = [name for name, found in split.items() if found is None]
+  if unknown:
+    raise _stranger(path, unknown)
+  for name, found in split.items():
+    layer, part = found or ('', '')
     parts = layers.setdefault(layer, {})
     if part in parts:
       raise errors.UserError(
@@ -126,7 +141,8 @@ def parse(path: object, names: Iterable[str]) -> Layers:
   return layers
 
 
-def _split(path: object, name: str) -> tuple[str, str]:
+def _split(name: str) -> tuple[str, str] | None:
+  """Returns a tensor's layer and part; None if it is no part of an adapter."""
   # PEFT calls the rest of a layer so, and a wrapped one has it in its name.
   plain = name.replace('.base_layer.', '.')
   old = _PROCESSOR.fullmatch(plain)
@@ -139,18 +155,33 @@ def _split(path: object, name: str) -> tuple[str, str]:
       for spare in _SPARE:
         layer = layer.replace(spare, '')
       return layer, match.expand(part)
+  return None
+
+
+def _stranger(path: object, names: Sequence[str]) -> errors.UserError:
+  """Returns what is said of a file that has more than adapters.
+
+  Args:
+    path: of the file.
+    names: of its tensors that are no part of an adapter.
+  """
+  expected = 'expected a LoRA, DoRA, LoHa, LoKr or full difference'
   for mark, what in _STRANGERS.items():
-    if mark in name:
-      raise errors.UserError(
-        f'LoRA {path} is {what} ({name}); expected a LoRA, DoRA, LoHa, LoKr or '
-        'full difference.'
-      )
-  if name in _EMBEDDINGS or '.' not in name:
-    raise errors.UserError(
-      f'LoRA {path} is of another model or a textual inversion: {name} is no '
-      'part of a layer.'
+    for name in names:
+      if mark in name:
+        return errors.UserError(f'LoRA {path} is {what} ({name}); {expected}.')
+  name = names[0]
+  look = checkpoint_looks.looks_like(names)
+  if look:
+    return errors.UserError(
+      f'LoRA {path} looks like {look} ({name}); {expected}.'
     )
-  raise errors.UserError(
+  if '.' not in name:
+    return errors.UserError(
+      f'LoRA {path} is of another model or a textual inversion, which is not '
+      f'read: {name} is no part of a layer; {expected}.'
+    )
+  return errors.UserError(
     f'LoRA {path} has {name}, which is no part of an adapter; expected names '
     'of LoRA, DoRA, LoHa, LoKr or of full differences.'
   )

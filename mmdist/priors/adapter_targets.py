@@ -7,32 +7,41 @@ from typing import Any
 
 import diffusers
 import torch
+import transformers
 
 from mmdist.core import errors
+from mmdist.priors import adapter_looks
 from mmdist.priors import ldm_names
 from mmdist.priors import prompt_encoder
 
+# Some names are of the kind of a text encoder, not of its place: T5 is the
+# third of Stable Diffusion 3 and the second of Flux.
+T5 = 't5'
 # How a layer's name begins -> the network, None for any, and whether its dots
 # were written as underscores. The first that fits counts.
 _PREFIXES: tuple[tuple[str, str | None, bool], ...] = (
-  ('base_model.model.', None, False),
   ('lora_unet_', 'denoiser', True),
   ('lora_transformer_', 'denoiser', True),
   ('lora_te_', 'text_encoder', True),
   ('lora_te1_', 'text_encoder', True),
   ('lora_te2_', 'text_encoder_2', True),
-  ('lora_te3_', 'text_encoder_3', True),
+  ('lora_te3_', T5, True),
   ('lycoris_', None, True),
   ('unet.', 'denoiser', False),
   ('transformer.', 'denoiser', False),
   ('diffusion_model.', 'denoiser', False),
+  ('model.diffusion_model.', 'denoiser', False),
   ('text_encoder.', 'text_encoder', False),
   ('text_encoder_2.', 'text_encoder_2', False),
   ('text_encoder_3.', 'text_encoder_3', False),
   ('text_encoders.clip_l.transformer.', 'text_encoder', False),
   ('text_encoders.clip_g.transformer.', 'text_encoder_2', False),
-  ('text_encoders.t5xxl.transformer.', 'text_encoder_3', False),
+  ('text_encoders.t5xxl.transformer.', T5, False),
 )
+# What wraps a network, and is in the names of its layers: PEFT, before or after
+# a network's own prefix, and torch.compile. Of another one, 'module.', a name
+# only begins with it.
+_WRAPPERS = ('base_model.model.', '_orig_mod.')
 # What diffusers' first format calls the layers of a text encoder's attention.
 _OLD_TEXT = {
   'q_proj': 'to_q',
@@ -50,21 +59,22 @@ class Network:
     name: 'denoiser', 'text_encoder', 'text_encoder_2' or 'text_encoder_3'.
     module: the network.
     folders: what a file of diffusers may call it.
-    layers: a name that a file may have -> the network's layers, whose rows lie
-      one below the other there; mostly one.
+    layers: a name that a file may have -> the network's layers.
+    kind: `T5`, or ''.
   """
 
   name: str
   module: torch.nn.Module
   folders: tuple[str, ...]
-  layers: Mapping[str, tuple[str, ...]]
+  layers: Mapping[str, ldm_names.Rows]
+  kind: str = ''
 
-  def find(self, layer: str, is_flat: bool) -> tuple[str, ...] | None:
+  def find(self, layer: str, is_flat: bool) -> ldm_names.Rows | None:
     """Returns the layers that a name means; None if there is none."""
     return self._flat.get(layer) if is_flat else self.layers.get(layer)
 
   @functools.cached_property
-  def _flat(self) -> dict[str, tuple[str, ...]]:
+  def _flat(self) -> dict[str, ldm_names.Rows]:
     return {
       name.replace('.', '_'): found for name, found in self.layers.items()
     }
@@ -76,11 +86,16 @@ class Target:
 
   Attributes:
     network: whose layers.
-    layers: their names, in the order of their rows.
+    rows: which of them.
   """
 
   network: Network
-  layers: tuple[str, ...]
+  rows: ldm_names.Rows
+
+  @property
+  def layers(self) -> tuple[str, ...]:
+    """Their names in the network, in the order of their rows."""
+    return self.rows.layers
 
   @property
   def modules(self) -> list[Any]:
@@ -95,7 +110,9 @@ def networks_of(
   networks = [_denoiser(denoiser)]
   for number, encoder in enumerate(text.modules, 1):
     name = f'text_encoder_{number}' if number > 1 else 'text_encoder'
-    networks.append(Network(name, encoder, (name,), _text_layers(encoder)))
+    kind = T5 if isinstance(encoder, transformers.T5EncoderModel) else ''
+    layers = _text_layers(encoder)
+    networks.append(Network(name, encoder, (name,), layers, kind))
   return networks
 
 
@@ -110,33 +127,44 @@ def _names(module: torch.nn.Module) -> list[str]:
 
 def _denoiser(denoiser: Any) -> Network:
   names = _names(denoiser)
-  layers: dict[str, tuple[str, ...]] = {name: (name,) for name in names}
+  layers = {name: ldm_names.Rows((name,)) for name in names}
   # What diffusers' first format calls it.
   layers |= {
-    name.removesuffix('.0'): (name,)
+    name.removesuffix('.0'): ldm_names.Rows((name,))
     for name in names
     if name.endswith('.to_out.0')
   }
   # Its class's types say less than it has.
-  is_unet = isinstance(denoiser, diffusers.UNet2DConditionModel)
+  is_unet, is_sd3, is_flux = (
+    isinstance(denoiser, one)
+    for one in (
+      diffusers.UNet2DConditionModel,
+      diffusers.SD3Transformer2DModel,
+      diffusers.FluxTransformer2DModel,
+    )
+  )
   if is_unet:
     named = ldm_names.unet_layers(names, denoiser.config)
     return Network('denoiser', denoiser, ('unet',), named | layers)
-  named = ldm_names.sd3_layers(names)
+  named = {}
+  if is_sd3:
+    named = ldm_names.sd3_layers(names)
+  elif is_flux:
+    named = ldm_names.flux_layers(names)
   return Network('denoiser', denoiser, ('transformer',), named | layers)
 
 
-def _text_layers(encoder: torch.nn.Module) -> dict[str, tuple[str, ...]]:
+def _text_layers(encoder: torch.nn.Module) -> dict[str, ldm_names.Rows]:
   """Returns the layers of a text encoder by their names, old ones too.
 
   transformers has dropped and added `text_model.` in front of them.
   """
-  layers: dict[str, tuple[str, ...]] = {}
+  layers: dict[str, ldm_names.Rows] = {}
   for name in _names(encoder):
     plain = name.removeprefix('text_model.')
     parent, _, last = plain.rpartition('.')
     for one in (plain, f'{parent}.{_OLD_TEXT.get(last, last)}'):
-      layers[one] = layers[f'text_model.{one}'] = (name,)
+      layers[one] = layers[f'text_model.{one}'] = ldm_names.Rows((name,))
   return layers
 
 
@@ -162,12 +190,13 @@ def find_targets(
     found = [
       Target(one, inner)
       for one in networks
-      if network in (None, one.name)
+      if network in (None, one.name, one.kind or None)
       and (inner := one.find(rest, is_flat)) is not None
     ]
     if not found:
       raise errors.UserError(
-        f'LoRA {path} is of another model: there is no layer {layer}.'
+        f'LoRA {path} is of another model: there is no layer {layer}'
+        f'{hint(layers, networks)}.'
       )
     if len(found) == 1:
       targets[layer] = found[0]
@@ -180,15 +209,40 @@ def find_targets(
   return targets
 
 
+def hint(
+  layers: Mapping[str, Mapping[str, Sequence[int]]],
+  networks: Sequence[Network],
+) -> str:
+  """Returns which other model a file looks like one of; '' if none.
+
+  Args:
+    layers: of the file -> part -> its shape.
+    networks: of the model.
+  """
+  inputs = {
+    layer: parts.get('down', parts.get('diff', ()))
+    for layer, parts in layers.items()
+  }
+  theirs = adapter_looks.looks_like(layers, inputs)
+  module = networks[0].module
+  weights = {
+    name.removesuffix('.weight'): tuple(weight.shape)
+    for name, weight in module.named_parameters()
+  }
+  ours = adapter_looks.looks_like(weights, weights)
+  if theirs in (None, ours):
+    return ''
+  return f'; it looks like one of {theirs}'
+
+
 def _split(layer: str) -> tuple[str | None, str, bool]:
   """Returns a layer's network, its name there, and whether that is flat."""
+  for wrapper in _WRAPPERS:
+    layer = layer.replace(wrapper, '')
+  layer = layer.removeprefix('module.')
   for prefix, network, is_flat in _PREFIXES:
     if layer.startswith(prefix):
-      rest = layer.removeprefix(prefix)
-      # PEFT's own prefix may stand before that of a network.
-      if prefix == 'base_model.model.':
-        return _split(rest)
-      return network, rest, is_flat
+      return network, layer.removeprefix(prefix), is_flat
   return None, layer, False
 
 
@@ -233,7 +287,8 @@ def _fits(target: Target, shapes: Mapping[str, Sequence[int]]) -> bool:
   down, up = shapes.get('down'), shapes.get('up')
   if down is None or up is None:
     return True
-  return up[0] == rows and down[1] == modules[0].weight.shape[1]
+  columns = modules[0].weight.shape[1]
+  return list(up[:1]) == [rows] and list(down[1:2]) == [columns]
 
 
 def _check_once(path: object, targets: Mapping[str, Target]) -> None:

@@ -69,7 +69,16 @@ def merge_loras(
           totals[parameter] = delta if total is None else total + delta
       for parameter, total in totals.items():
         parameter.add_(total)
+        if not parameter.isfinite().all():
+          raise _too_strong(loras)
   text.forget()
+
+
+def _too_strong(loras: Sequence[tuple[str, float]]) -> errors.UserError:
+  given = ', '.join(f'({path}, {scale:g})' for path, scale in loras)
+  return errors.UserError(
+    f'LoRAs {given} make weights that are not finite; give smaller factors.'
+  )
 
 
 def _groups(changes: Sequence['_Change']) -> list[list['_Change']]:
@@ -96,6 +105,7 @@ class _Change:
     target: which layers are meant.
     scaling: how strong it is.
     scale: the user's factor.
+    hint: what the file looks like, for the error.
   """
 
   file: lora_files.LoraFile
@@ -103,6 +113,7 @@ class _Change:
   target: adapter_targets.Target
   scaling: weight_deltas.Scaling
   scale: float
+  hint: str
 
   def deltas(self, tensors: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Returns each parameter that moves, and by how much.
@@ -110,7 +121,7 @@ class _Change:
     Args:
       tensors: the opened file.
     """
-    modules = self.target.modules
+    modules, rows = self.target.modules, self.target.rows
     parts = {
       part: tensors.get_tensor(name)
       for part, name in self.file.layers[self.layer].items()
@@ -118,6 +129,7 @@ class _Change:
     try:
       pairs = _rows(
         [module.weight for module in modules],
+        rows.are_swapped,
         lambda weight: weight_deltas.weight_delta(parts, weight, self.scaling),
       )
       bias = weight_deltas.bias_delta(parts, self.scaling)
@@ -125,12 +137,14 @@ class _Change:
         if any(module.bias is None for module in modules):
           raise weight_deltas.Misfit('it moves a bias that there is not')
         pairs += _rows(
-          [module.bias for module in modules], lambda _: _as_bias(bias, modules)
+          [module.bias for module in modules],
+          rows.are_swapped,
+          lambda _: _as_bias(bias, modules),
         )
     except weight_deltas.Misfit as error:
       raise errors.UserError(
         f'LoRA {self.file.path} does not fit the model: {error}, in layer '
-        f'{self.layer}.'
+        f'{self.layer}{self.hint}.'
       ) from error
     return [(parameter, self.scale * delta) for parameter, delta in pairs]
 
@@ -146,15 +160,28 @@ def _as_bias(bias: torch.Tensor, modules: Sequence[Any]) -> torch.Tensor:
 
 
 def _rows(
-  parameters: Sequence[torch.Tensor], delta_of: Any
+  parameters: Sequence[torch.Tensor], are_swapped: bool, delta_of: Any
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-  """Returns each parameter with its rows of the change of all of them."""
+  """Returns each parameter with its rows of the change of all of them.
+
+  Args:
+    parameters: of the layers, in the order of their rows in the file.
+    are_swapped: whether the file has the second half of the rows first.
+    delta_of: the change of what the file sees as one weight.
+  """
   whole = parameters[0] if len(parameters) == 1 else torch.cat(list(parameters))
-  delta = delta_of(whole.float())
+  delta = delta_of(_swap(whole.float()) if are_swapped else whole.float())
   if delta is None:
     return []
+  if are_swapped:
+    delta = _swap(delta)
   sizes = [len(parameter) for parameter in parameters]
   return list(zip(parameters, delta.split(sizes), strict=True))
+
+
+def _swap(rows: torch.Tensor) -> torch.Tensor:
+  """Returns rows with their second half first."""
+  return torch.cat(rows.chunk(2)[::-1])
 
 
 def _read(
@@ -164,15 +191,18 @@ def _read(
 ) -> list[_Change]:
   """Returns what a file does to a model, one change per layer of the file."""
   targets = adapter_targets.find_targets(file.path, file.shapes, networks)
+  hint = adapter_targets.hint(file.shapes, networks)
   changes = []
   for layer, target in targets.items():
     config = file.config_of(target.network.folders)
-    strength = lora_files.strength_of(config, target.layers[0])
+    # Its patterns are of the names that were trained.
+    name = target.rows.name or target.layers[0]
+    strength = lora_files.strength_of(config, name)
     _check_rank(file, layer, strength)
     scaling = weight_deltas.Scaling(
       strength.alpha, strength.rank, strength.rank_stabilised
     )
-    changes.append(_Change(file, layer, target, scaling, scale))
+    changes.append(_Change(file, layer, target, scaling, scale, hint))
   _check_all_there(file, targets)
   return changes
 
@@ -193,7 +223,13 @@ def _check_all_there(
   file: lora_files.LoraFile, targets: Mapping[str, adapter_targets.Target]
 ) -> None:
   """Raises UserError if a config names layers that the file does not have."""
-  networks = {id(t.network): t.network for t in targets.values()}
+  # A config of the authors' names says nothing of diffusers' layers.
+  others = {id(t.network) for t in targets.values() if t.rows.name}
+  networks = {
+    id(t.network): t.network
+    for t in targets.values()
+    if id(t.network) not in others
+  }
   for network in networks.values():
     config = file.config_of(network.folders)
     there = {

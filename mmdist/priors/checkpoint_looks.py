@@ -50,17 +50,39 @@ SPOKEN = {
   'sdxl': 'Stable Diffusion XL',
   'sd3': 'Stable Diffusion 3',
 }
-# A part of a name -> what a file with it looks like. The first that fits
-# counts, so what is a part of other models comes late.
-_LOOKS = {
-  'lora_': 'a LoRA; give it as lora',
-  'hada_w': 'a LoHa; give it as lora',
-  'lokr_w': 'a LoKr; give it as lora',
+# Parts of names of adapters.
+_ADAPTERS = {
+  'lora_': 'a LoRA',
+  'hada_w': 'a LoHa',
+  'lokr_w': 'a LoKr',
+  'oft_blocks': 'an OFT',
+  'oft_R': 'an OFT',
+}
+# A part of a name -> what a file with it looks like; the first that fits
+# counts. In names as they are compared, '^.' is the beginning and '$' the end.
+# These come with parts of other models, and none is a prior, whoever reads it.
+_BESIDE = {
   'control_model.': 'a ControlNet',
   'controlnet_cond_embedding.': 'a ControlNet',
+  '.controlnet_': 'a ControlNet',
+  'input_hint_block.': 'a ControlNet',
+  'lllite_': 'a ControlNet-LLLite',
+  '.adapter.body.': 'a T2I-Adapter',
   'motion_modules.': 'a motion module of AnimateDiff',
   'emb_params': 'a textual inversion',
+  'string_to_param': 'a textual inversion',
+  '.clip_g$': 'a textual inversion',
+  '.clip_l$': 'a textual inversion',
+  '.t5xxl$': 'a textual inversion',
+  '.<': 'a textual inversion',
   'image_proj.': 'an IP-Adapter',
+  'ip_adapter': 'an IP-Adapter',
+  '.conv_first.': 'a network that enlarges images',
+  '.RDB1.': 'a network that enlarges images',
+  '.residual_group.': 'a network that enlarges images',
+}
+# Other families, and networks of those that are read.
+_LOOKS = {
   'double_stream_modulation_img.': 'Flux 2',
   'distilled_guidance_layer.': 'Chroma',
   'double_blocks.': 'Flux',
@@ -76,10 +98,23 @@ _LOOKS = {
   'add_embedding.linear_1.': "diffusers' UNet of Stable Diffusion XL alone",
   'down_blocks.0.resnets.0.conv1.': 'one network of diffusers, a UNet, alone',
   'transformer_blocks.0.': 'one network of diffusers, a transformer, alone',
+  '^.input_blocks.0.0.': (
+    f'a UNet alone whose tensors lack {NETWORK} before their names'
+  ),
+}
+# Parts of whole checkpoints of any family, where nothing else is.
+_ALONE = {
+  '.vision_model.': 'an encoder of images',
+  '.SelfAttention.': 'a text encoder (T5) alone',
+  '.transformer.resblocks.': 'a text encoder alone',
+  '.text_model.': 'a text encoder alone',
   'decoder.mid.block_1.': 'a VAE alone',
   'decoder.mid_block.': "diffusers' VAE alone",
-  'text_model.': 'a text encoder alone',
 }
+# Numbers that the refiner of Stable Diffusion XL is told beside a text.
+_REFINER = 2560
+# How names begin in a whole checkpoint and nowhere else.
+_OF_WHOLE = ('conditioner.', 'first_stage_model.')
 _EDM = ('edm_mean', 'edm_vpred.sigma_max')
 # What a network takes besides noisy latents.
 _CHANNELS = {
@@ -143,7 +178,15 @@ def _family(path: object, header: Header, names: Iterable[str]) -> str:
     raise _unknown(path, names)
   if any(name.startswith('control_model.') for name in names):
     raise _unknown(path, names)
-  channels = first['shape'][1]
+  shape = first['shape']
+  if len(shape) != 4:
+    raise _unknown(path, names)
+  if any('.time_stack.' in name for name in names):
+    raise errors.UserError(
+      f'{path} looks like Stable Video Diffusion, which is no prior; expected '
+      'Stable Diffusion 1, 2, XL or 3.'
+    )
+  channels = shape[1]
   if channels != 4:
     kind = _CHANNELS.get(channels, f'of {channels} input channels')
     raise errors.UserError(
@@ -161,12 +204,15 @@ def _family(path: object, header: Header, names: Iterable[str]) -> str:
     raise errors.UserError(
       f'{path} looks like a model that enlarges images; it is no prior.'
     )
-  if any(name.startswith('conditioner.embedders.0.model.') for name in names):
+  vector = header.get(f'{NETWORK}label_emb.0.0.weight')
+  if (vector is not None and vector['shape'][1:] == [_REFINER]) or any(
+    name.startswith('conditioner.embedders.0.model.') for name in names
+  ):
     raise errors.UserError(
       f'{path} looks like the refiner of Stable Diffusion XL, which is no '
       'prior by itself; expected its base.'
     )
-  if f'{NETWORK}label_emb.0.0.weight' in header:
+  if vector is not None:
     return 'sdxl'
   if any(name.startswith('cond_stage_model.model.') for name in names):
     return 'sd2'
@@ -184,22 +230,49 @@ def _family(path: object, header: Header, names: Iterable[str]) -> str:
   return 'sd2' if width == 1024 else 'sd1'
 
 
+def _find(marks: Mapping[str, str], names: Iterable[str]) -> str | None:
+  """Returns what the first mark stands for that is in a name."""
+  names = [f'^.{name}$' for name in names]
+  found = (
+    what for mark, what in marks.items() if any(mark in name for name in names)
+  )
+  return next(found, None)
+
+
+def looks_like(names: Iterable[str]) -> str | None:
+  """Returns what a file is that is no adapter, from its tensors' names.
+
+  Returns:
+    'a ControlNet', or whatever it looks like; None if that is not known.
+  """
+  names = list(names)
+  if any(name.startswith(_OF_WHOLE) for name in names):
+    return 'a whole checkpoint, which is a prior of its own'
+  return _find(_BESIDE | _LOOKS | _ALONE, names)
+
+
 def _unknown(path: object, names: Iterable[str]) -> errors.UserError:
   names = list(names)
-  looks = next(
-    (
-      what
-      for mark, what in _LOOKS.items()
-      if any(mark in f'.{name}' for name in names)
-    ),
-    f'nothing that is known here (its first tensor is {names[0]})'
-    if names
-    else 'an empty file',
-  )
-  return errors.UserError(
-    f'{path} looks like {looks}; expected a whole checkpoint of Stable '
-    f'Diffusion 1, 2, XL or 3; {_REMEDY}.'
-  )
+  expected = 'expected a whole checkpoint of Stable Diffusion 1, 2, XL or 3'
+  adapter = _find(_ADAPTERS, names)
+  if adapter:
+    return errors.UserError(
+      f'{path} looks like {adapter}; give it by --config.priors.NAME.lora=FILE '
+      'beside the directory of a model.'
+    )
+  part = _find(_BESIDE, names)
+  looks = _find(_LOOKS, names)
+  if not part and not looks:
+    part = _find(_ALONE, names)
+  if part:
+    return errors.UserError(
+      f'{path} looks like {part}, which is no prior by itself; {expected}.'
+    )
+  if not looks and not names:
+    looks = 'an empty file'
+  elif not looks:
+    looks = f'nothing that is known here (its first tensor is {names[0]})'
+  return errors.UserError(f'{path} looks like {looks}; {expected}; {_REMEDY}.')
 
 
 def sd3_config(header: Header) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What the layers of a network are called outside of diffusers.
 
-Kohya's scripts train SDXL and Stable Diffusion 3 in the code of their authors,
-so that is whose names their adapters have. A UNet's blocks are counted in one
-row there; the transformer's queries, keys and values are one matrix.
+Most people train SDXL, Stable Diffusion 3 and Flux in the code of their
+authors, so that is whose names their adapters have. A UNet's blocks are counted
+in one row there; a transformer's queries, keys and values are one matrix.
 """
 
 from collections.abc import Iterable, Mapping
+import dataclasses
 import re
 from typing import Any
 
@@ -67,21 +68,84 @@ _SD3_BLOCK = {
   'context_block.adaLN_modulation.1': ('norm1_context.linear',),
 }
 
+_FLUX_ENDS = {
+  'x_embedder': 'img_in',
+  'context_embedder': 'txt_in',
+  'time_text_embed.timestep_embedder.linear_1': 'time_in.in_layer',
+  'time_text_embed.timestep_embedder.linear_2': 'time_in.out_layer',
+  'time_text_embed.text_embedder.linear_1': 'vector_in.in_layer',
+  'time_text_embed.text_embedder.linear_2': 'vector_in.out_layer',
+  'time_text_embed.guidance_embedder.linear_1': 'guidance_in.in_layer',
+  'time_text_embed.guidance_embedder.linear_2': 'guidance_in.out_layer',
+  'proj_out': 'final_layer.linear',
+}
+_IMAGE = ('attn.to_q', 'attn.to_k', 'attn.to_v')
+_TEXT = ('attn.add_q_proj', 'attn.add_k_proj', 'attn.add_v_proj')
+# The names without attn are those of XLabs' trainer, which leaves proj_mlp out.
+_FLUX_DOUBLE = {
+  'img_attn.qkv': _IMAGE,
+  'txt_attn.qkv': _TEXT,
+  'qkv_lora1': _IMAGE,
+  'qkv_lora2': _TEXT,
+  'img_attn.proj': ('attn.to_out.0',),
+  'txt_attn.proj': ('attn.to_add_out',),
+  'proj_lora1': ('attn.to_out.0',),
+  'proj_lora2': ('attn.to_add_out',),
+  'img_attn.norm.query_norm': ('attn.norm_q',),
+  'img_attn.norm.key_norm': ('attn.norm_k',),
+  'txt_attn.norm.query_norm': ('attn.norm_added_q',),
+  'txt_attn.norm.key_norm': ('attn.norm_added_k',),
+  'img_mlp.0': ('ff.net.0.proj',),
+  'img_mlp.2': ('ff.net.2',),
+  'txt_mlp.0': ('ff_context.net.0.proj',),
+  'txt_mlp.2': ('ff_context.net.2',),
+  'img_mod.lin': ('norm1.linear',),
+  'txt_mod.lin': ('norm1_context.linear',),
+}
+_FLUX_SINGLE = {
+  'linear1': (*_IMAGE, 'proj_mlp'),
+  'linear2': ('proj_out',),
+  'qkv_lora': _IMAGE,
+  'proj_lora': ('proj_out',),
+  'modulation.lin': ('norm.linear',),
+  'norm.query_norm': ('attn.norm_q',),
+  'norm.key_norm': ('attn.norm_k',),
+}
+# The last layer of adaptive norms: shift and scale, which diffusers has the
+# other way round.
+_LAST_NORM = {'norm_out.linear': 'final_layer.adaLN_modulation.1'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+  """What a name outside of diffusers means there.
+
+  Attributes:
+    layers: of diffusers; several, where the authors' one holds their rows one
+      below the other.
+    are_swapped: whether the second half of the rows is the first in diffusers.
+    name: the authors' name; '' where it is diffusers' own.
+  """
+
+  layers: tuple[str, ...]
+  are_swapped: bool = False
+  name: str = ''
+
 
 def unet_layers(
   layers: Iterable[str], config: Mapping[str, Any]
-) -> dict[str, tuple[str, ...]]:
+) -> dict[str, Rows]:
   """Returns the authors' name of each layer of a UNet -> the layer.
 
   Args:
     layers: as diffusers calls them, 'down_blocks.0.resnets.0.conv1'.
     config: of a UNet2DConditionModel.
   """
-  named: dict[str, tuple[str, ...]] = {}
+  named: dict[str, Rows] = {}
   for layer in layers:
     name = _unet_name(layer, config)
     if name:
-      named[name] = (layer,)
+      named[name] = Rows((layer,), name=name)
   return named
 
 
@@ -119,30 +183,78 @@ def _inside(kind: str, rest: str) -> str:
   return f'.{_RESNET.get(rest[1:], rest[1:])}'
 
 
-def sd3_layers(layers: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def sd3_layers(layers: Iterable[str]) -> dict[str, Rows]:
   """Returns the authors' name of each layer of Stable Diffusion 3 -> layers.
-
-  Several, where the authors' one holds their rows. Two layers whose rows are in
-  another order in diffusers, the last ones of adaLN, are left out.
 
   Args:
     layers: as diffusers calls them, 'transformer_blocks.0.attn.to_q'.
   """
   layers = set(layers)
-  named: dict[str, tuple[str, ...]] = {
-    name: (layer,) for layer, name in _SD3_ENDS.items() if layer in layers
+  named = _named(layers, _SD3_ENDS)
+  named |= _blocks(layers, 'transformer_blocks', 'joint_blocks', _SD3_BLOCK)
+  # The texts' part ends in such a norm, that of the last block.
+  last = max(_numbers(layers, 'transformer_blocks'), default=0)
+  name = f'joint_blocks.{last}.context_block.adaLN_modulation.1'
+  if name in named:
+    named[name] = dataclasses.replace(named[name], are_swapped=True)
+  return named
+
+
+def flux_layers(layers: Iterable[str]) -> dict[str, Rows]:
+  """Returns the authors' name of each layer of Flux -> layers.
+
+  Args:
+    layers: as diffusers calls them, 'single_transformer_blocks.0.proj_mlp'.
+  """
+  layers = set(layers)
+  return (
+    _named(layers, _FLUX_ENDS)
+    | _blocks(layers, 'transformer_blocks', 'double_blocks', _FLUX_DOUBLE)
+    | _blocks(
+      layers, 'single_transformer_blocks', 'single_blocks', _FLUX_SINGLE
+    )
+  )
+
+
+def _named(layers: set[str], names: Mapping[str, str]) -> dict[str, Rows]:
+  """Returns what is outside of blocks, with the last norm."""
+  named = {
+    name: Rows((layer,), name=name)
+    for layer, name in names.items()
+    if layer in layers
   }
-  blocks = {
+  for layer, name in _LAST_NORM.items():
+    if layer in layers:
+      named[name] = Rows((layer,), are_swapped=True, name=name)
+  return named
+
+
+def _blocks(
+  layers: set[str],
+  ours: str,
+  theirs: str,
+  block: Mapping[str, tuple[str, ...]],
+) -> dict[str, Rows]:
+  """Returns what is in numbered blocks.
+
+  Args:
+    layers: of the network.
+    ours, theirs: what diffusers and the authors call the blocks.
+    block: the authors' names in a block -> layers there.
+  """
+  named = {}
+  for number in _numbers(layers, ours):
+    for end, inner in block.items():
+      name = f'{theirs}.{number}.{end}'
+      full = tuple(f'{ours}.{number}.{layer}' for layer in inner)
+      if layers.issuperset(full):
+        named[name] = Rows(full, name=name)
+  return named
+
+
+def _numbers(layers: Iterable[str], blocks: str) -> set[int]:
+  return {
     int(match[1])
     for layer in layers
-    if (match := re.match(r'transformer_blocks\.(\d+)\.', layer))
+    if (match := re.match(rf'{blocks}\.(\d+)\.', layer))
   }
-  for block in blocks:
-    for name, inner in _SD3_BLOCK.items():
-      full = tuple(f'transformer_blocks.{block}.{layer}' for layer in inner)
-      is_last_context = name.startswith('context_block.adaLN') and (
-        block == max(blocks)
-      )
-      if layers.issuperset(full) and not is_last_context:
-        named[f'joint_blocks.{block}.{name}'] = full
-  return named

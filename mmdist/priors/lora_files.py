@@ -8,6 +8,7 @@ adapter_config.json, and diffusers in the file's metadata.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import re
@@ -15,11 +16,13 @@ from typing import Any
 
 from mmdist.core import errors
 from mmdist.core import local_paths
+from mmdist.core import lora_lists
 from mmdist.core import model_files
 from mmdist.priors import adapter_keys
 
 _IN_FOLDERS = ('adapter_model.safetensors', 'pytorch_lora_weights.safetensors')
 _CONFIG = 'adapter_config.json'
+_FLOATS = ('F16', 'BF16', 'F32', 'F64')
 _METADATA = 'lora_adapter_metadata'  # Where diffusers keeps PEFT's config.
 _PEFT = 'base_model.model.'
 # What PEFT calls the adapters that are read.
@@ -117,12 +120,12 @@ def read_lora(path: str | os.PathLike) -> LoraFile:
     FileNotFoundError, UserError: in one line.
   """
   path = _find(local_paths.local(path))
-  if path.suffix in model_files.PICKLES:
+  if path.suffix.lower() in model_files.PICKLES:
     raise errors.UserError(
       f'LoRA {path} is not .safetensors; a pickled file could run code, so '
       'convert it (safetensors.torch.save_file).'
     )
-  if path.suffix != '.safetensors':
+  if path.suffix.lower() != '.safetensors':
     model_files.check_is_itself(path)
     raise errors.UserError(
       f'LoRA {path} is not .safetensors; expected one such file.'
@@ -131,14 +134,17 @@ def read_lora(path: str | os.PathLike) -> LoraFile:
   header = model_files.read_header(path)
   metadata = header.pop('__metadata__', {})
   layers = adapter_keys.parse(path, header)
+  _check_numbers(path, header, layers)
   shapes = {
     layer: {part: header[name]['shape'] for part, name in parts.items()}
     for layer, parts in layers.items()
   }
   config_path = path.parent / _CONFIG
-  is_peft = any(layer.startswith(_PEFT) for layer in layers)
+  is_peft = any(_PEFT in layer for layer in layers)
   if is_peft or path.name == _IN_FOLDERS[0]:
-    config = _read_config(path, config_path, is_peft)
+    # Where every layer says its alpha itself, nothing else is lacking.
+    is_needed = is_peft and not all('alpha' in one for one in layers.values())
+    config = _read_config(path, config_path, is_needed)
     configs = {'': config} if config else {}
     used = config_path if config else None
   else:
@@ -146,12 +152,41 @@ def read_lora(path: str | os.PathLike) -> LoraFile:
   return LoraFile(path, used, layers, shapes, configs)
 
 
+def _check_numbers(
+  path: pathlib.Path,
+  header: Mapping[str, Mapping[str, Any]],
+  layers: adapter_keys.Layers,
+) -> None:
+  """Raises UserError if tensors have no numbers, or of a strange type."""
+  for parts in layers.values():
+    for part, name in parts.items():
+      dtype, shape = str(header[name]['dtype']), header[name]['shape']
+      if part == 'alpha':
+        if math.prod(shape) != 1:
+          raise errors.UserError(
+            f'LoRA {path} has {math.prod(shape)} numbers in {name}; expected '
+            'one.'
+          )
+      elif dtype not in _FLOATS:
+        raise errors.UserError(
+          f'LoRA {path} has numbers of the type {dtype} in {name}; expected '
+          'float16, bfloat16, float32 or float64.'
+        )
+      if 0 in shape:
+        raise errors.UserError(
+          f'LoRA {path} is without numbers in {name}, of the shape {shape}: '
+          'its rank is 0, or a training on several GPUs saved it without '
+          'gathering its weights; save it again.'
+        )
+
+
 def _find(path: pathlib.Path) -> pathlib.Path:
   """Returns the file in a folder that PEFT or diffusers wrote."""
   if not path.is_dir():
     if not path.is_file():
       raise FileNotFoundError(
-        f'LoRA {path} is not a file; expected one .safetensors file.'
+        f'LoRA {path} is not a file; expected one .safetensors file, or in '
+        f'loras a list {lora_lists.EXAMPLE}.'
       )
     return path
   for name in _IN_FOLDERS:

@@ -112,13 +112,13 @@ def lay_out(file: pathlib.Path, base: pathlib.Path | None) -> pathlib.Path:
     UserError, FileNotFoundError: in one line; what the file is instead, or
       what is lacking.
   """
-  if file.suffix in model_files.PICKLES:
+  if file.suffix.lower() in model_files.PICKLES:
     raise errors.UserError(
       f'{file} is pickled and could run code; convert it to .safetensors '
       '(safetensors.torch.save_file).'
     )
   model_files.check_is_itself(file)
-  if file.suffix != '.safetensors':
+  if file.suffix.lower() != '.safetensors':
     raise errors.UserError(
       f'{file} is a file; expected a diffusers directory, or a checkpoint in '
       'one .safetensors file.'

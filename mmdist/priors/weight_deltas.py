@@ -72,7 +72,7 @@ def weight_delta(
     return None
   try:
     delta, rank = _PRODUCTS[kinds[0]](parts)
-  except (RuntimeError, IndexError, ValueError) as error:
+  except (RuntimeError, IndexError, TypeError, ValueError) as error:
     raise Misfit(f'its parts of {_shapes(parts)} do not go together') from error
   delta = _in_shape(delta, weight, parts)
   if 'diff' not in parts:  # It is whole, and has no strength of its own.

@@ -232,6 +232,42 @@ def test_queries_keys_and_values_of_sd3_are_one_matrix(models, tmp_path):
   )
 
 
+def test_the_last_norms_of_sd3_have_shift_and_scale_the_other_way_round(
+  models, tmp_path
+):
+  model = models['sd3']
+  before = tiny.weights_of(model)
+  blocks = {
+    int(k.split('.')[1]) for k in before if k.startswith('transformer_')
+  }
+  layers = {
+    'final_layer.adaLN_modulation.1': 'norm_out.linear',
+    f'joint_blocks.{max(blocks)}.context_block.adaLN_modulation.1': (
+      f'transformer_blocks.{max(blocks)}.norm1_context.linear'
+    ),
+    # In the middle of the network, no last one.
+    'joint_blocks.0.x_block.adaLN_modulation.1': (
+      'transformer_blocks.0.norm1.linear'
+    ),
+  }
+  tensors, expected = {}, {}
+  for seed, (theirs, ours) in enumerate(layers.items()):
+    rows, columns = before[f'{ours}.weight'].shape
+    down = tiny.draw(2, columns, seed=2 * seed)
+    up = tiny.draw(rows, 2, seed=2 * seed + 1)
+    name = f'lora_unet_{theirs.replace(".", "_")}'
+    tensors |= {f'{name}.lora_down.weight': down, f'{name}.lora_up.weight': up}
+    if seed < 2:
+      up = torch.cat([up[rows // 2 :], up[: rows // 2]])
+    expected[f'{ours}.weight'] = before[f'{ours}.weight'] + up @ down
+  path = tiny.save(tmp_path / 'norms.safetensors', tensors)
+  found = tiny.merged(model, (path, 1.0))['']
+  for name, weight in before.items():
+    torch.testing.assert_close(
+      found[name], expected.get(name, weight), **TOLERANCE
+    )
+
+
 def test_several_loras_add_up_whatever_their_order(models, tmp_path):
   model = models['sd1']
   before = tiny.weights_of(model)

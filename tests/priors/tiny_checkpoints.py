@@ -87,7 +87,7 @@ def unet_names(unet):
   layers = ldm_names.unet_layers(
     [name for name, module in unet.named_modules()], unet.config
   )
-  theirs = {layer: name for name, (layer,) in layers.items()}
+  theirs = {rows.layers[0]: name for name, rows in layers.items()}
   state = {}
   for name, weight in unet.state_dict().items():
     layer, _, part = name.rpartition('.')
@@ -184,9 +184,9 @@ def sd3_names(transformer):
   weights = transformer.state_dict()
   modules = [name for name, _ in transformer.named_modules()]
   state = {'pos_embed': weights['pos_embed.pos_embed']}
-  for theirs, layers in ldm_names.sd3_layers(modules).items():
+  for theirs, named in ldm_names.sd3_layers(modules).items():
     for part in ('weight', 'bias'):
-      rows = [weights.get(f'{layer}.{part}') for layer in layers]
+      rows = [weights.get(f'{layer}.{part}') for layer in named.layers]
       if rows[0] is not None:
         state[f'{theirs}.{part}'] = torch.cat(rows)
   last = transformer.config.num_layers - 1
