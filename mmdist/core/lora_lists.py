@@ -19,9 +19,7 @@ _EXPECTED = (
 _LIST = re.compile(r'\s*[\[(](.*)[\])]\s*', re.DOTALL)
 # A file may itself have brackets and commas in its name, as in 'hat (1)', so an
 # item ends where the list does or another one begins.
-_ITEM = re.compile(
-  r'\(\s*(.*?)\s*,\s*([^(),]*?)\s*,?\s*\)\s*(?=,?\s*\(|,?\s*$)', re.DOTALL
-)
+_ITEM = re.compile(r'\((.*?),([^(),]*),?\s*\)\s*(?=,?\s*\(|,?\s*$)', re.DOTALL)
 
 
 def normalise(value: Any, field: str = 'loras') -> Loras:
@@ -94,7 +92,7 @@ def _unquoted(text: str, field: str) -> Iterable[tuple[str, Any]]:
   if not _ITEM.search(items) or _ITEM.sub('', items).strip(' ,\n\t'):
     raise errors.UserError(f'{field} is {text[:80]!r}; {_EXPECTED}.')
   for path, weight in _ITEM.findall(items):
-    path = path.strip('\'"')
+    path, weight = path.strip().strip('\'"'), weight.strip()
     try:
       yield path, float(weight)
     except ValueError:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmdist.core import errors
 from mmdist.core import model_files
+from mmdist.priors import checkpoint_looks
 from mmdist.priors import single_file
 
 if TYPE_CHECKING:  # Not at run time, because it may import torch.
@@ -96,6 +97,10 @@ def check_is_pipeline(directory: pathlib.Path) -> None:
       'tokenizer/).'
     )
   if single:
+    if single[0].suffix == '.safetensors':
+      # A LoRA is named as one, and whatever else is none.
+      model_files.check_safetensors(single[0])
+      checkpoint_looks.look(single[0], model_files.read_header(single[0]))
     raise errors.UserError(
       f'{single[0]} is a checkpoint in one file; open it with '
       "diffusers' from_single_file and give what save_pretrained writes, or "

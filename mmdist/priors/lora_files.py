@@ -201,6 +201,11 @@ def _find(path: pathlib.Path) -> pathlib.Path:
       f'LoRA {pickled[0]} is not .safetensors; a pickled file could run code, '
       'so convert it (safetensors.torch.save_file).'
     )
+  if (path / 'model_index.json').is_file():
+    raise errors.UserError(
+      f'LoRA {path} is a diffusers directory, which is a prior of its own '
+      '(--config.priors.NAME.directory); expected a LoRA.'
+    )
   raise FileNotFoundError(
     f'LoRA {path} is a folder with {len(found)} .safetensors files; expected '
     f'one file, or a folder with {" or ".join(_IN_FOLDERS)}.'

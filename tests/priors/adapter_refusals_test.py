@@ -95,6 +95,65 @@ def fixture_models(tmp_path_factory):
       {k: v.to(torch.float8_e4m3fn) for k, v in tiny.PAIR.items()},
       'quantised.*fp8',
     ),
+    (
+      {k: v.to(torch.int8) for k, v in tiny.PAIR.items()},
+      'quantised weights .I8.',
+    ),
+    (
+      {k: v.to(torch.int64) for k, v in tiny.PAIR.items()},
+      'numbers of the type I64 in .*; expected float16',
+    ),
+    (
+      {k: v.to(torch.complex64) for k, v in tiny.PAIR.items()},
+      'numbers of the type C64 in .*; expected float16',
+    ),
+    ({}, 'has no tensors'),
+    (
+      {
+        f'{tiny.kohya(tiny.LINEAR)}.lora_down.weight': torch.zeros(0, 16),
+        f'{tiny.kohya(tiny.LINEAR)}.lora_up.weight': torch.zeros(16, 0),
+      },
+      r'without numbers in .*lora_down.weight, of the shape \[0, 16\].*save it',
+    ),
+    (
+      {k: torch.ones(()) for k in tiny.PAIR},
+      'do not go together',
+    ),
+    (
+      tiny.PAIR | {f'{tiny.kohya(tiny.LINEAR)}.alpha': torch.ones(2)},
+      'has 2 numbers in .*alpha; expected one',
+    ),
+    (
+      tiny.PAIR | {f'{tiny.kohya(tiny.LINEAR)}.alpha': torch.nan},
+      'NaN or infinity',
+    ),
+    (
+      {
+        f'unet.{tiny.LINEAR}.lora_{part}.{name}.weight': tensor
+        for name in ('hat', 'smile')
+        for part, tensor in (('A', tiny.draw(2, 16)), ('B', tiny.draw(16, 2)))
+      },
+      'has up of .* twice: .*hat.weight and .*smile.weight|down of .* twice',
+    ),
+    (
+      tiny.PAIR | {f'unet.{tiny.LINEAR}.base_layer.weight': tiny.draw(16, 16)},
+      'whole network that was saved with its adapter',
+    ),
+    ({'string_to_param.*': tiny.draw(2, 16)}, 'is textual inversion'),
+    (
+      {'controlnet_cond_embedding.conv_in.weight': tiny.draw(2, 2)},
+      'looks like a ControlNet',
+    ),
+    ({'decoder.mid.block_1.x': tiny.draw(2)}, 'looks like a VAE alone'),
+    ({'model.1.sub.0.RDB1.x': tiny.draw(2)}, 'like a network that enlarges'),
+    (
+      {'conditioner.embedders.0.x': tiny.draw(2), 'first_stage_model.x': 1.0},
+      'looks like a whole checkpoint, which is a prior of its own',
+    ),
+    (
+      {'down_blocks.0.resnets.0.conv1.weight': tiny.draw(2)},
+      'looks like one network of diffusers, a UNet',
+    ),
   ],
 )
 def test_what_cannot_be_merged_is_named_with_its_file(
@@ -130,6 +189,53 @@ def test_a_file_twice_is_refused(models, tmp_path):
   for again in (path, link, tmp_path / '.' / path.name):
     with pytest.raises(ValueError, match='is given twice'):
       tiny.merged(models['sd1'], (path, 0.8), (again, 0.4))
+
+
+ATTENTION = 'down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k'
+WAYS = 'lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k'
+
+
+@pytest.mark.parametrize(
+  'layer, width, words',
+  [
+    (WAYS, 2048, f'there is no layer {WAYS}; it looks like one of Stable '
+     'Diffusion XL.'),
+    (WAYS, 1024, '; it looks like one of Stable Diffusion 2.'),
+    (f'unet.{ATTENTION}', 2048, '; it looks like one of Stable Diffusion XL.'),
+    (f'unet.{ATTENTION}', 768, '; it looks like one of Stable Diffusion 1.'),
+    (f'unet.{ATTENTION}', 17, f'in layer unet.{ATTENTION}.'),
+    ('lora_te2_text_model_encoder_layers_0_self_attn_q_proj', 1280,
+     '; it looks like one of Stable Diffusion XL.'),
+    ('lora_unet_double_blocks_0_img_attn_qkv', 3072, 'one of Flux.'),
+    ('transformer.single_transformer_blocks.0.proj_mlp', 3072, 'one of Flux.'),
+    ('lora_unet_joint_blocks_0_x_block_attn_qkv', 16, 'Stable Diffusion 3.'),
+    ('diffusion_model.blocks.0.cross_attn.k', 16, 'looks like one of Wan.'),
+    ('lora_prior_unet_x', 16, 'one of Stable Cascade or Kandinsky.'),
+    ('unet.nobody.knows', 16, 'there is no layer unet.nobody.knows.'),
+  ],
+)  # fmt: skip
+def test_a_lora_of_another_model_is_told_which_it_looks_like(
+  models, layer, width, words, tmp_path
+):
+  path = tiny.save(
+    tmp_path / 'other.safetensors',
+    {
+      f'{layer}.lora_down.weight': tiny.draw(2, width),
+      f'{layer}.lora_up.weight': tiny.draw(640, 2),
+    },
+  )
+  with pytest.raises(ValueError, match='LoRA') as caught:
+    tiny.merged(models['sd1'], (path, 1.0))
+  message = str(caught.value)
+  assert message.endswith(words) and str(path) in message
+  assert '\n' not in message
+
+
+def test_a_factor_that_makes_infinity_is_named(models, tmp_path):
+  path = tiny.save(tmp_path / 'strong.safetensors', tiny.PAIR)
+  with pytest.raises(ValueError, match='not finite; give smaller') as caught:
+    tiny.merged(models['sd1'], (path, 1e39))
+  assert f'({path}, 1e+39)' in str(caught.value)
 
 
 def adapter_config(folder, **changes):
@@ -178,7 +284,7 @@ def test_files_that_are_none_are_named(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f'lora.safetensors is a.*{words}'):
       lora_files.read_lora(path)
-  for ending in ('pt', 'ckpt', 'bin'):
+  for ending in ('pt', 'ckpt', 'bin', 'CKPT'):
     pickled = tmp_path / f'lora.{ending}'
     pickled.write_bytes(b'\x80\x02')
     with pytest.raises(ValueError, match=f'lora.{ending} is not .safetensors'):
@@ -186,3 +292,19 @@ def test_files_that_are_none_are_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='folder with 0'):
     (tmp_path / 'empty').mkdir()
     lora_files.read_lora(tmp_path / 'empty')
+  tiny.save(path, tiny.PAIR)
+  whole = path.read_bytes()
+  for content in (b'', whole[:-1], whole[:40], whole + b'0'):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='lora.safetensors is corrupt.*again'):
+      lora_files.read_lora(path)
+  tiny.save(path, {}, {'format': 'pt'})
+  with pytest.raises(ValueError, match='lora.safetensors has no tensors'):
+    lora_files.read_lora(path)
+  model = tmp_path / 'model.safetensors'
+  model.mkdir()
+  (model / 'model_index.json').write_text('{}')
+  with pytest.raises(ValueError, match='is a diffusers directory, which is a'):
+    lora_files.read_lora(model)
+  with pytest.raises(FileNotFoundError, match="hat, 0.8 is not a.*'hat.safe"):
+    lora_files.read_lora('hat, 0.8')

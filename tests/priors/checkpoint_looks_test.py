@@ -9,6 +9,7 @@ import transformers
 
 from mmdist.priors import checkpoint_looks
 from mmdist.priors import checkpoint_weights
+from mmdist.priors import families
 from mmdist.priors import locate
 from mmdist.priors import single_file
 from tests.priors import tiny_checkpoints
@@ -153,7 +154,8 @@ def first(channels):
     ({f'{NETWORK}double_blocks.0.img_attn.qkv.weight': None}, 'like Flux'),
     ({'conv_in.weight': None}, 'looks like nothing that is known'),
     ({'down_blocks.0.resnets.0.conv1.weight': None}, 'one network of diffus'),
-    ({'lora_unet_x.lora_down.weight': None}, 'looks like a LoRA'),
+    ({'lora_unet_x.lora_down.weight': None}, 'a LoRA; give it by --config'),
+    ({'lora_unet_x.oft_blocks': None}, 'looks like a LoRA'),
     ({'control_model.input.weight': None} | first(4), 'a ControlNet'),
     ({'decoder.mid.block_1.conv1.weight': None}, 'a VAE alone'),
     (first(9), 'paints into a given image'),
@@ -164,6 +166,39 @@ def first(channels):
       'the refiner of Stable Diffusion XL',
     ),
     (first(4) | {f'{NETWORK}label_emb.weight': None}, 'enlarges images'),
+    # The refiner's network alone.
+    (
+      first(4) | {f'{NETWORK}label_emb.0.0.weight': torch.ones(2, 2560)},
+      'the refiner of Stable Diffusion XL',
+    ),
+    (
+      first(8) | {f'{NETWORK}input_blocks.1.0.time_stack.x': None},
+      'Stable Video Diffusion',
+    ),
+    ({f'{NETWORK}input_blocks.0.0.weight': None}, 'nothing that is known'),
+    ({}, 'looks like an empty file'),
+    ({'input_blocks.0.0.weight': None}, 'a UNet alone whose tensors lack'),
+    ({'clip_g': None, 'clip_l': None}, 'a textual inversion'),
+    ({'string_to_param.*': None}, 'a textual inversion'),
+    ({'<cat>': None}, 'a textual inversion'),
+    (
+      {'controlnet_blocks.0.weight': None, 'double_blocks.0.x': None},
+      'a ControlNet, which is no prior by itself',
+    ),
+    ({'adapter.body.0.x': None}, 'a T2I-Adapter'),
+    ({'conv_first.weight': None}, 'a network that enlarges images'),
+    ({'model.1.sub.0.RDB1.x': None}, 'a network that enlarges images'),
+    ({'vision_model.x': None}, 'an encoder of images'),
+    ({'encoder.block.0.layer.0.SelfAttention.q.weight': None}, 'encoder (T5)'),
+    # Whole models of other families have text encoders too.
+    (
+      {
+        'text_encoders.clip_l.transformer.text_model.x': None,
+        f'{NETWORK}double_blocks.0.x': None,
+        'vae.decoder.mid.block_1.x': None,
+      },
+      'looks like Flux; expected',
+    ),
   ],
 )
 def test_another_family_is_told_what_it_looks_like(tmp_path, tensors, words):
@@ -178,3 +213,19 @@ def test_every_refusal_of_a_family_names_the_way_out(tmp_path):
   file = tmp_path / 'model.safetensors'
   tiny_checkpoints.save({'double_blocks.0.x': torch.ones(2)}, file)
   assert 'from_single_file' in error_of(file)
+
+
+def test_a_folder_is_told_by_the_file_in_it(tmp_path):
+  file = tmp_path / 'model.safetensors'
+  for tensors, words in (
+    (first(4), 'a checkpoint in one file; open it with'),
+    ({'unet.x.lora_A.weight': torch.ones(2)}, 'like a LoRA; give it by'),
+    ({'x.weight': torch.ones(2)}, 'looks like nothing that is known'),
+  ):
+    tiny_checkpoints.save(tensors, file)
+    with pytest.raises(ValueError, match=words) as caught:
+      families.read_family(tmp_path)
+    assert str(file) in str(caught.value) and '\n' not in str(caught.value)
+  file.write_bytes(b'')
+  with pytest.raises(ValueError, match='model.safetensors is corrupt'):
+    families.read_family(tmp_path)

@@ -371,9 +371,6 @@ def test_directories_of_other_things_are_told_apart(tmp_path, directories):
   )
   single = tmp_path / 'single'
   single.mkdir()
-  (single / 'model.safetensors').write_bytes(b'')
-  assert 'a checkpoint in one file; open it with' in error_of(single)
-  (single / 'model.safetensors').unlink()
   assert 'unet is missing; a prior is a diffusers directory' in error_of(single)
   assert 'does not exist' in error_of(tmp_path / 'nowhere')
 
