@@ -18,6 +18,7 @@ from mmdist.core import errors
 from mmdist.core import local_paths
 from mmdist.core import lora_lists
 from mmdist.core import model_files
+from mmdist.core import plain_numbers
 from mmdist.priors import adapter_keys
 
 _IN_FOLDERS = ('adapter_model.safetensors', 'pytorch_lora_weights.safetensors')
@@ -247,18 +248,33 @@ def _check_config(source: object, config: Mapping[str, Any]) -> None:
         f'{source} has {field}, which is more than a LoRA; expected an adapter '
         'without it.'
       )
-  numbers = [
-    config.get('r'),
-    _alpha(config),
-    *(config.get('rank_pattern') or {}).values(),
-    *(config.get('alpha_pattern') or {}).values(),
-  ]
+  numbers = [config.get('r'), _alpha(config)]
+  patterns: list[str] = []
+  for field in ('rank_pattern', 'alpha_pattern'):
+    by_pattern = config.get(field) or {}
+    if not isinstance(by_pattern, dict):
+      raise errors.UserError(
+        f'{source} has {str(by_pattern)[:60]!r} as {field}; expected an object '
+        'of numbers by names of layers.'
+      )
+    patterns += by_pattern
+    numbers += by_pattern.values()
   for number in numbers:
-    if isinstance(number, bool) or not isinstance(number, int | float):
+    if not plain_numbers.is_finite(number):
       raise errors.UserError(
         f'{source} has {str(number)[:60]!r} as a rank or an alpha; expected '
         'numbers in r, lora_alpha, rank_pattern and alpha_pattern.'
       )
+  targets = config.get('target_modules')
+  for pattern in [*patterns, *([targets] if isinstance(targets, str) else [])]:
+    try:
+      re.compile(pattern)
+    except re.error as error:
+      raise errors.UserError(
+        f'{source} has {pattern[:60]!r}, which is no regular expression '
+        f'({error}); expected one in rank_pattern, alpha_pattern and '
+        'target_modules.'
+      ) from error
 
 
 def _alpha(config: Mapping[str, Any]) -> Any:
@@ -273,11 +289,15 @@ def _read_metadata(
   if _METADATA not in metadata:
     return {}
   try:
-    fields = dict(json.loads(metadata[_METADATA]))
-  except (TypeError, ValueError) as error:
+    fields = json.loads(metadata[_METADATA])
+  except (ValueError, RecursionError) as error:
     raise errors.UserError(
       f'LoRA {path} has metadata that are corrupt: {error}.'
     ) from error
+  if not isinstance(fields, dict):
+    raise errors.UserError(
+      f'LoRA {path} has metadata that are corrupt: {_METADATA} is no object.'
+    )
   configs: dict[str, dict[str, Any]] = {}
   for field, value in fields.items():
     folder, _, name = field.rpartition('.')

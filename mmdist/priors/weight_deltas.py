@@ -126,8 +126,10 @@ def _embedding(parts: Parts) -> Product:
 
 
 def _loha(parts: Parts) -> Product:
-  halves = [_pair(parts, f'hada_w{n}', f'hada_t{n}') for n in '12']
-  return halves[0] * halves[1], len(parts['hada_w1_b'])
+  first, second = [_pair(parts, f'hada_w{n}', f'hada_t{n}') for n in '12']
+  if first.shape != second.shape:
+    raise ValueError  # One row or column would be taken for all of them.
+  return first * second, len(parts['hada_w1_b'])
 
 
 def _lokr(parts: Parts) -> Product:

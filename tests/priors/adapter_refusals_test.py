@@ -32,6 +32,18 @@ def fixture_models(tmp_path_factory):
       'half.*no hada_w1_b',
     ),
     (
+      {
+        f'{tiny.kohya(tiny.LINEAR)}.hada_{part}': tiny.draw(*shape)
+        for part, shape in {
+          'w1_a': (16, 2),
+          'w1_b': (2, 16),
+          'w2_a': (16, 2),
+          'w2_b': (2, 1),
+        }.items()
+      },
+      'do not go together',
+    ),
+    (
       {f'{tiny.kohya(tiny.LINEAR)}.lokr_w2': tiny.draw(4, 4)},
       'half.*no lokr_w1',
     ),
@@ -191,6 +203,18 @@ def test_a_file_twice_is_refused(models, tmp_path):
       tiny.merged(models['sd1'], (path, 0.8), (again, 0.4))
 
 
+@pytest.mark.parametrize('text', ['[1]', '{', '[' * 9999, '1', '[["r", 2]]'])
+def test_metadata_that_are_none_are_named(models, text, tmp_path):
+  path = tiny.save(
+    tmp_path / 'x.safetensors', tiny.PAIR, {'lora_adapter_metadata': text}
+  )
+  with pytest.raises(
+    ValueError, match='has metadata that are corrupt'
+  ) as error:
+    tiny.merged(models['sd1'], (path, 1.0))
+  assert str(path) in str(error.value) and '\n' not in str(error.value)
+
+
 ATTENTION = 'down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k'
 WAYS = 'lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k'
 
@@ -254,6 +278,11 @@ def adapter_config(folder, **changes):
     ({'lora_alpha': 'strong'}, "'strong' as a rank or an alpha"),
     ({'init_lora_weights': 'pissa'}, "init_lora_weights='pissa'"),
     ({'use_qalora': True}, 'has use_qalora'),
+    ({'lora_alpha': float('inf')}, "'inf' as a rank or an alpha"),
+    ({'lora_alpha': 10**400}, "'10000.* as a rank or an alpha"),
+    ({'rank_pattern': [3]}, r"'\[3\]' as rank_pattern; expected an object"),
+    ({'alpha_pattern': {'(': 3}}, "'\\(', which is no regular expression"),
+    ({'target_modules': '*.to_q'}, "'.*to_q', which is no regular expression"),
     ({'target_modules': ['to_q', 'to_v', 'to_k']}, r'half.*lacks \d+ layers'),
   ],
 )

@@ -131,12 +131,15 @@ def test_what_it_needs_and_is_are_counted_of_it_alone(written):
   assert one == other
 
 
-def test_half_precision_files_compute_in_the_dtype_asked_for(written, tmp_path):
+@pytest.mark.parametrize('stored', ['float16', 'float64'])
+def test_files_of_any_precision_compute_in_the_dtype_asked_for(
+  written, stored, tmp_path
+):
   _, file, base = written['sd1']
   state = safetensors.torch.load_file(file)
-  half = tmp_path / 'half.safetensors'
-  tiny_checkpoints.save(state, half, torch.float16)
-  directory = locate.locate(str(half), str(base))
+  other = tmp_path / 'other.SAFETENSORS'
+  tiny_checkpoints.save(state, other, getattr(torch, stored))
+  directory = locate.locate(str(other), str(base))
   for dtype in ('float32', 'bfloat16'):
     opened = pipelines.open_pipeline(directory, dtype, 'cpu')
     assert opened.denoiser.dtype == getattr(torch, dtype)
