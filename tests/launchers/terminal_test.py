@@ -238,7 +238,7 @@ def test_help_is_the_docstring_and_the_flags_and_no_failure(capsys):
       command.run(['view', *words])
     assert not exit_.value.code
     said = capsys.readouterr().out
-    assert said.startswith("Makes a run's pictures or its mesh again")
+    assert said.startswith("Makes a run's pictures, mesh or splats")
     assert '--resolution' in said and '--[no]debug' in said
 
 
