@@ -151,7 +151,8 @@ def _sweep_up() -> None:
   for folder in folders:
     with contextlib.suppress(OSError, ValueError):
       owner = (folder / _OWNER).read_text('utf-8')
-      pid = int(owner.split()[-1])
+      # Empty where its process is about to write it.
+      pid = int(owner.rpartition(' ')[-1])
       # Machines may share this folder, and only this one knows its processes.
       if owner != _owner(pid) or folder.stat().st_uid != os.getuid():
         continue

@@ -260,6 +260,7 @@ def test_folders_of_killed_processes_are_swept_up(monkeypatch, tmp_path):
     'mmdist-dead': cluster_lib._owner(gone.pid),
     'mmdist-alive': cluster_lib._owner(os.getpid()),
     'mmdist-elsewhere': f'another-machine {gone.pid}',
+    'mmdist-begun': '',  # About to be written by a run that starts beside.
     'someone-else': cluster_lib._owner(gone.pid),
   }
   for name, owner in owners.items():
