@@ -16,6 +16,21 @@ _NAMES = (
   (r'joint_blocks[._]\d', 'Stable Diffusion 3'),
   (r'\bblocks[._]\d+[._]cross_attn[._]|_blocks_\d+_cross_attn_', 'Wan'),
   (r'motion_modules', 'AnimateDiff'),
+  (r'transformer_blocks[._]\d+[._](img|txt)_m(lp|od)[._]', 'Qwen-Image'),
+)
+# The width of a joint attention of images and texts tells the model where no
+# name does; of two of the same width one has more blocks.
+_JOINT = re.compile(r'transformer_blocks[._](\d+)[._]attn[._]to_q$')
+_JOINT_WIDTHS = {
+  1536: 'Stable Diffusion 3',
+  2432: 'Stable Diffusion 3',
+  3072: 'Flux',
+}
+_FLUX_BLOCKS = 19
+# A UNet with several of them in one place.
+_DEEP = re.compile(
+  r'(attentions|(input|output)_blocks[._]\d+)[._]\d+[._]'
+  r'transformer_blocks[._][1-9]'
 )
 _CROSS = re.compile(r'attn2[._]to_[kv]$')
 _SECOND_TEXT = ('lora_te2_', 'text_encoder_2.')
@@ -40,10 +55,27 @@ def looks_like(
   for pattern, what in _NAMES:
     if any(re.search(pattern, layer) for layer in layers):
       return what
+  most_joint, joint_width = -1, 0
   for layer in layers:
     shape = inputs.get(layer, ())
-    if len(shape) > 1 and _CROSS.search(layer) and shape[1] in _WIDTHS:
+    if len(shape) < 2:
+      continue
+    if _CROSS.search(layer) and shape[1] in _WIDTHS:
       return _WIDTHS[shape[1]]
-  if any(layer.startswith(_SECOND_TEXT) for layer in layers):
+    joint = _JOINT.search(layer)
+    if joint:
+      most_joint, joint_width = max(most_joint, int(joint[1])), shape[1]
+  joint_look = _JOINT_WIDTHS.get(joint_width)
+  if joint_look == 'Flux' and most_joint >= _FLUX_BLOCKS:
+    joint_look = 'Qwen-Image'
+  if joint_look:
+    return joint_look
+  if any(_is_of_sdxl(layer) for layer in layers):
     return 'Stable Diffusion XL'
   return None
+
+
+def _is_of_sdxl(layer: str) -> bool:
+  # A second text encoder may also be a T5, of Flux.
+  is_clip = layer.startswith(_SECOND_TEXT) and 'text_model' in layer
+  return is_clip or _DEEP.search(layer) is not None

@@ -1,18 +1,17 @@
-"""Which layers of a model the names in an adapter's file mean."""
+"""Which layers of a model the names in an adapter's file mean.
+
+Needs the names and shapes of the model's layers and not its weights, so that a
+run can be refused before torch is imported; see `adapter_fit.py`.
+"""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 from typing import Any
 
-import diffusers
-import torch
-import transformers
-
 from mmdist.core import errors
 from mmdist.priors import adapter_looks
 from mmdist.priors import ldm_names
-from mmdist.priors import prompt_encoder
 
 # Some names are of the kind of a text encoder, not of its place: T5 is the
 # third of Stable Diffusion 3 and the second of Flux.
@@ -51,23 +50,33 @@ _OLD_TEXT = {
 }
 
 
+Shapes = Mapping[str, Sequence[int]]
+# What diffusers takes for granted that a config.json does not say.
+_UNET_DEFAULTS = {
+  'layers_per_block': 2,
+  'up_block_types': ('UpBlock2D', *('CrossAttnUpBlock2D',) * 3),
+}
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Network:
   """One network of a model.
 
   Attributes:
     name: 'denoiser', 'text_encoder', 'text_encoder_2' or 'text_encoder_3'.
-    module: the network.
     folders: what a file of diffusers may call it.
     layers: a name that a file may have -> the network's layers.
+    shapes: layer of the network -> its weight's shape.
     kind: `T5`, or ''.
+    module: the network; None where only its files were looked at.
   """
 
   name: str
-  module: torch.nn.Module
   folders: tuple[str, ...]
   layers: Mapping[str, ldm_names.Rows]
+  shapes: Shapes
   kind: str = ''
+  module: Any = None
 
   def find(self, layer: str, is_flat: bool) -> ldm_names.Rows | None:
     """Returns the layers that a name means; None if there is none."""
@@ -102,76 +111,73 @@ class Target:
     """The layers themselves."""
     return [self.network.module.get_submodule(name) for name in self.layers]
 
-
-def networks_of(
-  denoiser: Any, text: prompt_encoder.PromptEncoder
-) -> list[Network]:
-  """Returns a model's networks, with all the names of their layers."""
-  networks = [_denoiser(denoiser)]
-  for number, encoder in enumerate(text.modules, 1):
-    name = f'text_encoder_{number}' if number > 1 else 'text_encoder'
-    kind = T5 if isinstance(encoder, transformers.T5EncoderModel) else ''
-    layers = _text_layers(encoder)
-    networks.append(Network(name, encoder, (name,), layers, kind))
-  return networks
+  @property
+  def shape(self) -> list[int]:
+    """The shape of their weights, one below the other."""
+    first, *others = [self.network.shapes[name] for name in self.layers]
+    return [first[0] + sum(other[0] for other in others), *first[1:]]
 
 
-def _names(module: torch.nn.Module) -> list[str]:
-  """Returns the layers that have a weight."""
-  return [
-    name
-    for name, layer in module.named_modules()
-    if isinstance(getattr(layer, 'weight', None), torch.Tensor)
-  ]
+def denoiser_network(
+  class_name: str,
+  config: Mapping[str, Any],
+  shapes: Shapes,
+  module: Any = None,
+) -> Network:
+  """Returns a network that predicts, with all the names of its layers.
 
-
-def _denoiser(denoiser: Any) -> Network:
-  names = _names(denoiser)
-  layers = {name: ldm_names.Rows((name,)) for name in names}
+  Args:
+    class_name: as its config.json declares it.
+    config: of a UNet; others need none.
+    shapes: layer, as diffusers calls it -> its weight's shape.
+    module: the network, if it is there.
+  """
+  layers = {name: ldm_names.Rows((name,)) for name in shapes}
   # What diffusers' first format calls it.
   layers |= {
     name.removesuffix('.0'): ldm_names.Rows((name,))
-    for name in names
+    for name in shapes
     if name.endswith('.to_out.0')
   }
-  # Its class's types say less than it has.
-  is_unet, is_sd3, is_flux = (
-    isinstance(denoiser, one)
-    for one in (
-      diffusers.UNet2DConditionModel,
-      diffusers.SD3Transformer2DModel,
-      diffusers.FluxTransformer2DModel,
-    )
-  )
-  if is_unet:
-    named = ldm_names.unet_layers(names, denoiser.config)
-    return Network('denoiser', denoiser, ('unet',), named | layers)
-  named = {}
-  if is_sd3:
-    named = ldm_names.sd3_layers(names)
-  elif is_flux:
-    named = ldm_names.flux_layers(names)
-  return Network('denoiser', denoiser, ('transformer',), named | layers)
+  folder, named = 'transformer', {}
+  if class_name == 'UNet2DConditionModel':
+    folder = 'unet'
+    named = ldm_names.unet_layers(shapes, {**_UNET_DEFAULTS, **config})
+  elif class_name == 'SD3Transformer2DModel':
+    named = ldm_names.sd3_layers(shapes)
+  elif class_name == 'FluxTransformer2DModel':
+    named = ldm_names.flux_layers(shapes)
+  return Network('denoiser', (folder,), named | layers, shapes, module=module)
 
 
-def _text_layers(encoder: torch.nn.Module) -> dict[str, ldm_names.Rows]:
-  """Returns the layers of a text encoder by their names, old ones too.
+def text_network(
+  component: str, is_t5: bool, shapes: Shapes, module: Any = None
+) -> Network:
+  """Returns a text encoder, with all the names of its layers, old ones too.
 
   transformers has dropped and added `text_model.` in front of them.
+
+  Args:
+    component: its folder, 'text_encoder_2'.
+    is_t5: whether it is one.
+    shapes: layer, as transformers calls it -> its weight's shape.
+    module: the network, if it is there.
   """
   layers: dict[str, ldm_names.Rows] = {}
-  for name in _names(encoder):
+  for name in shapes:
     plain = name.removeprefix('text_model.')
     parent, _, last = plain.rpartition('.')
     for one in (plain, f'{parent}.{_OLD_TEXT.get(last, last)}'):
       layers[one] = layers[f'text_model.{one}'] = ldm_names.Rows((name,))
-  return layers
+  kind = T5 if is_t5 else ''
+  return Network(component, (component,), layers, shapes, kind, module)
 
 
 def find_targets(
   path: object,
   layers: Mapping[str, Mapping[str, Sequence[int]]],
   networks: Sequence[Network],
+  prior: str = '',
 ) -> dict[str, Target]:
   """Returns what each layer's name in a file means.
 
@@ -179,6 +185,7 @@ def find_targets(
     path: of the file, for the error.
     layers: its layers, as it calls them -> part -> its shape.
     networks: of the model.
+    prior: what the model is, in words, for the error; '' says nothing.
 
   Raises:
     UserError: in one line; a layer that the model does not have, or several.
@@ -196,7 +203,7 @@ def find_targets(
     if not found:
       raise errors.UserError(
         f'LoRA {path} is of another model: there is no layer {layer}'
-        f'{hint(layers, networks)}.'
+        f'{hint(layers, networks, prior)}.'
       )
     if len(found) == 1:
       targets[layer] = found[0]
@@ -212,27 +219,30 @@ def find_targets(
 def hint(
   layers: Mapping[str, Mapping[str, Sequence[int]]],
   networks: Sequence[Network],
+  prior: str = '',
 ) -> str:
   """Returns which other model a file looks like one of; '' if none.
 
   Args:
     layers: of the file -> part -> its shape.
     networks: of the model.
+    prior: as of `find_targets`; it is said too.
   """
+  theirs = look_of(layers)
+  ours = adapter_looks.looks_like(networks[0].shapes, networks[0].shapes)
+  parts = [prior] if prior else []
+  if theirs not in (None, ours):
+    parts.insert(0, f'it looks like one of {theirs}')
+  return f'; {", and ".join(parts)}' if parts else ''
+
+
+def look_of(layers: Mapping[str, Mapping[str, Sequence[int]]]) -> str | None:
+  """Returns which model a file's layers look like those of; see `hint`."""
   inputs = {
     layer: parts.get('down', parts.get('diff', ()))
     for layer, parts in layers.items()
   }
-  theirs = adapter_looks.looks_like(layers, inputs)
-  module = networks[0].module
-  weights = {
-    name.removesuffix('.weight'): tuple(weight.shape)
-    for name, weight in module.named_parameters()
-  }
-  ours = adapter_looks.looks_like(weights, weights)
-  if theirs in (None, ours):
-    return ''
-  return f'; it looks like one of {theirs}'
+  return adapter_looks.looks_like(layers, inputs)
 
 
 def _split(layer: str) -> tuple[str | None, str, bool]:
@@ -282,12 +292,10 @@ def _choose(
 
 
 def _fits(target: Target, shapes: Mapping[str, Sequence[int]]) -> bool:
-  modules = target.modules
-  rows = sum(len(module.weight) for module in modules)
   down, up = shapes.get('down'), shapes.get('up')
   if down is None or up is None:
     return True
-  columns = modules[0].weight.shape[1]
+  rows, columns = target.shape[:2]
   return list(up[:1]) == [rows] and list(down[1:2]) == [columns]
 
 

@@ -14,6 +14,7 @@ from diffusers import utils
 import peft
 import safetensors
 import torch
+import transformers
 
 from mmdist.core import errors
 from mmdist.priors import adapter_targets
@@ -47,7 +48,7 @@ def merge_loras(
   Raises:
     FileNotFoundError, UserError: no such file, or it is of another model.
   """
-  networks = adapter_targets.networks_of(denoiser, text)
+  networks = _networks_of(denoiser, text)
   files = lora_files.check_loras(loras)
   changes = [
     change
@@ -72,6 +73,32 @@ def merge_loras(
         if not parameter.isfinite().all():
           raise _too_strong(loras)
   text.forget()
+
+
+def _networks_of(
+  denoiser: Any, text: prompt_encoder.PromptEncoder
+) -> list[adapter_targets.Network]:
+  """Returns a model's networks, with all the names of their layers."""
+  networks = [
+    adapter_targets.denoiser_network(
+      type(denoiser).__name__, denoiser.config, _shapes_of(denoiser), denoiser
+    )
+  ]
+  for number, encoder in enumerate(text.modules, 1):
+    name = f'text_encoder_{number}' if number > 1 else 'text_encoder'
+    is_t5 = isinstance(encoder, transformers.T5EncoderModel)
+    shapes = _shapes_of(encoder)
+    networks.append(adapter_targets.text_network(name, is_t5, shapes, encoder))
+  return networks
+
+
+def _shapes_of(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+  """Returns the layers that have a weight, and its shape."""
+  return {
+    name: tuple(layer.weight.shape)
+    for name, layer in module.named_modules()
+    if isinstance(getattr(layer, 'weight', None), torch.Tensor)
+  }
 
 
 def _too_strong(loras: Sequence[tuple[str, float]]) -> errors.UserError:

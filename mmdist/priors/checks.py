@@ -14,6 +14,7 @@ import warnings
 
 from mmdist.core import errors
 from mmdist.core import lora_lists
+from mmdist.priors import adapter_fit
 from mmdist.priors import declared as declared_lib
 from mmdist.priors import directory as files
 from mmdist.priors import locate
@@ -123,12 +124,13 @@ def _check_afresh(
 
 def _check_files(
   directory: pathlib.Path,
-  components: Iterable[str],
+  components: Sequence[str],
   loras: lora_lists.Loras,
 ) -> None:
-  lora_files.check_loras(loras)
+  adapters = lora_files.check_loras(loras)
   for component in components:
     files.check_weights(directory, component)
+  adapter_fit.check_fit(directory, components, adapters)
 
 
 def _check_texts(

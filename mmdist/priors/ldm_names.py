@@ -32,6 +32,9 @@ _BLOCK = re.compile(
   r'\.(\d+)(.*)'
 )
 _MIDDLE = re.compile(r'mid_block\.(resnets|attentions)\.(\d+)(.*)')
+# The other way round: the authors' name -> diffusers'.
+UNET_LAYERS = {name: layer for layer, name in _UNET_ENDS.items()}
+RESNET_LAYERS = {name: layer for layer, name in _RESNET.items()}
 
 _SD3_ENDS = {
   'pos_embed.proj': 'x_embedder.proj',
@@ -213,6 +216,49 @@ def flux_layers(layers: Iterable[str]) -> dict[str, Rows]:
     | _blocks(
       layers, 'single_transformer_blocks', 'single_blocks', _FLUX_SINGLE
     )
+  )
+
+
+_NUMBERED = re.compile(r'(\w+)\.(\d+)\.(.+)')
+# Family -> what is outside of blocks, and the authors' blocks -> diffusers'.
+_TRANSFORMERS: Mapping[
+  str,
+  tuple[
+    Mapping[str, str],
+    Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]],
+  ],
+] = {
+  'sd3': (_SD3_ENDS, {'joint_blocks': ('transformer_blocks', _SD3_BLOCK)}),
+  'flux': (
+    _FLUX_ENDS,
+    {
+      'double_blocks': ('transformer_blocks', _FLUX_DOUBLE),
+      'single_blocks': ('single_transformer_blocks', _FLUX_SINGLE),
+    },
+  ),
+}
+
+
+def transformer_layers(name: str, family: str) -> tuple[str, ...]:
+  """Returns the layers of diffusers that an authors' name means.
+
+  Args:
+    name: of a layer of a whole network, 'double_blocks.0.img_attn.qkv'.
+    family: 'sd3' or 'flux'.
+
+  Returns:
+    In the order of their rows; none if there is no such name.
+  """
+  ends, blocks = _TRANSFORMERS[family]
+  for layer, theirs in {**ends, **_LAST_NORM}.items():
+    if theirs == name:
+      return (layer,)
+  match = _NUMBERED.fullmatch(name)
+  if not match or match[1] not in blocks:
+    return ()
+  ours, block = blocks[match[1]]
+  return tuple(
+    f'{ours}.{match[2]}.{layer}' for layer in block.get(match[3], ())
   )
 
 
