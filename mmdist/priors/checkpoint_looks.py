@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 from mmdist.core import errors
+from mmdist.priors import flux_looks
 
 Header = Mapping[str, Mapping[str, Any]]
 NETWORK = 'model.diffusion_model.'
@@ -42,6 +43,12 @@ _COMPONENTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     'text_encoder_2': ('text_encoders.clip_g.transformer.',),
     'text_encoder_3': ('text_encoders.t5xxl.transformer.',),
   },
+  'flux': {
+    'transformer': flux_looks.PREFIXES,
+    'vae': _VAE,
+    'text_encoder': ('text_encoders.clip_l.transformer.',),
+    'text_encoder_2': ('text_encoders.t5xxl.transformer.',),
+  },
 }
 # What people call the families.
 SPOKEN = {
@@ -49,6 +56,7 @@ SPOKEN = {
   'sd2': 'Stable Diffusion 2',
   'sdxl': 'Stable Diffusion XL',
   'sd3': 'Stable Diffusion 3',
+  'flux': 'Flux',
 }
 # Parts of names of adapters.
 _ADAPTERS = {
@@ -85,10 +93,10 @@ _BESIDE = {
 _LOOKS = {
   'double_stream_modulation_img.': 'Flux 2',
   'distilled_guidance_layer.': 'Chroma',
-  'double_blocks.': 'Flux',
+  'txt_in.individual_token_refiner.': 'Hunyuan Video',
+  'double_blocks.': 'a part or a relative of Flux',
   'double_layers.': 'AuraFlow',
   'clip_txt_mapper.': 'Stable Cascade',
-  'txt_in.individual_token_refiner.': 'Hunyuan Video',
   'cap_embedder.': 'Lumina 2 or Z-Image',
   'patchify_proj.': 'LTX Video',
   'head.modulation': 'Wan',
@@ -130,17 +138,25 @@ class Look:
   """What a checkpoint is.
 
   Attributes:
-    family: 'sd1', 'sd2', 'sdxl' or 'sd3'.
+    family: 'sd1', 'sd2', 'sdxl', 'sd3' or 'flux'.
     components: those that it holds -> the prefix of their tensors.
     needed: the components that its family has, here or not. T5 is left out of
       Stable Diffusion 3 where nobody has it.
     changes: of its scheduler's settings, which the file itself asks for.
+    predicts: what its metadata say that its network predicts, in the words of
+      a scheduler; '' if nothing.
   """
 
   family: str
   components: Mapping[str, str]
   needed: tuple[str, ...]
   changes: Mapping[str, Any]
+  predicts: str = ''
+
+
+# Key of Stability AI's ModelSpec and its words -> those of a scheduler.
+_PREDICTS = 'modelspec.prediction_type'
+_PREDICTIONS = {'epsilon': 'epsilon', 'v': 'v_prediction'}
 
 
 def look(path: object, header: Header) -> Look:
@@ -156,23 +172,28 @@ def look(path: object, header: Header) -> Look:
   names = [name for name in header if name != '__metadata__']
   family = _family(path, header, names)
   prefixes = _COMPONENTS[family]
-  components = {
-    component: prefix
+  found = {
+    component: [p for p in known if any(name.startswith(p) for name in names)]
     for component, known in prefixes.items()
-    for prefix in known
-    if any(name.startswith(prefix) for name in names)
   }
+  components = {name: some[0] for name, some in found.items() if some}
   changes: dict[str, Any] = {}
   if 'v_pred' in header:
     changes['prediction_type'] = 'v_prediction'
   if 'ztsnr' in header:
     changes['rescale_betas_zero_snr'] = True
-  return Look(family, components, tuple(prefixes), changes)
+  metadata = header.get('__metadata__') or {}
+  predicts = _PREDICTIONS.get(str(metadata.get(_PREDICTS)), '')
+  return Look(family, components, tuple(prefixes), changes, predicts)
 
 
 def _family(path: object, header: Header, names: Iterable[str]) -> str:
   if f'{NETWORK}joint_blocks.0.x_block.attn.qkv.weight' in header:
     return 'sd3'
+  flux = flux_looks.shapes_of(header)
+  if flux:
+    flux_looks.check(path, flux)
+    return 'flux'
   first = header.get(f'{NETWORK}input_blocks.0.0.weight')
   if first is None:
     raise _unknown(path, names)
@@ -184,7 +205,7 @@ def _family(path: object, header: Header, names: Iterable[str]) -> str:
   if any('.time_stack.' in name for name in names):
     raise errors.UserError(
       f'{path} looks like Stable Video Diffusion, which is no prior; expected '
-      'Stable Diffusion 1, 2, XL or 3.'
+      'Stable Diffusion 1, 2, XL or 3, or Flux.'
     )
   channels = shape[1]
   if channels != 4:
@@ -253,7 +274,9 @@ def looks_like(names: Iterable[str]) -> str | None:
 
 def _unknown(path: object, names: Iterable[str]) -> errors.UserError:
   names = list(names)
-  expected = 'expected a whole checkpoint of Stable Diffusion 1, 2, XL or 3'
+  expected = (
+    'expected a whole checkpoint of Stable Diffusion 1, 2, XL or 3, or Flux'
+  )
   adapter = _find(_ADAPTERS, names)
   if adapter:
     return errors.UserError(

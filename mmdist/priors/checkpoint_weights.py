@@ -13,6 +13,7 @@ import torch
 
 from mmdist.core import errors
 from mmdist.core import model_files
+from mmdist.priors import ldm_names
 from mmdist.priors import single_file
 from mmdist.priors import text_encoders
 
@@ -83,6 +84,8 @@ def _rename(
     return _counted(
       state, conversions.convert_ldm_vae_checkpoint(state, dict(config))
     )
+  if component == 'transformer' and type(module).__name__.startswith('Flux'):
+    return _flux(state, module, prefix)
   if component == 'transformer':
     total = _count(state)
     # It takes what it has renamed out of what it is given.
@@ -95,6 +98,25 @@ def _rename(
   else:
     renamed = {k.removeprefix(prefix): v for k, v in state.items()}
   return _text(renamed, module, prefix)
+
+
+def _flux(state: State, module: Any, prefix: str) -> State:
+  """Returns Flux's weights; diffusers' own conversion knows one width only."""
+  wanted = module.state_dict()
+  renamed: State = {}
+  for name, tensor in state.items():
+    layer, _, part = name.removeprefix(prefix).rpartition('.')
+    part = 'weight' if part == 'scale' else part  # Of norms.
+    layers = ldm_names.transformer_layers(layer, 'flux') or (layer,)
+    if layers[0] == 'norm_out.linear':  # Its authors have shift before scale.
+      tensor = torch.cat(tensor.chunk(2)[::-1])
+    names = [f'{one}.{part}' for one in layers]
+    if wanted.keys() >= set(names) and len(names) > 1:
+      sizes = [len(wanted[one]) for one in names]
+      renamed |= zip(names, tensor.split(sizes), strict=True)
+    else:
+      renamed[names[0]] = tensor
+  return renamed
 
 
 def _counted(state: State, renamed: State) -> State:

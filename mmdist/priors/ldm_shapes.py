@@ -30,12 +30,14 @@ _OPEN_CLIP_ENDS = {
 
 
 def weights_of(shapes: Mapping[str, Sequence[int]]) -> Shapes:
-  """Returns layer -> its weight's shape, of tensors by their names."""
-  end = '.weight'
+  """Returns layer -> its weight's shape, of tensors by their names.
+
+  The norms of Flux have a scale there.
+  """
   return {
-    name.removesuffix(end): list(shape)
+    name.rpartition('.')[0]: list(shape)
     for name, shape in shapes.items()
-    if name.endswith(end)
+    if name.endswith(('.weight', '.scale'))
   }
 
 

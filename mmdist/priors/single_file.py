@@ -8,7 +8,7 @@ taken from a directory of the same family, `base`, and figures of a network from
 those that mmdist ships. Nothing is fetched.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import contextlib
 import dataclasses
 import json
@@ -25,15 +25,29 @@ from mmdist.core import strict_json
 from mmdist.core import user_cache
 from mmdist.priors import checkpoint_looks
 from mmdist.priors import declared
+from mmdist.priors import flux_looks
 
 ORIGIN = 'checkpoint.json'  # The note.
 _FIGURES = pathlib.Path(__file__).resolve().parents[1] / 'assets/checkpoints'
 _KIND = 'checkpoints'  # Folder of the cache.
+# Stable Diffusion 3 does without its T5.
+_OPTIONAL = 'text_encoder_3'
+# Latents along an axis of the Stable Diffusion 2 that predicts the noise; of
+# the one that predicts v there are more.
+_SMALL_SD2 = 64
 # Another layout of the same file is another directory.
 _LAYOUT = 1
 _SCHEDULER = 'scheduler/scheduler_config.json'
 # Beside weights, and none: places of tokens, and what only training needs.
 _NO_WEIGHTS = ('position_ids', 'logit_scale', '.loss.', 'model_ema.')
+# What a file of a family does not say of its noise levels, unless it is marked.
+_UNSAID = {
+  'sd2': (
+    'whether its network predicts the noise or v (prediction_type epsilon, as '
+    'in stable-diffusion-2-base, or v_prediction, as in stable-diffusion-2)'
+  ),
+  'flux': 'how its noise levels are shifted, in which dev and schnell differ',
+}
 _BASE_REMEDY = (
   'give a diffusers directory of the same family by '
   '--config.priors.NAME.base=DIR'
@@ -59,10 +73,13 @@ class Origin:
   def names_of(self, component: str, names: Iterable[str]) -> list[str]:
     """Returns which tensors of the checkpoint are a component's weights."""
     prefix = self.prefixes[component]
+    # Where names of one component begin with nothing, all else is of others.
+    others = tuple(p for p in self.prefixes.values() if p and not prefix)
     return [
       name
       for name in names
       if name.startswith(prefix)
+      and not name.startswith(others)
       and not any(part in name for part in _NO_WEIGHTS)
     ]
 
@@ -127,7 +144,11 @@ def lay_out(file: pathlib.Path, base: pathlib.Path | None) -> pathlib.Path:
   header = model_files.read_header(file)
   look = checkpoint_looks.look(file, header)
   contents = _contents(file, base, look, header)
-  tokenizers = _tokenizers(file, base, look, contents)
+  tokenizers = {
+    name: base / name
+    for component, name in _tokenizers_of(look).items()
+    if base and f'{component}/config.json' in contents
+  }
   key = user_cache.key_of(
     _LAYOUT,
     str(file),
@@ -153,23 +174,30 @@ def _contents(
 ) -> Contents:
   """Returns path -> JSON object of all but tokenizers."""
   figures = json.loads((_FIGURES / f'{look.family}.json').read_text('utf-8'))
+  scheduler = _scheduler(base, look, figures)
+  _check_all_there(file, base, look, scheduler)
   if look.family == 'sd3':
     figures['transformer'] = checkpoint_looks.sd3_config(header)
+  flux = flux_looks.shapes_of(header) if look.family == 'flux' else {}
+  if look.family == 'sd2' and scheduler.get('prediction_type') == 'epsilon':
+    figures['unet']['sample_size'] = _SMALL_SD2
   contents, folders = {}, {}
   for component in look.needed:
     path = f'{component}/config.json'
     given = base / path if base else None
     if component not in look.components:
       if given is None or not given.is_file():
-        if component == 'text_encoder_3':
-          continue  # Stable Diffusion 3 does without its T5.
-        raise _lacks(file, look, component, base)
+        continue  # Stable Diffusion 3 does without its T5.
       folders[component] = str(given.parent)
     if given is not None and given.is_file():
       contents[path] = model_files.read_json(given, '')
+      if flux and component == 'transformer':
+        flux_looks.check_base(file, flux, given, contents[path])
+    elif flux and component == 'transformer':
+      contents[path] = flux_looks.config_of(file, flux)
     else:
       contents[path] = figures[component]
-  contents[_SCHEDULER] = _scheduler(file, base, look, figures)
+  contents[_SCHEDULER] = scheduler
   settings = base / 'mmdist.json' if base else None
   if settings is not None and settings.is_file():
     contents['mmdist.json'] = model_files.read_json(settings, '')
@@ -191,61 +219,85 @@ def _contents(
   return contents
 
 
-def _lacks(
-  file: pathlib.Path,
-  look: checkpoint_looks.Look,
-  component: str,
-  base: pathlib.Path | None,
-) -> Exception:
-  where = f', and {base} has none either' if base else ''
-  return errors.UserError(
-    f'{file} is a checkpoint of {checkpoint_looks.SPOKEN[look.family]} without '
-    f'its {component}{where}; {_BASE_REMEDY}, which has {component}/.'
-  )
-
-
 def _scheduler(
-  file: pathlib.Path,
   base: pathlib.Path | None,
   look: checkpoint_looks.Look,
   figures: Mapping[str, Any],
 ) -> dict[str, Any]:
-  """Returns the noise levels: the base's or the family's, as the file says."""
+  """Returns the noise levels: the base's or the family's, as the file says.
+
+  Empty if nobody says them.
+  """
   if base is not None and (base / _SCHEDULER).is_file():
     return {**model_files.read_json(base / _SCHEDULER, ''), **look.changes}
-  if 'scheduler' not in figures:
-    raise errors.UserError(
-      f'{file} is a checkpoint of Stable Diffusion 2, and such a file does not '
-      'say whether its network predicts the noise or v; '
-      f'{_BASE_REMEDY}, which has {_SCHEDULER}.'
-    )
-  return {**figures['scheduler'], **look.changes}
+  settings = {**figures.get('scheduler', {}), **look.changes}
+  if look.family == 'sd2' and look.predicts:  # Of the others it is known.
+    settings.setdefault('prediction_type', look.predicts)
+  is_unsaid = look.family in _UNSAID and 'prediction_type' not in settings
+  return {} if is_unsaid else settings
 
 
-def _tokenizers(
+def _check_all_there(
   file: pathlib.Path,
   base: pathlib.Path | None,
   look: checkpoint_looks.Look,
-  contents: Contents,
-) -> dict[str, pathlib.Path]:
-  """Returns the folders of tokenizers, which no checkpoint holds."""
-  folders = {}
-  for component in look.needed:
-    if not component.startswith('text_encoder'):
-      continue
-    if f'{component}/config.json' not in contents:
-      continue
-    name = component.replace('text_encoder', 'tokenizer')
-    folder = base / name if base else None
-    if folder is None or not folder.is_dir():
-      where = f', and {base} has none' if base else ''
-      raise errors.UserError(
-        f'{file} is a checkpoint of {checkpoint_looks.SPOKEN[look.family]}, '
-        f'which holds no tokenizer ({name}/){where}; {_BASE_REMEDY}, '
-        'whose tokenizers are read.'
-      )
-    folders[name] = folder
-  return folders
+  scheduler: Mapping[str, Any],
+) -> None:
+  """Raises UserError if neither the file nor its base has a part.
+
+  In one line, all that lacks.
+  """
+  components = [
+    component
+    for component in look.needed
+    if component not in look.components
+    and not _is_there(base, f'{component}/config.json')
+    and component != _OPTIONAL
+  ]
+  tokenizers = [
+    name
+    for component, name in _tokenizers_of(look).items()
+    # A text encoder that nobody has needs none.
+    if (
+      component in look.components
+      or component != _OPTIONAL
+      or _is_there(base, f'{component}/config.json')
+    )
+    and not (base and (base / name).is_dir())
+  ]
+  if not components and not tokenizers and scheduler:
+    return
+  words = [f'is a checkpoint of {checkpoint_looks.SPOKEN[look.family]}']
+  if components:
+    words[0] += f' without its {_join(components)}'
+  if tokenizers:
+    words.append('holds no tokenizer')
+  if not scheduler:
+    words.append(f'does not say {_UNSAID[look.family]}')
+  if base:
+    words.append(f'{base} has none of this')
+  needed = [f'{name}/' for name in (*components, *tokenizers)]
+  needed += [] if scheduler else [_SCHEDULER]
+  raise errors.UserError(
+    f'{file} {", and ".join(words)}; {_BASE_REMEDY}, which has {_join(needed)}.'
+  )
+
+
+def _is_there(base: pathlib.Path | None, path: str) -> bool:
+  return base is not None and (base / path).is_file()
+
+
+def _join(names: Sequence[str]) -> str:
+  return ' and '.join([', '.join(names[:-1])] * (len(names) > 1) + [names[-1]])
+
+
+def _tokenizers_of(look: checkpoint_looks.Look) -> dict[str, str]:
+  """Returns text encoder -> the folder of its tokenizer."""
+  return {
+    component: component.replace('text_encoder', 'tokenizer')
+    for component in look.needed
+    if component.startswith('text_encoder')
+  }
 
 
 def _cache() -> pathlib.Path:

@@ -30,6 +30,11 @@ PUBLISHED = {
     'text_encoder_2': 694_659_840,
     'text_encoder_3': 4_762_310_656,
   },
+  'flux': {
+    'vae': 83_819_683,
+    'text_encoder': 123_060_480,
+    'text_encoder_2': 4_762_310_656,
+  },
 }
 
 
@@ -150,8 +155,11 @@ def first(channels):
 @pytest.mark.parametrize(
   'tensors, words',
   [
-    ({'double_blocks.0.img_attn.qkv.weight': None}, 'looks like Flux'),
-    ({f'{NETWORK}double_blocks.0.img_attn.qkv.weight': None}, 'like Flux'),
+    ({'double_blocks.0.img_attn.qkv.weight': None}, 'a relative of Flux'),
+    (
+      {f'{NETWORK}double_blocks.0.img_attn.qkv.weight': None},
+      'a relative of Flux',
+    ),
     ({'conv_in.weight': None}, 'looks like nothing that is known'),
     ({'down_blocks.0.resnets.0.conv1.weight': None}, 'one network of diffus'),
     ({'lora_unet_x.lora_down.weight': None}, 'a LoRA; give it by --config'),
@@ -197,7 +205,7 @@ def first(channels):
         f'{NETWORK}double_blocks.0.x': None,
         'vae.decoder.mid.block_1.x': None,
       },
-      'looks like Flux; expected',
+      'looks like a part or a relative of Flux; expected',
     ),
   ],
 )

@@ -190,7 +190,11 @@ def test_what_the_file_lacks_comes_from_the_base(written, tmp_path):
   )
   bare = tmp_path / 'bare'
   (bare / 'tokenizer').mkdir(parents=True)
-  assert 'without its vae, and' in error_of(alone, bare)
+  message = error_of(alone, bare)
+  assert 'without its vae, text_encoder and text_encoder_2, and' in message
+  assert f'{bare} has none of this' in message
+  # Its first tokenizer is there.
+  assert message.endswith('text_encoder_2/ and tokenizer_2/.')
 
 
 def test_the_tokenizer_has_to_come_from_somewhere(written):
@@ -220,6 +224,50 @@ def test_stable_diffusion_2_does_not_say_what_it_predicts(written, tmp_path):
   only = tmp_path / 'only'
   shutil.copytree(base / 'tokenizer', only / 'tokenizer')
   assert 'predicts the noise or v' in error_of(file, only)
+  message = error_of(file)
+  assert 'in stable-diffusion-2-base, or v_prediction, as in' in message
+  assert message.endswith(
+    '--config.priors.NAME.base=DIR, which has tokenizer/ and '
+    'scheduler/scheduler_config.json.'
+  )
+
+
+@pytest.mark.parametrize(
+  'said, marks, expected, size',
+  [
+    ('v', {}, 'v_prediction', 96),
+    ('epsilon', {}, 'epsilon', 64),
+    (None, {'v_pred': torch.zeros(0)}, 'v_prediction', 96),
+    ('epsilon', {'v_pred': torch.zeros(0)}, 'v_prediction', 96),
+    ('something', {}, None, None),
+  ],
+)
+def test_a_stable_diffusion_2_that_says_what_it_predicts_is_believed(
+  written, tmp_path, said, marks, expected, size
+):
+  _, file, base = written['sd2']
+  marked = tmp_path / 'marked.safetensors'
+  safetensors.torch.save_file(
+    safetensors.torch.load_file(file) | marks,
+    marked,
+    {'modelspec.prediction_type': said} if said else None,
+  )
+  only = tmp_path / 'only'
+  shutil.copytree(base / 'tokenizer', only / 'tokenizer')
+  if expected is None:
+    assert 'predicts the noise or v' in error_of(marked, only)
+    return
+  laid = pathlib.Path(locate.locate(str(marked), str(only)))
+  for path, field, value in (
+    ('scheduler/scheduler_config.json', 'prediction_type', expected),
+    ('unet/config.json', 'sample_size', size),
+  ):
+    assert json.loads((laid / path).read_text())[field] == value
+  # A base's word counts more than that of metadata.
+  opened = pipelines.open_pipeline(
+    locate.locate(str(marked), str(base)), device='cpu'
+  )
+  assert opened.schedule.prediction_type == 'v_prediction'
 
 
 def test_marks_of_v_prediction_and_zero_snr_count(written, tmp_path):

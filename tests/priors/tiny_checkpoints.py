@@ -14,8 +14,9 @@ import torch
 from mmdist.priors import ldm_names
 from mmdist.priors import pipeline as pipelines
 from tests.priors import tiny_families
+from tests.priors import tiny_flux
 
-FAMILIES = ('sd1', 'sd2', 'sdxl', 'sd3')
+FAMILIES = ('sd1', 'sd2', 'sdxl', 'sd3', 'flux')
 _NETWORK = 'model.diffusion_model.'
 
 
@@ -57,6 +58,18 @@ def tensors_of(family, pipeline):
     for name, weights in zip(('clip_l', 'clip_g', 't5xxl'), text, strict=True):
       prefix = f'text_encoders.{name}.transformer.'
       state |= {f'{prefix}{k}': v for k, v in weights.items()}
+  elif family == 'flux':
+    # As ComfyUI saves all of it into one file.
+    theirs = tiny_flux.authors_state(pipeline.denoiser)
+    state = {f'{_NETWORK}{name}': weight for name, weight in theirs.items()}
+    for name, weights in zip(('clip_l', 't5xxl'), text, strict=True):
+      prefix = f'text_encoders.{name}.transformer.'
+      state |= {f'{prefix}{k}': v for k, v in weights.items()}
+    vae = vae_names(pipeline.codec.vae)
+    return state | {
+      name.replace('first_stage_model.', 'vae.'): weight
+      for name, weight in vae.items()
+    }
   else:
     state = unet_names(pipeline.denoiser)
     # As files have them, beside the weights.

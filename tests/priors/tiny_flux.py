@@ -48,6 +48,28 @@ NAMES = {
     }.items()
   },
 }
+# Norms, whose weight is a scale there.
+SCALES = {
+  f'{block}.0.{name}': f'{ours}.0.attn.{layer}'
+  for block, ours, norms in (
+    (
+      'double_blocks',
+      'transformer_blocks',
+      {
+        'img_attn.norm.query_norm': 'norm_q',
+        'img_attn.norm.key_norm': 'norm_k',
+        'txt_attn.norm.query_norm': 'norm_added_q',
+        'txt_attn.norm.key_norm': 'norm_added_k',
+      },
+    ),
+    (
+      'single_blocks',
+      'single_transformer_blocks',
+      {'norm.query_norm': 'norm_q', 'norm.key_norm': 'norm_k'},
+    ),
+  )
+  for name, layer in norms.items()
+}
 LAST_NORM = 'final_layer.adaLN_modulation.1'
 SINGLE = 'single_blocks.0.linear1'
 ALPHA = 3.0
@@ -58,6 +80,33 @@ def weight_of(before, name):
   """The weight that the authors' network would have."""
   whole = torch.cat([before[f'{layer}.weight'] for layer in NAMES[name]])
   return whole.roll(len(whole) // 2, 0) if name == LAST_NORM else whole
+
+
+def authors_state(network):
+  """Returns all weights of a network in the authors' names."""
+  ours, theirs = network.state_dict(), {}
+  for number in range(
+    max(network.config.num_layers, network.config.num_single_layers)
+  ):
+    block = f'blocks.{number}.'
+    for name, layers in NAMES.items():
+      inner = [layer.replace('blocks.0.', block) for layer in layers]
+      for part in ('weight', 'bias'):
+        rows = [ours.get(f'{layer}.{part}') for layer in inner]
+        if rows[0] is None:
+          continue
+        whole = torch.cat(rows)
+        if name == LAST_NORM:
+          whole = torch.cat(whole.chunk(2)[::-1])
+        theirs[f'{name.replace("blocks.0.", block)}.{part}'] = whole
+    for name, layer in SCALES.items():
+      scale = ours.get(f'{layer.replace("blocks.0.", block)}.weight')
+      if scale is not None:
+        theirs[f'{name.replace("blocks.0.", block)}.scale'] = scale
+  assert sum(t.numel() for t in theirs.values()) == sum(
+    t.numel() for t in ours.values()
+  )
+  return theirs
 
 
 def expected_of(before, name, whole):
