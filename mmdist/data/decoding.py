@@ -12,12 +12,15 @@ import re
 import struct
 import warnings
 
+import numpy as np
 from PIL import Image
 from PIL import ImageCms
 
 from mmdist.core import errors
 from mmdist.core import model_files
 
+_PNG_START = b'\x89PNG\r\n\x1a\n'
+_PNG_DEPTH_AT = 24  # Signature, length, 'IHDR', width, height, then the depth.
 _ORIENTATION = 0x0112  # The tag of EXIF.
 _ORIENTATION_OF_XMP = re.compile(r'tiff:Orientation(?:="|>)([1-8])\b')
 # How a picture is turned upright, by its orientation; 1 is upright.
@@ -89,6 +92,50 @@ def decode(
       f'{path} cannot be read as {expected} ({_why(path, error)}); {remedy}'
     ) from error
   return image
+
+
+def to_8_bits(image: Image.Image, path: pathlib.Path) -> Image.Image:
+  """Returns a picture of 8 bits a channel; of 16 bits 65535 becomes 255.
+
+  Grey ones are rounded. Of all others Pillow has kept the upper 8 bits, so
+  that a colour is less than one of 255 off.
+
+  Args:
+    image: loaded.
+    path: its file.
+
+  Raises:
+    UserError: one colour of 16 bits is named as clear, which Pillow then would
+      not find.
+  """
+  clear = image.info.get('transparency')
+  if not image.mode.startswith('I;16'):
+    if isinstance(clear, tuple) and is_deep(path):
+      raise errors.UserError(
+        f'{path} has 16 bits a channel and names one of its colours as clear; '
+        'save it with an alpha channel, or with 8 bits.'
+      )
+    return image
+  numbers = np.asarray(image)
+  # In whole numbers the nearest to 255 / 65535 of each.
+  nearest = (numbers.astype(np.uint32) + 128) // 257
+  grey = Image.fromarray(nearest.astype(np.uint8))
+  if clear is not None:
+    opacity = Image.fromarray(255 * (numbers != clear).astype(np.uint8))
+    grey = Image.merge('LA', (grey, opacity))
+  # What it says besides its pixels still counts.
+  grey.info = {k: v for k, v in image.info.items() if k != 'transparency'}
+  return grey
+
+
+def is_deep(path: pathlib.Path) -> bool:
+  """Returns whether a file is a PNG of 16 bits a channel.
+
+  Pillow reads one in colour as if it were of 8 bits.
+  """
+  with open(path, 'rb') as file:
+    start = file.read(_PNG_DEPTH_AT + 1)
+  return start.startswith(_PNG_START) and start[_PNG_DEPTH_AT] == 16
 
 
 def _why(path: pathlib.Path, error: Exception) -> str:

@@ -19,7 +19,6 @@ from mmdist.core import errors
 from mmdist.core import strict_json
 from mmdist.data import decoding
 from mmdist.data import file_names
-from mmdist.data import picture_files
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP')
@@ -172,10 +171,7 @@ def _open(path: pathlib.Path) -> Image.Image:
     picture = decoding.decode(
       path, _FORMATS, 'a picture', 'remove it, or save it again.'
     )
-  if picture.mode.startswith(('I', 'F')) or picture_files.is_deep(path):
-    raise errors.UserError(
-      f'{path} has more than 8 bits per channel; save it with 8.'
-    )
+  picture = decoding.to_8_bits(picture, path)
   if min(picture.size) < MIN_SIDE:
     raise errors.UserError(
       f'{path} is {picture.width} x {picture.height} pixels; expected '

@@ -12,27 +12,23 @@ MIN_SIDE = 4
 _FORMATS = ('PNG', 'JPEG')
 _MODES = ('RGB', 'RGBA', 'L', 'LA', 'P')
 _MASK_MODES = ('1', 'L', 'RGB')
-_PNG_START = b'\x89PNG\r\n\x1a\n'
-_PNG_DEPTH_AT = 24  # Signature, length, 'IHDR', width, height, then the depth.
 
 
 def read_picture(path: pathlib.Path) -> np.ndarray:
   """Reads a PNG or JPEG file as [H, W, 4] uint8, colour and opacity.
 
   Colours are those of sRGB, also where a profile says that the file's are not.
-  A picture without opacity is opaque; a grey one has three equal colours.
+  A picture without opacity is opaque; a grey one has three equal colours. Of 16
+  bits a channel, 65535 becomes 255.
 
   Raises:
-    UserError: it cannot be read, is not of 8 bits, has a side below 4 pixels
+    UserError: it cannot be read, is of another mode, has a side below 4 pixels
       or is turned by EXIF.
   """
-  image = _open(path)
-  if not is_deep(path):
-    image = decoding.to_srgb(image, path)
-  if is_deep(path) or image.mode not in _MODES:
-    kind = '16 bits a channel' if is_deep(path) else f"mode '{image.mode}'"
+  image = decoding.to_srgb(_open(path), path)
+  if image.mode not in _MODES:
     raise errors.UserError(
-      f'{path} has {kind}; expected 8-bit RGB or RGBA, so convert it.'
+      f"{path} has mode '{image.mode}'; expected RGB or RGBA, so convert it."
     )
   if min(image.size) < MIN_SIDE:
     raise errors.UserError(
@@ -53,10 +49,10 @@ def read_mask(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray:
     UserError: it cannot be read, has another size, or is white nowhere.
   """
   image = _open(path)
-  if is_deep(path) or image.mode not in _MASK_MODES:
+  if image.mode not in _MASK_MODES:
     raise errors.UserError(
-      f"{path} has mode '{image.mode}'; expected a mask of one 8-bit channel, "
-      'white where the subject is.'
+      f"{path} has mode '{image.mode}'; expected a mask of one channel, white "
+      'where the subject is.'
     )
   mask = np.asarray(image.convert('L'))
   if mask.shape != shape:
@@ -84,14 +80,4 @@ def _open(path: pathlib.Path) -> Image.Image:
       f'{path} is to be turned by its EXIF orientation {orientation}; save it '
       'as its poses see it, without that tag.'
     )
-  return image
-
-
-def is_deep(path: pathlib.Path) -> bool:
-  """Returns whether a file is a PNG of 16 bits a channel.
-
-  Pillow reads such a file as if it were of 8 bits.
-  """
-  with open(path, 'rb') as file:
-    start = file.read(_PNG_DEPTH_AT + 1)
-  return start.startswith(_PNG_START) and start[_PNG_DEPTH_AT] == 16
+  return decoding.to_8_bits(image, path)

@@ -121,6 +121,25 @@ def test_inks_become_colours_by_their_profile(read):
   assert found[0] > found[1] + 20  # As magenta is.
 
 
+def test_a_grey_picture_of_16_bits_keeps_its_profile_and_its_turn(
+  read, tmp_path
+):
+  numbers = np.full((64, 64), 257 * 100, np.uint16)
+  deep, plain = Image.fromarray(numbers), Image.new('L', (64, 64), 100)
+  profile = profiles.of_grey(1.8)
+  found = read(deep, icc_profile=profile)
+  np.testing.assert_array_equal(found, read(plain, icc_profile=profile))
+  assert found[0] != 100
+  numbers[:20] = 0
+  exif = Image.Exif()
+  exif[0x0112] = 3  # Upside down.
+  path = tmp_path / 'a.png'
+  Image.fromarray(numbers).save(path, exif=exif)
+  box = {'a.png': [0, 0, 64, 64]}
+  (rgba,) = photos.read_photos(tmp_path, 64, box, 1).rgba
+  assert rgba[0, 0, 0] == 100 and rgba[-1, 0, 0] == 0
+
+
 @pytest.mark.parametrize('reader', READERS.values(), ids=READERS)
 @pytest.mark.parametrize(
   'profile, line',

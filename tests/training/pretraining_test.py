@@ -268,7 +268,6 @@ SPOILED = {
   ),
   'fisheye': (settings(camera_model='OPENCV_FISHEYE'), 'undistorter'),
   'folded': (settings(k1=-1e3), 'folds the edge'),
-  'deep': (picture('I;16', (4, 4)), '001.png has 16 bits'),
   'tiny': (picture('RGB', (2, 2)), '001.png has 2 x 2 pixels'),
   'another size': (picture('RGB', (5, 5)), '001.png has 5 x 5 pixels, but'),
   'no test picture': (settings(test_filenames=['x']), "names 'x', which no"),
