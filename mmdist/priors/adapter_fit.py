@@ -27,11 +27,7 @@ _MODELS = {
   'FluxTransformer2DModel': 'Flux',
   'PixArtTransformer2DModel': 'PixArt',
 }
-# What a UNet sees beside a text, or how wide a text is -> the model.
-_BESIDE = {
-  'text_time': checkpoint_looks.SPOKEN['sdxl'],
-  'text': 'DeepFloyd IF',
-}
+# How wide the texts are that a UNet sees -> the model.
 _WIDTHS = {
   768: checkpoint_looks.SPOKEN['sd1'],
   1024: checkpoint_looks.SPOKEN['sd2'],
@@ -228,9 +224,10 @@ def _declared_model(directory: pathlib.Path, components: Sequence[str]) -> str:
   name = str(config.get('_class_name'))
   if name in _MODELS:
     return _MODELS[name]
-  beside = config.get('addition_embed_type')
-  if beside in _BESIDE:
-    return _BESIDE[beside]
+  if config.get('addition_embed_type') == 'text_time':
+    return checkpoint_looks.SPOKEN['sdxl']
+  if config.get('encoder_hid_dim_type') == 'text_proj':
+    return 'DeepFloyd IF'
   width = config.get('cross_attention_dim', 1280)
   for known, model in _WIDTHS.items():
     if width == known:

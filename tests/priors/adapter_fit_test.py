@@ -22,7 +22,7 @@ from tests.priors import tiny_checkpoints
 from tests.priors import tiny_families
 
 TEXT = 'a happy man'
-FAMILIES = ('sd1', 'sd2', 'sdxl', 'if', 'sd3', 'flux', 'pixart')
+FAMILIES = (*tiny_families.FAMILIES, *tiny_families.TRANSFORMERS)
 
 
 @pytest.fixture(scope='module', name='directories')
@@ -80,6 +80,7 @@ PRIORS = {
   'sd1': 'a UNet2DConditionModel that sees texts of 16 numbers',
   'sdxl': 'Stable Diffusion XL',
   'if': 'DeepFloyd IF',
+  'pixels': 'a UNet2DConditionModel that sees texts of 16 numbers',
   'sd3': 'Stable Diffusion 3',
   'flux': 'Flux',
   'pixart': 'PixArt',
