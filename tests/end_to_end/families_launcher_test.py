@@ -70,6 +70,7 @@ def test_every_family_moves_a_head(executor, trained, tmp_path, here):
 def write_files(folder):
   """Returns priors as people have them: name -> fields of its options."""
   _, single, base = tiny_checkpoints.write('sd1', folder / 'single')
+  _, flux, rest = tiny_checkpoints.write('flux', folder / 'comfy')
   plain = tiny_families.write('sd1', folder / 'plain')
   cache = folder / 'hub' / 'models--me--mine'
   shutil.copytree(plain, cache / 'snapshots' / ('0' * 40))
@@ -87,6 +88,7 @@ def write_files(folder):
   return {
     'single': {'directory': str(single), 'base': str(base), 'loras': given},
     'cached': {'directory': str(cache), 'loras': given},
+    'comfy': {'directory': str(flux), 'base': str(rest)},
     'half': {'directory': str(half), 'lora': given[0][0], 'lora_scale': 2.0},
     **{
       family: {'directory': str(tiny_families.write(family, folder / family))}
@@ -99,7 +101,7 @@ def write_files(folder):
   'executor',
   [
     pytest.param('inline', marks=pytest.mark.slow),
-    # Five processes, each with torch and diffusers of its own.
+    # Six processes, each with torch and diffusers of its own.
     pytest.param('ray', marks=pytest.mark.long),
   ],
 )
