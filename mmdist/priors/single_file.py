@@ -288,7 +288,8 @@ def _is_there(base: pathlib.Path | None, path: str) -> bool:
 
 
 def _join(names: Sequence[str]) -> str:
-  return ' and '.join([', '.join(names[:-1])] * (len(names) > 1) + [names[-1]])
+  *first, last = names
+  return f'{", ".join(first)} and {last}' if first else last
 
 
 def _tokenizers_of(look: checkpoint_looks.Look) -> dict[str, str]:
