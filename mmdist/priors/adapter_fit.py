@@ -64,9 +64,12 @@ def check_fit(
       targets = adapter_targets.find_targets(
         file.path, file.shapes, networks, prior
       )
-      hint = adapter_targets.hint(file.shapes, networks, prior)
       for layer, target in targets.items():
-        _check_size(file, layer, target.shape, hint)
+        size = change_size(file.shapes[layer])
+        wanted = target.shape[0], math.prod(target.shape)
+        if size is not None and size != wanted:
+          hint = adapter_targets.hint(file.shapes, networks, prior)
+          raise _misfit(file, layer, target.shape, size, hint)
     except errors.UserError as error:
       raise errors.UserError(f'{error}'[:-1] + _others(file, loras)) from error
 
@@ -86,18 +89,22 @@ def _others(
   return '.'
 
 
-def _check_size(
-  file: lora_files.LoraFile, layer: str, shape: Sequence[int], hint: str
-) -> None:
-  """Raises UserError if a change is not as large as the weight it is of."""
-  size = change_size(file.shapes[layer])
-  rows, numbers = shape[0], math.prod(shape)
-  if size is not None and size != (rows, numbers):
-    raise errors.UserError(
-      f'LoRA {file.path} does not fit the model: the layer has a weight of '
-      f'{rows} x {numbers // max(rows, 1)}, and its change is {size[0]} x '
-      f'{size[1] // max(size[0], 1)}, in layer {layer}{hint}.'
-    )
+def _misfit(
+  file: lora_files.LoraFile,
+  layer: str,
+  shape: Sequence[int],
+  size: Sequence[int],
+  hint: str,
+) -> errors.UserError:
+  """Says that a change is not as large as the weight it is of."""
+  weight, change = (
+    f'{rows} x {numbers // max(rows, 1)}'
+    for rows, numbers in ((shape[0], math.prod(shape)), size)
+  )
+  return errors.UserError(
+    f'LoRA {file.path} does not fit the model: the layer has a weight of '
+    f'{weight}, and its change is {change}, in layer {layer}{hint}.'
+  )
 
 
 def change_size(

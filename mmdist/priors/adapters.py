@@ -5,9 +5,10 @@ model that the user has trained. Names are `adapter_keys.py`'s and
 `adapter_targets.py`'s, formulas `weight_deltas.py`'s.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
+import functools
 from typing import Any
 
 from diffusers import utils
@@ -132,7 +133,7 @@ class _Change:
     target: which layers are meant.
     scaling: how strong it is.
     scale: the user's factor.
-    hint: what the file looks like, for the error.
+    hint: says what the file looks like, for the error.
   """
 
   file: lora_files.LoraFile
@@ -140,7 +141,7 @@ class _Change:
   target: adapter_targets.Target
   scaling: weight_deltas.Scaling
   scale: float
-  hint: str
+  hint: Callable[[], str]
 
   def deltas(self, tensors: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Returns each parameter that moves, and by how much.
@@ -171,7 +172,7 @@ class _Change:
     except weight_deltas.Misfit as error:
       raise errors.UserError(
         f'LoRA {self.file.path} does not fit the model: {error}, in layer '
-        f'{self.layer}{self.hint}.'
+        f'{self.layer}{self.hint()}.'
       ) from error
     return [(parameter, self.scale * delta) for parameter, delta in pairs]
 
@@ -218,7 +219,7 @@ def _read(
 ) -> list[_Change]:
   """Returns what a file does to a model, one change per layer of the file."""
   targets = adapter_targets.find_targets(file.path, file.shapes, networks)
-  hint = adapter_targets.hint(file.shapes, networks)
+  hint = functools.partial(adapter_targets.hint, file.shapes, networks)
   changes = []
   for layer, target in targets.items():
     config = file.config_of(target.network.folders)

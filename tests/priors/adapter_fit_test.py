@@ -21,6 +21,7 @@ from tests.priors import tiny_adapters as tiny
 from tests.priors import tiny_checkpoints
 from tests.priors import tiny_families
 
+pytestmark = pytest.mark.usefixtures('own_cache')
 TEXT = 'a happy man'
 FAMILIES = (*tiny_families.FAMILIES, *tiny_families.TRANSFORMERS)
 
@@ -31,20 +32,6 @@ def fixture_directories(tmp_path_factory):
   return {
     family: tiny_families.write(family, folder / family) for family in FAMILIES
   }
-
-
-@pytest.fixture(scope='module', name='checkpoints')
-def fixture_checkpoints(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('checkpoints')
-  return {
-    family: tiny_checkpoints.write(family, folder / family)
-    for family in tiny_checkpoints.FAMILIES
-  }
-
-
-@pytest.fixture(autouse=True)
-def fixture_cache(tmp_path, monkeypatch):
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
 
 
 def pair(layer, rows, columns):

@@ -20,17 +20,13 @@ from mmdist.priors import text_encoders
 from tests.priors import tiny_checkpoints
 from tests.priors import tiny_flux
 
+pytestmark = pytest.mark.usefixtures('own_cache')
 NETWORK = 'model.diffusion_model.'
 
 
 @pytest.fixture(scope='module', name='written')
 def fixture_written(tmp_path_factory):
   return tiny_checkpoints.write('flux', tmp_path_factory.mktemp('flux'))
-
-
-@pytest.fixture(autouse=True)
-def fixture_cache(tmp_path, monkeypatch):
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
 
 
 def tiny_network(guidance=True):

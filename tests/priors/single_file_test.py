@@ -20,21 +20,8 @@ from mmdist.priors import single_file
 from tests.priors import tiny
 from tests.priors import tiny_checkpoints
 
+pytestmark = pytest.mark.usefixtures('own_cache')
 PROMPT = 'a happy man'
-
-
-@pytest.fixture(scope='module', name='written')
-def fixture_written(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('checkpoints')
-  return {
-    family: tiny_checkpoints.write(family, folder / family)
-    for family in tiny_checkpoints.FAMILIES
-  }
-
-
-@pytest.fixture(autouse=True)
-def fixture_cache(tmp_path, monkeypatch):
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
 
 
 def error_of(file, base=''):
@@ -69,8 +56,8 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize('family', tiny_checkpoints.FAMILIES)
-def test_it_scores_as_the_diffusers_directory_does(written, family):
-  directory, file, base = written[family]
+def test_it_scores_as_the_diffusers_directory_does(checkpoints, family):
+  directory, file, base = checkpoints[family]
   expected = answer(directory=directory)
   found = answer(directory=str(file), base=str(base))
   assert_same(found, expected)
@@ -82,8 +69,8 @@ def test_it_scores_as_the_diffusers_directory_does(written, family):
 
 
 @pytest.mark.parametrize('family', tiny_checkpoints.FAMILIES)
-def test_every_weight_is_that_of_the_directory(written, family):
-  directory, file, base = written[family]
+def test_every_weight_is_that_of_the_directory(checkpoints, family):
+  directory, file, base = checkpoints[family]
   plain = pipelines.open_pipeline(directory, 'float32', 'cpu')
   opened = pipelines.open_pipeline(
     locate.locate(str(file), str(base)), 'float32', 'cpu'
@@ -104,8 +91,8 @@ def test_every_weight_is_that_of_the_directory(written, family):
     assert not any(weight.requires_grad for weight in ours.parameters())
 
 
-def test_it_may_be_opened_by_its_own_path(written):
-  directory, file, base = written['sd1']
+def test_it_may_be_opened_by_its_own_path(checkpoints):
+  directory, file, base = checkpoints['sd1']
   opened = pipelines.open_pipeline(file, 'float32', 'cpu', base=str(base))
   weights = opened.denoiser.state_dict()
   plain = pipelines.open_pipeline(directory, 'float32', 'cpu')
@@ -115,8 +102,8 @@ def test_it_may_be_opened_by_its_own_path(written):
     checks.check_prior(file, [PROMPT])
 
 
-def test_what_it_needs_and_is_are_counted_of_it_alone(written):
-  directory, file, base = written['sdxl']
+def test_what_it_needs_and_is_are_counted_of_it_alone(checkpoints):
+  directory, file, base = checkpoints['sdxl']
   given = {'directory': str(file), 'base': str(base)}
   found = memory_needs.of_prior(
     tiny.spec(given['directory'], **{'base': given['base']}), 2
@@ -133,9 +120,9 @@ def test_what_it_needs_and_is_are_counted_of_it_alone(written):
 
 @pytest.mark.parametrize('stored', ['float16', 'float64'])
 def test_files_of_any_precision_compute_in_the_dtype_asked_for(
-  written, stored, tmp_path
+  checkpoints, stored, tmp_path
 ):
-  _, file, base = written['sd1']
+  _, file, base = checkpoints['sd1']
   state = safetensors.torch.load_file(file)
   other = tmp_path / 'other.SAFETENSORS'
   tiny_checkpoints.save(state, other, getattr(torch, stored))
@@ -147,9 +134,9 @@ def test_files_of_any_precision_compute_in_the_dtype_asked_for(
 
 
 def test_what_t5_keeps_in_float32_is_kept_however_it_is_opened(
-  written, tmp_path
+  checkpoints, tmp_path
 ):
-  directory, file, base = written['sd3']
+  directory, file, base = checkpoints['sd3']
   lora = tmp_path / 'lora.safetensors'
   layer = 'lora_te3_encoder_block_0_layer_0_SelfAttention_q'
   tiny_checkpoints.save(
@@ -175,8 +162,8 @@ def test_what_t5_keeps_in_float32_is_kept_however_it_is_opened(
   assert set(found[0].values()) == {torch.float16, torch.float32}
 
 
-def test_what_the_file_lacks_comes_from_the_base(written, tmp_path):
-  directory, file, _ = written['sdxl']
+def test_what_the_file_lacks_comes_from_the_base(checkpoints, tmp_path):
+  directory, file, _ = checkpoints['sdxl']
   state = safetensors.torch.load_file(file)
   alone = tmp_path / 'unet.safetensors'
   tiny_checkpoints.save(
@@ -197,8 +184,8 @@ def test_what_the_file_lacks_comes_from_the_base(written, tmp_path):
   assert message.endswith('text_encoder_2/ and tokenizer_2/.')
 
 
-def test_the_tokenizer_has_to_come_from_somewhere(written):
-  _, file, base = written['sd1']
+def test_the_tokenizer_has_to_come_from_somewhere(checkpoints):
+  _, file, base = checkpoints['sd1']
   message = error_of(file)
   assert 'Stable Diffusion 1' in message and 'no tokenizer' in message
   assert '--config.priors.NAME.base=DIR' in message
@@ -210,17 +197,19 @@ def test_the_tokenizer_has_to_come_from_somewhere(written):
 
 
 def test_figures_that_are_shipped_are_those_of_the_published_sizes(
-  written, tmp_path
+  checkpoints, tmp_path
 ):
   # Without a base's configs, the shipped ones count, which the tiny are not.
-  _, file, base = written['sd1']
+  _, file, base = checkpoints['sd1']
   only = tmp_path / 'only'
   shutil.copytree(base / 'tokenizer', only / 'tokenizer')
   assert 'is base of another model?' in error_of(file, only)
 
 
-def test_stable_diffusion_2_does_not_say_what_it_predicts(written, tmp_path):
-  _, file, base = written['sd2']
+def test_stable_diffusion_2_does_not_say_what_it_predicts(
+  checkpoints, tmp_path
+):
+  _, file, base = checkpoints['sd2']
   only = tmp_path / 'only'
   shutil.copytree(base / 'tokenizer', only / 'tokenizer')
   assert 'predicts the noise or v' in error_of(file, only)
@@ -243,9 +232,9 @@ def test_stable_diffusion_2_does_not_say_what_it_predicts(written, tmp_path):
   ],
 )
 def test_a_stable_diffusion_2_that_says_what_it_predicts_is_believed(
-  written, tmp_path, said, marks, expected, size
+  checkpoints, tmp_path, said, marks, expected, size
 ):
-  _, file, base = written['sd2']
+  _, file, base = checkpoints['sd2']
   marked = tmp_path / 'marked.safetensors'
   safetensors.torch.save_file(
     safetensors.torch.load_file(file) | marks,
@@ -270,8 +259,8 @@ def test_a_stable_diffusion_2_that_says_what_it_predicts_is_believed(
   assert opened.schedule.prediction_type == 'v_prediction'
 
 
-def test_marks_of_v_prediction_and_zero_snr_count(written, tmp_path):
-  _, file, base = written['sdxl']
+def test_marks_of_v_prediction_and_zero_snr_count(checkpoints, tmp_path):
+  _, file, base = checkpoints['sdxl']
   state = safetensors.torch.load_file(file)
   marked = tmp_path / 'marked.safetensors'
   marks = {'v_pred': torch.zeros(0), 'ztsnr': torch.zeros(0)}
@@ -283,8 +272,8 @@ def test_marks_of_v_prediction_and_zero_snr_count(written, tmp_path):
   assert opened.schedule.ends_in_noise
 
 
-def test_stable_diffusion_3_does_without_its_t5(written, tmp_path):
-  directory, file, base = written['sd3']
+def test_stable_diffusion_3_does_without_its_t5(checkpoints, tmp_path):
+  directory, file, base = checkpoints['sd3']
   state = safetensors.torch.load_file(file)
   small = tmp_path / 'small.safetensors'
   tiny_checkpoints.save(
@@ -303,8 +292,8 @@ def test_stable_diffusion_3_does_without_its_t5(written, tmp_path):
 NETWORK = 'model.diffusion_model.'
 
 
-def test_a_weight_too_many_or_too_few_is_named(written, tmp_path):
-  _, file, base = written['sd1']
+def test_a_weight_too_many_or_too_few_is_named(checkpoints, tmp_path):
+  _, file, base = checkpoints['sd1']
   state = safetensors.torch.load_file(file)
   broken = tmp_path / 'broken.safetensors'
   more = f'{NETWORK}input_blocks.9.0.in_layers.0.weight'
@@ -334,14 +323,14 @@ def test_files_that_are_no_safetensors_are_named(tmp_path):
     assert words in error_of(file)
 
 
-def test_a_base_beside_a_directory_is_refused(written):
-  directory, _, base = written['sd1']
+def test_a_base_beside_a_directory_is_refused(checkpoints):
+  directory, _, base = checkpoints['sd1']
   with pytest.raises(ValueError, match='leave base out'):
     locate.locate(str(directory), str(base))
 
 
-def test_another_file_or_base_is_another_directory(written, tmp_path):
-  _, file, base = written['sd1']
+def test_another_file_or_base_is_another_directory(checkpoints, tmp_path):
+  _, file, base = checkpoints['sd1']
   before = locate.locate(str(file), str(base))
   assert locate.locate(str(file), str(base)) == before
   other = pathlib.Path(shutil.copytree(base, tmp_path / 'other'))
