@@ -26,6 +26,7 @@ _MODELS = {
   'SD3Transformer2DModel': checkpoint_looks.SPOKEN['sd3'],
   'FluxTransformer2DModel': 'Flux',
   'PixArtTransformer2DModel': 'PixArt',
+  'AuraFlowTransformer2DModel': 'AuraFlow',
 }
 # How wide the texts are that a UNet sees -> the model.
 _WIDTHS = {

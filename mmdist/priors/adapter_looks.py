@@ -12,6 +12,7 @@ import re
 _NAMES = (
   (r'lora_prior_', 'Stable Cascade or Kandinsky'),
   (r'double_stream_modulation', 'Flux 2'),
+  (r'joint_transformer_blocks[._]\d', 'AuraFlow'),
   (r'(double|single)_blocks[._]\d|single_transformer_blocks', 'Flux'),
   (r'joint_blocks[._]\d', 'Stable Diffusion 3'),
   (r'\bblocks[._]\d+[._]cross_attn[._]|_blocks_\d+_cross_attn_', 'Wan'),

@@ -87,7 +87,9 @@ def _networks_of(
   ]
   for number, encoder in enumerate(text.modules, 1):
     name = f'text_encoder_{number}' if number > 1 else 'text_encoder'
-    is_t5 = isinstance(encoder, transformers.T5EncoderModel)
+    is_t5 = isinstance(
+      encoder, transformers.T5EncoderModel | transformers.UMT5EncoderModel
+    )
     shapes = _shapes_of(encoder)
     networks.append(adapter_targets.text_network(name, is_t5, shapes, encoder))
   return networks

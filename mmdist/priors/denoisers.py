@@ -1,10 +1,11 @@
 """Runs a denoising network by the signature of its class.
 
 Every network takes noisy latents, a time and the conditions of a text; what
-its class calls them, and what SDXL wants besides, is known here only.
+its class calls them, and what it wants besides, is known here only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import dataclasses
 from typing import Any
 
 import diffusers
@@ -44,8 +45,8 @@ def run(
   """Runs a network once.
 
   Args:
-    network: a UNet2DConditionModel, or a transformer of Stable Diffusion 3,
-      Flux or PixArt.
+    network: of a class of `NETWORKS`; one of another class, which no directory
+      declares, is called as a UNet is.
     noisy: [B, C, h, w] in the network's dtype.
     time: [B], as its schedule calls it.
     prompt_embeds: of B texts, in the network's dtype.
@@ -54,17 +55,38 @@ def run(
   Returns:
     [B, C, h, w]. Where a network predicts a variance too, it is left out.
   """
-  if is_packed(network.config):
-    return _run_flux(network, noisy, time, prompt_embeds)
-  if 'caption_channels' in network.config:
-    return _run_pixart(network, noisy, time, prompt_embeds, image_size)
-  if 'joint_attention_dim' in network.config:
-    return network(
-      hidden_states=noisy,
-      timestep=time,
-      encoder_hidden_states=prompt_embeds.sequence,
-      pooled_projections=prompt_embeds.pooled,
-    ).sample
+  kind = NETWORKS.get(type(network).__name__, _UNET)
+  return kind.call(network, noisy, time, prompt_embeds, image_size)
+
+
+def latent_channels(name: str, config: Mapping[str, Any]) -> int:
+  """Returns the channels of the latents that a network takes.
+
+  Args:
+    name: of its class.
+    config: its own.
+  """
+  return config['in_channels'] // (4 if NETWORKS[name].is_packed else 1)
+
+
+def patch_size(name: str, config: Mapping[str, Any]) -> int:
+  """Returns how many latents along an axis a network sees as one token.
+
+  Args:
+    name: of its class.
+    config: its own; a UNet's has none.
+  """
+  return 2 if NETWORKS[name].is_packed else config.get('patch_size') or 1
+
+
+def _run_unet(
+  network: Any,
+  noisy: torch.Tensor,
+  time: torch.Tensor,
+  prompt_embeds: text_encoders.PromptEmbeds,
+  image_size: int,
+) -> torch.Tensor:
+  """Runs a UNet; SDXL's is told the size of images."""
   more = {}
   if network.config.get('addition_embed_type') == 'text_time':
     more['added_cond_kwargs'] = {
@@ -77,18 +99,35 @@ def run(
   return noise_pred[:, : noisy.shape[1]]
 
 
-def is_packed(config: Mapping[str, Any]) -> bool:
-  """Returns whether a network sees 2 x 2 latents as the channels of one (Flux).
+def _run_sd3(
+  network: Any,
+  noisy: torch.Tensor,
+  time: torch.Tensor,
+  prompt_embeds: text_encoders.PromptEmbeds,
+  image_size: int,
+) -> torch.Tensor:
+  del image_size
+  return network(
+    hidden_states=noisy,
+    timestep=time,
+    encoder_hidden_states=prompt_embeds.sequence,
+    pooled_projections=prompt_embeds.pooled,
+  ).sample
 
-  Args:
-    config: of a network.
-  """
-  return 'guidance_embeds' in config
 
-
-def latent_channels(config: Mapping[str, Any]) -> int:
-  """Returns the channels of the latents that a network takes."""
-  return config['in_channels'] // (4 if is_packed(config) else 1)
+def _run_auraflow(
+  network: Any,
+  noisy: torch.Tensor,
+  time: torch.Tensor,
+  prompt_embeds: text_encoders.PromptEmbeds,
+  image_size: int,
+) -> torch.Tensor:
+  del image_size
+  return network(
+    hidden_states=noisy,
+    encoder_hidden_states=prompt_embeds.sequence,
+    timestep=time / 1000,
+  ).sample
 
 
 def _run_flux(
@@ -96,8 +135,10 @@ def _run_flux(
   noisy: torch.Tensor,
   time: torch.Tensor,
   prompt_embeds: text_encoders.PromptEmbeds,
+  image_size: int,
 ) -> torch.Tensor:
   """Runs Flux, which sees tokens, and wants to know where each of them is."""
+  del image_size
   batch, _, height, width = noisy.shape
   packed = functional.pixel_unshuffle(noisy, 2)
   places = noisy.new_zeros(height // 2, width // 2, 3, dtype=torch.float32)
@@ -155,3 +196,38 @@ def size_conditions(image_size: int, like: torch.Tensor) -> torch.Tensor:
   sizes = like.new_full((len(like), 6), image_size)
   sizes[:, 2:4] = 0
   return sizes
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """How the networks of one class are called.
+
+  Attributes:
+    call: runs one; see `run`.
+    text_width: the field of its config that says how wide its texts are.
+    is_packed: whether it sees 2 x 2 latents as the channels of one.
+    has_mask: whether the vector of its texts says which tokens are none.
+  """
+
+  call: Callable[
+    [Any, torch.Tensor, torch.Tensor, text_encoders.PromptEmbeds, int],
+    torch.Tensor,
+  ]
+  text_width: str
+  is_packed: bool = False
+  has_mask: bool = False
+
+
+_UNET = Network(_run_unet, 'cross_attention_dim')
+# By the class that a config.json declares.
+NETWORKS: Mapping[str, Network] = {
+  'UNet2DConditionModel': _UNET,
+  'SD3Transformer2DModel': Network(_run_sd3, 'joint_attention_dim'),
+  'FluxTransformer2DModel': Network(
+    _run_flux, 'joint_attention_dim', is_packed=True
+  ),
+  'PixArtTransformer2DModel': Network(
+    _run_pixart, 'caption_channels', has_mask=True
+  ),
+  'AuraFlowTransformer2DModel': Network(_run_auraflow, 'joint_attention_dim'),
+}

@@ -5,7 +5,7 @@ for it. Everything that opening a directory needs to know is read here, and what
 is not understood is refused here, in one line that names the file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import dataclasses
 import inspect
 import pathlib
@@ -16,57 +16,16 @@ import diffusers
 from mmdist.core import errors
 from mmdist.priors import denoisers
 from mmdist.priors import directory as files
+from mmdist.priors import family_texts
 from mmdist.priors import image_codec
 from mmdist.priors import schedule as schedules
 from mmdist.priors import text_encoders
 
-CLIP, CLIP_PROJECTION, T5 = 'CLIPTextModel', 'CLIPTextModelWithProjection', 'T5'
-# As the configuration files name them.
-_TEXT_CLASSES = {
-  'CLIPTextModel': CLIP,
-  'CLIPTextModelWithProjection': CLIP_PROJECTION,
-  'T5EncoderModel': T5,
-  'T5ForConditionalGeneration': T5,
-}
-_UNET, _SD3, _FLUX, _PIXART = (
-  'UNet2DConditionModel',
-  'SD3Transformer2DModel',
-  'FluxTransformer2DModel',
-  'PixArtTransformer2DModel',
-)
-DENOISERS = (_UNET, _SD3, _FLUX, _PIXART)
-# Tokens of a text that a T5 reads, as diffusers' pipelines give them. DeepFloyd
-# IF's was trained on 77; PixArt alpha's on 120, and sigma's on 300.
-_T5_TOKENS = {
-  _UNET: 77,
-  _SD3: 256,
-  _FLUX: 512,
-  _PIXART: 120,
-}
-_SIGMA_TOKENS = 300
-# Latents along an axis of the images that a Flux is trained on: its config has
-# no sample_size.
-_FLUX_LATENTS = 128
+_FLUX, _AURAFLOW = 'FluxTransformer2DModel', 'AuraFlowTransformer2DModel'
+# Latents along an axis of the images that pipelines of diffusers make whose
+# network's config has no sample_size, or one that the pipeline does not ask.
+_PIPELINE_LATENTS = 128
 CODECS = ('pixel_unshuffle', 'identity', 'vae')
-
-
-@dataclasses.dataclass(frozen=True)
-class TextFolder:
-  """One text encoder of a directory.
-
-  Attributes:
-    component: its folder.
-    tokenizer: the folder of its tokenizer.
-    kind: `CLIP`, `CLIP_PROJECTION` or `T5`.
-    length: tokens of a text, both ends included.
-    style: which layer is read, and how its texts are prepared.
-  """
-
-  component: str
-  tokenizer: str
-  kind: str
-  length: int
-  style: text_encoders.Style
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +50,7 @@ class Family:
   settings: Mapping[str, Any]
   denoiser: str
   denoiser_config: Mapping[str, Any]
-  texts: tuple[TextFolder, ...]
+  texts: tuple[family_texts.TextFolder, ...]
   join: text_encoders.Join
   empty_is_zero: bool
   codec: str
@@ -121,12 +80,12 @@ def read_family(directory: pathlib.Path) -> Family:
   )
   denoiser = 'unet' if (directory / 'unet').is_dir() else 'transformer'
   config = _read_denoiser(directory / denoiser / 'config.json')
-  texts = _read_texts(directory, settings, denoiser, config)
+  texts = family_texts.read_texts(directory, settings, config)
   codec, factor, channels = _read_codec(directory, settings)
   size = settings.get('image_size', config['sample_size'] * factor)
   _check_fit(directory / denoiser / 'config.json', config, codec, channels)
-  # Flux sees two latents along an axis as one.
-  cell = factor * (2 if denoisers.is_packed(config) else 1)
+  _check_size(directory / denoiser / 'config.json', config, size // factor)
+  cell = factor * denoisers.patch_size(config['_class_name'], config)
   if size % cell:
     raise errors.UserError(
       f"{directory}: image_size {size} is no multiple of the image codec's "
@@ -138,7 +97,7 @@ def read_family(directory: pathlib.Path) -> Family:
     denoiser=denoiser,
     denoiser_config=config,
     texts=texts,
-    join=_choose_join(directory, config, texts),
+    join=family_texts.choose_join(directory, config, texts),
     empty_is_zero=_is_empty_zero(directory, config),
     codec=codec,
     codec_factor=factor,
@@ -154,23 +113,19 @@ def check_chunks(family: Family, num_chunks: int) -> None:
   """Checks that a family's texts can be read in so many pieces.
 
   Raises:
-    UserError: one of its encoders is a T5, which reads long texts whole.
+    UserError: see `family_texts.check_chunks`.
   """
-  long = [text.component for text in family.texts if text.kind == T5]
-  if num_chunks > 1 and long:
-    raise errors.UserError(
-      f'prompt_chunks is {num_chunks}; expected 1, since {long[0]} of '
-      f'{family.directory} is a T5, which reads long texts whole.'
-    )
+  family_texts.check_chunks(family.directory, family.texts, num_chunks)
 
 
 def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
   """Reads the network's config, with the defaults of its class."""
   config = files.read_json(path)
   name = config.get('_class_name')
-  if name not in DENOISERS:
+  if name not in denoisers.NETWORKS:
     raise errors.UserError(
-      f'{path} declares {name}; expected one of {", ".join(DENOISERS)}.'
+      f'{path} declares {name}; expected one of '
+      f'{", ".join(denoisers.NETWORKS)}.'
     )
   parameters = inspect.signature(getattr(diffusers, name).__init__).parameters
   defaults = {
@@ -180,8 +135,10 @@ def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
   }
   config = {**defaults, **config}
   if name == _FLUX:
-    config.setdefault('sample_size', _FLUX_LATENTS)
+    config.setdefault('sample_size', _PIPELINE_LATENTS)
     config['out_channels'] = config['out_channels'] or config['in_channels']
+  if name == _AURAFLOW:
+    config['sample_size'] = min(_PIPELINE_LATENTS, _most_latents(config))
   for field, known in (
     ('addition_embed_type', (None, 'text', 'text_time')),
     ('encoder_hid_dim_type', (None, 'text_proj')),
@@ -202,125 +159,21 @@ def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
   return config
 
 
-def _read_texts(
-  directory: pathlib.Path,
-  settings: Mapping[str, Any],
-  denoiser: str,
-  network: Mapping[str, Any],
-) -> tuple[TextFolder, ...]:
-  texts = []
-  for suffix in ('', '_2', '_3'):
-    component = f'text_encoder{suffix}'
-    if not (directory / component).is_dir():
-      continue
-    path = directory / component / 'config.json'
-    config = files.read_json(path)
-    kind = _text_kind(path, config)
-    texts.append((component, f'tokenizer{suffix}', kind, config))
-  kinds = tuple(text[2] for text in texts)
-  styles = _STYLES.get((network['_class_name'], kinds))
-  if styles is None:
+def _most_latents(config: Mapping[str, Any]) -> int:
+  """Returns along an axis how many latents have places of their own."""
+  return int(config['pos_embed_max_size'] ** 0.5) * config['patch_size']
+
+
+def _check_size(
+  path: pathlib.Path, config: Mapping[str, Any], latents: int
+) -> None:
+  """Raises UserError if an AuraFlow has no places for so many latents."""
+  if config['_class_name'] == _AURAFLOW and latents > _most_latents(config):
     raise errors.UserError(
-      f'{directory} has a {network["_class_name"]} with the text encoders '
-      f'{", ".join(kinds) or "none"}; expected those of Stable Diffusion 1, 2, '
-      'XL or 3, of DeepFloyd IF, Flux or PixArt (text_encoder/, '
-      'text_encoder_2/, ...).'
+      f'{path} has places for {_most_latents(config)} latents along an axis, '
+      f'and images have {latents}; expected a smaller image_size in '
+      f'{files.SETTINGS_FILE}.'
     )
-  return tuple(
-    TextFolder(
-      component,
-      tokenizer,
-      kind,
-      _text_length(directory / tokenizer, kind, config, settings, network),
-      style,
-    )
-    for (component, tokenizer, kind, config), style in zip(
-      texts, styles, strict=True
-    )
-  )
-
-
-_PENULTIMATE = text_encoders.Style(penultimate=True)
-# (network, text encoders) -> how each is read.
-_STYLES = {
-  (_UNET, (CLIP,)): (text_encoders.Style(),),
-  (_UNET, (T5,)): (text_encoders.Style(masked=True, lowercase=True),),
-  (_UNET, (CLIP, CLIP_PROJECTION)): (_PENULTIMATE,) * 2,
-  (_SD3, (CLIP_PROJECTION,) * 2): (_PENULTIMATE,) * 2,
-  (_SD3, (CLIP_PROJECTION, CLIP_PROJECTION, T5)): (
-    _PENULTIMATE,
-    _PENULTIMATE,
-    text_encoders.Style(),
-  ),
-  (_FLUX, (CLIP, T5)): (
-    text_encoders.Style(pooler=True),
-    text_encoders.Style(),
-  ),
-  (_PIXART, (T5,)): (
-    text_encoders.Style(masked=True, lowercase=True, tells_mask=True),
-  ),
-}
-
-
-def _text_kind(path: pathlib.Path, config: Mapping[str, Any]) -> str:
-  if 'auto_map' in config:
-    raise errors.UserError(
-      f'{path} asks for code of its own (auto_map), which mmdist never runs.'
-    )
-  names = config.get('architectures') or ['no class']
-  if names[0] not in _TEXT_CLASSES:
-    raise errors.UserError(
-      f'{path} declares {names[0]}; expected one of {", ".join(_TEXT_CLASSES)}.'
-    )
-  return _TEXT_CLASSES[names[0]]
-
-
-def _text_length(
-  folder: pathlib.Path,
-  kind: str,
-  config: Mapping[str, Any],
-  settings: Mapping[str, Any],
-  network: Mapping[str, Any],
-) -> int:
-  """Returns how many tokens a text has, both ends included.
-
-  The model's number, or fewer if the directory's settings say so.
-  """
-  if kind == T5:
-    longest = _T5_TOKENS[network['_class_name']]
-    index = folder.parent / 'model_index.json'
-    if network['_class_name'] == _PIXART and index.is_file():
-      if 'Sigma' in str(files.read_json(index).get('_class_name')):
-        longest = _SIGMA_TOKENS
-    path = folder / 'tokenizer_config.json'
-    if network['_class_name'] == _UNET and path.is_file():
-      given = files.read_json(path).get('model_max_length', longest)
-      longest = min(longest, given)
-  else:
-    longest = config.get('max_position_embeddings', 77)
-  return files.prompt_length(settings, longest)
-
-
-def _choose_join(
-  directory: pathlib.Path,
-  config: Mapping[str, Any],
-  texts: Sequence[TextFolder],
-) -> text_encoders.Join:
-  if config['_class_name'] == _SD3:
-    tokens = _T5_TOKENS[_SD3]
-    return text_encoders.join_three(tokens, config['joint_attention_dim'])
-  if config['_class_name'] == _FLUX:
-    return text_encoders.join_flux
-  if config['_class_name'] == _PIXART:
-    return text_encoders.join_masked
-  wants_size = config['addition_embed_type'] == 'text_time'
-  if wants_size != (len(texts) == 2):
-    raise errors.UserError(
-      f'{directory / "unet" / "config.json"} has addition_embed_type='
-      f'{config["addition_embed_type"]!r} and {len(texts)} text encoder(s); '
-      "expected 'text_time' with two, as SDXL, or something else with one."
-    )
-  return text_encoders.join_two if wants_size else text_encoders.join_one
 
 
 def _is_empty_zero(directory: pathlib.Path, config: Mapping[str, Any]) -> bool:
@@ -361,8 +214,10 @@ def _read_codec(
 def _check_fit(
   path: pathlib.Path, config: Mapping[str, Any], codec: str, channels: int
 ) -> None:
-  takes, gives = denoisers.latent_channels(config), config['out_channels']
-  if denoisers.is_packed(config):
+  name = config['_class_name']
+  takes = denoisers.latent_channels(name, config)
+  gives = config['out_channels']
+  if denoisers.NETWORKS[name].is_packed:
     gives //= 4
   if takes != channels:
     remedy = (

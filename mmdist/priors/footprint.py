@@ -172,12 +172,10 @@ def _run(
   network: Any, family: families.Family, batch_size: int
 ) -> torch.Tensor:
   config = network.config
+  name = type(network).__name__
+  kind = denoisers.NETWORKS[name]
   latents = family.image_size // family.codec_factor
-  width = (
-    config.get('caption_channels')
-    or config.get('joint_attention_dim')
-    or config['cross_attention_dim']
-  )
+  width = config[kind.text_width]
   pooled = config.get('pooled_projection_dim')
   if config.get('addition_embed_type') == 'text_time':
     added = 6 * config['addition_time_embed_dim']
@@ -185,8 +183,8 @@ def _run(
   if config.get('encoder_hid_dim'):
     width = config['encoder_hid_dim']
   length = sum(text.length for text in family.texts)
-  if config.get('caption_channels'):
-    pooled = length  # PixArt's mask.
+  if kind.has_mask:
+    pooled = length
 
   def zeros(*shape: int) -> torch.Tensor:
     return torch.zeros(batch_size, *shape, device='meta')
@@ -196,7 +194,7 @@ def _run(
   )
   return denoisers.run(
     network,
-    zeros(denoisers.latent_channels(config), latents, latents),
+    zeros(denoisers.latent_channels(name, config), latents, latents),
     zeros(),
     prompt_embeds,
     family.image_size,

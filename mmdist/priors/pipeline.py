@@ -27,6 +27,7 @@ from mmdist.priors import denoisers
 from mmdist.priors import devices
 from mmdist.priors import directory as files
 from mmdist.priors import families
+from mmdist.priors import family_texts
 from mmdist.priors import image_codec
 from mmdist.priors import locate
 from mmdist.priors import prompt_encoder
@@ -167,13 +168,6 @@ def _recordings(
   return cuda_graphs.Recordings()
 
 
-_TEXT_CLASSES = {
-  families.CLIP: transformers.CLIPTextModel,
-  families.CLIP_PROJECTION: transformers.CLIPTextModelWithProjection,
-  families.T5: transformers.T5EncoderModel,
-}
-
-
 def _open_text(
   family: families.Family,
   memory: messages.MemoryOptions,
@@ -188,7 +182,7 @@ def _open_text(
   for text in family.texts:
     # Each text is encoded once, so a slow encoder in float32 costs little.
     encoder = files.load_component(
-      _TEXT_CLASSES[text.kind],
+      getattr(transformers, family_texts.ENCODERS[text.kind]),
       family.directory,
       text.component,
       dtype=dtype,

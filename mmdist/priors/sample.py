@@ -61,7 +61,8 @@ def _draw_noise(
   pipeline: pipelines.Pipeline, count: int, seed: int
 ) -> torch.Tensor:
   size = pipeline.image_size // pipeline.codec.factor
-  channels = denoisers.latent_channels(pipeline.denoiser.config)
+  network = pipeline.denoiser
+  channels = denoisers.latent_channels(type(network).__name__, network.config)
   shape = (channels, size, size)
   noise = [
     seeds.generator(seed, index, 'sample').standard_normal(

@@ -65,6 +65,7 @@ class Style:
     lowercase: texts are lowered and stripped first (DeepFloyd IF).
     pooler: its vector is the last token's, without a projection (Flux).
     tells_mask: its vector is which tokens are none, for the network (PixArt).
+    zero_padding: what is read of padding is all zeros (AuraFlow).
   """
 
   penultimate: bool = False
@@ -72,6 +73,7 @@ class Style:
   lowercase: bool = False
   pooler: bool = False
   tells_mask: bool = False
+  zero_padding: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,7 +82,8 @@ class Reader:
 
   Attributes:
     tokenizer: a fast tokenizer of transformers.
-    text_encoder: a CLIPTextModel, with or without projection, or a T5 encoder.
+    text_encoder: a CLIPTextModel, with or without projection, or one
+      of T5's kind.
     length: L, tokens that every text is padded to.
     style: how it is read.
   """
@@ -122,6 +125,8 @@ class Reader:
       if self.style.penultimate
       else output.last_hidden_state
     )
+    if self.style.zero_padding and attention_mask is not None:
+      hidden = hidden * attention_mask[..., None]
     pooled = getattr(output, 'text_embeds', None)
     if self.style.pooler:
       pooled = output.pooler_output
@@ -212,7 +217,7 @@ Join = Callable[[Sequence[PromptEmbeds]], PromptEmbeds]
 
 
 def join_one(read: Sequence[PromptEmbeds]) -> PromptEmbeds:
-  """Stable Diffusion 1 and 2, DeepFloyd IF: one encoder, its sequence."""
+  """SD 1 and 2, DeepFloyd IF, AuraFlow: one encoder, its sequence."""
   return PromptEmbeds(read[0].sequence)
 
 

@@ -15,7 +15,7 @@ import transformers
 from tests.priors import tiny
 
 # Transformers beyond Stable Diffusion 3.
-TRANSFORMERS = ('flux', 'pixart')
+TRANSFORMERS = ('flux', 'pixart', 'auraflow')
 FAMILIES = ('sd1', 'sd2', 'sdxl', 'if', 'sd3', 'pixels')
 _WIDTH = 16  # Of every text encoder.
 _SD_BETAS = {
@@ -196,7 +196,38 @@ def _write_pixart(directory):
   return _index(directory, 'PixArtAlphaPipeline')
 
 
+def _write_auraflow(directory):
+  network = diffusers.AuraFlowTransformer2DModel(
+    sample_size=8,
+    patch_size=2,
+    in_channels=4,
+    out_channels=4,
+    num_mmdit_layers=1,
+    num_single_dit_layers=1,
+    attention_head_dim=8,
+    num_attention_heads=2,
+    joint_attention_dim=2 * _WIDTH,
+    caption_projection_dim=16,
+    pos_embed_max_size=16,
+  )
+  with torch.no_grad():  # A fresh one hardly listens to its text.
+    for name, weight in network.named_parameters():
+      if 'attn' in name or 'context' in name or 'norm' in name:
+        weight.add_(0.3 * torch.randn_like(weight))
+  network.save_pretrained(directory / 'transformer')
+  _vae(4).save_pretrained(directory / 'vae')
+  _loud(
+    transformers.UMT5EncoderModel(transformers.UMT5Config(**_T5_SIZES))
+  ).save_pretrained(directory / 'text_encoder')
+  sentencepiece_tokenizer(directory / 'tokenizer')
+  diffusers.FlowMatchEulerDiscreteScheduler(shift=1.73).save_pretrained(
+    directory / 'scheduler'
+  )
+  return _index(directory, 'AuraFlowPipeline')
+
+
 _WRITERS = {
+  'auraflow': _write_auraflow,
   'flux': _write_flux,
   'pixart': _write_pixart,
   'sd1': _write_sd1,
@@ -279,20 +310,19 @@ def _clip(projection: bool = False):
   return _loud(cls(config))
 
 
+_T5_SIZES = {
+  'vocab_size': 64,
+  'd_model': 2 * _WIDTH,
+  'd_kv': 8,
+  'd_ff': 32,
+  'num_layers': 2,
+  'num_heads': 2,
+  'feed_forward_proj': 'gated-gelu',
+}
+
+
 def _t5():
-  return _loud(
-    transformers.T5EncoderModel(
-      transformers.T5Config(
-        vocab_size=64,
-        d_model=2 * _WIDTH,
-        d_kv=8,
-        d_ff=32,
-        num_layers=2,
-        num_heads=2,
-        feed_forward_proj='gated-gelu',
-      )
-    )
-  )
+  return _loud(transformers.T5EncoderModel(transformers.T5Config(**_T5_SIZES)))
 
 
 def _loud(encoder):

@@ -204,7 +204,6 @@ def test_the_larger_pixart_reads_longer_texts(directories, tmp_path):
     'QwenImageTransformer2DModel',
     'SanaTransformer2DModel',
     'ZImageTransformer2DModel',
-    'AuraFlowTransformer2DModel',
   ],
 )
 def test_a_transformer_of_another_kind_is_refused_by_name(

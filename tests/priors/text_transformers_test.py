@@ -1,0 +1,198 @@
+"""Transformers whose texts are read by other encoders than CLIP and T5.
+
+What diffusers' own pipelines ask of the same tiny random weights is the oracle,
+for texts of different lengths and for the empty one.
+"""
+
+import json
+import shutil
+
+import diffusers
+import pytest
+from safetensors import torch as torch_files
+import torch
+
+from mmdist.priors import checks
+from mmdist.priors import families
+from mmdist.priors import pipeline as pipelines
+from tests.priors import tiny_families
+
+FAMILIES = ('auraflow',)
+# A layer of each network that adapters change, as diffusers calls it.
+LAYERS = {'auraflow': 'single_transformer_blocks.0.attn.to_q'}
+MODELS = {'auraflow': 'AuraFlow'}
+OFFICIAL = {'auraflow': diffusers.AuraFlowPipeline}
+TEXTS = ('a happy man', 'a man, a sad man, happy, happy', '')
+# Two float32 paths through one network: batches sum in other orders.
+TOLERANCE = {'rtol': 0, 'atol': 1e-5}
+TIME = 700
+
+
+@pytest.fixture(scope='module', name='directories')
+def fixture_directories(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('text_transformers')
+  return {
+    family: tiny_families.write(family, folder / family) for family in FAMILIES
+  }
+
+
+@pytest.fixture(scope='module', name='opened')
+def fixture_opened(directories):
+  return {
+    family: pipelines.open_pipeline(directories[family], 'float32', 'cpu')
+    for family in FAMILIES
+  }
+
+
+@pytest.fixture(scope='module', name='officials')
+def fixture_officials(directories):
+  return {
+    family: OFFICIAL[family].from_pretrained(directories[family])
+    for family in FAMILIES
+  }
+
+
+def of_auraflow(pipe, texts, noisy, time):
+  embeds, *_ = pipe.encode_prompt(
+    list(texts), do_classifier_free_guidance=False
+  )
+  noise_pred = pipe.transformer(
+    noisy, encoder_hidden_states=embeds, timestep=time / 1000
+  ).sample
+  return list(embeds), noise_pred
+
+
+ORACLES = {'auraflow': of_auraflow}
+
+
+def texts_of(pipeline, texts):
+  """Returns what a network sees of each text: its tokens, no padding."""
+  read = pipeline.text.encode(texts)
+  if read.pooled is None:
+    return list(read.sequence)
+  return [s[m > 0] for s, m in zip(read.sequence, read.pooled)]
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_texts_and_predictions_are_those_of_the_official_pipeline(
+  opened, officials, family
+):
+  pipeline = opened[family]
+  channels = pipeline.codec.encode(torch.zeros(1, 3, 16, 16)).shape[1]
+  size = 16 // pipeline.codec.factor
+  noisy = torch.randn(
+    len(TEXTS),
+    channels,
+    size,
+    size,
+    generator=torch.Generator().manual_seed(0),
+  )
+  index = (pipeline.schedule.times - TIME).abs().argmin()
+  time = pipeline.schedule.times[index].repeat(len(TEXTS))
+  with torch.no_grad():
+    embeds, expected = ORACLES[family](officials[family], TEXTS, noisy, time)
+    noise_pred = pipelines.predict(
+      pipeline,
+      noisy,
+      index.repeat(len(TEXTS)),
+      pipeline.text.encode(TEXTS),
+    )
+  for ours, theirs in zip(texts_of(pipeline, TEXTS), embeds, strict=True):
+    torch.testing.assert_close(ours, theirs, **TOLERANCE)
+  torch.testing.assert_close(noise_pred, expected, **TOLERANCE)
+  # The text is heard.
+  repeated = noisy[:1].repeat(2, 1, 1, 1)
+  with torch.no_grad():
+    heard = pipelines.predict(
+      pipeline, repeated, index.repeat(2), pipeline.text.encode(TEXTS[1:])
+    )
+  assert (heard[0] - heard[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_images_become_the_latents_of_the_official_pipeline(
+  opened, officials, family
+):
+  pipeline, vae = opened[family], officials[family].vae
+  pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+  pixels = 2 * pixels - 1
+  with torch.no_grad():
+    latents = pipeline.codec.encode(pixels)
+    expected = vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
+    torch.testing.assert_close(latents, expected, **TOLERANCE)
+    torch.testing.assert_close(
+      pipeline.codec.decode(latents),
+      vae.decode(latents / vae.config.scaling_factor).sample,
+      **TOLERANCE,
+    )
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_emphasis_moves_what_is_read_away_from_nothing(opened, family):
+  text = opened[family].text
+  plain, empty = text.encode(['a happy man', '']).sequence
+  weighted = text.encode(['(a happy man:1.5)']).sequence[0]
+  said = (weighted - plain).abs().amax(-1) > 0
+  expected = empty + 1.5 * (plain - empty)
+  torch.testing.assert_close(weighted[said], expected[said], **TOLERANCE)
+  assert said.sum() == 3  # Words, and no end or padding.
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_long_texts_are_cut_and_pieces_are_refused(directories, family):
+  with pytest.warns(UserWarning, match="at most 255 fit; cut off: 'sad"):
+    checks.check_prior(directories[family], ['happy ' * 255 + 'sad man'])
+  with pytest.raises(ValueError, match='reads long texts whole'):
+    checks.check_prior(directories[family], ['a man'], prompt_chunks=2)
+
+
+def test_an_image_that_an_auraflow_has_no_places_for_is_refused(
+  directories, tmp_path
+):
+  directory = shutil.copytree(directories['auraflow'], tmp_path / 'large')
+  (directory / 'mmdist.json').write_text(json.dumps({'image_size': 32}))
+  with pytest.raises(ValueError, match='has places for 8 latents .* have 16;'):
+    families.read_family(directory)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('prefix', ['transformer.', 'base_model.model.'])
+def test_an_adapter_in_diffusers_or_pefts_names_is_merged(
+  directories, opened, family, prefix, tmp_path
+):
+  layer = LAYERS[family]
+  before = opened[family].denoiser.get_submodule(layer).weight
+  generator = torch.Generator().manual_seed(0)
+  down = torch.randn(2, before.shape[1], generator=generator)
+  up = torch.randn(before.shape[0], 2, generator=generator)
+  path = tmp_path / 'hat.safetensors'
+  parts = {'lora_A.weight': down, 'lora_B.weight': up}
+  if prefix.startswith('base'):
+    parts['alpha'] = torch.tensor(2.0)
+  torch_files.save_file(
+    {f'{prefix}{layer}.{part}': value for part, value in parts.items()}, path
+  )
+  checks.check_prior(directories[family], ['a man'], [(str(path), 0.5)])
+  pipeline = pipelines.open_pipeline(
+    directories[family], 'float32', 'cpu', loras=[(str(path), 0.5)]
+  )
+  after = pipeline.denoiser.get_submodule(layer).weight
+  torch.testing.assert_close(after, before + 0.5 * up @ down)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_an_adapter_of_another_model_is_told_which_prior_it_is_for(
+  directories, family, tmp_path
+):
+  path = tmp_path / 'hat.safetensors'
+  name = 'transformer.double_stream_modulation_img.linear'
+  torch_files.save_file(
+    {
+      f'{name}.lora_A.weight': torch.ones(2, 8),
+      f'{name}.lora_B.weight': torch.ones(8, 2),
+    },
+    path,
+  )
+  line = f'looks like one of Flux 2, and the prior .* is {MODELS[family]}'
+  with pytest.raises(ValueError, match=line):
+    checks.check_prior(directories[family], ['a man'], str(path))
