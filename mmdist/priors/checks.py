@@ -15,6 +15,7 @@ import warnings
 from mmdist.core import errors
 from mmdist.core import lora_lists
 from mmdist.priors import adapter_fit
+from mmdist.priors import chat_templates
 from mmdist.priors import declared as declared_lib
 from mmdist.priors import directory as files
 from mmdist.priors import locate
@@ -97,7 +98,13 @@ def _check_again(
   for vocabulary in declared.vocabularies:
     if not vocabulary.has_all(texts):
       tokenizer = files.load_tokenizer(directory, vocabulary.tokenizer)
-      _check_texts(tokenizer, dict.fromkeys(texts), vocabulary.length, 1)
+      _check_texts(
+        tokenizer,
+        dict.fromkeys(texts),
+        vocabulary.length,
+        1,
+        vocabulary.template,
+      )
 
 
 def _check_afresh(
@@ -113,13 +120,18 @@ def _check_afresh(
   family = families.read_family(directory)
   families.check_chunks(family, prompt_chunks)
   _check_files(directory, family.components, loras)
-  tokenizers = []
+  tokenizers, templates = [], []
   for folder in family.texts:
-    tokenizers.append(files.load_tokenizer(directory, folder.tokenizer))
-    _check_texts(
-      tokenizers[-1], dict.fromkeys(texts), folder.length, prompt_chunks
+    tokenizer = files.load_tokenizer(directory, folder.tokenizer)
+    template = chat_templates.template_of(
+      folder.template, tokenizer, directory / folder.tokenizer
     )
-  declared_lib.keep(key, family.components, family.texts, tokenizers)
+    _check_texts(
+      tokenizer, dict.fromkeys(texts), folder.length, prompt_chunks, template
+    )
+    tokenizers.append(tokenizer)
+    templates.append(template)
+  declared_lib.keep(key, family.components, family.texts, tokenizers, templates)
 
 
 def _check_files(
@@ -138,6 +150,7 @@ def _check_texts(
   texts: Iterable[str],
   length: int,
   prompt_chunks: int,
+  template: chat_templates.Template | None,
 ) -> None:
   """Checks texts; warns of the first one that is cut.
 
@@ -150,6 +163,8 @@ def _check_texts(
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
     for text in texts:
-      prompt_encoder.check_text(tokenizer, text, length, prompt_chunks)
+      prompt_encoder.check_text(
+        tokenizer, text, length, prompt_chunks, template
+      )
   for warning in caught[:1]:
     warnings.warn(warning.message, stacklevel=4)

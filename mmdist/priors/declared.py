@@ -7,7 +7,7 @@ that read them and of this code. Only what passed every check is kept. The
 weights themselves are looked at each time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -18,6 +18,7 @@ from typing import Any
 
 from mmdist.core import source_hash
 from mmdist.core import user_cache
+from mmdist.priors import chat_templates
 from mmdist.priors import vocabulary
 
 _KIND = 'priors'  # Folder of the records.
@@ -98,10 +99,17 @@ def recall(key_of_files: str) -> Declared | None:
   try:
     return Declared(
       tuple(record['components']),
-      tuple(vocabulary.Vocabulary(**one) for one in record['vocabularies']),
+      tuple(map(_vocabulary_of, record['vocabularies'])),
     )
   except (KeyError, TypeError):  # Not as it was written.
     return None
+
+
+def _vocabulary_of(record: Mapping[str, Any]) -> vocabulary.Vocabulary:
+  template = record['template']
+  if template is not None:
+    template = chat_templates.Template(**template)
+  return vocabulary.Vocabulary(**{**record, 'template': template})
 
 
 def keep(
@@ -109,6 +117,7 @@ def keep(
   components: Sequence[str],
   texts: Sequence[Any],
   tokenizers: Sequence[Any],
+  templates: Sequence[chat_templates.Template | None],
 ) -> None:
   """Keeps what was found in a directory in which nothing is wrong.
 
@@ -117,12 +126,18 @@ def keep(
     components: the folders that hold weights.
     texts: its `families.TextFolder`s.
     tokenizers: transformers' fast tokenizer of each of them.
+    templates: what is around a text of each of them.
   """
   vocabularies = [
     vocabulary.Vocabulary(
-      text.tokenizer, text.length, tokenizer.backend_tokenizer.to_str()
+      text.tokenizer,
+      text.length,
+      tokenizer.backend_tokenizer.to_str(),
+      template,
     )
-    for text, tokenizer in zip(texts, tokenizers, strict=True)
+    for text, tokenizer, template in zip(
+      texts, tokenizers, templates, strict=True
+    )
   ]
   declared = Declared(tuple(components), tuple(vocabularies))
   user_cache.write(_KIND, key_of_files, dataclasses.asdict(declared))

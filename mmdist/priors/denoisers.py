@@ -115,6 +115,23 @@ def _run_sd3(
   ).sample
 
 
+def _run_sana(
+  network: Any,
+  noisy: torch.Tensor,
+  time: torch.Tensor,
+  prompt_embeds: text_encoders.PromptEmbeds,
+  image_size: int,
+) -> torch.Tensor:
+  del image_size
+  noise_pred = network(
+    hidden_states=noisy,
+    encoder_hidden_states=prompt_embeds.sequence,
+    encoder_attention_mask=prompt_embeds.pooled,
+    timestep=time * network.config['timestep_scale'],
+  ).sample
+  return noise_pred[:, : noisy.shape[1]]
+
+
 def _run_auraflow(
   network: Any,
   noisy: torch.Tensor,
@@ -230,4 +247,7 @@ NETWORKS: Mapping[str, Network] = {
     _run_pixart, 'caption_channels', has_mask=True
   ),
   'AuraFlowTransformer2DModel': Network(_run_auraflow, 'joint_attention_dim'),
+  'SanaTransformer2DModel': Network(
+    _run_sana, 'caption_channels', has_mask=True
+  ),
 }

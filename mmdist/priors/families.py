@@ -22,6 +22,11 @@ from mmdist.priors import schedule as schedules
 from mmdist.priors import text_encoders
 
 _FLUX, _AURAFLOW = 'FluxTransformer2DModel', 'AuraFlowTransformer2DModel'
+# Fields of one class that ask for what no prior has, and what they may be.
+_UNKNOWN = {
+  # Sana Sprint, of another flow.
+  'SanaTransformer2DModel': (('guidance_embeds', (None, False)),),
+}
 # Latents along an axis of the images that pipelines of diffusers make whose
 # network's config has no sample_size, or one that the pipeline does not ask.
 _PIPELINE_LATENTS = 128
@@ -145,6 +150,7 @@ def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
     ('class_embed_type', (None,)),
     ('num_class_embeds', (None,)),
     ('time_cond_proj_dim', (None,)),
+    *_UNKNOWN.get(name, ()),
   ):
     if config.get(field) not in known:
       raise errors.UserError(
@@ -202,13 +208,8 @@ def _read_codec(
     )
   path = directory / 'vae' / 'config.json'
   config = files.read_json(path)
-  if config.get('_class_name', 'AutoencoderKL') != 'AutoencoderKL':
-    raise errors.UserError(
-      f'{path} declares {config["_class_name"]}; expected AutoencoderKL.'
-    )
-  image_codec.read_scaling(config, path)
-  factor = 2 ** (len(config.get('block_out_channels', (64,))) - 1)
-  return name, factor, config.get('latent_channels', 4)
+  factor, channels = image_codec.read_vae(path, config)
+  return name, factor, channels
 
 
 def _check_fit(

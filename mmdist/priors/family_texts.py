@@ -10,15 +10,14 @@ import pathlib
 from typing import Any
 
 from mmdist.core import errors
+from mmdist.priors import chat_templates
 from mmdist.priors import directory as files
 from mmdist.priors import text_encoders
 
-CLIP, CLIP_PROJECTION, T5, UMT5 = (
-  'CLIPTextModel',
-  'CLIPTextModelWithProjection',
-  'T5',
-  'UMT5',
-)
+CLIP, CLIP_PROJECTION = 'CLIPTextModel', 'CLIPTextModelWithProjection'
+T5, UMT5, GEMMA2 = 'T5', 'UMT5', 'Gemma2'
+_CLIPS = (CLIP, CLIP_PROJECTION)
+_LANGUAGE_MODELS = (GEMMA2,)
 # As the configuration files name them.
 _TEXT_CLASSES = {
   'CLIPTextModel': CLIP,
@@ -26,6 +25,8 @@ _TEXT_CLASSES = {
   'T5EncoderModel': T5,
   'T5ForConditionalGeneration': T5,
   'UMT5EncoderModel': UMT5,
+  'Gemma2Model': GEMMA2,
+  'Gemma2ForCausalLM': GEMMA2,
 }
 # Kind -> the class of transformers that is opened.
 ENCODERS = {
@@ -33,22 +34,26 @@ ENCODERS = {
   CLIP_PROJECTION: 'CLIPTextModelWithProjection',
   T5: 'T5EncoderModel',
   UMT5: 'UMT5EncoderModel',
+  GEMMA2: 'Gemma2Model',
 }
-_UNET, _SD3, _FLUX, _PIXART, _AURAFLOW = (
+_UNET, _SD3, _FLUX, _PIXART, _AURAFLOW, _SANA = (
   'UNet2DConditionModel',
   'SD3Transformer2DModel',
   'FluxTransformer2DModel',
   'PixArtTransformer2DModel',
   'AuraFlowTransformer2DModel',
+  chat_templates.SANA,
 )
-# Tokens of a text that a T5 reads, as diffusers' pipelines give them. DeepFloyd
-# IF's was trained on 77; PixArt alpha's on 120, and sigma's on 300.
-_T5_TOKENS = {
+# Tokens of a text that others than CLIP read, as diffusers' pipelines give
+# them. DeepFloyd IF's was trained on 77; PixArt alpha's on 120, and sigma's on
+# 300.
+_TOKENS = {
   _UNET: 77,
   _SD3: 256,
   _FLUX: 512,
   _PIXART: 120,
   _AURAFLOW: 256,
+  _SANA: 300,
 }
 _SIGMA_TOKENS = 300
 
@@ -63,6 +68,7 @@ class TextFolder:
     kind: a key of `ENCODERS`.
     length: tokens of a text, both ends included.
     style: which layer is read, and how its texts are prepared.
+    template: whose template is around a text; see `chat_templates`.
   """
 
   component: str
@@ -70,6 +76,7 @@ class TextFolder:
   kind: str
   length: int
   style: text_encoders.Style
+  template: str = ''
 
 
 def read_texts(
@@ -103,8 +110,8 @@ def read_texts(
     raise errors.UserError(
       f'{directory} has a {network["_class_name"]} with the text encoders '
       f'{", ".join(kinds) or "none"}; expected those of Stable Diffusion 1, 2, '
-      'XL or 3, of DeepFloyd IF, Flux, PixArt or AuraFlow (text_encoder/, '
-      'text_encoder_2/, ...).'
+      'XL or 3, of DeepFloyd IF, Flux, PixArt, AuraFlow or Sana '
+      '(text_encoder/, text_encoder_2/, ...).'
     )
   return tuple(
     TextFolder(
@@ -113,6 +120,7 @@ def read_texts(
       kind,
       _text_length(directory / tokenizer, kind, config, settings, network),
       style,
+      network['_class_name'] if kind in _LANGUAGE_MODELS else '',
     )
     for (component, tokenizer, kind, config), style in zip(
       texts, styles, strict=True
@@ -140,6 +148,7 @@ _STYLES = {
     text_encoders.Style(masked=True, lowercase=True, tells_mask=True),
   ),
   (_AURAFLOW, (UMT5,)): (text_encoders.Style(masked=True, zero_padding=True),),
+  (_SANA, (GEMMA2,)): (text_encoders.Style(),),
 }
 
 
@@ -167,8 +176,8 @@ def _text_length(
 
   The model's number, or fewer if the directory's settings say so.
   """
-  if kind in (T5, UMT5):
-    longest = _T5_TOKENS[network['_class_name']]
+  if kind not in _CLIPS:
+    longest = _TOKENS[network['_class_name']]
     index = folder.parent / 'model_index.json'
     if network['_class_name'] == _PIXART and index.is_file():
       if 'Sigma' in str(files.read_json(index).get('_class_name')):
@@ -199,7 +208,7 @@ def choose_join(
   """
   name = config['_class_name']
   if name == _SD3:
-    tokens = _T5_TOKENS[_SD3]
+    tokens = _TOKENS[_SD3]
     return text_encoders.join_three(tokens, config['joint_attention_dim'])
   if name in _JOINS:
     return _JOINS[name]
@@ -217,6 +226,7 @@ _JOINS: Mapping[str, text_encoders.Join] = {
   _FLUX: text_encoders.join_flux,
   _PIXART: text_encoders.join_masked,
   _AURAFLOW: text_encoders.join_one,
+  _SANA: text_encoders.join_masked,
 }
 
 
@@ -233,7 +243,7 @@ def check_chunks(
   Raises:
     UserError: one of them is not a CLIP, and reads long texts whole.
   """
-  long = [text for text in texts if text.kind not in (CLIP, CLIP_PROJECTION)]
+  long = [text for text in texts if text.kind not in _CLIPS]
   if num_chunks > 1 and long:
     raise errors.UserError(
       f'prompt_chunks is {num_chunks}; expected 1, since {long[0].component} '

@@ -204,7 +204,7 @@ def _run(
 def _count_encoder(family: families.Family, num_views: int, size: int) -> int:
   config = files.read_json(family.directory / 'vae' / 'config.json')
   with torch.device('meta'):
-    vae = diffusers.AutoencoderKL.from_config(_own(config))
+    vae = image_codec.vae_class(config).from_config(_own(config))
   pixels = torch.zeros(
     num_views, 3, family.image_size, family.image_size, device='meta'
   )

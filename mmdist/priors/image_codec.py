@@ -7,8 +7,11 @@ back to pixels.
 
 from collections.abc import Mapping
 import dataclasses
+import inspect
+import pathlib
 from typing import Any, Protocol
 
+import diffusers
 import torch
 from torch.nn import functional
 from torch.utils import checkpoint
@@ -61,11 +64,70 @@ class LatentScaling:
   scale: tuple[float, ...] = (1.0,)
 
 
+# Classes of VAEs that are read, and the field of their config whose length says
+# how often they halve an image.
+_VAES = {
+  'AutoencoderKL': 'block_out_channels',
+  'AutoencoderDC': 'encoder_block_out_channels',
+}
+
+
+def read_vae(path: pathlib.Path, config: Mapping[str, Any]) -> tuple[int, int]:
+  """Reads what a VAE makes of an image.
+
+  Args:
+    path: of its config.json, for errors.
+    config: what that holds.
+
+  Returns:
+    Pixels per latent along an axis, and channels of the latents.
+
+  Raises:
+    UserError: in one line, the class or the field that is wrong.
+  """
+  name = config.get('_class_name', 'AutoencoderKL')
+  if name not in _VAES:
+    raise errors.UserError(
+      f'{path} declares {name}; expected one of {", ".join(_VAES)}.'
+    )
+  config = _with_defaults(config)
+  read_scaling(config, path)
+  return factor_of(name, config), config.get('latent_channels', 4)
+
+
+def vae_class(config: Mapping[str, Any]) -> Any:
+  """Returns diffusers' class of a VAE by its config.json."""
+  return getattr(diffusers, config.get('_class_name', 'AutoencoderKL'))
+
+
+def _with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a VAE's config with the defaults of its class."""
+  if config.get('_class_name', 'AutoencoderKL') == 'AutoencoderKL':
+    return dict(config)
+  parameters = inspect.signature(vae_class(config).__init__).parameters
+  defaults = {
+    key: parameter.default
+    for key, parameter in parameters.items()
+    if parameter.default is not inspect.Parameter.empty
+  }
+  return {**defaults, **config}
+
+
+def factor_of(name: str, config: Mapping[str, Any]) -> int:
+  """Returns the pixels per latent along an axis of a VAE.
+
+  Args:
+    name: of its class.
+    config: its own.
+  """
+  return 2 ** (len(config.get(_VAES[name], (64,))) - 1)
+
+
 def read_scaling(config: Mapping[str, Any], source: object) -> LatentScaling:
   """Reads how the latents of a VAE are shifted and scaled.
 
   Args:
-    config: of an AutoencoderKL.
+    config: of a VAE.
     source: what the error names it.
 
   Raises:
@@ -128,23 +190,24 @@ def vae_dtype(config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:
 
 
 class VaeCodec:
-  """The latents of a diffusers AutoencoderKL, scaled as its config says.
+  """The latents of a VAE of diffusers, scaled as its config says.
 
   Takes the mean of the posterior, not a draw: the answer stays a function of
-  the request alone, and the posterior of Stable Diffusion's VAE is narrow.
+  the request alone, and the posterior of Stable Diffusion's VAE is narrow. An
+  AutoencoderDC has no posterior.
   """
 
   def __init__(self, vae: Any, recompute: bool = False):
     """Wraps a VAE.
 
     Args:
-      vae: an AutoencoderKL.
+      vae: of a class that `read_vae` knows.
       recompute: run the encoder again in the backward pass instead of keeping
         its activations, which outweigh the network's at full size.
     """
     self.vae = vae
     self._recompute = recompute
-    self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    self.factor = factor_of(type(vae).__name__, vae.config)
     scaling = read_scaling(vae.config, 'vae/config.json')
     # Of one number or one per channel, in front of height and width.
     self._mean, self._scale = (
@@ -161,7 +224,10 @@ class VaeCodec:
     return (latents.float() - self._mean) * self._scale
 
   def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
-    return self.vae.encode(pixels).latent_dist.mean
+    encoded = self.vae.encode(pixels)
+    if hasattr(encoded, 'latent'):
+      return encoded.latent
+    return encoded.latent_dist.mean
 
   def decode(self, latents: torch.Tensor) -> torch.Tensor:
     latents = latents / self._scale + self._mean

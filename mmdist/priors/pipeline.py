@@ -22,6 +22,8 @@ from mmdist.core import names
 from mmdist.core import strict_json
 from mmdist.priors import adapters
 from mmdist.priors import attention
+from mmdist.priors import chat_readers
+from mmdist.priors import chat_templates
 from mmdist.priors import cuda_graphs
 from mmdist.priors import denoisers
 from mmdist.priors import devices
@@ -187,12 +189,18 @@ def _open_text(
       text.component,
       dtype=dtype,
     )
+    tokenizer = files.load_tokenizer(family.directory, text.tokenizer)
+    template = chat_templates.template_of(
+      text.template, tokenizer, family.directory / text.tokenizer
+    )
+    kind = chat_readers.ChatReader if template else text_encoders.Reader
     readers.append(
-      text_encoders.Reader(
-        files.load_tokenizer(family.directory, text.tokenizer),
+      kind(
+        tokenizer,
         encoder.to('cpu' if memory.offload_text else device),
         text.length,
         text.style,
+        template,
       )
     )
   return prompt_encoder.PromptEncoder(
@@ -208,9 +216,10 @@ def _open_codec(
 ) -> image_codec.ImageCodec:
   if family.codec != 'vae':
     return image_codec.PixelCodec(family.codec_factor)
-  config = files.read_json(family.directory / 'vae' / 'config.json')
+  path = family.directory / 'vae' / 'config.json'
+  config = files.read_json(path)
   vae = files.load_component(
-    diffusers.AutoencoderKL,
+    image_codec.vae_class(config),
     family.directory,
     'vae',
     torch_dtype=image_codec.vae_dtype(config, dtype),
@@ -355,7 +364,7 @@ def save_pipeline(
     module.save_pretrained(directory / name, safe_serialization=True)
     _forget_origin(directory / name / 'config.json')
   if isinstance(pipeline.codec, image_codec.VaeCodec):
-    index['vae'] = ['diffusers', 'AutoencoderKL']
+    index['vae'] = ['diffusers', type(pipeline.codec.vae).__name__]
     pipeline.codec.vae.save_pretrained(
       directory / 'vae', safe_serialization=True
     )

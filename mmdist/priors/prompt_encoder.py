@@ -13,6 +13,7 @@ import transformers
 
 from mmdist.core import emphasis
 from mmdist.core import errors
+from mmdist.priors import chat_templates
 from mmdist.priors import prompt_chunks
 from mmdist.priors import text_encoders
 from mmdist.priors import vocabulary
@@ -42,6 +43,7 @@ def check_text(
   text: str,
   prompt_length: int,
   num_chunks: int = 1,
+  template: chat_templates.Template | None = None,
 ) -> None:
   """Checks that a tokenizer knows all words of a text, and that it is not long.
 
@@ -50,9 +52,12 @@ def check_text(
     text: a prompt, with its marks; empty is the unconditional one.
     prompt_length: tokens that the text encoder takes, both ends included.
     num_chunks: how often it is asked; see `PromptEncoder`.
+    template: what is around the text where a language model reads it, which
+      `prompt_length` does not count.
 
   Raises:
-    UserError: a mark that cannot be read, or unknown words, with the nearest
+    UserError: a mark that cannot be read, or one of emphasis where a language
+      model reads the text; or unknown words, with the nearest
       known ones; or, for a word-level vocabulary, more words than fit. With a
       byte-pair vocabulary a long text causes a warning only: long prompts are
       common there, and it is usual to truncate them.
@@ -63,6 +68,10 @@ def check_text(
       f'prompt {_short(text)} has BREAK, which begins a new chunk; expected '
       f'prompt_chunks={len(asked.breaks) + 1} of the prior, or no BREAK.'
     )
+  if template is not None:
+    chat_templates.check_plain(_short(text), asked.is_plain)
+    _check_in_template(tokenizer, asked.text, prompt_length, template)
+    return
   asked = prompt_chunks.prepare(tokenizer, asked)
   if num_chunks > 1:
     pieces, rest = prompt_chunks.cut(
@@ -80,6 +89,24 @@ def check_text(
   if len(ids) > prompt_length:
     _too_long(tokenizer, text, ids, prompt_length)
   _check_words(tokenizer, text)
+
+
+def _check_in_template(
+  tokenizer: transformers.PreTrainedTokenizerBase,
+  text: str,
+  prompt_length: int,
+  template: chat_templates.Template,
+) -> None:
+  """Warns of a text that is cut, or of what is behind it."""
+  cut = chat_templates.cut_off(tokenizer, template, text, prompt_length)
+  if cut is not None:
+    count, most, rest = cut
+    named = _short(rest) if rest else 'the end of its template'
+    warnings.warn(
+      f'prompt {_short(text)} has {count} tokens; at most {most} fit; '
+      f'cut off: {named}.',
+      stacklevel=3,
+    )
 
 
 def _check_words(
@@ -194,7 +221,13 @@ class PromptEncoder:
   def check(self, text: str) -> None:
     """Checks a text with every tokenizer; see `check_text`."""
     for reader in self.readers:
-      check_text(reader.tokenizer, text, reader.length, self.num_chunks)
+      check_text(
+        reader.tokenizer,
+        text,
+        reader.length,
+        self.num_chunks,
+        reader.template,
+      )
 
   def forget(self) -> None:
     """Empties the memory; to be called when a text encoder has changed."""

@@ -96,14 +96,19 @@ def schedule_from_config(
   name = str(config.get('_class_name', 'DDPMScheduler'))
   if name.startswith('FlowMatch'):
     return _flow_schedule(config, name, num_tokens)
-  settings = {**_defaults(name), **config}
+  defaults = _defaults(name)
+  settings = {**defaults, **config}
   prediction_type = settings.get('prediction_type', 'epsilon')
+  is_flow = 'use_flow_sigmas' in defaults and settings['use_flow_sigmas']
+  if is_flow and prediction_type == 'flow_prediction':
+    return _sampled_flow(settings, config, name)
   known = inspect.signature(diffusers.DDPMScheduler.__init__).parameters
   if not _has_betas(name) or prediction_type not in BETA_PREDICTION_TYPES:
     raise errors.UserError(
       f'scheduler {name} with prediction_type {prediction_type!r} is not '
       'supported; expected one with betas that predicts '
-      f'{", ".join(BETA_PREDICTION_TYPES)}, or FlowMatchEulerDiscreteScheduler.'
+      f'{", ".join(BETA_PREDICTION_TYPES)}, or flow_prediction with '
+      'use_flow_sigmas, or FlowMatchEulerDiscreteScheduler.'
     )
   if settings.get('snr_shift_scale', 1.0) not in (None, 1, 1.0):
     raise errors.UserError(
@@ -232,6 +237,26 @@ def _flow_schedule(
     prediction_type='flow',
     config=dict(config),
   )
+
+
+def _sampled_flow(
+  settings: Mapping[str, Any], config: Mapping[str, Any], name: str
+) -> Schedule:
+  """Reads a flow of a scheduler that has betas too and does not use them.
+
+  DPM-Solver's of Sana: its levels are those of a flow with a constant shift.
+  """
+  if settings.get('use_dynamic_shifting'):
+    raise errors.UserError(
+      f'scheduler {name} with use_flow_sigmas has use_dynamic_shifting, which '
+      'is not supported; expected a constant flow_shift.'
+    )
+  flow = {
+    'num_train_timesteps': settings['num_train_timesteps'],
+    'shift': settings['flow_shift'],
+  }
+  read = _flow_schedule(flow, _FLOW, None)
+  return dataclasses.replace(read, config=dict(config))
 
 
 def _dynamic_shift(config: Mapping[str, Any], num_tokens: int) -> float:

@@ -13,6 +13,7 @@ from torch.nn import functional
 import transformers
 
 from mmdist.core import emphasis
+from mmdist.priors import chat_templates
 from mmdist.priors import prompt_chunks
 
 
@@ -22,8 +23,9 @@ class PromptEmbeds:
 
   Attributes:
     sequence: [N, L, D] float32, for its cross-attention.
-    pooled: [N, P] float32, one vector per text; None where it wants none. For
-      PixArt it is [N, L], 1 for tokens and 0 for padding.
+    pooled: [N, P] float32, one vector per text; None where it wants none. Where
+      the network is told which tokens are padding (PixArt, Sana), it is [N, L],
+      1 for tokens and 0 for padding.
   """
 
   sequence: torch.Tensor
@@ -86,12 +88,14 @@ class Reader:
       of T5's kind.
     length: L, tokens that every text is padded to.
     style: how it is read.
+    template: what is around a text; None if nothing is. See `chat_readers`.
   """
 
   tokenizer: transformers.PreTrainedTokenizerBase
   text_encoder: Any
   length: int
   style: Style = Style()
+  template: chat_templates.Template | None = None
 
   def read(self, texts: Sequence[str]) -> PromptEmbeds:
     """Encodes N texts that fit, with gradient where weights have it."""
@@ -222,7 +226,7 @@ def join_one(read: Sequence[PromptEmbeds]) -> PromptEmbeds:
 
 
 def join_masked(read: Sequence[PromptEmbeds]) -> PromptEmbeds:
-  """PixArt: one encoder, its sequence, and which tokens are padding."""
+  """PixArt, Sana: one encoder, its sequence, and which tokens are padding."""
   return read[0]
 
 

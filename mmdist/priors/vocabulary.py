@@ -9,6 +9,7 @@ import tokenizers
 
 from mmdist.core import emphasis
 from mmdist.core import errors
+from mmdist.priors import chat_templates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,11 +20,13 @@ class Vocabulary:
     tokenizer: the folder of its tokenizer.
     length: tokens of a text, both ends included.
     content: what the `tokenizers` library writes of it.
+    template: what is around a text; None if nothing is.
   """
 
   tokenizer: str
   length: int
   content: str
+  template: chat_templates.Template | None = None
 
   def has_all(self, texts: Iterable[str]) -> bool:
     """Returns whether texts are as they should be: all known, none too long.
@@ -42,10 +45,15 @@ class Vocabulary:
       return False
 
   def _has(self, backend: Any, asked: emphasis.Emphasised) -> bool:
-    text = tidy(backend, asked.text)
+    text, most = tidy(backend, asked.text), self.length
+    if self.template is not None:
+      if not asked.is_plain:
+        return False
+      template = self.template.of(text)
+      text, most = template.wrap(text), template.most_tokens(most)
     return (
       not asked.breaks
-      and len(backend.encode(text).ids) <= self.length
+      and len(backend.encode(text).ids) <= most
       and not unknown_words(backend, text)
     )
 

@@ -4,8 +4,10 @@ What diffusers' own pipelines ask of the same tiny random weights is the oracle,
 for texts of different lengths and for the empty one.
 """
 
+import inspect
 import json
 import shutil
+import warnings
 
 import diffusers
 import pytest
@@ -15,13 +17,21 @@ import torch
 from mmdist.priors import checks
 from mmdist.priors import families
 from mmdist.priors import pipeline as pipelines
+from tests.priors import tiny_chats
 from tests.priors import tiny_families
 
-FAMILIES = ('auraflow',)
+FAMILIES = ('auraflow', 'sana')
+CHATS = tuple(family for family in FAMILIES if family != 'auraflow')
 # A layer of each network that adapters change, as diffusers calls it.
-LAYERS = {'auraflow': 'single_transformer_blocks.0.attn.to_q'}
-MODELS = {'auraflow': 'AuraFlow'}
-OFFICIAL = {'auraflow': diffusers.AuraFlowPipeline}
+LAYERS = {
+  'auraflow': 'single_transformer_blocks.0.attn.to_q',
+  'sana': 'transformer_blocks.1.attn2.to_k',
+}
+MODELS = {'auraflow': 'AuraFlow', 'sana': 'Sana'}
+OFFICIAL = {
+  'auraflow': diffusers.AuraFlowPipeline,
+  'sana': diffusers.SanaPipeline,
+}
 TEXTS = ('a happy man', 'a man, a sad man, happy, happy', '')
 # Two float32 paths through one network: batches sum in other orders.
 TOLERANCE = {'rtol': 0, 'atol': 1e-5}
@@ -62,7 +72,27 @@ def of_auraflow(pipe, texts, noisy, time):
   return list(embeds), noise_pred
 
 
-ORACLES = {'auraflow': of_auraflow}
+def of_sana(pipe, texts, noisy, time):
+  said, mask, empty, empty_mask = pipe.encode_prompt(
+    [text for text in texts if text],
+    negative_prompt='',
+    complex_human_instruction=inspect.signature(pipe.__call__)
+    .parameters['complex_human_instruction']
+    .default,
+  )
+  # The last text is the empty one.
+  embeds = torch.cat([said, empty[:1]])
+  masks = torch.cat([mask, empty_mask[:1]])
+  noise_pred = pipe.transformer(
+    noisy,
+    encoder_hidden_states=embeds,
+    encoder_attention_mask=masks,
+    timestep=time * pipe.transformer.config.timestep_scale,
+  ).sample
+  return [e[m > 0] for e, m in zip(embeds, masks)], noise_pred
+
+
+ORACLES = {'auraflow': of_auraflow, 'sana': of_sana}
 
 
 def texts_of(pipeline, texts):
@@ -118,7 +148,12 @@ def test_images_become_the_latents_of_the_official_pipeline(
   pixels = 2 * pixels - 1
   with torch.no_grad():
     latents = pipeline.codec.encode(pixels)
-    expected = vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
+    encoded = vae.encode(pixels)
+    if family != 'sana':
+      encoded = encoded.latent_dist
+    expected = (encoded.latent if family == 'sana' else encoded.mean) * (
+      vae.config.scaling_factor
+    )
     torch.testing.assert_close(latents, expected, **TOLERANCE)
     torch.testing.assert_close(
       pipeline.codec.decode(latents),
@@ -127,9 +162,8 @@ def test_images_become_the_latents_of_the_official_pipeline(
     )
 
 
-@pytest.mark.parametrize('family', FAMILIES)
-def test_emphasis_moves_what_is_read_away_from_nothing(opened, family):
-  text = opened[family].text
+def test_emphasis_moves_what_is_read_away_from_nothing(opened):
+  text = opened['auraflow'].text
   plain, empty = text.encode(['a happy man', '']).sequence
   weighted = text.encode(['(a happy man:1.5)']).sequence[0]
   said = (weighted - plain).abs().amax(-1) > 0
@@ -138,10 +172,33 @@ def test_emphasis_moves_what_is_read_away_from_nothing(opened, family):
   assert said.sum() == 3  # Words, and no end or padding.
 
 
+@pytest.mark.parametrize('family', CHATS)
+def test_a_language_model_weights_no_words(directories, opened, family):
+  for _ in range(2):  # Also once the directory is known.
+    with pytest.raises(ValueError, match='marks of emphasis, and the text'):
+      checks.check_prior(directories[family], ['a (happy:1.3) man'])
+    checks.check_prior(directories[family], ['a man [v]'])
+  with pytest.raises(ValueError, match='marks of emphasis'):
+    opened[family].text.encode(['a (happy:1.3) man'])
+  # A bracket that is meant is no mark.
+  meant = opened[family].text.encode([r'a \(happy\) man'])
+  assert torch.isfinite(meant.sequence).all()
+
+
+FITTING = {'auraflow': 255, 'sana': 299}
+
+
 @pytest.mark.parametrize('family', FAMILIES)
 def test_long_texts_are_cut_and_pieces_are_refused(directories, family):
-  with pytest.warns(UserWarning, match="at most 255 fit; cut off: 'sad"):
-    checks.check_prior(directories[family], ['happy ' * 255 + 'sad man'])
+  most = FITTING[family]
+  line = f"tokens; at most {most} fit; cut off: 'sad man'"
+  long = 'happy ' * most + 'sad man'
+  for _ in range(2):  # Also once the directory is known.
+    with pytest.warns(UserWarning, match=line):
+      checks.check_prior(directories[family], [long])
+    with warnings.catch_warnings():
+      warnings.simplefilter('error')
+      checks.check_prior(directories[family], [long[: -len(' sad man')]])
   with pytest.raises(ValueError, match='reads long texts whole'):
     checks.check_prior(directories[family], ['a man'], prompt_chunks=2)
 
@@ -196,3 +253,61 @@ def test_an_adapter_of_another_model_is_told_which_prior_it_is_for(
   line = f'looks like one of Flux 2, and the prior .* is {MODELS[family]}'
   with pytest.raises(ValueError, match=line):
     checks.check_prior(directories[family], ['a man'], str(path))
+
+
+def test_the_levels_of_sana_are_those_of_its_scheduler(opened):
+  schedule = opened['sana'].schedule
+  scheduler = diffusers.DPMSolverMultistepScheduler(
+    prediction_type='flow_prediction', use_flow_sigmas=True, flow_shift=3.0
+  )
+  scheduler.set_timesteps(20)
+  for sigma, time in zip(scheduler.sigmas, scheduler.timesteps):
+    distance, index = (schedule.noise - sigma).abs().min(0)
+    assert distance < 2e-3  # Two levels side by side are 3 / 1000 apart.
+    # The sampler rounds down to whole timesteps, besides.
+    assert abs(schedule.times[index] - time) < 3
+  assert schedule.prediction_type == 'flow' and len(schedule) == 1000
+
+
+def change(path, **fields):
+  path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize('file, fields, words', [
+  ('transformer/config.json', {'guidance_embeds': True}, 'guidance_embeds=Tr'),
+  ('vae/config.json', {'_class_name': 'AutoencoderKLWan'}, 'KLWan; expected'),
+  ('vae/config.json', {'latent_channels': 8}, 'takes 4 channels, the image'),
+  ('vae/config.json', {'scaling_factor': 0}, 'scaling_factor=0; expected one'),
+  (
+    'scheduler/scheduler_config.json',
+    {'_class_name': 'SCMScheduler'},
+    "SCMScheduler with prediction_type 'flow_prediction' is not supported",
+  ),
+  (
+    'scheduler/scheduler_config.json',
+    {'use_dynamic_shifting': True},
+    'which is not supported; expected a constant flow_shift',
+  ),
+  (
+    'text_encoder/config.json',
+    {'architectures': ['Gemma3Model']},
+    'declares Gemma3Model; expected one of',
+  ),
+])  # fmt: skip
+def test_what_a_sana_cannot_be_is_refused(
+  directories, tmp_path, file, fields, words
+):
+  directory = shutil.copytree(directories['sana'], tmp_path / 'other')
+  change(directory / file, **fields)
+  with pytest.raises(ValueError) as caught:
+    checks.check_prior(directory, ['a man'])
+  assert words in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_a_sana_whose_tokenizer_begins_no_text_is_refused(
+  directories, tmp_path
+):
+  directory = shutil.copytree(directories['sana'], tmp_path / 'other')
+  tiny_chats.gemma_tokenizer(directory / 'tokenizer', add_bos_token=False)
+  with pytest.raises(ValueError, match='begins no text with a token'):
+    checks.check_prior(directory, ['a man'])

@@ -13,9 +13,10 @@ import torch
 import transformers
 
 from tests.priors import tiny
+from tests.priors import tiny_chats
 
 # Transformers beyond Stable Diffusion 3.
-TRANSFORMERS = ('flux', 'pixart', 'auraflow')
+TRANSFORMERS = ('flux', 'pixart', 'auraflow', 'sana')
 FAMILIES = ('sd1', 'sd2', 'sdxl', 'if', 'sd3', 'pixels')
 _WIDTH = 16  # Of every text encoder.
 _SD_BETAS = {
@@ -226,7 +227,12 @@ def _write_auraflow(directory):
   return _index(directory, 'AuraFlowPipeline')
 
 
+def _write_sana(directory):
+  return _index(directory, tiny_chats.write_sana(directory))
+
+
 _WRITERS = {
+  'sana': _write_sana,
   'auraflow': _write_auraflow,
   'flux': _write_flux,
   'pixart': _write_pixart,

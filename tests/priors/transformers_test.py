@@ -202,7 +202,6 @@ def test_the_larger_pixart_reads_longer_texts(directories, tmp_path):
   'name',
   [
     'QwenImageTransformer2DModel',
-    'SanaTransformer2DModel',
     'ZImageTransformer2DModel',
   ],
 )

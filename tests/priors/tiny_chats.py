@@ -1,0 +1,97 @@
+"""Tiny random directories of families whose texts a language model reads."""
+
+import string
+
+import diffusers
+import torch
+import transformers
+
+WIDTH = 32
+WORDS = 'a happy sad man'.split()
+_SIZES = {
+  'vocab_size': 160,
+  'hidden_size': WIDTH,
+  'intermediate_size': 32,
+  'num_hidden_layers': 3,
+  'num_attention_heads': 2,
+  'num_key_value_heads': 1,
+  'head_dim': 16,
+}
+
+
+def write_sana(directory) -> str:
+  """Writes a Sana but for its index; returns the class of its pipeline."""
+  network = diffusers.SanaTransformer2DModel(
+    in_channels=4,
+    out_channels=4,
+    num_attention_heads=2,
+    attention_head_dim=8,
+    num_layers=2,
+    num_cross_attention_heads=2,
+    cross_attention_head_dim=8,
+    cross_attention_dim=16,
+    caption_channels=WIDTH,
+    sample_size=8,
+    timestep_scale=0.5,
+  )
+  _listen(network, ('attn2', 'caption'))
+  network.save_pretrained(directory / 'transformer')
+  vae = diffusers.AutoencoderDC(
+    latent_channels=4,
+    attention_head_dim=8,
+    encoder_block_out_channels=(8, 16),
+    decoder_block_out_channels=(8, 16),
+    encoder_layers_per_block=(1, 1),
+    decoder_layers_per_block=(1, 1),
+    encoder_qkv_multiscales=((), ()),
+    decoder_qkv_multiscales=((), ()),
+    scaling_factor=0.41407,
+  )
+  vae.save_pretrained(directory / 'vae')
+  encoder = transformers.Gemma2Model(
+    transformers.Gemma2Config(**_SIZES, query_pre_attn_scalar=16)
+  )
+  _loud(encoder).save_pretrained(directory / 'text_encoder')
+  gemma_tokenizer(directory / 'tokenizer')
+  diffusers.DPMSolverMultistepScheduler(
+    prediction_type='flow_prediction', use_flow_sigmas=True, flow_shift=3.0
+  ).save_pretrained(directory / 'scheduler')
+  return 'SanaPipeline'
+
+
+def gemma_tokenizer(directory, add_bos_token=True) -> None:
+  """Writes a tokenizer of Gemma's kind, in which spaces begin words."""
+  special = ['<pad>', '<eos>', '<bos>', '<unk>', '<mask>']
+  letters = [*string.ascii_letters, *string.digits, *string.punctuation]
+  merges, pieces = [], []
+  for word in WORDS:
+    whole = '\u2581'
+    for letter in word:
+      if whole + letter not in pieces:
+        merges.append((whole, letter))
+        pieces.append(whole + letter)
+      whole += letter
+  tokens = [*special, '\u2581', '\n', *letters, *pieces]
+  vocab = {token: number for number, token in enumerate(tokens)}
+  transformers.GemmaTokenizer(
+    vocab=vocab, merges=merges, add_bos_token=add_bos_token
+  ).save_pretrained(directory)
+
+
+def _listen(network, names) -> None:
+  """Makes a network hear its text, which a fresh one hardly does."""
+  with torch.no_grad():
+    for name, weight in network.named_parameters():
+      if any(part in name for part in names):
+        weight.add_(0.3 * torch.randn_like(weight))
+
+
+def _loud(encoder):
+  """At their initial scale all words are nearly the same."""
+  with torch.no_grad():
+    for name, weight in encoder.named_parameters():
+      if 'embed' in name:
+        weight.normal_(0, 0.5)
+      elif weight.ndim == 2:
+        weight.normal_(0, 0.3)
+  return encoder
