@@ -28,6 +28,7 @@ _MODELS = {
   'PixArtTransformer2DModel': 'PixArt',
   'AuraFlowTransformer2DModel': 'AuraFlow',
   'SanaTransformer2DModel': 'Sana',
+  'ZImageTransformer2DModel': 'Z-Image',
 }
 # How wide the texts are that a UNet sees -> the model.
 _WIDTHS = {

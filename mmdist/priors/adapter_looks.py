@@ -15,6 +15,7 @@ _NAMES = (
   (r'joint_transformer_blocks[._]\d', 'AuraFlow'),
   (r'(double|single)_blocks[._]\d|single_transformer_blocks', 'Flux'),
   (r'transformer_blocks[._]\d+[._]ff[._]conv_(inverted|depth|point)', 'Sana'),
+  (r'(^|[._])layers[._]\d+[._](attention[._]to_|adaLN_mod)', 'Z-Image'),
   (r'joint_blocks[._]\d', 'Stable Diffusion 3'),
   (r'\bblocks[._]\d+[._]cross_attn[._]|_blocks_\d+_cross_attn_', 'Wan'),
   (r'motion_modules', 'AnimateDiff'),

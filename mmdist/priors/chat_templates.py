@@ -12,8 +12,10 @@ import inspect
 from typing import Any
 
 from mmdist.core import errors
+from mmdist.core import model_files
 
 SANA = 'SanaTransformer2DModel'
+Z_IMAGE = 'ZImageTransformer2DModel'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +103,44 @@ def _of_sana(tokenizer: Any, source: object) -> Template:
   )
 
 
-_MAKERS: Mapping[str, Callable[[Any, object], Template]] = {SANA: _of_sana}
+def _of_z_image(tokenizer: Any, source: object) -> Template:
+  """The marks of a chat, in which the prompt is all that the user says.
+
+  They are read once, so that no prompt is ever part of what is rendered.
+  """
+
+  def render(prompt: str) -> str:
+    return tokenizer.apply_chat_template(
+      [{'role': 'user', 'content': prompt}],
+      tokenize=False,
+      add_generation_prompt=True,
+      enable_thinking=True,
+    )
+
+  try:
+    before, _, behind = render(_MARK).partition(_MARK)
+    rendered = [(probe, render(probe)) for probe in _PROBES]
+  # A template is a program of its own, and may fail with anything.
+  except Exception as error:
+    raise errors.UserError(
+      f'{source} has no chat template that can be read: '
+      f'{model_files.first_line(error)}'
+    ) from error
+  if any(said != f'{before}{probe}{behind}' for probe, said in rendered):
+    raise errors.UserError(
+      f'{source} has a chat template that changes what a user says; expected '
+      'one with text around it.'
+    )
+  return Template(before, behind)
+
+
+# What stands for a prompt, and prompts that have to come back as they are.
+_MARK = 'PROMPT-8d1f'
+_PROBES = ('', ' two\nlines ')
+_MAKERS: Mapping[str, Callable[[Any, object], Template]] = {
+  SANA: _of_sana,
+  Z_IMAGE: _of_z_image,
+}
 
 
 def cut_off(

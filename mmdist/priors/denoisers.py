@@ -74,9 +74,9 @@ def patch_size(name: str, config: Mapping[str, Any]) -> int:
 
   Args:
     name: of its class.
-    config: its own; a UNet's has none.
+    config: its own; a UNet's says none.
   """
-  return 2 if NETWORKS[name].is_packed else config.get('patch_size') or 1
+  return NETWORKS[name].patch or config.get('patch_size') or 1
 
 
 def _run_unet(
@@ -130,6 +130,31 @@ def _run_sana(
     timestep=time * network.config['timestep_scale'],
   ).sample
   return noise_pred[:, : noisy.shape[1]]
+
+
+def _run_z_image(
+  network: Any,
+  noisy: torch.Tensor,
+  time: torch.Tensor,
+  prompt_embeds: text_encoders.PromptEmbeds,
+  image_size: int,
+) -> torch.Tensor:
+  """Runs Z-Image, whose time and velocity go from noise to images.
+
+  It is given each text without padding, since the places of its tokens depend
+  on how long the text is.
+  """
+  del image_size
+  sequence, mask = prompt_embeds.sequence, prompt_embeds.pooled
+  lengths = [sequence.shape[1]] * len(sequence)
+  if mask is not None and not mask.is_meta:
+    lengths = mask.sum(1).int().tolist()
+  velocities = network(
+    x=list(noisy.unsqueeze(2)),
+    t=(1000 - time) / 1000,
+    cap_feats=[text[:length] for text, length in zip(sequence, lengths)],
+  ).sample
+  return -torch.stack(velocities).squeeze(2)
 
 
 def _run_auraflow(
@@ -223,7 +248,10 @@ class Network:
     call: runs one; see `run`.
     text_width: the field of its config that says how wide its texts are.
     is_packed: whether it sees 2 x 2 latents as the channels of one.
+    patch: latents along an axis that are one token; None where its config says
+      so.
     has_mask: whether the vector of its texts says which tokens are none.
+    asks_cpu: whether it has to know on the CPU how long texts are.
   """
 
   call: Callable[
@@ -232,7 +260,9 @@ class Network:
   ]
   text_width: str
   is_packed: bool = False
+  patch: int | None = None
   has_mask: bool = False
+  asks_cpu: bool = False
 
 
 _UNET = Network(_run_unet, 'cross_attention_dim')
@@ -241,7 +271,7 @@ NETWORKS: Mapping[str, Network] = {
   'UNet2DConditionModel': _UNET,
   'SD3Transformer2DModel': Network(_run_sd3, 'joint_attention_dim'),
   'FluxTransformer2DModel': Network(
-    _run_flux, 'joint_attention_dim', is_packed=True
+    _run_flux, 'joint_attention_dim', is_packed=True, patch=2
   ),
   'PixArtTransformer2DModel': Network(
     _run_pixart, 'caption_channels', has_mask=True
@@ -249,5 +279,8 @@ NETWORKS: Mapping[str, Network] = {
   'AuraFlowTransformer2DModel': Network(_run_auraflow, 'joint_attention_dim'),
   'SanaTransformer2DModel': Network(
     _run_sana, 'caption_channels', has_mask=True
+  ),
+  'ZImageTransformer2DModel': Network(
+    _run_z_image, 'cap_feat_dim', patch=2, has_mask=True, asks_cpu=True
   ),
 }

@@ -21,11 +21,21 @@ from mmdist.priors import image_codec
 from mmdist.priors import schedule as schedules
 from mmdist.priors import text_encoders
 
-_FLUX, _AURAFLOW = 'FluxTransformer2DModel', 'AuraFlowTransformer2DModel'
+_FLUX, _AURAFLOW, _Z_IMAGE = (
+  'FluxTransformer2DModel',
+  'AuraFlowTransformer2DModel',
+  'ZImageTransformer2DModel',
+)
 # Fields of one class that ask for what no prior has, and what they may be.
 _UNKNOWN = {
   # Sana Sprint, of another flow.
   'SanaTransformer2DModel': (('guidance_embeds', (None, False)),),
+  # Z-Image Omni, which is given images; others have no patches of 2 x 2.
+  _Z_IMAGE: (
+    ('siglip_feat_dim', (None,)),
+    ('all_patch_size', ((2,), [2])),
+    ('all_f_patch_size', ((1,), [1])),
+  ),
 }
 # Latents along an axis of the images that pipelines of diffusers make whose
 # network's config has no sample_size, or one that the pipeline does not ask.
@@ -139,9 +149,9 @@ def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
     if parameter.default is not inspect.Parameter.empty
   }
   config = {**defaults, **config}
-  if name == _FLUX:
+  if name in (_FLUX, _Z_IMAGE):
     config.setdefault('sample_size', _PIPELINE_LATENTS)
-    config['out_channels'] = config['out_channels'] or config['in_channels']
+    config['out_channels'] = config.get('out_channels') or config['in_channels']
   if name == _AURAFLOW:
     config['sample_size'] = min(_PIPELINE_LATENTS, _most_latents(config))
   for field, known in (

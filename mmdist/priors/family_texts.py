@@ -15,9 +15,9 @@ from mmdist.priors import directory as files
 from mmdist.priors import text_encoders
 
 CLIP, CLIP_PROJECTION = 'CLIPTextModel', 'CLIPTextModelWithProjection'
-T5, UMT5, GEMMA2 = 'T5', 'UMT5', 'Gemma2'
+T5, UMT5, GEMMA2, QWEN3 = 'T5', 'UMT5', 'Gemma2', 'Qwen3'
 _CLIPS = (CLIP, CLIP_PROJECTION)
-_LANGUAGE_MODELS = (GEMMA2,)
+_LANGUAGE_MODELS = (GEMMA2, QWEN3)
 # As the configuration files name them.
 _TEXT_CLASSES = {
   'CLIPTextModel': CLIP,
@@ -27,6 +27,8 @@ _TEXT_CLASSES = {
   'UMT5EncoderModel': UMT5,
   'Gemma2Model': GEMMA2,
   'Gemma2ForCausalLM': GEMMA2,
+  'Qwen3Model': QWEN3,
+  'Qwen3ForCausalLM': QWEN3,
 }
 # Kind -> the class of transformers that is opened.
 ENCODERS = {
@@ -35,14 +37,16 @@ ENCODERS = {
   T5: 'T5EncoderModel',
   UMT5: 'UMT5EncoderModel',
   GEMMA2: 'Gemma2Model',
+  QWEN3: 'Qwen3Model',
 }
-_UNET, _SD3, _FLUX, _PIXART, _AURAFLOW, _SANA = (
+_UNET, _SD3, _FLUX, _PIXART, _AURAFLOW, _SANA, _Z_IMAGE = (
   'UNet2DConditionModel',
   'SD3Transformer2DModel',
   'FluxTransformer2DModel',
   'PixArtTransformer2DModel',
   'AuraFlowTransformer2DModel',
   chat_templates.SANA,
+  chat_templates.Z_IMAGE,
 )
 # Tokens of a text that others than CLIP read, as diffusers' pipelines give
 # them. DeepFloyd IF's was trained on 77; PixArt alpha's on 120, and sigma's on
@@ -54,6 +58,7 @@ _TOKENS = {
   _PIXART: 120,
   _AURAFLOW: 256,
   _SANA: 300,
+  _Z_IMAGE: 512,
 }
 _SIGMA_TOKENS = 300
 
@@ -110,7 +115,7 @@ def read_texts(
     raise errors.UserError(
       f'{directory} has a {network["_class_name"]} with the text encoders '
       f'{", ".join(kinds) or "none"}; expected those of Stable Diffusion 1, 2, '
-      'XL or 3, of DeepFloyd IF, Flux, PixArt, AuraFlow or Sana '
+      'XL or 3, of DeepFloyd IF, Flux, PixArt, AuraFlow, Sana or Z-Image '
       '(text_encoder/, text_encoder_2/, ...).'
     )
   return tuple(
@@ -149,6 +154,7 @@ _STYLES = {
   ),
   (_AURAFLOW, (UMT5,)): (text_encoders.Style(masked=True, zero_padding=True),),
   (_SANA, (GEMMA2,)): (text_encoders.Style(),),
+  (_Z_IMAGE, (QWEN3,)): (_PENULTIMATE,),
 }
 
 
@@ -227,6 +233,7 @@ _JOINS: Mapping[str, text_encoders.Join] = {
   _PIXART: text_encoders.join_masked,
   _AURAFLOW: text_encoders.join_one,
   _SANA: text_encoders.join_masked,
+  _Z_IMAGE: text_encoders.join_masked,
 }
 
 

@@ -148,12 +148,12 @@ def open_pipeline(
     device=torch_device,
     index=files.read_json(path) if path.is_file() else {},
     memory=memory,
-    recordings=_recordings(memory, torch_device),
+    recordings=_recordings(memory, torch_device, type(denoiser).__name__),
   )
 
 
 def _recordings(
-  memory: messages.MemoryOptions, device: torch.device
+  memory: messages.MemoryOptions, device: torch.device, network: str
 ) -> cuda_graphs.Recordings | None:
   if not memory.cuda_graphs:
     return None
@@ -161,6 +161,11 @@ def _recordings(
     raise errors.UserError(
       'memory.cuda_graphs and memory.batched are both on, and a batch of mixed '
       'adapters cannot be recorded; switch one of them off.'
+    )
+  if denoisers.NETWORKS[network].asks_cpu:
+    raise errors.UserError(
+      f'memory.cuda_graphs is on, and {network} cannot be recorded, since it '
+      'has to know how long each text is; switch it off.'
     )
   if device.type != 'cuda':
     raise errors.UserError(

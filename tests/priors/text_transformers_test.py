@@ -14,27 +14,31 @@ import pytest
 from safetensors import torch as torch_files
 import torch
 
+from mmdist.core import messages
 from mmdist.priors import checks
 from mmdist.priors import families
 from mmdist.priors import pipeline as pipelines
 from tests.priors import tiny_chats
 from tests.priors import tiny_families
 
-FAMILIES = ('auraflow', 'sana')
+FAMILIES = ('auraflow', 'sana', 'z_image')
 CHATS = tuple(family for family in FAMILIES if family != 'auraflow')
 # A layer of each network that adapters change, as diffusers calls it.
 LAYERS = {
   'auraflow': 'single_transformer_blocks.0.attn.to_q',
   'sana': 'transformer_blocks.1.attn2.to_k',
+  'z_image': 'layers.0.attention.to_out.0',
 }
-MODELS = {'auraflow': 'AuraFlow', 'sana': 'Sana'}
+MODELS = {'auraflow': 'AuraFlow', 'sana': 'Sana', 'z_image': 'Z-Image'}
 OFFICIAL = {
   'auraflow': diffusers.AuraFlowPipeline,
   'sana': diffusers.SanaPipeline,
+  'z_image': diffusers.ZImagePipeline,
 }
 TEXTS = ('a happy man', 'a man, a sad man, happy, happy', '')
-# Two float32 paths through one network: batches sum in other orders.
-TOLERANCE = {'rtol': 0, 'atol': 1e-5}
+# Two float32 paths through one network: batches sum in other orders. Numbers of
+# a layer before the last have any size.
+TOLERANCE = {'rtol': 1e-5, 'atol': 1e-5}
 TIME = 700
 
 
@@ -92,7 +96,15 @@ def of_sana(pipe, texts, noisy, time):
   return [e[m > 0] for e, m in zip(embeds, masks)], noise_pred
 
 
-ORACLES = {'auraflow': of_auraflow, 'sana': of_sana}
+def of_z_image(pipe, texts, noisy, time):
+  embeds, _ = pipe.encode_prompt(list(texts), do_classifier_free_guidance=False)
+  velocities = pipe.transformer(
+    list(noisy.unsqueeze(2)), (1000 - time) / 1000, embeds
+  ).sample
+  return embeds, -torch.stack(velocities).squeeze(2)
+
+
+ORACLES = {'auraflow': of_auraflow, 'sana': of_sana, 'z_image': of_z_image}
 
 
 def texts_of(pipeline, texts):
@@ -139,6 +151,19 @@ def test_texts_and_predictions_are_those_of_the_official_pipeline(
   assert (heard[0] - heard[1]).abs().max() > 1e-3
 
 
+def encoded_by(vae, pixels):
+  encoded = vae.encode(pixels)
+  if isinstance(vae, diffusers.AutoencoderDC):
+    return encoded.latent * vae.config.scaling_factor
+  latents = encoded.latent_dist.mean - (vae.config.shift_factor or 0)
+  return latents * vae.config.scaling_factor
+
+
+def decoded_by(vae, latents):
+  latents = latents / vae.config.scaling_factor
+  return vae.decode(latents + (vae.config.get('shift_factor') or 0)).sample
+
+
 @pytest.mark.parametrize('family', FAMILIES)
 def test_images_become_the_latents_of_the_official_pipeline(
   opened, officials, family
@@ -148,17 +173,9 @@ def test_images_become_the_latents_of_the_official_pipeline(
   pixels = 2 * pixels - 1
   with torch.no_grad():
     latents = pipeline.codec.encode(pixels)
-    encoded = vae.encode(pixels)
-    if family != 'sana':
-      encoded = encoded.latent_dist
-    expected = (encoded.latent if family == 'sana' else encoded.mean) * (
-      vae.config.scaling_factor
-    )
-    torch.testing.assert_close(latents, expected, **TOLERANCE)
+    torch.testing.assert_close(latents, encoded_by(vae, pixels), **TOLERANCE)
     torch.testing.assert_close(
-      pipeline.codec.decode(latents),
-      vae.decode(latents / vae.config.scaling_factor).sample,
-      **TOLERANCE,
+      pipeline.codec.decode(latents), decoded_by(vae, latents), **TOLERANCE
     )
 
 
@@ -185,20 +202,23 @@ def test_a_language_model_weights_no_words(directories, opened, family):
   assert torch.isfinite(meant.sequence).all()
 
 
-FITTING = {'auraflow': 255, 'sana': 299}
+FITTING = {'auraflow': 255, 'sana': 299, 'z_image': 493}
+# Tokens behind a prompt, which are cut before the prompt is.
+BEHIND = {'z_image': 13}
 
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_long_texts_are_cut_and_pieces_are_refused(directories, family):
   most = FITTING[family]
   line = f"tokens; at most {most} fit; cut off: 'sad man'"
-  long = 'happy ' * most + 'sad man'
+  fitting = 'a' + ' happy' * (most - 1)
+  long = fitting + ' happy' * BEHIND.get(family, 0) + ' sad man'
   for _ in range(2):  # Also once the directory is known.
     with pytest.warns(UserWarning, match=line):
       checks.check_prior(directories[family], [long])
     with warnings.catch_warnings():
       warnings.simplefilter('error')
-      checks.check_prior(directories[family], [long[: -len(' sad man')]])
+      checks.check_prior(directories[family], [fitting])
   with pytest.raises(ValueError, match='reads long texts whole'):
     checks.check_prior(directories[family], ['a man'], prompt_chunks=2)
 
@@ -311,3 +331,52 @@ def test_a_sana_whose_tokenizer_begins_no_text_is_refused(
   tiny_chats.gemma_tokenizer(directory / 'tokenizer', add_bos_token=False)
   with pytest.raises(ValueError, match='begins no text with a token'):
     checks.check_prior(directory, ['a man'])
+
+
+def test_the_end_of_a_chat_that_is_cut_is_named(directories):
+  long = 'a' + ' happy' * FITTING['z_image']
+  line = 'has 494 tokens; at most 493 fit; cut off: the end of its template'
+  with pytest.warns(UserWarning, match=line):
+    checks.check_prior(directories['z_image'], [long])
+
+
+@pytest.mark.parametrize('template, words', [
+  (None, 'has no chat template that can be read'),
+  ('{{ nonsense', 'has no chat template that can be read'),
+  ("{{ raise_exception('never') }}", 'has no chat template that can be read'),
+  (
+    tiny_chats.CHAT.replace('content }}', 'content | trim }}'),
+    'changes what a user says',
+  ),
+  ('nothing at all', 'changes what a user says'),
+])  # fmt: skip
+def test_a_chat_template_that_is_no_frame_is_refused(
+  directories, tmp_path, template, words
+):
+  directory = shutil.copytree(directories['z_image'], tmp_path / 'other')
+  shutil.rmtree(directory / 'tokenizer')
+  tiny_chats.qwen_tokenizer(directory / 'tokenizer', template)
+  with pytest.raises(ValueError) as caught:
+    checks.check_prior(directory, ['a man'])
+  assert words in str(caught.value) and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('fields, words', [
+  ({'siglip_feat_dim': 8}, 'asks for siglip_feat_dim=8'),
+  ({'all_patch_size': [4]}, r'asks for all_patch_size=\[4\]'),
+])  # fmt: skip
+def test_what_a_z_image_cannot_be_is_refused(
+  directories, tmp_path, fields, words
+):
+  directory = shutil.copytree(directories['z_image'], tmp_path / 'other')
+  change(directory / 'transformer' / 'config.json', **fields)
+  with pytest.raises(ValueError, match=words):
+    checks.check_prior(directory, ['a man'])
+
+
+def test_a_z_image_cannot_be_recorded(directories):
+  memory = messages.MemoryOptions(cuda_graphs=True)
+  with pytest.raises(ValueError, match='Model cannot be recorded'):
+    pipelines.open_pipeline(
+      directories['z_image'], 'float32', 'cpu', memory=memory
+    )

@@ -1,8 +1,10 @@
 """Tiny random directories of families whose texts a language model reads."""
 
+import json
 import string
 
 import diffusers
+from tokenizers import pre_tokenizers
 import torch
 import transformers
 
@@ -59,18 +61,91 @@ def write_sana(directory) -> str:
   return 'SanaPipeline'
 
 
-def gemma_tokenizer(directory, add_bos_token=True) -> None:
-  """Writes a tokenizer of Gemma's kind, in which spaces begin words."""
-  special = ['<pad>', '<eos>', '<bos>', '<unk>', '<mask>']
-  letters = [*string.ascii_letters, *string.digits, *string.punctuation]
+def write_z_image(directory) -> str:
+  """Writes a Z-Image but for its index; returns the class of its pipeline."""
+  network = diffusers.ZImageTransformer2DModel(
+    in_channels=4,
+    dim=32,
+    n_layers=2,
+    n_refiner_layers=1,
+    n_heads=2,
+    n_kv_heads=2,
+    cap_feat_dim=WIDTH,
+    axes_dims=[4, 6, 6],
+    axes_lens=[1024, 64, 64],
+  )
+  _listen(network, ('attention.', 'adaLN', 'cap_', 'linear'))
+  network.save_pretrained(directory / 'transformer')
+  kl_vae().save_pretrained(directory / 'vae')
+  encoder = transformers.Qwen3ForCausalLM(
+    transformers.Qwen3Config(**_QWEN_SIZES)
+  )
+  _loud(encoder).save_pretrained(directory / 'text_encoder')
+  qwen_tokenizer(directory / 'tokenizer', CHAT)
+  diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(
+    directory / 'scheduler'
+  )
+  (directory / 'mmdist.json').write_text(json.dumps({'image_size': 16}))
+  return 'ZImagePipeline'
+
+
+def kl_vae():
+  return diffusers.AutoencoderKL(
+    block_out_channels=(8, 8),
+    down_block_types=('DownEncoderBlock2D',) * 2,
+    up_block_types=('UpDecoderBlock2D',) * 2,
+    latent_channels=4,
+    norm_num_groups=4,
+    sample_size=16,
+    scaling_factor=0.3611,
+    shift_factor=0.1159,
+  )
+
+
+_QWEN_SIZES = {**_SIZES, 'vocab_size': 300}
+# Of the kind that Qwen's chats have.
+CHAT = (
+  '{% for message in messages %}'
+  "{{ '<|im_start|>' + message.role + '\\n' + message.content }}"
+  "{{ '<|im_end|>\\n' }}"
+  '{% endfor %}'
+  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
+  '{% if not enable_thinking %}{{ 1 / 0 }}{% endif %}{% endif %}'
+)
+
+
+def qwen_tokenizer(directory, chat_template=None) -> None:
+  """Writes a tokenizer of Qwen's kind, which spells any bytes."""
+  special = ['<|endoftext|>', '<|im_start|>', '<|im_end|>']
+  letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+  merges, pieces = _merges('\u0120')
+  vocab = {
+    token: number for number, token in enumerate([*special, *letters, *pieces])
+  }
+  tokenizer = transformers.Qwen2Tokenizer(vocab=vocab, merges=merges)
+  tokenizer.add_special_tokens({'additional_special_tokens': special[1:]})
+  tokenizer.chat_template = chat_template
+  tokenizer.save_pretrained(directory)
+
+
+def _merges(space):
+  """Returns how words of `WORDS` are put together, and their beginnings."""
   merges, pieces = [], []
   for word in WORDS:
-    whole = '\u2581'
+    whole = space
     for letter in word:
       if whole + letter not in pieces:
         merges.append((whole, letter))
         pieces.append(whole + letter)
       whole += letter
+  return merges, pieces
+
+
+def gemma_tokenizer(directory, add_bos_token=True) -> None:
+  """Writes a tokenizer of Gemma's kind, in which spaces begin words."""
+  special = ['<pad>', '<eos>', '<bos>', '<unk>', '<mask>']
+  letters = [*string.ascii_letters, *string.digits, *string.punctuation]
+  merges, pieces = _merges('\u2581')
   tokens = [*special, '\u2581', '\n', *letters, *pieces]
   vocab = {token: number for number, token in enumerate(tokens)}
   transformers.GemmaTokenizer(

@@ -16,7 +16,7 @@ from tests.priors import tiny
 from tests.priors import tiny_chats
 
 # Transformers beyond Stable Diffusion 3.
-TRANSFORMERS = ('flux', 'pixart', 'auraflow', 'sana')
+TRANSFORMERS = ('flux', 'pixart', 'auraflow', 'sana', 'z_image')
 FAMILIES = ('sd1', 'sd2', 'sdxl', 'if', 'sd3', 'pixels')
 _WIDTH = 16  # Of every text encoder.
 _SD_BETAS = {
@@ -231,8 +231,13 @@ def _write_sana(directory):
   return _index(directory, tiny_chats.write_sana(directory))
 
 
+def _write_z_image(directory):
+  return _index(directory, tiny_chats.write_z_image(directory))
+
+
 _WRITERS = {
   'sana': _write_sana,
+  'z_image': _write_z_image,
   'auraflow': _write_auraflow,
   'flux': _write_flux,
   'pixart': _write_pixart,

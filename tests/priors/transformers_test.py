@@ -202,7 +202,6 @@ def test_the_larger_pixart_reads_longer_texts(directories, tmp_path):
   'name',
   [
     'QwenImageTransformer2DModel',
-    'ZImageTransformer2DModel',
   ],
 )
 def test_a_transformer_of_another_kind_is_refused_by_name(
