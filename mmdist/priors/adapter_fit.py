@@ -29,6 +29,7 @@ _MODELS = {
   'AuraFlowTransformer2DModel': 'AuraFlow',
   'SanaTransformer2DModel': 'Sana',
   'ZImageTransformer2DModel': 'Z-Image',
+  'QwenImageTransformer2DModel': 'Qwen-Image',
 }
 # How wide the texts are that a UNet sees -> the model.
 _WIDTHS = {

@@ -36,7 +36,8 @@ class ChatReader(text_encoders.Reader):
       max_length=template.most_tokens(self.length),
       return_tensors='pt',
     ).to(self.text_encoder.device)
-    output = self.text_encoder(
+    # Without the head that tells the next word.
+    output = self.text_encoder.base_model(
       input_ids=tokens['input_ids'],
       attention_mask=tokens['attention_mask'],
       output_hidden_states=True,

@@ -16,6 +16,7 @@ from mmdist.core import model_files
 
 SANA = 'SanaTransformer2DModel'
 Z_IMAGE = 'ZImageTransformer2DModel'
+QWEN_IMAGE = 'QwenImageTransformer2DModel'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,12 +135,28 @@ def _of_z_image(tokenizer: Any, source: object) -> Template:
   return Template(before, behind)
 
 
+def _of_qwen_image(tokenizer: Any, source: object) -> Template:
+  """A chat that begins with an instruction, whose tokens are skipped."""
+  del tokenizer, source
+  # Here, because it imports torch.
+  import diffusers
+
+  parts = ('scheduler', 'vae', 'text_encoder', 'tokenizer', 'transformer')
+  # Without parts: it has its template all the same.
+  pipeline = diffusers.QwenImagePipeline(**dict.fromkeys(parts))
+  before, _, behind = pipeline.prompt_template_encode.partition('{}')
+  return Template(
+    before, behind, skip=pipeline.prompt_template_encode_start_idx
+  )
+
+
 # What stands for a prompt, and prompts that have to come back as they are.
 _MARK = 'PROMPT-8d1f'
 _PROBES = ('', ' two\nlines ')
 _MAKERS: Mapping[str, Callable[[Any, object], Template]] = {
   SANA: _of_sana,
   Z_IMAGE: _of_z_image,
+  QWEN_IMAGE: _of_qwen_image,
 }
 
 

@@ -69,6 +69,18 @@ def latent_channels(name: str, config: Mapping[str, Any]) -> int:
   return config['in_channels'] // (4 if NETWORKS[name].is_packed else 1)
 
 
+def output_channels(name: str, config: Mapping[str, Any]) -> int:
+  """Returns the channels of what a network makes, the variance included.
+
+  Args:
+    name: of its class.
+    config: its own.
+  """
+  if NETWORKS[name].is_packed:
+    return config['out_channels'] * config['patch_size'] ** 2 // 4
+  return config['out_channels']
+
+
 def patch_size(name: str, config: Mapping[str, Any]) -> int:
   """Returns how many latents along an axis a network sees as one token.
 
@@ -182,7 +194,6 @@ def _run_flux(
   """Runs Flux, which sees tokens, and wants to know where each of them is."""
   del image_size
   batch, _, height, width = noisy.shape
-  packed = functional.pixel_unshuffle(noisy, 2)
   places = noisy.new_zeros(height // 2, width // 2, 3, dtype=torch.float32)
   for axis, size in enumerate(places.shape[:2]):
     steps = torch.arange(size, device=noisy.device, dtype=places.dtype)
@@ -191,7 +202,7 @@ def _run_flux(
   if network.config['guidance_embeds']:
     guidance = time.new_full((batch,), DISTILLED_GUIDANCE, dtype=torch.float32)
   tokens = network(
-    hidden_states=packed.flatten(2).transpose(1, 2),
+    hidden_states=_pack(noisy),
     timestep=time / 1000,
     guidance=guidance,
     encoder_hidden_states=prompt_embeds.sequence,
@@ -199,6 +210,37 @@ def _run_flux(
     img_ids=places.flatten(0, 1),
     txt_ids=places.new_zeros(prompt_embeds.sequence.shape[1], 3),
   ).sample
+  return _unpack(tokens, noisy)
+
+
+def _run_qwen_image(
+  network: Any,
+  noisy: torch.Tensor,
+  time: torch.Tensor,
+  prompt_embeds: text_encoders.PromptEmbeds,
+  image_size: int,
+) -> torch.Tensor:
+  """Runs Qwen-Image, to which an image is a video of one frame."""
+  del image_size
+  batch, _, height, width = noisy.shape
+  tokens = network(
+    hidden_states=_pack(noisy),
+    timestep=time / 1000,
+    encoder_hidden_states=prompt_embeds.sequence,
+    encoder_hidden_states_mask=prompt_embeds.pooled,
+    img_shapes=[[(1, height // 2, width // 2)]] * batch,
+  ).sample
+  return _unpack(tokens, noisy)
+
+
+def _pack(latents: torch.Tensor) -> torch.Tensor:
+  """Turns latents [B, C, h, w] into tokens of 2 x 2, [B, hw / 4, 4 C]."""
+  return functional.pixel_unshuffle(latents, 2).flatten(2).transpose(1, 2)
+
+
+def _unpack(tokens: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+  """Turns tokens back into latents, of the height and width of others."""
+  height, width = like.shape[2:]
   folded = tokens.transpose(1, 2).unflatten(2, (height // 2, width // 2))
   return functional.pixel_shuffle(folded, 2)
 
@@ -279,6 +321,13 @@ NETWORKS: Mapping[str, Network] = {
   'AuraFlowTransformer2DModel': Network(_run_auraflow, 'joint_attention_dim'),
   'SanaTransformer2DModel': Network(
     _run_sana, 'caption_channels', has_mask=True
+  ),
+  'QwenImageTransformer2DModel': Network(
+    _run_qwen_image,
+    'joint_attention_dim',
+    is_packed=True,
+    patch=2,
+    has_mask=True,
   ),
   'ZImageTransformer2DModel': Network(
     _run_z_image, 'cap_feat_dim', patch=2, has_mask=True, asks_cpu=True

@@ -21,10 +21,11 @@ from mmdist.priors import image_codec
 from mmdist.priors import schedule as schedules
 from mmdist.priors import text_encoders
 
-_FLUX, _AURAFLOW, _Z_IMAGE = (
+_FLUX, _AURAFLOW, _Z_IMAGE, _QWEN_IMAGE = (
   'FluxTransformer2DModel',
   'AuraFlowTransformer2DModel',
   'ZImageTransformer2DModel',
+  'QwenImageTransformer2DModel',
 )
 # Fields of one class that ask for what no prior has, and what they may be.
 _UNKNOWN = {
@@ -35,6 +36,13 @@ _UNKNOWN = {
     ('siglip_feat_dim', (None,)),
     ('all_patch_size', ((2,), [2])),
     ('all_f_patch_size', ((1,), [1])),
+  ),
+  # Qwen-Image Edit and Layered, which are given images.
+  _QWEN_IMAGE: (
+    ('guidance_embeds', (False,)),
+    ('zero_cond_t', (False,)),
+    ('use_additional_t_cond', (False,)),
+    ('use_layer3d_rope', (False,)),
   ),
 }
 # Latents along an axis of the images that pipelines of diffusers make whose
@@ -99,6 +107,7 @@ def read_family(directory: pathlib.Path) -> Family:
   codec, factor, channels = _read_codec(directory, settings)
   size = settings.get('image_size', config['sample_size'] * factor)
   _check_fit(directory / denoiser / 'config.json', config, codec, channels)
+  _check_index(directory, config)
   _check_size(directory / denoiser / 'config.json', config, size // factor)
   cell = factor * denoisers.patch_size(config['_class_name'], config)
   if size % cell:
@@ -149,7 +158,7 @@ def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
     if parameter.default is not inspect.Parameter.empty
   }
   config = {**defaults, **config}
-  if name in (_FLUX, _Z_IMAGE):
+  if name in (_FLUX, _Z_IMAGE, _QWEN_IMAGE):
     config.setdefault('sample_size', _PIPELINE_LATENTS)
     config['out_channels'] = config.get('out_channels') or config['in_channels']
   if name == _AURAFLOW:
@@ -173,6 +182,19 @@ def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
       'since images are square.'
     )
   return config
+
+
+def _check_index(directory: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Raises UserError if a network is of a pipeline that is given an image."""
+  path = directory / 'model_index.json'
+  if config['_class_name'] != _QWEN_IMAGE or not path.is_file():
+    return
+  name = str(files.read_json(path).get('_class_name'))
+  if name.startswith(('QwenImageEdit', 'QwenImageLayered')):
+    raise errors.UserError(
+      f'{path} declares {name}, which is given an image; expected '
+      'QwenImagePipeline.'
+    )
 
 
 def _most_latents(config: Mapping[str, Any]) -> int:
@@ -227,9 +249,7 @@ def _check_fit(
 ) -> None:
   name = config['_class_name']
   takes = denoisers.latent_channels(name, config)
-  gives = config['out_channels']
-  if denoisers.NETWORKS[name].is_packed:
-    gives //= 4
+  gives = denoisers.output_channels(name, config)
   if takes != channels:
     remedy = (
       'a model that paints into or over a given image is no prior'

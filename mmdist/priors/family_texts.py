@@ -15,9 +15,9 @@ from mmdist.priors import directory as files
 from mmdist.priors import text_encoders
 
 CLIP, CLIP_PROJECTION = 'CLIPTextModel', 'CLIPTextModelWithProjection'
-T5, UMT5, GEMMA2, QWEN3 = 'T5', 'UMT5', 'Gemma2', 'Qwen3'
+T5, UMT5, GEMMA2, QWEN3, QWEN_VL = 'T5', 'UMT5', 'Gemma2', 'Qwen3', 'Qwen2.5-VL'
 _CLIPS = (CLIP, CLIP_PROJECTION)
-_LANGUAGE_MODELS = (GEMMA2, QWEN3)
+_LANGUAGE_MODELS = (GEMMA2, QWEN3, QWEN_VL)
 # As the configuration files name them.
 _TEXT_CLASSES = {
   'CLIPTextModel': CLIP,
@@ -29,6 +29,7 @@ _TEXT_CLASSES = {
   'Gemma2ForCausalLM': GEMMA2,
   'Qwen3Model': QWEN3,
   'Qwen3ForCausalLM': QWEN3,
+  'Qwen2_5_VLForConditionalGeneration': QWEN_VL,
 }
 # Kind -> the class of transformers that is opened.
 ENCODERS = {
@@ -38,8 +39,9 @@ ENCODERS = {
   UMT5: 'UMT5EncoderModel',
   GEMMA2: 'Gemma2Model',
   QWEN3: 'Qwen3Model',
+  QWEN_VL: 'Qwen2_5_VLForConditionalGeneration',
 }
-_UNET, _SD3, _FLUX, _PIXART, _AURAFLOW, _SANA, _Z_IMAGE = (
+_UNET, _SD3, _FLUX, _PIXART, _AURAFLOW, _SANA, _Z_IMAGE, _QWEN_IMAGE = (
   'UNet2DConditionModel',
   'SD3Transformer2DModel',
   'FluxTransformer2DModel',
@@ -47,6 +49,7 @@ _UNET, _SD3, _FLUX, _PIXART, _AURAFLOW, _SANA, _Z_IMAGE = (
   'AuraFlowTransformer2DModel',
   chat_templates.SANA,
   chat_templates.Z_IMAGE,
+  chat_templates.QWEN_IMAGE,
 )
 # Tokens of a text that others than CLIP read, as diffusers' pipelines give
 # them. DeepFloyd IF's was trained on 77; PixArt alpha's on 120, and sigma's on
@@ -59,6 +62,7 @@ _TOKENS = {
   _AURAFLOW: 256,
   _SANA: 300,
   _Z_IMAGE: 512,
+  _QWEN_IMAGE: 512,
 }
 _SIGMA_TOKENS = 300
 
@@ -115,8 +119,8 @@ def read_texts(
     raise errors.UserError(
       f'{directory} has a {network["_class_name"]} with the text encoders '
       f'{", ".join(kinds) or "none"}; expected those of Stable Diffusion 1, 2, '
-      'XL or 3, of DeepFloyd IF, Flux, PixArt, AuraFlow, Sana or Z-Image '
-      '(text_encoder/, text_encoder_2/, ...).'
+      'XL or 3, of DeepFloyd IF, Flux, PixArt, AuraFlow, Sana, Z-Image or '
+      'Qwen-Image (text_encoder/, text_encoder_2/, ...).'
     )
   return tuple(
     TextFolder(
@@ -155,6 +159,7 @@ _STYLES = {
   (_AURAFLOW, (UMT5,)): (text_encoders.Style(masked=True, zero_padding=True),),
   (_SANA, (GEMMA2,)): (text_encoders.Style(),),
   (_Z_IMAGE, (QWEN3,)): (_PENULTIMATE,),
+  (_QWEN_IMAGE, (QWEN_VL,)): (text_encoders.Style(),),
 }
 
 
@@ -234,6 +239,7 @@ _JOINS: Mapping[str, text_encoders.Join] = {
   _AURAFLOW: text_encoders.join_one,
   _SANA: text_encoders.join_masked,
   _Z_IMAGE: text_encoders.join_masked,
+  _QWEN_IMAGE: text_encoders.join_masked,
 }
 
 

@@ -208,7 +208,7 @@ def _count_encoder(family: families.Family, num_views: int, size: int) -> int:
   pixels = torch.zeros(
     num_views, 3, family.image_size, family.image_size, device='meta'
   )
-  return count_outputs(vae, lambda: vae.encode(pixels), size)
+  return count_outputs(vae, lambda: image_codec.encode_mean(vae, pixels), size)
 
 
 def _proxy_bytes(

@@ -64,11 +64,27 @@ class LatentScaling:
   scale: tuple[float, ...] = (1.0,)
 
 
-# Classes of VAEs that are read, and the field of their config whose length says
-# how often they halve an image.
+@dataclasses.dataclass(frozen=True)
+class _Vae:
+  """How the config of a class of VAEs says what it makes of an image.
+
+  Attributes:
+    levels: the field with an entry for each level.
+    halvings: of an image, less than there are levels.
+    channels: the field with the channels of its latents.
+    has_frames: whether it takes videos.
+  """
+
+  levels: str
+  halvings: int = -1
+  channels: str = 'latent_channels'
+  has_frames: bool = False
+
+
 _VAES = {
-  'AutoencoderKL': 'block_out_channels',
-  'AutoencoderDC': 'encoder_block_out_channels',
+  'AutoencoderKL': _Vae('block_out_channels'),
+  'AutoencoderDC': _Vae('encoder_block_out_channels'),
+  'AutoencoderKLQwenImage': _Vae('temperal_downsample', 0, 'z_dim', True),
 }
 
 
@@ -90,9 +106,9 @@ def read_vae(path: pathlib.Path, config: Mapping[str, Any]) -> tuple[int, int]:
     raise errors.UserError(
       f'{path} declares {name}; expected one of {", ".join(_VAES)}.'
     )
-  config = _with_defaults(config)
+  config = _completed(name, config)
   read_scaling(config, path)
-  return factor_of(name, config), config.get('latent_channels', 4)
+  return _factor(name, config), config.get('latent_channels', 4)
 
 
 def vae_class(config: Mapping[str, Any]) -> Any:
@@ -100,27 +116,42 @@ def vae_class(config: Mapping[str, Any]) -> Any:
   return getattr(diffusers, config.get('_class_name', 'AutoencoderKL'))
 
 
-def _with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a VAE's config with the defaults of its class."""
-  if config.get('_class_name', 'AutoencoderKL') == 'AutoencoderKL':
+def _completed(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a config in AutoencoderKL's fields, with defaults of its class."""
+  if name == 'AutoencoderKL':  # Its defaults are known where it is read.
     return dict(config)
-  parameters = inspect.signature(vae_class(config).__init__).parameters
+  parameters = inspect.signature(getattr(diffusers, name).__init__).parameters
   defaults = {
     key: parameter.default
     for key, parameter in parameters.items()
     if parameter.default is not inspect.Parameter.empty
   }
-  return {**defaults, **config}
+  config = {'scaling_factor': 1.0, **defaults, **config}
+  return config | {'latent_channels': config[_VAES[name].channels]}
 
 
-def factor_of(name: str, config: Mapping[str, Any]) -> int:
-  """Returns the pixels per latent along an axis of a VAE.
+def _factor(name: str, config: Mapping[str, Any]) -> int:
+  """Returns the pixels per latent along an axis of a VAE."""
+  vae = _VAES[name]
+  return 2 ** (len(config.get(vae.levels, (64,))) + vae.halvings)
+
+
+def encode_mean(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
+  """Returns what a VAE makes of images, without a draw and unscaled.
 
   Args:
-    name: of its class.
-    config: its own.
+    vae: of a class that `read_vae` knows.
+    pixels: [V, 3, H, W] in [-1, 1].
+
+  Returns:
+    [V, C, H / factor, W / factor].
   """
-  return 2 ** (len(config.get(_VAES[name], (64,))) - 1)
+  has_frames = _VAES[type(vae).__name__].has_frames
+  encoded = vae.encode(pixels[:, :, None] if has_frames else pixels)
+  if hasattr(encoded, 'latent'):  # AutoencoderDC has no posterior.
+    return encoded.latent
+  mean = encoded.latent_dist.mean
+  return mean[:, :, 0] if has_frames else mean
 
 
 def read_scaling(config: Mapping[str, Any], source: object) -> LatentScaling:
@@ -193,8 +224,7 @@ class VaeCodec:
   """The latents of a VAE of diffusers, scaled as its config says.
 
   Takes the mean of the posterior, not a draw: the answer stays a function of
-  the request alone, and the posterior of Stable Diffusion's VAE is narrow. An
-  AutoencoderDC has no posterior.
+  the request alone, and the posterior of Stable Diffusion's VAE is narrow.
   """
 
   def __init__(self, vae: Any, recompute: bool = False):
@@ -207,8 +237,11 @@ class VaeCodec:
     """
     self.vae = vae
     self._recompute = recompute
-    self.factor = factor_of(type(vae).__name__, vae.config)
-    scaling = read_scaling(vae.config, 'vae/config.json')
+    name = type(vae).__name__
+    config = _completed(name, vae.config)
+    self.factor = _factor(name, config)
+    self._has_frames = _VAES[name].has_frames
+    scaling = read_scaling(config, 'vae/config.json')
     # Of one number or one per channel, in front of height and width.
     self._mean, self._scale = (
       torch.tensor(numbers, device=vae.device)[:, None, None]
@@ -224,11 +257,11 @@ class VaeCodec:
     return (latents.float() - self._mean) * self._scale
 
   def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
-    encoded = self.vae.encode(pixels)
-    if hasattr(encoded, 'latent'):
-      return encoded.latent
-    return encoded.latent_dist.mean
+    return encode_mean(self.vae, pixels)
 
   def decode(self, latents: torch.Tensor) -> torch.Tensor:
     latents = latents / self._scale + self._mean
-    return self.vae.decode(latents.to(self.vae.dtype)).sample.float()
+    latents = latents.to(self.vae.dtype)
+    if self._has_frames:
+      return self.vae.decode(latents[:, :, None]).sample[:, :, 0].float()
+    return self.vae.decode(latents).sample.float()

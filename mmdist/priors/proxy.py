@@ -218,7 +218,12 @@ class Proxy:
     def differentiate(*given: torch.Tensor | None) -> list[torch.Tensor]:
       with torch.enable_grad():
         loss = loss_of_proxy(*given)
-        return [loss.detach(), *torch.autograd.grad(loss, weights)]
+        # Zero for adapters that nothing follows from: the last block of some
+        # transformers (Qwen-Image) reads the text once more, for nobody.
+        gradients = torch.autograd.grad(
+          loss, weights, allow_unused=True, materialize_grads=True
+        )
+        return [loss.detach(), *gradients]
 
     with self.active():
       if self.recordings is None:

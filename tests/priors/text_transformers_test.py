@@ -13,27 +13,36 @@ import diffusers
 import pytest
 from safetensors import torch as torch_files
 import torch
+from torch.nn import functional
 
 from mmdist.core import messages
 from mmdist.priors import checks
+from mmdist.priors import denoisers
 from mmdist.priors import families
 from mmdist.priors import pipeline as pipelines
 from tests.priors import tiny_chats
 from tests.priors import tiny_families
 
-FAMILIES = ('auraflow', 'sana', 'z_image')
+FAMILIES = ('auraflow', 'sana', 'z_image', 'qwen_image')
 CHATS = tuple(family for family in FAMILIES if family != 'auraflow')
 # A layer of each network that adapters change, as diffusers calls it.
 LAYERS = {
   'auraflow': 'single_transformer_blocks.0.attn.to_q',
   'sana': 'transformer_blocks.1.attn2.to_k',
   'z_image': 'layers.0.attention.to_out.0',
+  'qwen_image': 'transformer_blocks.0.attn.add_k_proj',
 }
-MODELS = {'auraflow': 'AuraFlow', 'sana': 'Sana', 'z_image': 'Z-Image'}
+MODELS = {
+  'auraflow': 'AuraFlow',
+  'sana': 'Sana',
+  'z_image': 'Z-Image',
+  'qwen_image': 'Qwen-Image',
+}
 OFFICIAL = {
   'auraflow': diffusers.AuraFlowPipeline,
   'sana': diffusers.SanaPipeline,
   'z_image': diffusers.ZImagePipeline,
+  'qwen_image': diffusers.QwenImagePipeline,
 }
 TEXTS = ('a happy man', 'a man, a sad man, happy, happy', '')
 # Two float32 paths through one network: batches sum in other orders. Numbers of
@@ -104,7 +113,29 @@ def of_z_image(pipe, texts, noisy, time):
   return embeds, -torch.stack(velocities).squeeze(2)
 
 
-ORACLES = {'auraflow': of_auraflow, 'sana': of_sana, 'z_image': of_z_image}
+def of_qwen_image(pipe, texts, noisy, time):
+  embeds, masks = pipe.encode_prompt(list(texts), max_sequence_length=512)
+  batch, channels, height, width = noisy.shape
+  tokens = pipe.transformer(
+    hidden_states=pipe._pack_latents(noisy, batch, channels, height, width),
+    timestep=time / 1000,
+    encoder_hidden_states=embeds,
+    encoder_hidden_states_mask=masks,
+    img_shapes=[[(1, height // 2, width // 2)]] * batch,
+  ).sample
+  factor = pipe.vae_scale_factor
+  noise_pred = pipe._unpack_latents(
+    tokens, factor * height, factor * width, factor
+  )
+  return [e[m > 0] for e, m in zip(embeds, masks)], noise_pred[:, :, 0]
+
+
+ORACLES = {
+  'auraflow': of_auraflow,
+  'sana': of_sana,
+  'z_image': of_z_image,
+  'qwen_image': of_qwen_image,
+}
 
 
 def texts_of(pipeline, texts):
@@ -151,7 +182,67 @@ def test_texts_and_predictions_are_those_of_the_official_pipeline(
   assert (heard[0] - heard[1]).abs().max() > 1e-3
 
 
+# What switches guidance off in a whole call.
+UNGUIDED = {
+  'auraflow': {'guidance_scale': 1.0},
+  'z_image': {'guidance_scale': 0.0},
+  'qwen_image': {'true_cfg_scale': 1.0},
+}
+
+
+@pytest.mark.parametrize('family', UNGUIDED)
+def test_the_steps_of_a_whole_call_are_ours(opened, directories, family):
+  """Sana's sampler rounds times down; its levels have a test of their own."""
+  pipe = OFFICIAL[family].from_pretrained(directories[family])
+  pipe.set_progress_bar_config(disable=True)
+  steps = []
+  step = pipe.scheduler.step
+
+  def record(model_output, timestep, sample, **kwargs):
+    steps.append((model_output, timestep, sample))
+    return step(model_output, timestep, sample, **kwargs)
+
+  pipe.scheduler.step = record
+  pipe(
+    TEXTS[0],
+    num_inference_steps=3,
+    height=16,
+    width=16,
+    generator=torch.Generator().manual_seed(0),
+    output_type='latent',
+    **UNGUIDED[family],
+  )
+  pipeline = opened[family]
+  for expected, time, noisy in steps:
+    if noisy.ndim == 3:  # Tokens.
+      expected, noisy = (
+        functional.pixel_shuffle(tokens.mT.unflatten(2, (4, 4)), 2)
+        for tokens in (expected, noisy)
+      )
+    with torch.no_grad():
+      found = denoisers.run(
+        pipeline.denoiser,
+        noisy,
+        time.repeat(1),
+        pipeline.text.encode(TEXTS[:1]),
+        pipeline.image_size,
+      )
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+    # And the schedule has that time, at that level.
+    distance, index = (pipeline.schedule.times - time).abs().min(0)
+    assert distance < 0.8  # Of 1000.
+    level = float(pipeline.schedule.noise[index])
+    assert abs(1000 * level - float(time)) < 1
+
+
 def encoded_by(vae, pixels):
+  if isinstance(vae, diffusers.AutoencoderKLQwenImage):
+    mean, std = (
+      torch.tensor(numbers)[:, None, None]
+      for numbers in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    latents = vae.encode(pixels[:, :, None]).latent_dist.mean[:, :, 0]
+    return (latents - mean) / std
   encoded = vae.encode(pixels)
   if isinstance(vae, diffusers.AutoencoderDC):
     return encoded.latent * vae.config.scaling_factor
@@ -160,6 +251,12 @@ def encoded_by(vae, pixels):
 
 
 def decoded_by(vae, latents):
+  if isinstance(vae, diffusers.AutoencoderKLQwenImage):
+    mean, std = (
+      torch.tensor(numbers)[:, None, None]
+      for numbers in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    return vae.decode((latents * std + mean)[:, :, None]).sample[:, :, 0]
   latents = latents / vae.config.scaling_factor
   return vae.decode(latents + (vae.config.get('shift_factor') or 0)).sample
 
@@ -202,9 +299,11 @@ def test_a_language_model_weights_no_words(directories, opened, family):
   assert torch.isfinite(meant.sequence).all()
 
 
-FITTING = {'auraflow': 255, 'sana': 299, 'z_image': 493}
+# Of 512 tokens, less those around; a Qwen-Image is not given 34 of the 145 that
+# its instruction has in this vocabulary.
+FITTING = {'auraflow': 255, 'sana': 299, 'z_image': 493, 'qwen_image': 388}
 # Tokens behind a prompt, which are cut before the prompt is.
-BEHIND = {'z_image': 13}
+BEHIND = {'z_image': 13, 'qwen_image': 13}
 
 
 @pytest.mark.parametrize('family', FAMILIES)
@@ -361,17 +460,38 @@ def test_a_chat_template_that_is_no_frame_is_refused(
   assert words in str(caught.value) and '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('fields, words', [
-  ({'siglip_feat_dim': 8}, 'asks for siglip_feat_dim=8'),
-  ({'all_patch_size': [4]}, r'asks for all_patch_size=\[4\]'),
+@pytest.mark.parametrize('family, file, fields, words', [
+  ('z_image', 'transformer', {'siglip_feat_dim': 8}, 'siglip_feat_dim=8'),
+  ('z_image', 'transformer', {'all_patch_size': [4]}, 'all_patch_size=[4]'),
+  ('qwen_image', 'transformer', {'guidance_embeds': True}, 'guidance_embeds='),
+  ('qwen_image', 'transformer', {'zero_cond_t': True}, 'zero_cond_t=True'),
+  ('qwen_image', 'transformer', {'in_channels': 32}, 'takes 8 channels, the'),
+  ('qwen_image', 'vae', {'latents_std': [1.0]}, 'expected a list of 4 numbers'),
+  ('qwen_image', 'vae', {'z_dim': 8}, 'expected a list of 8 numbers'),
+  (
+    'qwen_image',
+    'text_encoder',
+    {'architectures': ['Qwen3Model']},
+    'QwenImageTransformer2DModel with the text encoders Qwen3; expected',
+  ),
+  (
+    'qwen_image',
+    '',
+    {'_class_name': 'QwenImageEditPlusPipeline'},
+    'declares QwenImageEditPlusPipeline, which is given an image',
+  ),
 ])  # fmt: skip
-def test_what_a_z_image_cannot_be_is_refused(
-  directories, tmp_path, fields, words
+def test_what_is_no_z_image_or_qwen_image_is_refused(
+  directories, tmp_path, family, file, fields, words
 ):
-  directory = shutil.copytree(directories['z_image'], tmp_path / 'other')
-  change(directory / 'transformer' / 'config.json', **fields)
-  with pytest.raises(ValueError, match=words):
+  directory = shutil.copytree(directories[family], tmp_path / 'other')
+  path = directory / file / ('config.json' if file else 'model_index.json')
+  change(path, **fields)
+  with pytest.raises(ValueError) as caught:
     checks.check_prior(directory, ['a man'])
+  message = str(caught.value)
+  assert words in message and '\n' not in message
+  assert str(path if file != 'text_encoder' else directory) in message
 
 
 def test_a_z_image_cannot_be_recorded(directories):

@@ -89,6 +89,61 @@ def write_z_image(directory) -> str:
   return 'ZImagePipeline'
 
 
+def write_qwen_image(directory) -> str:
+  """Writes a Qwen-Image but for its index; returns its pipeline's class."""
+  network = diffusers.QwenImageTransformer2DModel(
+    in_channels=16,
+    out_channels=4,
+    num_layers=2,
+    attention_head_dim=16,
+    num_attention_heads=2,
+    joint_attention_dim=WIDTH,
+    axes_dims_rope=(4, 6, 6),
+  )
+  _listen(network, ('attn', '_mod', 'txt_', 'norm_out'))
+  network.save_pretrained(directory / 'transformer')
+  diffusers.AutoencoderKLQwenImage(
+    base_dim=8,
+    z_dim=4,
+    dim_mult=[1, 1],
+    num_res_blocks=1,
+    temperal_downsample=[True],
+    latents_mean=[0.1, -0.2, 0.3, 0.0],
+    latents_std=[2.0, 1.5, 0.5, 1.0],
+  ).save_pretrained(directory / 'vae')
+  encoder = transformers.Qwen2_5_VLForConditionalGeneration(
+    transformers.Qwen2_5_VLConfig(
+      text_config={
+        **_QWEN_SIZES,
+        'rope_parameters': {
+          'rope_type': 'default',
+          'rope_theta': 1e4,
+          'mrope_section': [2, 3, 3],
+        },
+      },
+      vision_config={
+        'depth': 1,
+        'hidden_size': 16,
+        'intermediate_size': 16,
+        'num_heads': 2,
+        'out_hidden_size': WIDTH,
+        'fullatt_block_indexes': [0],
+      },
+    )
+  )
+  _loud(encoder).save_pretrained(directory / 'text_encoder')
+  qwen_tokenizer(directory / 'tokenizer')
+  diffusers.FlowMatchEulerDiscreteScheduler(
+    use_dynamic_shifting=True,
+    base_shift=0.5,
+    max_shift=0.9,
+    max_image_seq_len=8192,
+    shift_terminal=0.02,
+  ).save_pretrained(directory / 'scheduler')
+  (directory / 'mmdist.json').write_text(json.dumps({'image_size': 16}))
+  return 'QwenImagePipeline'
+
+
 def kl_vae():
   return diffusers.AutoencoderKL(
     block_out_channels=(8, 8),

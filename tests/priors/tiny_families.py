@@ -16,7 +16,7 @@ from tests.priors import tiny
 from tests.priors import tiny_chats
 
 # Transformers beyond Stable Diffusion 3.
-TRANSFORMERS = ('flux', 'pixart', 'auraflow', 'sana', 'z_image')
+TRANSFORMERS = ('flux', 'pixart', 'auraflow', 'sana', 'z_image', 'qwen_image')
 FAMILIES = ('sd1', 'sd2', 'sdxl', 'if', 'sd3', 'pixels')
 _WIDTH = 16  # Of every text encoder.
 _SD_BETAS = {
@@ -235,7 +235,12 @@ def _write_z_image(directory):
   return _index(directory, tiny_chats.write_z_image(directory))
 
 
+def _write_qwen_image(directory):
+  return _index(directory, tiny_chats.write_qwen_image(directory))
+
+
 _WRITERS = {
+  'qwen_image': _write_qwen_image,
   'sana': _write_sana,
   'z_image': _write_z_image,
   'auraflow': _write_auraflow,

@@ -201,7 +201,8 @@ def test_the_larger_pixart_reads_longer_texts(directories, tmp_path):
 @pytest.mark.parametrize(
   'name',
   [
-    'QwenImageTransformer2DModel',
+    'HunyuanDiT2DModel',
+    'Lumina2Transformer2DModel',
   ],
 )
 def test_a_transformer_of_another_kind_is_refused_by_name(
