@@ -143,7 +143,7 @@ def _of_qwen_image(tokenizer: Any, source: object) -> Template:
 
   parts = ('scheduler', 'vae', 'text_encoder', 'tokenizer', 'transformer')
   # Without parts: it has its template all the same.
-  pipeline = diffusers.QwenImagePipeline(**dict.fromkeys(parts))
+  pipeline: Any = diffusers.QwenImagePipeline(**dict.fromkeys(parts))
   before, _, behind = pipeline.prompt_template_encode.partition('{}')
   return Template(
     before, behind, skip=pipeline.prompt_template_encode_start_idx

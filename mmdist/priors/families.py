@@ -145,7 +145,7 @@ def check_chunks(family: Family, num_chunks: int) -> None:
 def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
   """Reads the network's config, with the defaults of its class."""
   config = files.read_json(path)
-  name = config.get('_class_name')
+  name = str(config.get('_class_name'))
   if name not in denoisers.NETWORKS:
     raise errors.UserError(
       f'{path} declares {name}; expected one of '

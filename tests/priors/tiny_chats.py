@@ -157,7 +157,13 @@ def kl_vae():
   )
 
 
-_QWEN_SIZES = {**_SIZES, 'vocab_size': 300}
+_QWEN_SIZES = {
+  **_SIZES,
+  'vocab_size': 300,
+  'tie_word_embeddings': True,
+  'bos_token_id': 0,
+  'eos_token_id': 0,
+}
 # Of the kind that Qwen's chats have.
 CHAT = (
   '{% for message in messages %}'
