@@ -40,10 +40,14 @@ class ChatReader(text_encoders.Reader):
     output = self.text_encoder.base_model(
       input_ids=tokens['input_ids'],
       attention_mask=tokens['attention_mask'],
-      output_hidden_states=True,
+      output_hidden_states=self.style.penultimate,
       use_cache=False,
     )
-    hidden = output.hidden_states[-2 if self.style.penultimate else -1]
+    hidden = (
+      output.hidden_states[-2]
+      if self.style.penultimate
+      else output.last_hidden_state
+    )
     given = hidden[:, template.skip :]
     if template.keeps_first:
       given = torch.cat([hidden[:, :1], given], 1)

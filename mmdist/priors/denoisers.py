@@ -293,7 +293,8 @@ class Network:
     patch: latents along an axis that are one token; None where its config says
       so.
     has_mask: whether the vector of its texts says which tokens are none.
-    asks_cpu: whether it has to know on the CPU how long texts are.
+    asks_cpu: whether a pass needs a number from a device, or gives it one, and
+      so cannot be recorded.
   """
 
   call: Callable[
@@ -328,6 +329,7 @@ NETWORKS: Mapping[str, Network] = {
     is_packed=True,
     patch=2,
     has_mask=True,
+    asks_cpu=True,
   ),
   'ZImageTransformer2DModel': Network(
     _run_z_image, 'cap_feat_dim', patch=2, has_mask=True, asks_cpu=True

@@ -175,7 +175,7 @@ def _run(
   name = type(network).__name__
   kind = denoisers.NETWORKS[name]
   latents = family.image_size // family.codec_factor
-  width = config[kind.text_width]
+  width = config[kind.text_width] or config['cross_attention_dim']
   pooled = config.get('pooled_projection_dim')
   if config.get('addition_embed_type') == 'text_time':
     added = 6 * config['addition_time_embed_dim']

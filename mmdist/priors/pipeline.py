@@ -165,7 +165,7 @@ def _recordings(
   if denoisers.NETWORKS[network].asks_cpu:
     raise errors.UserError(
       f'memory.cuda_graphs is on, and {network} cannot be recorded, since it '
-      'has to know how long each text is; switch it off.'
+      'asks the CPU how long texts are; switch it off.'
     )
   if device.type != 'cuda':
     raise errors.UserError(
