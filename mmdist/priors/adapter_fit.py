@@ -189,8 +189,6 @@ def _network(
   if component in _DENOISERS:
     name = str(config.get('_class_name'))
     return adapter_targets.denoiser_network(name, config, shapes)
-  # A language model is opened without its head.
-  shapes = {name.removeprefix('model.'): s for name, s in shapes.items()}
   is_t5 = 'shared' in shapes or 'encoder.embed_tokens' in shapes
   if is_t5:  # One matrix, and files have either name.
     embedding = shapes.get('shared') or shapes['encoder.embed_tokens']

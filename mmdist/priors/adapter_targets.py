@@ -50,6 +50,8 @@ _OLD_TEXT = {
 }
 
 
+# What may be in front of the layers of a text encoder.
+_FRONTS = ('text_model.', 'model.', 'language_model.')
 Shapes = Mapping[str, Sequence[int]]
 # What diffusers takes for granted that a config.json does not say.
 _UNET_DEFAULTS = {
@@ -155,7 +157,8 @@ def text_network(
 ) -> Network:
   """Returns a text encoder, with all the names of its layers, old ones too.
 
-  transformers has dropped and added `text_model.` in front of them.
+  transformers has dropped and added `text_model.` in front of them, and a
+  language model has other names in front of them with its head than without.
 
   Args:
     component: its folder, 'text_encoder_2'.
@@ -165,10 +168,13 @@ def text_network(
   """
   layers: dict[str, ldm_names.Rows] = {}
   for name in shapes:
-    plain = name.removeprefix('text_model.')
+    plain = name
+    for front in _FRONTS:
+      plain = plain.removeprefix(front)
     parent, _, last = plain.rpartition('.')
     for one in (plain, f'{parent}.{_OLD_TEXT.get(last, last)}'):
-      layers[one] = layers[f'text_model.{one}'] = ldm_names.Rows((name,))
+      for front in ('', *_FRONTS):
+        layers[f'{front}{one}'] = ldm_names.Rows((name,))
   kind = T5 if is_t5 else ''
   return Network(component, (component,), layers, shapes, kind, module)
 

@@ -20,6 +20,7 @@ from mmdist.priors import denoisers
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import prior as priors
 from tests.priors import tiny
+from tests.priors import tiny_chats
 from tests.priors import tiny_families
 
 FAMILIES = ('auraflow', 'sana', 'z_image', 'qwen_image')
@@ -272,6 +273,38 @@ def test_images_become_the_latents_of_the_official_pipeline(
     torch.testing.assert_close(
       pipeline.codec.decode(latents), decoded_by(vae, latents), **TOLERANCE
     )
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_an_adapter_of_a_text_encoder_is_merged(directories, family, tmp_path):
+  layer = 'layers.0.self_attn.q_proj'
+  if family == 'auraflow':
+    layer = 'encoder.block.0.layer.0.SelfAttention.q'
+  path = tmp_path / 'words.safetensors'
+  down, up = torch.ones(2, tiny_chats.WIDTH), torch.ones(tiny_chats.WIDTH, 2)
+  down[0], up[0] = 2, 3
+  if family == 'auraflow':
+    up = up[:16]
+  names = {'lora_A': down, 'lora_B': up}
+  torch_files.save_file(
+    {f'text_encoder.{layer}.{n}.weight': v for n, v in names.items()}, path
+  )
+  checks.check_prior(directories[family], ['a man'], str(path))
+  plain, changed = (
+    pipelines.open_pipeline(directories[family], 'float32', 'cpu', lora=lora)
+    .text.readers[0]
+    .text_encoder
+    for lora in ('', str(path))
+  )
+  weights = dict(plain.named_parameters())
+  moved = {
+    name: weight - weights[name]
+    for name, weight in changed.named_parameters()
+    if not torch.equal(weight, weights[name])
+  }
+  ((name, change),) = moved.items()
+  assert name.endswith(f'{layer}.weight')
+  torch.testing.assert_close(change, up @ down, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize('family', FAMILIES)
