@@ -51,7 +51,12 @@ _OLD_TEXT = {
 
 
 # What may be in front of the layers of a text encoder.
-_FRONTS = ('text_model.', 'model.', 'language_model.')
+_FRONTS = (
+  'text_model.',
+  'model.language_model.',
+  'language_model.',
+  'model.',
+)
 Shapes = Mapping[str, Sequence[int]]
 # What diffusers takes for granted that a config.json does not say.
 _UNET_DEFAULTS = {

@@ -13,6 +13,7 @@ from diffusers import loaders
 import torch
 from torch.nn import functional
 
+from mmdist.core import errors
 from mmdist.priors import text_encoders
 
 # What a network is told that has learned guidance of its own (Flux dev), as
@@ -89,6 +90,15 @@ def patch_size(name: str, config: Mapping[str, Any]) -> int:
     config: its own; a UNet's says none.
   """
   return NETWORKS[name].patch or config.get('patch_size') or 1
+
+
+def check_can_be_recorded(name: str) -> None:
+  """Raises UserError if passes of a class of networks cannot be recorded."""
+  if NETWORKS[name].asks_cpu:
+    raise errors.UserError(
+      f'memory.cuda_graphs is on, and {name} cannot be recorded, since it asks '
+      'the CPU how long texts are; switch it off.'
+    )
 
 
 def _run_unet(

@@ -109,13 +109,16 @@ def open_pipeline(
   if os.path.isfile(directory):
     directory = locate.locate(os.fspath(directory), base)
   family = families.read_family(pathlib.Path(directory))
+  network = family.denoiser_config['_class_name']
+  if memory.cuda_graphs:
+    denoisers.check_can_be_recorded(network)
   # A progress bar per network is noise in an actor's log.
   transformers.utils.logging.disable_progress_bar()
   diffusers.utils.logging.disable_progress_bar()
   torch_device = devices.resolve_device(device)
   torch_dtype = devices.resolve_dtype(dtype, torch_device)
   denoiser = files.load_component(
-    denoisers.network_class(family.denoiser_config['_class_name']),
+    denoisers.network_class(network),
     family.directory,
     family.denoiser,
     torch_dtype=torch.float32 if train or loras else torch_dtype,
@@ -148,12 +151,12 @@ def open_pipeline(
     device=torch_device,
     index=files.read_json(path) if path.is_file() else {},
     memory=memory,
-    recordings=_recordings(memory, torch_device, type(denoiser).__name__),
+    recordings=_recordings(memory, torch_device),
   )
 
 
 def _recordings(
-  memory: messages.MemoryOptions, device: torch.device, network: str
+  memory: messages.MemoryOptions, device: torch.device
 ) -> cuda_graphs.Recordings | None:
   if not memory.cuda_graphs:
     return None
@@ -161,11 +164,6 @@ def _recordings(
     raise errors.UserError(
       'memory.cuda_graphs and memory.batched are both on, and a batch of mixed '
       'adapters cannot be recorded; switch one of them off.'
-    )
-  if denoisers.NETWORKS[network].asks_cpu:
-    raise errors.UserError(
-      f'memory.cuda_graphs is on, and {network} cannot be recorded, since it '
-      'asks the CPU how long texts are; switch it off.'
     )
   if device.type != 'cuda':
     raise errors.UserError(

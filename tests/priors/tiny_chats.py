@@ -115,6 +115,7 @@ def write_qwen_image(directory) -> str:
     transformers.Qwen2_5_VLConfig(
       text_config={
         **_QWEN_SIZES,
+        'tie_word_embeddings': False,
         'rope_parameters': {
           'rope_type': 'default',
           'rope_theta': 1e4,
