@@ -10,6 +10,7 @@ context is about half a GiB) is not in it.
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import inspect
 import pathlib
 from typing import Any
 
@@ -59,9 +60,10 @@ def estimate(
   size = dtype.itemsize
   text_size = devices.DTYPES[options.memory.text_dtype].itemsize
   with torch.device('meta'):
-    network = getattr(
-      diffusers, family.denoiser_config['_class_name']
-    ).from_config(_own(family.denoiser_config))
+    network = _build(
+      getattr(diffusers, family.denoiser_config['_class_name']),
+      family.denoiser_config,
+    )
   activations = max(
     count_outputs(network, lambda: _run(network, reading, num_views), size),
     _count_score(network, reading, num_views * num_rows(options, num_texts))
@@ -99,9 +101,11 @@ def _name_dtype(dtype: torch.dtype, device: torch.device) -> str:
   return name
 
 
-def _own(config: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a config without the version that diffusers would warn of."""
-  return {key: v for key, v in config.items() if not key.startswith('_diff')}
+def _build(kind: Any, config: Mapping[str, Any]) -> Any:
+  """Builds a network of diffusers from what its class knows of a config."""
+  known = inspect.signature(kind.__init__).parameters
+  # It would warn of the others, some of which are the family's own.
+  return kind.from_config({k: v for k, v in config.items() if k in known})
 
 
 def _count(directory: pathlib.Path, component: str) -> int:
@@ -204,7 +208,7 @@ def _run(
 def _count_encoder(family: families.Family, num_views: int, size: int) -> int:
   config = files.read_json(family.directory / 'vae' / 'config.json')
   with torch.device('meta'):
-    vae = image_codec.vae_class(config).from_config(_own(config))
+    vae = _build(image_codec.vae_class(config), config)
   pixels = torch.zeros(
     num_views, 3, family.image_size, family.image_size, device='meta'
   )
