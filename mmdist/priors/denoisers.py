@@ -170,7 +170,8 @@ def _run_z_image(
   sequence, mask = prompt_embeds.sequence, prompt_embeds.pooled
   lengths = [sequence.shape[1]] * len(sequence)
   if mask is not None and not mask.is_meta:
-    lengths = mask.sum(1).int().tolist()
+    # bfloat16 has no odd numbers above 256.
+    lengths = mask.float().sum(1).int().tolist()
   velocities = network(
     x=list(noisy.unsqueeze(2)),
     t=(1000 - time) / 1000,

@@ -215,7 +215,7 @@ def choose_join(
     texts: what `read_texts` returned for it.
 
   Raises:
-    UserError: a UNet that is told as many texts as there are encoders not.
+    UserError: a UNet that wants other conditions than its text encoders give.
   """
   name = config['_class_name']
   if name == _SD3:

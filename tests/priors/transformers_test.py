@@ -1,6 +1,7 @@
 """Flux and PixArt against diffusers' own pipelines, on tiny random weights."""
 
 import json
+import types
 
 import diffusers
 import numpy as np
@@ -11,11 +12,13 @@ from torch.nn import functional
 from mmdist.core import guidance_kinds
 from mmdist.core import messages
 from mmdist.priors import checks
+from mmdist.priors import denoisers
 from mmdist.priors import families
 from mmdist.priors import footprint
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import prior as priors
 from mmdist.priors import sample
+from mmdist.priors import text_encoders
 from tests.priors import tiny
 from tests.priors import tiny_families
 
@@ -216,3 +219,28 @@ def test_a_transformer_of_another_kind_is_refused_by_name(
       families.read_family(directories['flux'])
   finally:
     path.write_text(before)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_z_image_is_given_every_token_of_a_long_text(dtype):
+  """In bfloat16 a sum of 301 ones is 302."""
+  given = []
+
+  class ZImageTransformer2DModel:
+    """Takes what Z-Image takes, and answers with its latents."""
+
+    def __call__(self, x, t, cap_feats):
+      given.extend(cap_feats)
+      return types.SimpleNamespace(sample=x)
+
+  lengths = (301, 7, 512)
+  mask = torch.tensor([[1.0] * n + [0.0] * (512 - n) for n in lengths])
+  embeds = text_encoders.PromptEmbeds(torch.zeros(3, 512, 4), mask)
+  denoisers.run(
+    ZImageTransformer2DModel(),
+    torch.zeros(3, 4, 2, 2, dtype=dtype),
+    torch.full((3,), 500.0),
+    embeds.to('cpu', dtype),
+    64,
+  )
+  assert tuple(map(len, given)) == lengths
