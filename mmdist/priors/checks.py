@@ -116,9 +116,10 @@ def _check_afresh(
 ) -> None:
   # Here, because it imports torch.
   from mmdist.priors import families
+  from mmdist.priors import family_texts
 
   family = families.read_family(directory)
-  families.check_chunks(family, prompt_chunks)
+  family_texts.check_chunks(family.directory, family.texts, prompt_chunks)
   _check_files(directory, family.components, loras)
   tokenizers, templates = [], []
   for folder in family.texts:

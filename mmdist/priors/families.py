@@ -7,30 +7,27 @@ is not understood is refused here, in one line that names the file.
 
 from collections.abc import Mapping
 import dataclasses
-import inspect
 import pathlib
 from typing import Any
 
 import diffusers
 
 from mmdist.core import errors
+from mmdist.priors import chat_templates
 from mmdist.priors import denoisers
 from mmdist.priors import directory as files
 from mmdist.priors import family_texts
 from mmdist.priors import image_codec
 from mmdist.priors import schedule as schedules
+from mmdist.priors import signatures
 from mmdist.priors import text_encoders
 
-_FLUX, _AURAFLOW, _Z_IMAGE, _QWEN_IMAGE = (
-  'FluxTransformer2DModel',
-  'AuraFlowTransformer2DModel',
-  'ZImageTransformer2DModel',
-  'QwenImageTransformer2DModel',
-)
+_FLUX, _AURAFLOW = 'FluxTransformer2DModel', 'AuraFlowTransformer2DModel'
+_Z_IMAGE, _QWEN_IMAGE = chat_templates.Z_IMAGE, chat_templates.QWEN_IMAGE
 # Fields of one class that ask for what no prior has, and what they may be.
 _UNKNOWN = {
   # Sana Sprint, of another flow.
-  'SanaTransformer2DModel': (('guidance_embeds', (None, False)),),
+  chat_templates.SANA: (('guidance_embeds', (None, False)),),
   # Z-Image Omni, which is given images; others have no patches of 2 x 2.
   _Z_IMAGE: (
     ('siglip_feat_dim', (None,)),
@@ -133,15 +130,6 @@ def read_family(directory: pathlib.Path) -> Family:
   )
 
 
-def check_chunks(family: Family, num_chunks: int) -> None:
-  """Checks that a family's texts can be read in so many pieces.
-
-  Raises:
-    UserError: see `family_texts.check_chunks`.
-  """
-  family_texts.check_chunks(family.directory, family.texts, num_chunks)
-
-
 def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
   """Reads the network's config, with the defaults of its class."""
   config = files.read_json(path)
@@ -151,13 +139,7 @@ def _read_denoiser(path: pathlib.Path) -> dict[str, Any]:
       f'{path} declares {name}; expected one of '
       f'{", ".join(denoisers.NETWORKS)}.'
     )
-  parameters = inspect.signature(getattr(diffusers, name).__init__).parameters
-  defaults = {
-    key: parameter.default
-    for key, parameter in parameters.items()
-    if parameter.default is not inspect.Parameter.empty
-  }
-  config = {**defaults, **config}
+  config = {**signatures.defaults_of(getattr(diffusers, name)), **config}
   if name in (_FLUX, _Z_IMAGE, _QWEN_IMAGE):
     config.setdefault('sample_size', _PIPELINE_LATENTS)
     config['out_channels'] = config.get('out_channels') or config['in_channels']

@@ -7,7 +7,6 @@ back to pixels.
 
 from collections.abc import Mapping
 import dataclasses
-import inspect
 import pathlib
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from torch.utils import checkpoint
 
 from mmdist.core import errors
 from mmdist.core import plain_numbers
+from mmdist.priors import signatures
 
 
 class ImageCodec(Protocol):
@@ -120,12 +120,7 @@ def _completed(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
   """Returns a config in AutoencoderKL's fields, with defaults of its class."""
   if name == 'AutoencoderKL':  # Its defaults are known where it is read.
     return dict(config)
-  parameters = inspect.signature(getattr(diffusers, name).__init__).parameters
-  defaults = {
-    key: parameter.default
-    for key, parameter in parameters.items()
-    if parameter.default is not inspect.Parameter.empty
-  }
+  defaults = signatures.defaults_of(getattr(diffusers, name))
   config = {'scaling_factor': 1.0, **defaults, **config}
   return config | {'latent_channels': config[_VAES[name].channels]}
 

@@ -181,7 +181,7 @@ def _open_text(
   prompt_chunks: int,
 ) -> prompt_encoder.PromptEncoder:
   """Opens the text encoders; in float32 if their weights are to change."""
-  families.check_chunks(family, prompt_chunks)
+  family_texts.check_chunks(family.directory, family.texts, prompt_chunks)
   dtype = devices.DTYPES['float32' if is_changed else memory.text_dtype]
   readers = []
   for text in family.texts:

@@ -19,6 +19,7 @@ import torch
 
 from mmdist.core import errors
 from mmdist.core import model_files
+from mmdist.priors import signatures
 
 BETA_PREDICTION_TYPES = ('epsilon', 'v_prediction', 'sample')
 PREDICTION_TYPES = (*BETA_PREDICTION_TYPES, 'flow')
@@ -184,13 +185,7 @@ def _defaults(name: str) -> dict[str, Any]:
   scheduler = getattr(diffusers, name, None)
   if not inspect.isclass(scheduler):
     return {}
-  return {
-    key: parameter.default
-    for key, parameter in inspect.signature(
-      scheduler.__init__
-    ).parameters.items()
-    if parameter.default is not inspect.Parameter.empty
-  }
+  return signatures.defaults_of(scheduler)
 
 
 def _has_betas(name: str) -> bool:

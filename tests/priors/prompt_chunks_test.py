@@ -10,6 +10,7 @@ import torch
 from mmdist.core import emphasis
 from mmdist.priors import checks
 from mmdist.priors import families
+from mmdist.priors import family_texts
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import prompt_chunks
 from mmdist.priors import score as scores
@@ -193,4 +194,5 @@ def test_a_t5_reads_long_texts_whole(directories, family):
   with pytest.raises(ValueError, match=line):
     checks.check_prior(directories[family], ['man'], prompt_chunks=2)
   with pytest.raises(ValueError, match=line):
-    families.check_chunks(families.read_family(directories[family]), 2)
+    found = families.read_family(directories[family])
+    family_texts.check_chunks(found.directory, found.texts, 2)
