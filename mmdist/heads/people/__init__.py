@@ -1,0 +1,1 @@
+"""People: heads on free human meshes, dressed procedurally."""
