@@ -1,7 +1,8 @@
 """What the embedded judge sees in a finished head, for the report of its run.
 
-The judge knows the embedded world only. Where a sentence is about something
-else, or where the judge's files are gone, there is no verdict, and no error.
+A judge knows one embedded world. Where a sentence is about something else,
+where the run's priors are of another world, or where the judge's files are
+gone, there is no verdict, and no error.
 """
 
 import numpy as np
@@ -33,10 +34,13 @@ def judge(
   from mmdist.evaluation import agreement
   from mmdist.evaluation import concept_agreement
   from mmdist.evaluation import judge as judge_lib
+  from mmdist.evaluation import judged_world
 
   try:
-    concepts = concept_agreement.judged_concepts(config)
     looks = judge_lib.load(asset_paths.resolve(config.results.judge))
+    judged_world.check(config, looks)
+    world = looks.world
+    concepts = concept_agreement.judged_concepts(config, world)
     if not any(agreement.can_judge(looks, one.asked) for one in concepts):
       return None
     views = agreement.judging_views()

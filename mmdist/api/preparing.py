@@ -12,6 +12,7 @@ import jax
 
 from mmdist.api import composing
 from mmdist.api import executors
+from mmdist.api import impossible_texts
 from mmdist.api import joining
 from mmdist.api import learner_hosts
 from mmdist.config import schema
@@ -104,6 +105,8 @@ def prepare(
     preflight_lib.check_priors(objective, config)
     if is_here:
       preflight_lib.check_devices(recipes)
+  for line in impossible_texts.warnings_of(objective, config):
+    warnings.warn(line, stacklevel=3)
   looks = memory_estimate.Looks(
     memory_estimate.count_views(objective, config.views),
     memory_estimate.count_texts(objective),

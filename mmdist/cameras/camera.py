@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy import typing as npt
 
+from mmdist.cameras import poses
 from mmdist.core import arrays
-from mmdist.core import errors
 
 # A ball around the world's origin that holds head, hat and shoulders.
 SCENE_RADIUS = 1.4
@@ -61,30 +61,9 @@ def look_at(
     target: [..., 3] what is in the middle of the picture.
     tan_half_fov: [...] tangent of half the field of view.
   """
-  azimuth, elevation, distance, tan_half_fov = np.broadcast_arrays(
-    *(
-      np.asarray(value, np.float64)
-      for value in (azimuth, elevation, distance, tan_half_fov)
-    )
+  return Camera(
+    *poses.look_at(azimuth, elevation, distance, target, tan_half_fov)
   )
-  if np.any(np.abs(elevation) >= np.pi / 2):
-    raise errors.UserError(
-      'elevation must lie within (-pi/2, pi/2) radians, where "up" is defined;'
-      f' got {elevation.flat[np.argmax(np.abs(elevation))]:.3f}.'
-    )
-  back = np.stack(
-    [
-      np.cos(elevation) * np.sin(azimuth),
-      np.sin(elevation),
-      np.cos(elevation) * np.cos(azimuth),
-    ],
-    -1,
-  )
-  right = np.stack([np.cos(azimuth), 0 * azimuth, -np.sin(azimuth)], -1)
-  up = np.cross(back, right)
-  position = np.asarray(target) + distance[..., None] * back
-  pose = np.stack([right, up, back, position], -1)
-  return Camera(pose.astype(np.float32), tan_half_fov.astype(np.float32))
 
 
 def camera_rays(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy import typing as npt
 
+from mmdist.cameras import poses
 from mmdist.core import errors
 from mmdist.core import names
 from mmdist.core import seeds
@@ -102,6 +103,16 @@ class Views:
     from mmdist.cameras import camera as camera_lib
 
     return camera_lib.look_at(
+      self.azimuth,
+      self.elevation,
+      self.distance,
+      self.target,
+      self.tan_half_fov,
+    )
+
+  def poses(self) -> tuple[np.ndarray, np.ndarray]:
+    """Returns [N, 3, 4] camera_to_world and [N] tan_half_fov, without JAX."""
+    return poses.look_at(
       self.azimuth,
       self.elevation,
       self.distance,

@@ -19,7 +19,8 @@ from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import known_heads
 from mmdist.evaluation import pickscore
 from mmdist.evaluation import truth as truth_lib
-from mmdist.heads import subjects
+from mmdist.heads import head_records
+from mmdist.heads import worlds
 from mmdist.nerf import images as nerf_images
 from mmdist.run import opening
 
@@ -59,19 +60,23 @@ class Asked:
   pickscore: clip_lib.Clip | None = None
   prompts: tuple[str, ...] = ()
   truth: Mapping[str, np.ndarray] | None = None
-  subject: subjects.Head | None = None
+  subject: head_records.Head | None = None
 
 
 NOTHING = Asked()
 
 
 def open_asked(
-  options: 'run_evaluation.Options', prompts: Sequence[str], resolution: int
+  options: 'run_evaluation.Options',
+  world: worlds.World,
+  prompts: Sequence[str],
+  resolution: int,
 ) -> Asked:
   """Opens what the options name.
 
   Args:
     options: `run_evaluation.Options`.
+    world: of the heads that they name.
     prompts: what the runs were made from.
     resolution: H = W of the pictures that are compared with the truth.
 
@@ -83,7 +88,7 @@ def open_asked(
       '--prompts are for r_precision; expected --clip=DIR too.'
     )
   truth, subject = (
-    known_heads.read_head(getattr(options, flag), flag)
+    known_heads.read_head(world, getattr(options, flag), flag)
     if getattr(options, flag)
     else None
     for flag in ('truth', 'subject')
@@ -94,7 +99,7 @@ def open_asked(
     clip_lib.load(options.clip) if options.clip else None,
     clip_lib.load(options.pickscore) if options.pickscore else None,
     tuple(dict.fromkeys(prompts)),
-    known_heads.render(truth, agreement.judging_views(), resolution)
+    known_heads.render(world, truth, agreement.judging_views(), resolution)
     if truth
     else None,
     subject,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mmdist.evaluation import agreement
-from mmdist.heads import rendering as head_rendering
+from mmdist.heads.clay import rendering as head_rendering
 
 COLOR = np.array([0.80, 0.57, 0.42], np.float32)
 # The light of the pictures that the judge was trained on.

@@ -15,6 +15,7 @@ from mmdist.core import errors
 from mmdist.evaluation import agreement
 from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import known_heads
+from mmdist.heads import worlds
 from mmdist.objectives import concept
 
 
@@ -33,23 +34,24 @@ class Judged:
   asked: Mapping[str, object]
 
 
-def judged_concepts(run: schema.RunConfig) -> tuple[Judged, ...]:
+def judged_concepts(
+  run: schema.RunConfig, world: worlds.World
+) -> tuple[Judged, ...]:
   """Returns what a run's head should and should not show.
 
   What a negative concept names is taken away, so a positive concept that
   implies it (a joker has green hair) is not judged by it.
 
+  Args:
+    run: its configuration.
+    world: in whose words the concepts are read.
+
   Raises:
     UserError: no concept has a positive weight.
   """
-  texts = concept.weighted_texts(run)
-  if not any(weight > 0 for _, weight in texts):
-    raise errors.UserError(
-      'the run has no concept of positive weight, so there is nothing that its '
-      'head should show.'
-    )
+  texts = _texts(run)
   named = [
-    Judged(text, weight, known_heads.asked_attributes(text))
+    Judged(text, weight, known_heads.asked_attributes(world, text))
     for text, weight in texts
   ]
   removed = {
@@ -73,8 +75,19 @@ def _pairs(judged: Judged) -> list[tuple[str, object]]:
 
 def main_prompt(run: schema.RunConfig) -> str:
   """Returns the prompt, or of several concepts the one that weighs most."""
-  judged = judged_concepts(run)
-  return max(judged, key=lambda one: one.weight).text
+  text, _ = max(_texts(run), key=lambda one: one[1])
+  return text
+
+
+def _texts(run: schema.RunConfig) -> Sequence[tuple[str, float]]:
+  """Returns the concepts' texts and weights; UserError if none is positive."""
+  texts = concept.weighted_texts(run)
+  if not any(weight > 0 for _, weight in texts):
+    raise errors.UserError(
+      'the run has no concept of positive weight, so there is nothing that its '
+      'head should show.'
+    )
+  return texts
 
 
 def merged_attributes(concepts: Sequence[Judged]) -> dict[str, object]:

@@ -23,6 +23,7 @@ from mmdist.core import errors
 from mmdist.core import model_files
 from mmdist.core import shapes
 from mmdist.core import strict_json
+from mmdist.heads import worlds
 
 IMAGE_SIZE = 64
 
@@ -90,6 +91,7 @@ class Judge:
     questions: what it can tell.
     net: the network.
     record: how it was trained and how well it does, as stored beside it.
+    world: the embedded world whose heads it knows.
   """
 
   def __init__(
@@ -97,7 +99,9 @@ class Judge:
     questions: tuple[Question, ...],
     net: JudgeNet | None = None,
     record: Mapping | None = None,
+    world: worlds.World | None = None,
   ):
+    self.world = world or worlds.get(worlds.DEFAULT)
     self.questions = questions
     self.net = net or JudgeNet(tuple(len(q.values) for q in questions))
     self.record = dict(record or {})
@@ -141,6 +145,7 @@ def save(judge: Judge, directory: str | os.PathLike) -> None:
   content = {
     'questions': [dataclasses.asdict(question) for question in judge.questions],
     'record': judge.record,
+    worlds.KEY: judge.world.name,
   }
   text = strict_json.dumps(content, indent=2)
   atomic.write_text(directory / 'judge.json', text + '\n')
@@ -165,7 +170,8 @@ def load(directory: str | os.PathLike) -> Judge:
       Question(q['name'], tuple(q['values']), tuple(q['views']))
       for q in content['questions']
     )
-    judge = Judge(questions, record=content['record'])
+    world = worlds.recorded(content)
+    judge = Judge(questions, record=content['record'], world=world)
     weights = safetensors.torch.load_file(directory / 'judge.safetensors')
     judge.net.load_state_dict({k: v.float() for k, v in weights.items()})
   except (

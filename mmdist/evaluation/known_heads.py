@@ -15,9 +15,9 @@ from mmdist.evaluation import agreement
 from mmdist.evaluation import clay
 from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import metrics
-from mmdist.heads import attributes as head_attributes
-from mmdist.heads import captions
+from mmdist.heads import head_records
 from mmdist.heads import subjects
+from mmdist.heads import worlds
 
 NUM_TRUE_HEADS = 6
 NUM_STRANGERS = 99  # Other heads that an edit is compared with.
@@ -32,13 +32,14 @@ def is_named(text: str) -> bool:
   return bool(_NAME.fullmatch(text))
 
 
-def read_head(text: str, flag: str) -> subjects.Head:
+def read_head(world: worlds.World, text: str, flag: str) -> head_records.Head:
   """Returns the procedural head that FAMILY:INDEX[:neutral] names.
 
   The first form is what `mmdist heads` knows a head by, the second is what
   the NeRF is pretrained on.
 
   Args:
+    world: whose head.
     text: the name.
     flag: where it was given, for the error.
 
@@ -52,18 +53,23 @@ def read_head(text: str, flag: str) -> subjects.Head:
       f'in --{flag}=5:2, or FAMILY:INDEX:neutral.'
     )
   family, index, neutral = numbers.groups()
-  return subjects.sample_head(int(family), int(index), bool(neutral))
+  return subjects.sample_head(world, int(family), int(index), bool(neutral))
 
 
 def render(
-  head: subjects.Head, views: orbits.Views, resolution: int
+  world: worlds.World,
+  head: head_records.Head,
+  views: orbits.Views,
+  resolution: int,
 ) -> dict[str, np.ndarray]:
   """Renders a head over the judging background.
 
   Returns:
     'rgb' and coloured 'normals' [V, H, W, 3], 'acc' [V, H, W].
   """
-  pictures = subjects.render_heads([head] * len(views), views, resolution)
+  pictures = subjects.render_heads(
+    world, [head] * len(views), views, resolution
+  )
   return {
     'rgb': pictures.over(np.full(3, agreement.BACKGROUND)),
     'normals': pictures.normals,
@@ -71,9 +77,9 @@ def render(
   }
 
 
-def asked_attributes(prompt: str) -> dict[str, object]:
+def asked_attributes(world: worlds.World, prompt: str) -> dict[str, object]:
   """Returns what a prompt asks of a head; a view is no attribute."""
-  asked = dict(captions.parse(prompt))
+  asked = dict(world.captions.parse(prompt))
   asked.pop('view', None)
   return asked
 
@@ -89,7 +95,7 @@ def true_agreement(
   """Returns what true renders score: no more can be expected of a result.
 
   Args:
-    judge: who looks.
+    judge: who looks, at heads of its world.
     views: from where.
     shown: attributes that the heads have; the others are drawn.
     asked: attributes that they are judged by.
@@ -97,14 +103,18 @@ def true_agreement(
     as_clay: show their normals alone, as clay.
   """
   scores = []
-  for pictures in true_pictures(views, shown, resolution):
+  world = judge.world
+  for pictures in true_pictures(world, views, shown, resolution):
     seen = clay.light(pictures['normals']) if as_clay else pictures['rgb']
     scores.append(agreement.measure(judge, seen, views.words, asked).overall)
   return float(np.mean(scores))
 
 
 def true_normal_noise_deg(
-  views: orbits.Views, shown: Mapping[str, object], resolution: int
+  world: worlds.World,
+  views: orbits.Views,
+  shown: Mapping[str, object],
+  resolution: int,
 ) -> float:
   """Returns the normal noise of heads that have all of `shown`.
 
@@ -114,27 +124,35 @@ def true_normal_noise_deg(
     np.mean(
       [
         metrics.normal_noise_deg(pictures['normals'], pictures['acc'])
-        for pictures in true_pictures(views, shown, resolution)
+        for pictures in true_pictures(world, views, shown, resolution)
       ]
     )
   )
 
 
 def true_pictures(
-  views: orbits.Views, shown: Mapping[str, object], resolution: int
+  world: worlds.World,
+  views: orbits.Views,
+  shown: Mapping[str, object],
+  resolution: int,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Yields the pictures of heads that have all of `shown`; see `render`."""
-  fixed = {k: v for k, v in shown.items() if k in head_attributes.CHOICES}
+  """Yields the pictures of heads that have all of `shown`; see `render`.
+
+  Raises:
+    UserError: no head can have all of it.
+  """
+  choices = world.attributes.choices
+  fixed = {k: v for k, v in shown.items() if k in choices}
   for index in range(NUM_TRUE_HEADS):
-    head = subjects.sample_head(_FAMILY, index, fixed=fixed)
-    yield render(head, views, resolution)
+    head = subjects.sample_head(world, _FAMILY, index, fixed=fixed)
+    yield render(world, head, views, resolution)
 
 
 def identity(
   judge: judge_lib.Judge,
   views: orbits.Views,
   pictures: np.ndarray,
-  subject: subjects.Head,
+  subject: head_records.Head,
   asked: Mapping[str, object],
 ) -> dict[str, float | int]:
   """Measures how far an edit still shows its subject.
@@ -143,7 +161,7 @@ def identity(
   not change.
 
   Args:
-    judge: who looks.
+    judge: who looks, at heads of its world.
     views: V views.
     pictures: [V, H, H, 3] in [0, 1], of the edit.
     subject: whom it began from.
@@ -157,15 +175,13 @@ def identity(
     the subject's place among `NUM_STRANGERS` others, by how well the judge
     finds that they fit: 1 if it recognises the subject.
   """
+  world = judge.world
   strangers = [
-    subjects.sample_head(_STRANGERS, index) for index in range(NUM_STRANGERS)
+    subjects.sample_head(world, _STRANGERS, index)
+    for index in range(NUM_STRANGERS)
   ]
   kept, *others = [
-    {
-      name: value
-      for name, value in head_attributes.visible(head.attributes).items()
-      if name not in asked
-    }
+    world.attributes.kept(head.attributes, asked)
     for head in (subject, *strangers)
   ]
   size = pictures.shape[1]

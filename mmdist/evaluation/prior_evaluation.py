@@ -19,10 +19,11 @@ from mmdist.data import sheets
 from mmdist.evaluation import agreement
 from mmdist.evaluation import clay
 from mmdist.evaluation import judge as judge_lib
-from mmdist.heads import attributes as head_attributes
-from mmdist.heads import captions
-from mmdist.heads import questions as head_questions
+from mmdist.heads import head_records
+from mmdist.heads import sentences
 from mmdist.heads import subjects
+from mmdist.heads import traits as head_traits
+from mmdist.heads import worlds
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
 
@@ -36,12 +37,14 @@ class Questions:
   """Heads with a held-out combination, and captions that name it.
 
   Attributes:
+    world: of the heads.
     people: N heads.
     views: N views.
     texts: N captions.
   """
 
-  people: tuple[subjects.Head, ...]
+  world: worlds.World
+  people: tuple[head_records.Head, ...]
   views: orbits.Views
   texts: tuple[str, ...]
 
@@ -83,7 +86,8 @@ def evaluate_prior(
   pipeline = pipelines.open_pipeline(
     asset_paths.resolve(prior), 'float32', 'cpu'
   )
-  questions = make_questions(options.num, options.seed, options.channel)
+  world = check_worlds(prior, pipeline, options.judge, judge)
+  questions = make_questions(world, options.num, options.seed, options.channel)
   row, pictures = evaluate(
     pipeline,
     judge,
@@ -100,9 +104,37 @@ def evaluate_prior(
   return row
 
 
-def make_questions(num: int, seed: int, channel: str = 'rgb') -> Questions:
+def check_worlds(
+  prior: str,
+  pipeline: pipelines.Pipeline,
+  name: str,
+  judge: judge_lib.Judge,
+) -> worlds.World:
+  """Returns the world of a prior and of its judge.
+
+  Args:
+    prior: what a person called the prior.
+    pipeline: the prior.
+    name: what a person called the judge.
+    judge: who looks.
+
+  Raises:
+    UserError: they are of two worlds.
+  """
+  world = worlds.of_settings(pipeline.settings)
+  if world and world != judge.world:
+    raise errors.UserError(
+      f"prior {prior} is of the world '{world.name}', and judge {name} of "
+      f"'{judge.world.name}'; give --judge of the prior's world."
+    )
+  return world or judge.world
+
+
+def make_questions(
+  world: worlds.World, num: int, seed: int, channel: str = 'rgb'
+) -> Questions:
   """Draws heads, views and captions, as a prior of that channel reads them."""
-  combinations = head_attributes.HELD_OUT
+  combinations = world.attributes.held_out
   people, texts = [], []
   rng = seeds.generator(seed, 0, 'views of held-out captions')
   candidates = orbits.sample(40 * num, rng)
@@ -110,34 +142,35 @@ def make_questions(num: int, seed: int, channel: str = 'rgb') -> Questions:
   views = candidates.take(np.array(seen))
   for i, word in enumerate(views.words):
     combination = combinations[i % len(combinations)]
-    head = _head_that_shows(combination, seed, i)
+    head = _head_that_shows(world, combination, seed, i)
     people.append(head)
-    texts.append(_caption(head.attributes, word, combination, seed, i))
+    texts.append(_caption(world, head.attributes, word, combination, seed, i))
   if channel == 'normal':
     texts = [
-      text.replace(captions.COLOR_PREFIX, captions.NORMAL_PREFIX, 1)
+      text.replace(sentences.COLOR_PREFIX, sentences.NORMAL_PREFIX, 1)
       for text in texts
     ]
-  return Questions(tuple(people), views, tuple(texts))
+  return Questions(world, tuple(people), views, tuple(texts))
 
 
 def _head_that_shows(
-  combination: Mapping[str, object], seed: int, number: int
-) -> subjects.Head:
+  world: worlds.World, combination: Mapping[str, object], seed: int, number: int
+) -> head_records.Head:
   """Draws heads until one shows it: bald ones have no pink hair."""
   heads = (
-    subjects.sample_head(HEAD_FAMILY + seed, index, fixed=combination)
+    subjects.sample_head(world, HEAD_FAMILY + seed, index, fixed=combination)
     for index in itertools.count(1000 * number)
   )
   return next(
     head
     for head in heads
-    if combination.items() <= head_attributes.visible(head.attributes).items()
+    if combination.items() <= world.attributes.visible(head.attributes).items()
   )
 
 
 def _caption(
-  attributes: head_attributes.Attributes,
+  world: worlds.World,
+  attributes: head_traits.Attributes,
   word: str,
   combination: Mapping[str, object],
   seed: int,
@@ -146,8 +179,8 @@ def _caption(
   """Returns a caption as in training that names the combination."""
   rng = seeds.generator(seed, number, 'held-out caption')
   while True:
-    text = captions.caption(attributes, word, rng, captions.COLOR_PREFIX)
-    if combination.items() <= captions.parse(text).items():
+    text = world.captions.caption(attributes, word, rng, sentences.COLOR_PREFIX)
+    if combination.items() <= world.captions.parse(text).items():
       return text
 
 
@@ -174,8 +207,9 @@ def evaluate(
   samples = sample.sample(
     pipeline, questions.texts, guidance_scale, sampler_steps, seed
   )
-  truth = subjects.render_heads(questions.people, questions.views, size)
-  asked = [captions.parse(text) for text in questions.texts]
+  world = questions.world
+  truth = subjects.render_heads(world, questions.people, questions.views, size)
+  asked = [world.captions.parse(text) for text in questions.texts]
   normal = channel == 'normal'
   renders = (
     truth.normals if normal else truth.over(np.full(3, agreement.BACKGROUND))
@@ -184,7 +218,7 @@ def evaluate(
   if normal:
     samples, renders = clay.light(samples), clay.light(renders)
     asked = [
-      {k: v for k, v in one.items() if k in head_questions.GEOMETRY}
+      {k: v for k, v in one.items() if k in world.questions.geometry}
       for one in asked
     ]
   of_samples, of_renders = (

@@ -19,9 +19,10 @@ from mmdist.evaluation import asked_scores
 from mmdist.evaluation import clay
 from mmdist.evaluation import concept_agreement
 from mmdist.evaluation import judge as judge_lib
+from mmdist.evaluation import judged_world
 from mmdist.evaluation import known_heads
 from mmdist.evaluation import metrics
-from mmdist.heads import questions as head_questions
+from mmdist.heads import worlds
 from mmdist.nerf import images as nerf_images
 from mmdist.objectives import concept
 from mmdist.run import opening
@@ -80,22 +81,27 @@ def evaluate(
   """
   options = options_lib.checked(options)
   judge = judge_lib.load(asset_paths.resolve(options.judge))
-  prompts = [
-    concept_agreement.main_prompt(workdir_lib.read_config(run)) for run in runs
-  ]
-  asked = asked_scores.open_asked(options, prompts, RESOLUTION)
+  world = judge.world
+  prompts = []
+  for run in runs:
+    config = workdir_lib.read_config(run)
+    judged_world.check(config, judge)
+    prompts.append(concept_agreement.main_prompt(config))
+  asked = asked_scores.open_asked(options, world, prompts, RESOLUTION)
   rows = [evaluate_run(run, judge, options.start, asked) for run in runs]
   if options.pickscore and len(rows) > 1:
     asked_scores.add_preferences(rows)
   return rows
 
 
-def geometry_agreement(per_attribute: Mapping[str, float]) -> float | None:
+def geometry_agreement(
+  world: worlds.World, per_attribute: Mapping[str, float]
+) -> float | None:
   """Returns the mean over what changes the shape; None if none was asked."""
   shares = [
     share
     for name, share in per_attribute.items()
-    if name in head_questions.GEOMETRY
+    if name in world.questions.geometry
   ]
   return float(np.mean(shares)) if shares else None
 
@@ -112,10 +118,11 @@ def clay_agreement(
     'clay_agreement' of normals lit as clay, over hats, horns and the like, and
     'true_clay_agreement' of heads that have them; None if none was asked.
   """
+  geometry = judge.world.questions.geometry
   asked = {
     name: value
     for name, value in attributes.items()
-    if name in head_questions.GEOMETRY and value
+    if name in geometry and value
   }
   if not asked:
     return {'clay_agreement': None, 'true_clay_agreement': None}
@@ -151,7 +158,8 @@ def evaluate_run(
   """
   avatar = opening.open_run(workdir, representation)
   params = opening.start_params(avatar) if start else avatar.params
-  concepts = concept_agreement.judged_concepts(avatar.run)
+  world = judge.world
+  concepts = concept_agreement.judged_concepts(avatar.run, world)
   attributes = concept_agreement.merged_attributes(concepts)
   views = agreement.judging_views()
   background = np.full(3, agreement.BACKGROUND, np.float32)
@@ -171,10 +179,10 @@ def evaluate_run(
     ),
     'chance': verdict.chance,
     'expression_accuracy': verdict.per_attribute.get('expression'),
-    'geometry_agreement': geometry_agreement(verdict.per_attribute),
+    'geometry_agreement': geometry_agreement(world, verdict.per_attribute),
     **clay_agreement(judge, views, shown['normals'], attributes),
     'per_attribute': dict(verdict.per_attribute),
-    **_looks(avatar, params, attributes, background),
+    **_looks(world, avatar, params, attributes, background),
   }
   if len(concepts) > 1:
     row['concepts'] = [dict(concept) for concept in verdict.per_concept]
@@ -197,13 +205,16 @@ def _true_agreement(
         concept_agreement.measure(
           judge, pictures['rgb'], views.words, concepts
         ).overall
-        for pictures in known_heads.true_pictures(views, attributes, RESOLUTION)
+        for pictures in known_heads.true_pictures(
+          judge.world, views, attributes, RESOLUTION
+        )
       ]
     )
   )
 
 
 def _looks(
+  world: worlds.World,
   avatar: opening.Avatar,
   params: representation_lib.Params,
   attributes: Mapping[str, object],
@@ -221,7 +232,7 @@ def _looks(
       orbit['normals'], orbit['acc']
     ),
     'true_normal_noise_deg': known_heads.true_normal_noise_deg(
-      around, attributes, RESOLUTION
+      world, around, attributes, RESOLUTION
     ),
     'view_consistency': metrics.view_consistency(
       orbit['rgb'], orbit['depth'], orbit['acc'], around.cameras()

@@ -48,6 +48,7 @@ class HeadBatches:
 
     Raises:
       FileNotFoundError: there is no shard.
+      UserError: shards of several worlds.
     """
     self.channel = channel
     self.batch_size = batch_size
@@ -59,6 +60,7 @@ class HeadBatches:
 
   def _refresh(self) -> None:
     """Reads shards that are new; each rank reads its own part of them."""
+    head_shards.world_of(self._folder)
     # Sorted by name, so that a resumed run draws the same.
     shards, siblings = (
       [self._read(path) for path in self._share_of(paths)]

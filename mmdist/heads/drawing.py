@@ -13,9 +13,9 @@ import numpy as np
 
 from mmdist.cameras import orbits
 from mmdist.core import seeds
-from mmdist.heads import captions
+from mmdist.heads import kinship
 from mmdist.heads import shards as head_shards
-from mmdist.heads import siblings as head_siblings
+from mmdist.heads import worlds
 
 BACKGROUND = (0.35, 1.0)  # Greys; optimisation draws from the same range.
 # View word -> weight: these views teach little, so they are drawn less often.
@@ -48,10 +48,10 @@ class Draws:
 def family_numbers(batch_size: int, has_siblings: bool) -> np.ndarray:
   """Returns `Draws.families`, which is the same at every step.
 
-  Families come first, `siblings.FAMILY_SIZE` pictures each; then pictures on
+  Families come first, `kinship.FAMILY_SIZE` pictures each; then pictures on
   their own.
   """
-  size = head_siblings.FAMILY_SIZE
+  size = kinship.FAMILY_SIZE
   num_families = (
     round(SIBLINGS_SHARE * batch_size / size) if has_siblings else 0
   )
@@ -75,7 +75,7 @@ class Drawer:
     batch_size: B.
     seed: decides every draw.
     rank: which of the processes that train together, from 0.
-    prefix: how captions start; None lets `captions.caption` vary it.
+    prefix: how captions start; None lets `sentences.Captions.caption` vary it.
   """
 
   shards: Sequence[head_shards.Labels]
@@ -85,6 +85,11 @@ class Drawer:
   seed: int
   rank: int = 0
   prefix: str | None = None
+
+  @functools.cached_property
+  def world(self) -> worlds.World:
+    """The world of the shards; UserError if they are of several."""
+    return head_shards.common_world([*self.shards, *self.siblings])
 
   def draw(self, step: int) -> Draws:
     """Returns the draws of a step."""
@@ -108,7 +113,7 @@ class Drawer:
           0.0 if self.channel == 'normal' else twin.uniform(*BACKGROUND)
         )
         texts.append(
-          captions.caption(
+          self.world.captions.caption(
             labels.attributes[i], labels.views[i], twin, self.prefix
           )
         )
@@ -133,7 +138,7 @@ class Drawer:
 
   def _family(self, rng: np.random.Generator) -> tuple[int, Sequence[int]]:
     number = int(rng.integers(len(self.siblings)))
-    size = head_siblings.FAMILY_SIZE
+    size = kinship.FAMILY_SIZE
     first = size * int(rng.integers(len(self.siblings[number]) // size))
     return len(self.shards) + number, range(first, first + size)
 

@@ -12,6 +12,7 @@ import pathlib
 from mmdist.core import errors
 from mmdist.core import options as options_lib
 from mmdist.core import progress
+from mmdist.heads import worlds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Options:
 
   out: str = options_lib.option(
     options_lib.REQUIRED, 'Folder to write.', is_path=True
+  )
+  world: str = options_lib.option(
+    worlds.DEFAULT, 'Whose heads.', choices=worlds.NAMES
   )
   num: int = options_lib.option(8, 'Heads to show.', minimum=1)
   seed: int = options_lib.option(0, 'Which family of heads.')
@@ -60,15 +64,22 @@ def write(
   """
   options = options_lib.checked(options)
   out = pathlib.Path(options.out)
+  world = worlds.get(options.world)
   if options.photos:
     shown = write_photos(
-      out, options.photos, options.seed, options.index, options.resolution
+      world,
+      out,
+      options.photos,
+      options.seed,
+      options.index,
+      options.resolution,
     )
     report(f'{options.photos} pictures of {shown}: {out}')
     return
   numbers, siblings = map(shard_numbers, (options.shards, options.siblings))
   if numbers or siblings:
     write_shards(
+      world,
       out,
       numbers,
       siblings,
@@ -77,7 +88,7 @@ def write(
       options.families,
     )
     return
-  for what, path in write_heads(out, options).items():
+  for what, path in write_heads(world, out, options).items():
     report(f'{what + ":":11} {path}')
 
 
@@ -98,6 +109,7 @@ def shard_numbers(text: str) -> range:
 
 
 def write_shards(
+  world: worlds.World,
   out: pathlib.Path,
   numbers: range,
   siblings: range,
@@ -108,13 +120,17 @@ def write_shards(
   """Fills a folder with training shards on one thread.
 
   Args:
+    world: whose heads.
     out: the folder; shards that are there are left as they are.
     numbers: of the shards of single heads.
     siblings: numbers of the shards of siblings.
     seed: family of the heads.
     held_out: also draw combinations that priors never train on; of single
       heads only.
-    families: what siblings differ in, see `siblings.sample_family`.
+    families: what siblings differ in, see `kinship.Kinship.sample`.
+
+  Raises:
+    UserError: the folder has shards of another world.
   """
   os.environ['XLA_FLAGS'] = (
     '--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1'
@@ -123,15 +139,17 @@ def write_shards(
 
   with progress.Progress(len(numbers), unit='shard') as shown:
     for number in numbers:
-      head_shards.write_shard(out, seed, number, allow_held_out=held_out)
+      head_shards.write_shard(world, out, seed, number, allow_held_out=held_out)
       shown.update()
   with progress.Progress(len(siblings), unit='shard of siblings') as shown:
     for number in siblings:
-      head_shards.write_siblings(out, seed, number, kinds=families)
+      head_shards.write_siblings(world, out, seed, number, kinds=families)
       shown.update()
 
 
-def write_heads(out: pathlib.Path, options: Options) -> dict[str, pathlib.Path]:
+def write_heads(
+  world: worlds.World, out: pathlib.Path, options: Options
+) -> dict[str, pathlib.Path]:
   """Writes the sheet, the captions and the multi-view folders.
 
   Returns:
@@ -142,12 +160,12 @@ def write_heads(out: pathlib.Path, options: Options) -> dict[str, pathlib.Path]:
   from mmdist.cameras import orbits
   from mmdist.data import multiview
   from mmdist.data import sheets
-  from mmdist.heads import captions
   from mmdist.heads import subjects
 
   numbers = range(options.num)
   people = [
-    subjects.sample_head(options.seed, i, options.neutral) for i in numbers
+    subjects.sample_head(world, options.seed, i, options.neutral)
+    for i in numbers
   ]
   views = orbits.make_views(
     np.array([0.0, -0.6, 1.2]),
@@ -159,14 +177,15 @@ def write_heads(out: pathlib.Path, options: Options) -> dict[str, pathlib.Path]:
   rows = []
   for head in people:
     pictures = subjects.render_heads(
-      [head] * len(views), views, options.resolution, supersampling=2
+      world, [head] * len(views), views, options.resolution, supersampling=2
     )
     rows += [*pictures.over(np.full(3, 0.75)), *pictures.normals]
   out.mkdir(parents=True, exist_ok=True)
   sheets.save_grid(out / 'sheet.png', np.stack(rows), columns=6)
-  lines = [captions.describe(head.attributes) for head in people]
+  lines = [world.captions.describe(head.attributes) for head in people]
   (out / 'captions.txt').write_text('\n'.join(lines) + '\n', 'utf-8')
   made = subjects.multiview_set(
+    world,
     options.seed,
     options.num,
     options.cameras,
@@ -182,11 +201,17 @@ def write_heads(out: pathlib.Path, options: Options) -> dict[str, pathlib.Path]:
 
 
 def write_photos(
-  out: pathlib.Path, num: int, seed: int, index: int, resolution: int
+  world: worlds.World,
+  out: pathlib.Path,
+  num: int,
+  seed: int,
+  index: int,
+  resolution: int,
 ) -> str:
   """Writes `photo-00.png` and so on, mostly of the face, over plain greys.
 
   Args:
+    world: whose head.
     out: the folder; made if need be.
     num: how many.
     seed: family of the head.
@@ -201,11 +226,10 @@ def write_photos(
 
   from mmdist.cameras import orbits
   from mmdist.core import seeds
-  from mmdist.heads import captions
   from mmdist.heads import subjects
 
   rng = seeds.generator(seed, index, 'photos')
-  head = subjects.sample_head(seed, index)
+  head = subjects.sample_head(world, seed, index)
   views = orbits.make_views(
     rng.uniform(-0.9, 0.9, num),
     rng.uniform(-0.15, 0.35, num),
@@ -214,9 +238,9 @@ def write_photos(
     orbits.HEAD_HALF_HEIGHT * rng.uniform(0.9, 1.2, num),
   )
   greys = np.repeat(rng.uniform(0.4, 0.95, (num, 1)), 3, axis=1)
-  pictures = subjects.render_heads([head] * num, views, resolution)
+  pictures = subjects.render_heads(world, [head] * num, views, resolution)
   out.mkdir(parents=True, exist_ok=True)
   for number, picture in enumerate(pictures.over(greys)):
     path = out / f'photo-{number:02}.png'
     Image.fromarray(np.uint8(np.round(255 * picture.clip(0, 1)))).save(path)
-  return captions.describe(head.attributes)
+  return world.captions.describe(head.attributes)

@@ -20,8 +20,8 @@ import numpy as np
 
 from mmdist.core import cores
 from mmdist.core import errors
-from mmdist.heads import captions
 from mmdist.heads import drawing
+from mmdist.heads import sentences
 from mmdist.heads import shards as head_shards
 
 NORMAL = 'normal'
@@ -125,7 +125,9 @@ def open_source(
 
   Raises:
     FileNotFoundError: there is none.
+    UserError: they are of several worlds.
   """
+  head_shards.world_of(folder)
   return Source(
     tuple(head_shards.list_shards(folder)),
     tuple(head_shards.list_siblings(folder)),
@@ -153,7 +155,7 @@ class _Reader:
       source.channel,
       source.batch_size,
       source.seed,
-      prefix=captions.NORMAL_PREFIX if source.channel == NORMAL else None,
+      prefix=sentences.NORMAL_PREFIX if source.channel == NORMAL else None,
     )
 
   def read(self, step: int) -> Batch:

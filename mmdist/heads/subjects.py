@@ -1,13 +1,12 @@
 """Procedural heads: people and characters drawn from a seed.
 
-Owns the public face of the family: a `Head` is attributes (in words) plus the
-numbers they became. `attributes` decides which heads exist,
-`geometry` what they look like, `rendering` takes the pictures.
+Owns who is drawn, and how they are looked at: single heads, and sets of
+pictures by a rig of cameras. What heads there are, and how they look, is a
+`worlds.World`. JAX is imported only by a world that draws with it.
 """
 
 from collections.abc import Mapping, Sequence
-import concurrent.futures
-import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,10 +14,12 @@ from mmdist.cameras import orbits
 from mmdist.core import cores
 from mmdist.core import errors
 from mmdist.core import seeds
-from mmdist.data import multiview
-from mmdist.heads import attributes as head_attributes
-from mmdist.heads import parameters as head_parameters
-from mmdist.heads import rendering as head_rendering
+from mmdist.heads import head_records
+from mmdist.heads import traits as head_traits
+from mmdist.heads import worlds
+
+if TYPE_CHECKING:
+  from mmdist.data import multiview  # It imports JAX.
 
 # (azimuth, elevation, half height) of the 13 cameras that see every subject:
 # eight around, above, below, behind, and two on the face.
@@ -39,81 +40,61 @@ RIG = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Head:
-  """One procedural head.
-
-  Attributes:
-    attributes: what it is, in words.
-    parameters: float32 scalars and colours for `geometry`.
-  """
-
-  attributes: head_attributes.Attributes
-  parameters: Mapping[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class HeadPictures:
-  """Renders of N heads.
-
-  Attributes:
-    rgba: [N, H, W, 4] float32 in [0, 1]; rgb premultiplied by alpha.
-    normals: [N, H, W, 3] float32 world normals coloured (n + 1) / 2, mid-grey
-      on the background.
-  """
-
-  rgba: np.ndarray
-  normals: np.ndarray
-
-  def over(self, background: np.ndarray) -> np.ndarray:
-    """Returns [N, H, W, 3] colours over [N, 3] or [3] backgrounds."""
-    background = np.asarray(background, np.float32)
-    background = background.reshape((-1, 1, 1, background.shape[-1]))
-    return self.rgba[..., :3] + (1 - self.rgba[..., 3:]) * background
-
-
 def make_head(
-  attributes: head_attributes.Attributes, rng: np.random.Generator
-) -> Head:
-  """Gives attributes a body."""
-  head_attributes.check(attributes)
-  parameters = head_parameters.shape_parameters(attributes, rng)
-  return Head(attributes, parameters)
+  world: worlds.World,
+  attributes: head_traits.Attributes,
+  rng: np.random.Generator,
+) -> head_records.Head:
+  """Gives attributes a body.
+
+  Raises:
+    UserError: there is no such head in this world.
+  """
+  world.attributes.check(attributes)
+  return world.make_head(attributes, rng)
 
 
 def sample_head(
+  world: worlds.World,
   seed: int,
   index: int,
   neutral: bool = False,
   fixed: Mapping[str, object] | None = None,
   allow_held_out: bool = False,
-) -> Head:
+) -> head_records.Head:
   """Draws head number `index` of the family with this seed.
 
   Args:
+    world: whose heads.
     seed: which family.
     index: which head; the same numbers give the same head everywhere.
-    neutral: plain subjects, see `head_attributes.sample_attributes`.
+    neutral: plain subjects, see `traits.Traits.sample`.
     fixed: attributes to keep.
     allow_held_out: also draw combinations that priors never train on.
+
+  Raises:
+    UserError: what is fixed cannot be.
   """
   rng = seeds.generator(seed, index, 'procedural head')
+  traits = world.attributes
   while True:
-    attributes = head_attributes.sample_attributes(rng, neutral, fixed)
-    if allow_held_out or fixed or not head_attributes.is_held_out(attributes):
-      return make_head(attributes, rng)
+    attributes = traits.sample(rng, neutral, fixed)
+    if allow_held_out or fixed or not traits.is_held_out(attributes):
+      return make_head(world, attributes, rng)
 
 
 def render_heads(
-  heads: Sequence[Head],
+  world: worlds.World,
+  heads: Sequence[head_records.Head],
   views: orbits.Views,
   resolution: int = 64,
   supersampling: int = 1,
   num_threads: int | None = None,
-) -> HeadPictures:
+) -> head_records.HeadPictures:
   """Renders head i from view i.
 
   Args:
+    world: of the heads.
     heads: N heads.
     views: N views.
     resolution: H = W, a multiple of 4.
@@ -129,51 +110,41 @@ def render_heads(
     raise errors.UserError(
       f'resolution={resolution}; expected a multiple of 4.'
     )
-  cameras = views.cameras()
-
-  def picture(i: int) -> tuple[np.ndarray, np.ndarray]:
-    rgb, normals, mask = head_rendering.render(
-      heads[i].parameters,
-      cameras.take(i),
-      np.zeros(3, np.float32),
-      resolution,
-      supersampling,
-    )
-    rgba = np.concatenate([rgb, np.asarray(mask)[..., None]], -1)
-    return rgba, np.asarray(normals) * 0.5 + 0.5
-
   num_threads = num_threads or cores.count()
-  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-    pictures = list(pool.map(picture, range(len(heads))))
-  rgba, normals = (np.stack(column) for column in zip(*pictures))
-  return HeadPictures(rgba, normals)
+  return world.render_heads(
+    heads, views, resolution, supersampling, num_threads
+  )
 
 
 def multiview_set(
+  world: worlds.World,
   seed: int,
   num_subjects: int,
   num_cameras: int = len(RIG),
   resolution: int = 64,
   neutral: bool = True,
-) -> multiview.MultiviewSet:
+) -> 'multiview.MultiviewSet':
   """Photographs subjects with the rig, as in a studio.
 
   Args:
+    world: whose heads.
     seed: family of the heads; each subject's cameras differ a little.
     num_subjects: M, heads 0 to M - 1 of the family.
     num_cameras: K; beyond the rig's 13 they stand at random.
     resolution: H = W, a multiple of 4.
     neutral: plain subjects, as the conditional NeRF learns from.
   """
+  from mmdist.data import multiview
+
   images, poses, tans = [], [], []
   for index in range(num_subjects):
-    head = sample_head(seed, index, neutral)
+    head = sample_head(world, seed, index, neutral)
     views = rig_views(seed, index, num_cameras)
-    pictures = render_heads([head] * num_cameras, views, resolution)
+    pictures = render_heads(world, [head] * num_cameras, views, resolution)
     images.append(multiview.premultiplied_to_rgba8(pictures.rgba))
-    cameras = views.cameras()
-    poses.append(cameras.camera_to_world)
-    tans.append(cameras.tan_half_fov)
+    camera_to_world, tan_half_fov = views.poses()
+    poses.append(camera_to_world)
+    tans.append(tan_half_fov)
   return multiview.MultiviewSet(
     np.stack(images), np.stack(poses), np.stack(tans)
   )

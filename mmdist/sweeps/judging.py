@@ -53,7 +53,7 @@ def concepts_of(
       label = concept.name or concept.text
       if label not in asked:
         try:
-          asked[label] = known_heads.asked_attributes(concept.text)
+          asked[label] = known_heads.asked_attributes(judge.world, concept.text)
         except errors.UserError:  # Words of another world.
           asked[label] = {}
   if len(asked) > 1:

@@ -12,6 +12,7 @@ import statistics
 
 import jax
 
+from mmdist.api import impossible_texts
 from mmdist.config import schema
 from mmdist.core import errors
 from mmdist.core import guidance_kinds
@@ -144,7 +145,10 @@ def make_plan(
       check_start(cell.config)
       recipes[cell.name] = make_recipes(cell.config, objective)
     objectives[cell.name] = objective
-    for line in binding.balance_warnings(objective):
+    for line in (
+      *binding.balance_warnings(objective),
+      *impossible_texts.warnings_of(objective, cell.config),
+    ):
       warnings.setdefault(line, []).append(cell.name)
   make_recipes.check_texts()
   seconds = _step_seconds(workdir, grid.cells)

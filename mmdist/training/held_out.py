@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmdist.heads import captions
+from mmdist.heads import sentences
 from mmdist.heads import shards as head_shards
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ def read(folder: pathlib.Path, channel: str) -> HeldOut:
     head_shards.read_pixels(path, channel),
   )
   normal = channel == 'normal'
-  prefix = captions.NORMAL_PREFIX if normal else captions.COLOR_PREFIX
+  prefix = sentences.NORMAL_PREFIX if normal else sentences.COLOR_PREFIX
   texts = [
-    captions.describe(attributes, view, prefix)
+    labels.world.captions.describe(attributes, view, prefix)
     for attributes, view in zip(labels.attributes, labels.views, strict=True)
   ]
   # A head that wears everything has more to it than a prior can read.
-  fitting = np.flatnonzero([captions.fits(text) for text in texts])
+  fitting = np.flatnonzero([sentences.fits(text) for text in texts])
   spread = np.linspace(0, len(fitting) - 1, min(NUM_PICTURES, len(fitting)))
   rows = fitting[spread.astype(int)]
   images = pixels[rows].astype(np.float32) / 255

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
   from mmdist.evaluation import judge as judge_lib
   from mmdist.evaluation import train_judge
   from mmdist.heads import shards as head_shards
+  from mmdist.heads import worlds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Options:
 
 
 def _pictures(
+  world: 'worlds.World',
   shards: 'Sequence[head_shards.HeadShards]',
   questions: 'Sequence[judge_lib.Question]',
 ) -> 'train_judge.LabelledPictures':
@@ -42,10 +44,9 @@ def _pictures(
   import numpy as np
 
   from mmdist.evaluation import train_judge
-  from mmdist.heads import attributes as head_attributes
 
   rgba = np.concatenate([shard.rgba for shard in shards])
-  shown = [head_attributes.visible(a) for s in shards for a in s.attributes]
+  shown = [world.attributes.visible(a) for s in shards for a in s.attributes]
   views = [view for shard in shards for view in shard.views]
   labels = train_judge.label_pictures(questions, shown, views)
   return train_judge.LabelledPictures(rgba, labels)
@@ -77,6 +78,7 @@ def train(
       f'{options.data} holds one shard; the judge needs two or more, one of '
       'them to be tested on.'
     )
+  head_shards.world_of(pathlib.Path(options.data))
   with locks.locked(options.out, '--out'):
     return _train(options, paths, report)
 
@@ -88,17 +90,18 @@ def _train(
 ) -> dict[str, float]:
   from mmdist.evaluation import judge as judge_lib
   from mmdist.evaluation import train_judge
-  from mmdist.heads import questions as head_questions
   from mmdist.heads import shards as head_shards
 
-  questions = tuple(
-    judge_lib.Question(**question) for question in head_questions.questions()
-  )
   shards = [head_shards.read_shard(path) for path in paths]
+  world = head_shards.common_world(shards)
+  questions = tuple(
+    judge_lib.Question(**question) for question in world.questions.questions()
+  )
   num_held = max(1, len(shards) // 10)
-  learned = _pictures(shards[:-num_held], questions)
-  held = _pictures(shards[-num_held:], questions)
+  learned = _pictures(world, shards[:-num_held], questions)
+  held = _pictures(world, shards[-num_held:], questions)
   judge = train_judge.init_judge(questions, options.seed)
+  judge.world = world
   started = time.time()
 
   def look(step: int, loss: float) -> None:

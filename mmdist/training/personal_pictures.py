@@ -10,6 +10,7 @@ from mmdist.data import multiview
 from mmdist.data import photos
 from mmdist.evaluation import known_heads
 from mmdist.heads import subjects
+from mmdist.heads import worlds
 from mmdist.nerf import images as nerf_images
 from mmdist.run import opening
 
@@ -21,12 +22,16 @@ _ELEVATIONS = (-0.2, 0.1, 0.5)  # Radians.
 
 
 def read(
-  options: 'personalization.Options', size: int, prompt: str
+  options: 'personalization.Options',
+  world: worlds.World,
+  size: int,
+  prompt: str,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
   """Returns [N, H, H, 4] uint8 pictures and their N prompts.
 
   Args:
     options: `personalization.Options`.
+    world: of the procedural head, if one is named.
     size: H.
     prompt: of every picture.
 
@@ -44,7 +49,9 @@ def read(
         f'--kind={options.kind}: expected --subject, the folder of a run or '
         'FAMILY:INDEX of a procedural head.'
       )
-    rgba = render(options.subject, size, normals=options.kind == 'normal')
+    rgba = render(
+      world, options.subject, size, normals=options.kind == 'normal'
+    )
   return rgba, (prompt,) * len(rgba)
 
 
@@ -63,7 +70,9 @@ def render_views() -> orbits.Views:
   )
 
 
-def render(subject: str, size: int, normals: bool) -> np.ndarray:
+def render(
+  world: worlds.World, subject: str, size: int, normals: bool
+) -> np.ndarray:
   """Renders a run's avatar or a procedural head, [60, H, H, 4] uint8.
 
   Normals lie on mid-grey, as the learner renders them, and are opaque.
@@ -74,8 +83,8 @@ def render(subject: str, size: int, normals: bool) -> np.ndarray:
   """
   views = render_views()
   if known_heads.is_named(subject):
-    person = known_heads.read_head(subject, 'subject')
-    pictures = subjects.render_heads([person] * len(views), views, size)
+    person = known_heads.read_head(world, subject, 'subject')
+    pictures = subjects.render_heads(world, [person] * len(views), views, size)
     rgba, coloured = pictures.rgba, pictures.normals
   else:
     avatar = opening.open_run(subject)

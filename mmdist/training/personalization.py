@@ -18,6 +18,7 @@ from mmdist.core import local_paths
 from mmdist.core import messages
 from mmdist.core import options as options_lib
 from mmdist.data import concept_images
+from mmdist.heads import worlds
 from mmdist.run import locks
 from mmdist.training import personal_pictures
 
@@ -149,13 +150,21 @@ def train(
   check_identifier(prompt, family.settings.get('identifier_tokens', {}))
   # Before any weight is loaded: what is wrong with a picture is told at once.
   concept = concept_images.ConceptSet(
-    *personal_pictures.read(options, family.image_size, prompt)
+    *personal_pictures.read(
+      options, _world_of(family), family.image_size, prompt
+    )
   )
   with locks.locked(_work_of(out), '--out'):
     # Again: another process may have trained here until the folder was locked.
     if _is_finished(out, report):
       return out
     return _train(options, directory, family, prompt, concept, report)
+
+
+def _world_of(family: 'families.Family') -> worlds.World:
+  """Returns whose heads FAMILY:INDEX names: those that the prior knows."""
+  world = worlds.of_settings(family.settings)
+  return world or worlds.get(worlds.DEFAULT)
 
 
 def _is_finished(out: pathlib.Path, report: Callable[[str], None]) -> bool:

@@ -26,6 +26,7 @@ from mmdist.core import strict_json
 from mmdist.data import multiview
 from mmdist.data import pixel_stream
 from mmdist.heads import subjects
+from mmdist.heads import worlds
 from mmdist.learner import hosts as hosts_lib
 from mmdist.learner import pretrain as pretrain_lib
 from mmdist.learner import pretrain_checkpoint
@@ -151,7 +152,7 @@ def load_set(
   Oddities of the pictures that do not stop a training cause warnings.
 
   Args:
-    config: of procedural heads: how many, and how large.
+    config: of procedural heads: whose, how many, and how large.
     data: see `Options`.
     report: is told what was read.
 
@@ -165,7 +166,11 @@ def load_set(
     report(describe(pictures))
     return pictures
   return subjects.multiview_set(
-    config.seed, config.num_subjects, config.num_cameras, config.resolution
+    worlds.get(config.world),
+    config.seed,
+    config.num_subjects,
+    config.num_cameras,
+    config.resolution,
   )
 
 

@@ -5,12 +5,15 @@ Nothing here imports torch, but for the look whether it finds a GPU.
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmdist.core import asset_paths
 from mmdist.core import errors
 from mmdist.core import messages
 from mmdist.core import options as options_lib
+
+if TYPE_CHECKING:
+  from mmdist.heads import worlds
 
 DEVICES = ('cpu', 'cuda')
 WIDTHS = (48, 96, 160)
@@ -91,17 +94,31 @@ def architecture(options: Options) -> dict[str, Any]:
 def checked(options: Options) -> Options:
   """Raises, before any process starts, if options or files are wrong."""
   from mmdist.heads import shards as head_shards
+  from mmdist.heads import worlds
 
   options = options_lib.checked(options)
-  head_shards.list_shards(pathlib.Path(options.data))
+  world = head_shards.world_of(pathlib.Path(options.data))
   if options.held_out:
-    head_shards.list_shards(pathlib.Path(options.held_out))
+    others = head_shards.world_of(pathlib.Path(options.held_out))
+    _check_world(world, others, 'held_out', options.held_out)
   if options.init:
-    asset_paths.resolve(options.init)
+    started = worlds.of_directory(asset_paths.resolve(options.init))
+    _check_world(world, started, 'init', options.init)
   _check_architecture(options)
   if options.device == 'cuda':
     _check_cuda(options)
   return options
+
+
+def _check_world(
+  world: 'worlds.World', other: 'worlds.World | None', field: str, value: str
+) -> None:
+  """Raises UserError if something is of another world than the shards."""
+  if other and other != world:
+    raise errors.UserError(
+      f"{field} {value} is of the world '{other.name}', and the shards of data "
+      f"are of '{world.name}'; give one of the same world."
+    )
 
 
 def _check_architecture(options: Options) -> None:

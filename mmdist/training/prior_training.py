@@ -71,7 +71,7 @@ def _open(
   options: Options, training: 'from_scratch.Training'
 ) -> 'pipelines.Pipeline':
   """Returns the prior to train, with its text encoder frozen."""
-  from mmdist.heads import captions
+  from mmdist.heads import shards as head_shards
   from mmdist.priors import pipeline as pipelines
   from mmdist.priors.training import embedded
 
@@ -91,10 +91,12 @@ def _open(
       changes['architecture'] = embedded.Architecture(
         **prior_options.architecture(options)
       )
+    world = head_shards.world_of(pathlib.Path(options.data))
     pipeline = embedded.make_pipeline(
-      captions.vocabulary(),
+      world.captions.vocabulary(),
       seed=training.seed,
       device=options.device,
+      world=world.name,
       **changes,
     )
   pipeline.denoiser.requires_grad_(True).train()
@@ -109,7 +111,7 @@ def _begin(
   report: Callable[[str], None],
 ) -> 'from_scratch.TrainingState':
   """Goes on from the checkpoint, or teaches the text encoder to read."""
-  from mmdist.heads import captions
+  from mmdist.heads import shards as head_shards
   from mmdist.priors.training import from_scratch
   from mmdist.priors.training import reading
 
@@ -120,6 +122,7 @@ def _begin(
     # Every rank trains the text encoder itself; with the same seed all get
     # the same weights.
     lesson = reading.Lesson(options.reading_steps, seed=training.seed)
+    captions = head_shards.world_of(pathlib.Path(options.data)).captions
     share = reading.teach(
       pipeline.text, captions.questions(), captions.draw, lesson
     )
@@ -140,7 +143,7 @@ def _train_on_cpu(
 ) -> None:
   """Trains as one of several ranks."""
   from mmdist.heads import batches as head_batches
-  from mmdist.heads import captions
+  from mmdist.heads import sentences
 
   batches = head_batches.HeadBatches(
     pathlib.Path(options.data),
@@ -149,7 +152,7 @@ def _train_on_cpu(
     training.seed,
     rank,
     options.num_processes,
-    captions.NORMAL_PREFIX if options.channel == 'normal' else None,
+    sentences.NORMAL_PREFIX if options.channel == 'normal' else None,
   )
   state = _begin(options, pipeline, training, report)
   _loop(rank, options, pipeline, state, training, batches, report)
@@ -163,6 +166,7 @@ def _train_on_device(
   report: Callable[[str], None],
 ) -> None:
   """Trains on the pipeline's device, in this process."""
+  from mmdist.heads import shards as head_shards
   from mmdist.priors.training import device_training
   from mmdist.training import device_loop
 
@@ -174,7 +178,9 @@ def _train_on_device(
     options.batch_size,
     training.seed,
     pipeline,
-    prior_sheet.prompts(options.channel),
+    prior_sheet.prompts(
+      head_shards.world_of(pathlib.Path(options.data)), options.channel
+    ),
   )
   look = _looker(options, pipeline, report)
   state = _begin(options, pipeline, training, report)
@@ -268,6 +274,7 @@ def _save(
   sheet: bool = False,
 ) -> None:
   """Writes the checkpoint and the averaged weights as a prior."""
+  from mmdist.heads import shards as head_shards
   from mmdist.priors import pipeline as pipelines
   from mmdist.priors.training import from_scratch
 
@@ -278,7 +285,10 @@ def _save(
   pipelines.save_pipeline(pipeline, checkpoint.parent)
   if sheet:
     prior_sheet.write(
-      pipeline, options.channel, checkpoint.parent / 'samples.png'
+      pipeline,
+      head_shards.world_of(pathlib.Path(options.data)),
+      options.channel,
+      checkpoint.parent / 'samples.png',
     )
   undo()
   record = {'num_seen': state.num_seen, 'step': state.step}

@@ -5,6 +5,9 @@ from mmdist.config import schema
 from mmdist.evaluation import agreement
 from mmdist.evaluation import concept_agreement
 from mmdist.evaluation import judge as judge_lib
+from mmdist.heads import worlds
+
+CLAY = worlds.get('clay')
 
 VIEWS = ('front', 'front', 'side', 'back')
 IMAGES = np.zeros((4, 8, 8, 3), np.float32)
@@ -34,7 +37,7 @@ def judged(*concepts, prompt='nobody'):
   run = schema.RunConfig(
     prompt=prompt, concepts=[schema.ConceptConfig(*c) for c in concepts]
   )
-  return concept_agreement.judged_concepts(run)
+  return concept_agreement.judged_concepts(run, CLAY)
 
 
 def measure(concepts):
@@ -132,4 +135,4 @@ def test_the_heaviest_concept_is_what_networks_of_texts_are_asked():
 
 def test_a_run_that_only_leaves_things_out_cannot_be_judged():
   with pytest.raises(ValueError, match='no concept of positive weight'):
-    concept_agreement.judged_concepts(concepts(-1.0))
+    concept_agreement.judged_concepts(concepts(-1.0), CLAY)

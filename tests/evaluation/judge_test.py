@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from mmdist.evaluation import judge as judge_lib
-from mmdist.heads import questions as head_questions
+from mmdist.heads import worlds
+
+CLAY = worlds.get('clay')
 
 QUESTIONS = (
   judge_lib.Question('skin', ('green', 'red', 'blue'), ('front',)),
@@ -116,7 +118,7 @@ def test_a_damaged_judge_is_one_line(judge, tmp_path, damage):
 
 def test_the_embedded_judge_has_a_head_for_every_question():
   questions = tuple(
-    judge_lib.Question(**question) for question in head_questions.questions()
+    judge_lib.Question(**question) for question in CLAY.questions.questions()
   )
   judge = judge_lib.Judge(questions)
   parts = judge.split(judge.net(torch.zeros(1, 3, 64, 64)))

@@ -10,6 +10,9 @@ from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import known_heads
 from mmdist.evaluation import run_evaluation
 from mmdist.heads import subjects
+from mmdist.heads import worlds
+
+CLAY = worlds.get('clay')
 
 SUBJECT = '5:0'
 EDIT = 'a portrait of a man with a red hat'
@@ -19,19 +22,21 @@ ASKED = {'kind': 'man', 'hat': 'hat', 'hat_color': 'red'}
 @pytest.mark.parametrize('text', ['5', '5:', 'a:b', '5:2:smiling', '-1:2'])
 def test_what_names_no_head_is_refused(text):
   with pytest.raises(ValueError, match=f"--x is '{text}'; expected FAMILY:IND"):
-    known_heads.read_head(text, 'x')
+    known_heads.read_head(CLAY, text, 'x')
   assert not known_heads.is_named(text)
 
 
 def test_a_head_is_the_one_that_other_commands_know_by_the_name():
   for text, neutral in (('5:2', False), ('5:2:neutral', True)):
     assert known_heads.is_named(text)
-    head = known_heads.read_head(text, 'subject')
-    assert head.attributes == subjects.sample_head(5, 2, neutral).attributes
+    head = known_heads.read_head(CLAY, text, 'subject')
+    assert (
+      head.attributes == subjects.sample_head(CLAY, 5, 2, neutral).attributes
+    )
 
 
 def test_a_view_is_no_attribute():
-  asked = known_heads.asked_attributes('a happy man, mouth view')
+  asked = known_heads.asked_attributes(CLAY, 'a happy man, mouth view')
   assert asked == {'kind': 'man', 'expression': 'happy'}
 
 
@@ -63,20 +68,20 @@ def judge():
 
 @pytest.fixture(scope='module')
 def subject():
-  return known_heads.read_head(SUBJECT, 'subject')
+  return known_heads.read_head(CLAY, SUBJECT, 'subject')
 
 
 def identity(judge, subject, shown):
   views = agreement.judging_views()
-  pictures = known_heads.render(shown, views, 64)['rgb']
-  asked = known_heads.asked_attributes(EDIT)
+  pictures = known_heads.render(CLAY, shown, views, 64)['rgb']
+  asked = known_heads.asked_attributes(CLAY, EDIT)
   return known_heads.identity(judge, views, pictures, subject, asked)
 
 
 def test_a_subject_with_a_hat_is_still_the_subject(judge, subject):
   attributes = dataclasses.replace(subject.attributes, **ASKED)
   body = np.random.default_rng(0)
-  row = identity(judge, subject, subjects.make_head(attributes, body))
+  row = identity(judge, subject, subjects.make_head(CLAY, attributes, body))
   assert row['identity_agreement'] > 0.9
   assert row['true_identity_agreement'] > 0.85
   assert row['identity_chance'] < 0.8
@@ -84,7 +89,7 @@ def test_a_subject_with_a_hat_is_still_the_subject(judge, subject):
 
 
 def test_somebody_else_with_the_hat_is_not(judge, subject):
-  other = subjects.sample_head(78, 0, fixed={**ASKED, 'skin': 'blue'})
+  other = subjects.sample_head(CLAY, 78, 0, fixed={**ASKED, 'skin': 'blue'})
   row = identity(judge, subject, other)
   assert row['identity_agreement'] < row['true_identity_agreement'] - 0.15
   assert row['identity_rank'] > 10
@@ -93,10 +98,10 @@ def test_somebody_else_with_the_hat_is_not(judge, subject):
 def test_what_the_sentence_changes_does_not_count(judge, subject):
   # Nothing of the subject is left but what the edit asks for.
   views = agreement.judging_views()
-  pictures = known_heads.render(subject, views, 64)['rgb']
+  pictures = known_heads.render(CLAY, subject, views, 64)['rgb']
   kept, whole = (
     known_heads.identity(
-      judge, views, pictures, subject, known_heads.asked_attributes(text)
+      judge, views, pictures, subject, known_heads.asked_attributes(CLAY, text)
     )
     for text in (EDIT, 'a portrait of a man')
   )
@@ -109,7 +114,7 @@ def test_what_the_sentence_changes_does_not_count(judge, subject):
 def test_a_head_with_a_crown_is_less_smooth_than_a_bald_one():
   views = orbits.turntable(4)
   bald, crowned = (
-    known_heads.true_normal_noise_deg(views, shown, 64)
+    known_heads.true_normal_noise_deg(CLAY, views, shown, 64)
     for shown in ({'hair_style': 'bald', 'hat': ''}, {'hat': 'crown'})
   )
   assert 2 < bald < crowned - 2
@@ -121,9 +126,9 @@ def test_clay_shows_a_hat_and_asks_of_nothing_else(judge):
   scores = {}
   for hat in ('hat', ''):
     head = subjects.sample_head(
-      78, 3, fixed={'hat': hat, 'hair_style': 'short'}
+      CLAY, 78, 3, fixed={'hat': hat, 'hair_style': 'short'}
     )
-    normals = known_heads.render(head, views, 64)['normals']
+    normals = known_heads.render(CLAY, head, views, 64)['normals']
     row = run_evaluation.clay_agreement(judge, views, normals, asked)
     scores[hat] = row['clay_agreement']
   assert scores['hat'] > 0.7 and scores[''] < 0.3

@@ -7,20 +7,21 @@ from mmdist.evaluation import clay
 from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import prior_evaluation
 from mmdist.evaluation import train_judge
-from mmdist.heads import attributes as head_attributes
-from mmdist.heads import captions
-from mmdist.heads import questions as head_questions
+from mmdist.heads import sentences
 from mmdist.heads import subjects
+from mmdist.heads import worlds
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
 from tests.heads import fake_pictures
 from tests.priors import tiny
 
+CLAY = worlds.get('clay')
+
 
 @pytest.fixture(scope='module')
 def judge():
   questions = tuple(
-    judge_lib.Question(**question) for question in head_questions.questions()
+    judge_lib.Question(**question) for question in CLAY.questions.questions()
   )
   return train_judge.init_judge(questions, 0)
 
@@ -32,12 +33,14 @@ class Pipeline:
 
 
 def test_every_caption_names_a_combination_that_no_prior_saw():
-  questions = prior_evaluation.make_questions(16, 0)
-  held_out = head_attributes.HELD_OUT
+  questions = prior_evaluation.make_questions(CLAY, 16, 0)
+  held_out = CLAY.attributes.held_out
   for i, text in enumerate(questions.texts):
-    assert held_out[i % len(held_out)].items() <= captions.parse(text).items()
-    assert head_attributes.is_held_out(questions.people[i].attributes)
-    assert captions.parse(text).get('view') in (
+    assert (
+      held_out[i % len(held_out)].items() <= CLAY.captions.parse(text).items()
+    )
+    assert CLAY.attributes.is_held_out(questions.people[i].attributes)
+    assert CLAY.captions.parse(text).get('view') in (
       None,
       *prior_evaluation.VIEW_WORDS,
     )
@@ -45,7 +48,9 @@ def test_every_caption_names_a_combination_that_no_prior_saw():
 
 
 def test_the_questions_of_a_seed_are_the_same():
-  texts = [prior_evaluation.make_questions(8, seed).texts for seed in (3, 3, 4)]
+  texts = [
+    prior_evaluation.make_questions(CLAY, 8, seed).texts for seed in (3, 3, 4)
+  ]
   assert texts[0] == texts[1] != texts[2]
 
 
@@ -57,7 +62,7 @@ def test_a_prior_that_draws_the_truth_reaches_it(judge, monkeypatch):
 
   monkeypatch.setattr(subjects, 'render_heads', fake_pictures.render_heads)
   monkeypatch.setattr(sample, 'sample', draw)
-  questions = prior_evaluation.make_questions(8, 0)
+  questions = prior_evaluation.make_questions(CLAY, 8, 0)
   row, pictures = prior_evaluation.evaluate(
     Pipeline(), judge, questions, 3.0, 7, 5
   )
@@ -83,16 +88,16 @@ def test_a_normal_prior_is_asked_in_its_own_words_about_shapes(
   judge, monkeypatch
 ):
   def draw(pipeline, texts, guidance_scale, num_steps, seed):
-    assert all(text.startswith(captions.NORMAL_PREFIX) for text in texts)
+    assert all(text.startswith(sentences.NORMAL_PREFIX) for text in texts)
     return np.full((len(texts), 64, 64, 3), 0.5, np.float32)
 
   monkeypatch.setattr(sample, 'sample', draw)
   monkeypatch.setattr(subjects, 'render_heads', fake_pictures.render_heads)
-  questions = prior_evaluation.make_questions(8, 0, 'normal')
+  questions = prior_evaluation.make_questions(CLAY, 8, 0, 'normal')
   row, pictures = prior_evaluation.evaluate(
     Pipeline(), judge, questions, 3.0, 7, 5, 'normal'
   )
-  assert set(row['per_attribute']) <= set(head_questions.GEOMETRY)
+  assert set(row['per_attribute']) <= set(CLAY.questions.geometry)
   assert np.all(pictures[:8] == 0.5)  # Sheets show what it draws.
 
 
@@ -100,7 +105,7 @@ def test_a_prior_of_other_pictures_is_refused(judge, tmp_path):
   pipeline = pipelines.open_pipeline(
     tiny.write_pipeline(tmp_path), device='cpu'
   )
-  questions = prior_evaluation.make_questions(1, 0)
+  questions = prior_evaluation.make_questions(CLAY, 1, 0)
   with pytest.raises(ValueError, match='draws 16 x 16 pixels, the judge reads'):
     prior_evaluation.evaluate(pipeline, judge, questions, 4.0, 2, 0)
 

@@ -11,8 +11,8 @@ from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import known_heads
 from mmdist.evaluation import run_evaluation
 from mmdist.evaluation import train_judge
-from mmdist.heads import questions as head_questions
 from mmdist.heads import subjects
+from mmdist.heads import worlds
 from mmdist.learner import distill
 from mmdist.nerf import field
 from mmdist.nerf import pretrained
@@ -23,6 +23,8 @@ from mmdist.run import workdir as workdir_lib
 from tests.evaluation import tiny_clip
 from tests.heads import fake_pictures
 from tests.results import quick_nerf
+
+CLAY = worlds.get('clay')
 
 NERF = schema.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8)
 PROMPT = 'a portrait of a happy man with green skin and a red hat'
@@ -44,7 +46,7 @@ def _small(monkeypatch):
 @pytest.fixture(scope='module')
 def judge():
   questions = tuple(
-    judge_lib.Question(**question) for question in head_questions.questions()
+    judge_lib.Question(**question) for question in CLAY.questions.questions()
   )
   return train_judge.init_judge(questions, 0)
 
@@ -96,8 +98,8 @@ def test_a_row_has_all_that_programs_ask_for(workdir, judge):
 
 def test_only_what_changes_the_shape_is_geometry():
   shares = {'skin': 1.0, 'hat': 0.5, 'hat_color': 0.0, 'horns': 1.0}
-  assert run_evaluation.geometry_agreement(shares) == 0.75
-  assert run_evaluation.geometry_agreement({'skin': 1.0}) is None
+  assert run_evaluation.geometry_agreement(CLAY, shares) == 0.75
+  assert run_evaluation.geometry_agreement(CLAY, {'skin': 1.0}) is None
 
 
 def test_the_start_is_measured_instead_of_the_result(workdir, judge):

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from mmdist.heads import captions
 from mmdist.heads import drawing
+from mmdist.heads import worlds
 from mmdist.priors.training import device_training
 from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
+
+CLAY = worlds.get('clay')
 
 pytestmark = pytest.mark.gpu
 NUM_STEPS = 20
@@ -22,7 +24,7 @@ TEXTS = ['a portrait of a man with green skin', 'a happy woman'] * 32
 def train(record, dtype):
   """Returns the losses, weights and averages of 20 steps."""
   pipeline = embedded.make_pipeline(
-    captions.vocabulary(), dtype=dtype, device='cuda'
+    CLAY.captions.vocabulary(), dtype=dtype, device='cuda'
   )
   pipeline.denoiser.requires_grad_(True).train()
   pipeline.text.modules[0].requires_grad_(False).eval()
@@ -87,14 +89,14 @@ def test_recorded_steps_are_those_of_python(dtype, tolerance, record_property):
 
 def _first_weights(dtype):
   pipeline = embedded.make_pipeline(
-    captions.vocabulary(), dtype=dtype, device='cuda'
+    CLAY.captions.vocabulary(), dtype=dtype, device='cuda'
   )
   weights = from_scratch.trainable_weights(pipeline)
   return torch.cat([w.detach().flatten() for w in weights])
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing_when_played_back():
-  pipeline = embedded.make_pipeline(captions.vocabulary(), device='cuda')
+  pipeline = embedded.make_pipeline(CLAY.captions.vocabulary(), device='cuda')
   pipeline.denoiser.requires_grad_(True).train()
   pipeline.text.modules[0].requires_grad_(False).eval()
   pipeline = device_training.place(pipeline)

@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 
-from mmdist.heads import attributes as head_attributes
 from mmdist.heads import batches as head_batches
-from mmdist.heads import captions
 from mmdist.heads import drawing
-from mmdist.heads import siblings as head_siblings
+from mmdist.heads import kinship
+from mmdist.heads import sentences
 from mmdist.heads import subjects
+from mmdist.heads import worlds
 from tests.heads import fake_pictures
+
+CLAY = worlds.get('clay')
 
 SIZE = fake_pictures.SIZE
 write_shard = fake_pictures.write_shard
@@ -56,7 +58,7 @@ def test_pictures_lie_over_greys_of_the_declared_range(folder):
 
 def test_the_normal_channel_is_shown_as_it_is(folder):
   images, texts, _ = batches(
-    folder, 'normal', prefix=captions.NORMAL_PREFIX
+    folder, 'normal', prefix=sentences.NORMAL_PREFIX
   ).batch(0)
   np.testing.assert_allclose(images[..., 1:], 128 / 255)
   assert all(text.startswith('a [w] face map of a') for text in texts)
@@ -67,11 +69,11 @@ def test_captions_tell_of_their_picture(folder):
   for image, text in zip(images, texts, strict=True):
     number = int(round(255 * float(image[0, -1, 0])))
     truths = [
-      head_attributes.visible(subjects.sample_head(number, i).attributes)
+      CLAY.attributes.visible(subjects.sample_head(CLAY, number, i).attributes)
       | {'view': 'front'}
       for i in range(4)
     ]
-    asked = captions.parse(text).items()
+    asked = CLAY.captions.parse(text).items()
     assert any(asked <= truth.items() for truth in truths)
 
 
@@ -127,7 +129,7 @@ def test_backs_are_drawn_less_often_than_they_were_rendered(tmp_path):
 def test_families_share_all_but_the_expression(folder):
   fake_pictures.write_siblings(folder, 60)
   images, texts, families = batches(folder, batch_size=18).batch(2)
-  size = head_siblings.FAMILY_SIZE
+  size = kinship.FAMILY_SIZE
   # 0.6 of 18 pictures are two families, and the rest is on its own.
   assert list(np.bincount(families)) == [size, size] + [1] * (18 - 2 * size)
   for number in (0, 1):

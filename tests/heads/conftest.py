@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from mmdist.cameras import orbits
-from mmdist.heads import geometry as head_geometry
 from mmdist.heads import subjects
+from mmdist.heads import worlds
+from mmdist.heads.clay import geometry as head_geometry
+
+CLAY = worlds.get('clay')
 
 RESOLUTION = 64  # The production resolution; see rendering_test.
 
@@ -84,7 +87,8 @@ def people():
     {'hat': 'cap', 'glasses': 'glasses', 'hair_style': 'long'},
   ]
   return [
-    subjects.sample_head(11, i, fixed=choice) for i, choice in enumerate(fixed)
+    subjects.sample_head(CLAY, 11, i, fixed=choice)
+    for i, choice in enumerate(fixed)
   ]
 
 
@@ -104,4 +108,4 @@ def views(people):
 @pytest.fixture(scope='session')
 def pictures(people, views):
   """Pictures of the people from their views."""
-  return subjects.render_heads(people, views, RESOLUTION)
+  return subjects.render_heads(CLAY, people, views, RESOLUTION)

@@ -4,9 +4,9 @@ import sys
 import numpy as np
 
 from mmdist.heads import drawing
-from mmdist.heads import siblings as head_siblings
+from mmdist.heads import kinship
 
-SIZE = head_siblings.FAMILY_SIZE
+SIZE = kinship.FAMILY_SIZE
 
 
 def test_families_come_first_and_then_pictures_on_their_own():

@@ -7,12 +7,14 @@ import pytest
 
 from mmdist.data import multiview
 from mmdist.data import photos
-from mmdist.heads import captions
 from mmdist.heads import folders
+from mmdist.heads import kinship
 from mmdist.heads import shards as head_shards
-from mmdist.heads import siblings as head_siblings
 from mmdist.heads import subjects
+from mmdist.heads import worlds
 from tests.heads import fake_pictures
+
+CLAY = worlds.get('clay')
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,8 @@ def test_heads_are_written_as_sheet_captions_and_views(tmp_path):
   assert sheet.shape == (3 * 8, 6 * 8, 3)  # Three views, and their normals.
   lines = (tmp_path / 'out' / 'captions.txt').read_text().splitlines()
   assert lines == [
-    captions.describe(subjects.sample_head(2, i).attributes) for i in range(3)
+    CLAY.captions.describe(subjects.sample_head(CLAY, 2, i).attributes)
+    for i in range(3)
   ]
   made = multiview.read_transforms(tmp_path / 'out' / 'multiview')
   assert (made.num_subjects, made.num_cameras, made.resolution) == (3, 2, 8)
@@ -80,7 +83,7 @@ def test_shards_are_written_or_pictures_as_the_options_say(
     'siblings_00002.npz',
   ]
   shard = head_shards.read_shard(tmp_path / 'shards' / names[-1])
-  assert len({a.hat for a in shard.attributes}) == head_siblings.FAMILY_SIZE
+  assert len({a.hat for a in shard.attributes}) == kinship.FAMILY_SIZE
   assert 'intra_op_parallelism_threads=1' in os.environ['XLA_FLAGS']
   folders.write(
     dataclasses.replace(
@@ -88,8 +91,8 @@ def test_shards_are_written_or_pictures_as_the_options_say(
     )
   )
   text = (tmp_path / 'pictures' / 'captions.txt').read_text()
-  head = subjects.sample_head(5, 0, neutral=True)
-  assert text == captions.describe(head.attributes) + '\n'
+  head = subjects.sample_head(CLAY, 5, 0, neutral=True)
+  assert text == CLAY.captions.describe(head.attributes) + '\n'
 
 
 def test_pictures_of_one_head_are_taken_as_by_a_friend(tmp_path):
@@ -100,5 +103,5 @@ def test_pictures_of_one_head_are_taken_as_by_a_friend(tmp_path):
   folders.write(options, said.append)
   read = photos.read_photos(tmp_path / 'photos', 16)  # As personalize does,
   assert read.names == tuple(f'photo-{i:02}.png' for i in range(5))
-  head = subjects.sample_head(3, 1)
-  assert captions.describe(head.attributes) in said[0]
+  head = subjects.sample_head(CLAY, 3, 1)
+  assert CLAY.captions.describe(head.attributes) in said[0]

@@ -7,17 +7,20 @@ import numpy as np
 import pytest
 
 from mmdist.heads import batches as head_batches
-from mmdist.heads import captions
 from mmdist.heads import prefetch
+from mmdist.heads import sentences
+from mmdist.heads import worlds
 from mmdist.priors.training import embedded
 from tests.heads import fake_pictures
+
+CLAY = worlds.get('clay')
 
 LENGTH = 40
 
 
 @pytest.fixture(name='tokenizer', scope='module')
 def fixture_tokenizer():
-  return embedded.make_tokenizer(captions.vocabulary(), LENGTH)
+  return embedded.make_tokenizer(CLAY.captions.vocabulary(), LENGTH)
 
 
 @pytest.fixture(name='words')
@@ -60,7 +63,7 @@ def composed(source, batch):
 def test_words_are_numbered_as_the_tokenizer_does(tokenizer, words):
   rng = np.random.default_rng(0)
   texts = ['', 'A Portrait of a man,front view', 'a man , with horns']
-  texts += [captions.draw(rng)[0] for _ in range(200)]
+  texts += [CLAY.captions.draw(rng)[0] for _ in range(200)]
   np.testing.assert_array_equal(
     words.encode(texts), read_tokens(tokenizer, texts)
   )
@@ -88,7 +91,7 @@ def test_a_step_is_the_one_that_a_cpu_sees(
     channel,
     source.batch_size,
     source.seed,
-    prefix=captions.NORMAL_PREFIX if channel == 'normal' else None,
+    prefix=sentences.NORMAL_PREFIX if channel == 'normal' else None,
   )
   with prefetch.Prefetcher(source, 7, 1) as batches:
     for step in (7, 8, 9):

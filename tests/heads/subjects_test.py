@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 from mmdist.cameras import orbits
-from mmdist.heads import attributes as head_attributes
+from mmdist.heads import head_records
 from mmdist.heads import subjects
+from mmdist.heads import worlds
+from mmdist.heads.clay import clay_attributes
 from tests.heads import fake_pictures
 
+CLAY = worlds.get('clay')
 
-def same(a: subjects.Head, b: subjects.Head) -> bool:
+
+def same(a: head_records.Head, b: head_records.Head) -> bool:
   return a.attributes == b.attributes and all(
     np.array_equal(a.parameters[name], b.parameters[name])
     for name in a.parameters
@@ -17,18 +21,24 @@ def same(a: subjects.Head, b: subjects.Head) -> bool:
 
 
 def test_a_head_depends_on_seed_and_index_alone():
-  assert same(subjects.sample_head(1, 5), subjects.sample_head(1, 5))
-  assert not same(subjects.sample_head(1, 5), subjects.sample_head(1, 6))
-  assert not same(subjects.sample_head(1, 5), subjects.sample_head(2, 5))
+  assert same(
+    subjects.sample_head(CLAY, 1, 5), subjects.sample_head(CLAY, 1, 5)
+  )
+  assert not same(
+    subjects.sample_head(CLAY, 1, 5), subjects.sample_head(CLAY, 1, 6)
+  )
+  assert not same(
+    subjects.sample_head(CLAY, 1, 5), subjects.sample_head(CLAY, 2, 5)
+  )
 
 
 def test_held_out_combinations_come_only_when_allowed():
-  default = [subjects.sample_head(0, i) for i in range(400)]
+  default = [subjects.sample_head(CLAY, 0, i) for i in range(400)]
   allowed = [
-    subjects.sample_head(0, i, allow_held_out=True) for i in range(400)
+    subjects.sample_head(CLAY, 0, i, allow_held_out=True) for i in range(400)
   ]
-  assert not any(head_attributes.is_held_out(h.attributes) for h in default)
-  shown = [head_attributes.is_held_out(h.attributes) for h in allowed]
+  assert not any(CLAY.attributes.is_held_out(h.attributes) for h in default)
+  shown = [CLAY.attributes.is_held_out(h.attributes) for h in allowed]
   assert any(shown)
   # Where nothing was refused, it is the same head.
   for held_out, a, b in zip(shown, default, allowed, strict=True):
@@ -37,20 +47,20 @@ def test_held_out_combinations_come_only_when_allowed():
 
 def test_a_held_out_combination_may_be_asked_for():
   fixed = {'skin': 'green', 'hat': 'hat', 'hat_color': 'red'}
-  head = subjects.sample_head(0, 0, fixed=fixed)
-  assert head_attributes.is_held_out(head.attributes)
+  head = subjects.sample_head(CLAY, 0, 0, fixed=fixed)
+  assert CLAY.attributes.is_held_out(head.attributes)
 
 
 def test_a_head_of_unknown_attributes_is_refused():
-  strange = dataclasses.replace(head_attributes.Attributes(), skin='plaid')
+  strange = dataclasses.replace(clay_attributes.Attributes(), skin='plaid')
   with pytest.raises(ValueError, match="skin='plaid'"):
-    subjects.make_head(strange, np.random.default_rng(0))
+    subjects.make_head(CLAY, strange, np.random.default_rng(0))
 
 
 def test_pictures_depend_on_head_and_view_alone(people, views, pictures):
   order = [5, 2]
   again = subjects.render_heads(
-    [people[i] for i in order], views.take(order), 64, num_threads=1
+    CLAY, [people[i] for i in order], views.take(order), 64, num_threads=1
   )
   np.testing.assert_array_equal(again.rgba, pictures.rgba[order])
   np.testing.assert_array_equal(again.normals, pictures.normals[order])
@@ -96,13 +106,13 @@ def test_a_head_fills_about_seventy_percent_of_the_height(pictures):
 
 def test_one_view_per_head_is_expected(people):
   with pytest.raises(ValueError, match='8 heads but 3 views'):
-    subjects.render_heads(people, orbits.turntable(3))
+    subjects.render_heads(CLAY, people, orbits.turntable(3))
 
 
 @pytest.mark.parametrize('resolution', [0, 2, 30, -4])
 def test_resolutions_are_multiples_of_four(people, resolution):
   with pytest.raises(ValueError, match='multiple of 4'):
-    subjects.render_heads(people[:1], orbits.turntable(1), resolution)
+    subjects.render_heads(CLAY, people[:1], orbits.turntable(1), resolution)
 
 
 def test_the_rig_stands_nearly_the_same_for_every_subject():
@@ -135,10 +145,12 @@ def test_a_multiview_set_holds_the_heads_of_its_family(monkeypatch):
     return fake_pictures.render_heads(people, views, resolution)
 
   monkeypatch.setattr(subjects, 'render_heads', render_heads)
-  made = subjects.multiview_set(4, 2, 3, 8)
+  made = subjects.multiview_set(CLAY, 4, 2, 3, 8)
   assert made.images.shape == (2, 3, 8, 8, 4)
   for index, (people, views) in enumerate(drawn):
-    assert all(same(h, subjects.sample_head(4, index, True)) for h in people)
+    assert all(
+      same(h, subjects.sample_head(CLAY, 4, index, True)) for h in people
+    )
     cameras = views.cameras()
     np.testing.assert_array_equal(
       made.camera_to_world[index], cameras.camera_to_world

@@ -9,6 +9,7 @@ from PIL import Image
 import pytest
 
 from mmdist.heads import subjects
+from mmdist.heads import worlds
 from mmdist.priors import checks
 from mmdist.priors import pipeline as pipelines
 from mmdist.run import locks
@@ -18,6 +19,8 @@ from mmdist.training import personalization
 from tests.priors import tiny
 from tests.priors import tiny_checkpoints
 from tests.priors import tiny_families
+
+CLAY = worlds.get('clay')
 
 PROMPT = 'a [v] portrait of a man'
 
@@ -251,8 +254,8 @@ def test_a_procedural_head_is_rendered_from_three_orbits(monkeypatch):
   monkeypatch.setattr(subjects, 'render_heads', render_once)
   views = personal_pictures.render_views()
   assert len(views) == 60
-  normals = personal_pictures.render('3:1', SIZE, normals=True)
-  colours = personal_pictures.render('3:1', SIZE, normals=False)
+  normals = personal_pictures.render(CLAY, '3:1', SIZE, normals=True)
+  colours = personal_pictures.render(CLAY, '3:1', SIZE, normals=False)
   # The second time, the same was asked for.
   np.testing.assert_equal(
     *((people, vars(views), size) for people, views, size in asked)
@@ -262,7 +265,7 @@ def test_a_procedural_head_is_rendered_from_three_orbits(monkeypatch):
   assert np.all(normals[..., 3] == 255)
   assert np.all(normals[0, 0, 0, :3] == 128)  # Mid-grey beside the head.
   truth = render_heads(
-    [subjects.sample_head(3, 1)], views.take(np.array([7])), SIZE
+    [subjects.sample_head(CLAY, 3, 1)], views.take(np.array([7])), SIZE
   )
   shown = colours[7, ..., :3] / 255 * colours[7, ..., 3:] / 255
   np.testing.assert_allclose(shown, truth.rgba[0, ..., :3], atol=0.01)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmdist.heads import captions
+from mmdist.heads import sentences
+from mmdist.heads import worlds
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
 from mmdist.priors.training import embedded
@@ -21,6 +22,8 @@ from mmdist.run import locks
 from mmdist.training import prior_training
 from tests.heads import fake_pictures
 from tests.priors import tiny
+
+CLAY = worlds.get('clay')
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -74,9 +77,9 @@ def test_a_prior_is_trained_saved_and_sampled(tmp_path):
 
 def test_the_text_encoder_is_taught_to_read_first(tmp_path, monkeypatch):
   # Of few sentences it soon reads a good deal, whatever it begins with.
-  known = [captions.draw(np.random.default_rng(i)) for i in range(4)]
+  known = [CLAY.captions.draw(np.random.default_rng(i)) for i in range(4)]
   monkeypatch.setattr(
-    captions, 'draw', lambda rng: known[rng.integers(len(known))]
+    sentences.Captions, 'draw', lambda self, rng: known[rng.integers(4)]
   )
   read = []
   for steps in (0, 30):

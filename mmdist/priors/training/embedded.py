@@ -103,6 +103,7 @@ def make_pipeline(
   dtype: str = messages.AUTO,
   seed: int = 0,
   device: torch.device | str = 'cpu',
+  world: str = 'clay',
 ) -> pipelines.Pipeline:
   """Builds an untrained pipeline with float32 weights.
 
@@ -112,6 +113,7 @@ def make_pipeline(
     dtype: in which the networks compute; see `devices.resolve_dtype`.
     seed: decides the weights, the same ones on every device.
     device: where the networks lie.
+    world: the name of the embedded world that it will know.
   """
   device = torch.device(device)
   with torch.random.fork_rng():
@@ -139,6 +141,7 @@ def make_pipeline(
     'image_size': architecture.image_size,
     'prompt_length': architecture.prompt_length,
     'identifier_tokens': {'normal': '[w]', 'personal': '[v]'},
+    'world': world,
   }
   return pipelines.Pipeline(
     denoiser=unet.to(device).to(memory_format=torch.channels_last),

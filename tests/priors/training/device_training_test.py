@@ -7,14 +7,16 @@ import pytest
 import torch
 from torch.utils import _python_dispatch
 
-from mmdist.heads import captions
 from mmdist.heads import drawing
+from mmdist.heads import worlds
 from mmdist.priors.training import denoising
 from mmdist.priors.training import device_training
 from mmdist.priors.training import dreambooth
 from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
 from tests.priors import tiny
+
+CLAY = worlds.get('clay')
 
 TRAINING = from_scratch.Training(
   num_images=400, learning_rate=3e-3, warmup_steps=2, dtype='float32'
@@ -38,7 +40,7 @@ def _one_thread():
 def make_tiny(seed=0, channels=4, training=TRAINING, **changes):
   """Returns a pipeline, its state and its steps."""
   pipeline = embedded.make_pipeline(
-    captions.vocabulary(), tiny.ARCHITECTURE, 'float32', seed
+    CLAY.captions.vocabulary(), tiny.ARCHITECTURE, 'float32', seed
   )
   pipeline.denoiser.requires_grad_(True).train()
   pipeline.text.modules[0].requires_grad_(False).eval()

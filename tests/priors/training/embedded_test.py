@@ -2,25 +2,27 @@ import numpy as np
 import pytest
 import torch
 
-from mmdist.heads import attributes as head_attributes
-from mmdist.heads import captions
+from mmdist.heads import sentences
+from mmdist.heads import worlds
 from mmdist.priors import prompt_encoder
 from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
 from mmdist.training import prior_sheet
 from tests.priors import tiny
 
+CLAY = worlds.get('clay')
+
 
 @pytest.fixture(scope='module')
 def tokenizer():
   return embedded.make_tokenizer(
-    captions.vocabulary(), embedded.Architecture().prompt_length
+    CLAY.captions.vocabulary(), embedded.Architecture().prompt_length
   )
 
 
 def make_tiny(seed=0):
   return embedded.make_pipeline(
-    captions.vocabulary(), tiny.ARCHITECTURE, 'float32', seed
+    CLAY.captions.vocabulary(), tiny.ARCHITECTURE, 'float32', seed
   )
 
 
@@ -48,7 +50,7 @@ def test_sentences_survive_the_tokenizer(tokenizer):
 
 
 def test_every_word_and_identifier_is_a_token_of_its_own(tokenizer):
-  words = captions.vocabulary() + embedded.IDENTIFIER_TOKENS
+  words = CLAY.captions.vocabulary() + embedded.IDENTIFIER_TOKENS
   ids = [tokenizer(word)['input_ids'] for word in words]
   assert all(len(tokens) == 3 for tokens in ids)
   assert len({tokens[1] for tokens in ids}) == len(words)
@@ -66,7 +68,7 @@ def test_the_prompts_of_the_sample_sheet_are_known_words(tokenizer):
     prompt_encoder.check_text(
       tokenizer, text, embedded.Architecture().prompt_length
     )
-    normal = text.replace(captions.COLOR_PREFIX, captions.NORMAL_PREFIX)
+    normal = text.replace(sentences.COLOR_PREFIX, sentences.NORMAL_PREFIX)
     prompt_encoder.check_text(
       tokenizer, normal, embedded.Architecture().prompt_length
     )
@@ -74,15 +76,16 @@ def test_the_prompts_of_the_sample_sheet_are_known_words(tokenizer):
 
 def test_the_longest_caption_of_many_heads_fits(tokenizer):
   rng = np.random.default_rng(0)
-  heads = [head_attributes.sample_attributes(rng) for _ in range(1500)]
+  heads = [CLAY.attributes.sample(rng) for _ in range(1500)]
   texts = [
-    captions.describe(a, 'low-angle', captions.NORMAL_PREFIX) for a in heads
+    CLAY.captions.describe(a, 'low-angle', sentences.NORMAL_PREFIX)
+    for a in heads
   ]
-  texts += [captions.caption(a, 'low-angle', rng) for a in heads]
+  texts += [CLAY.captions.caption(a, 'low-angle', rng) for a in heads]
   longest = max(len(ids) for ids in tokenizer(texts)['input_ids'])
   length = embedded.Architecture().prompt_length
   # Both ends take a token; captions are cut to what is left.
-  assert longest <= length == captions.MAX_WORDS + 2
+  assert longest <= length == sentences.MAX_WORDS + 2
 
 
 def test_too_many_words_are_refused():
@@ -114,7 +117,7 @@ def test_the_embedded_architecture_folds_pixels_as_its_settings_say():
 
 
 def test_the_sentence_does_not_drown_the_time_embedding():
-  pipeline = embedded.make_pipeline(captions.vocabulary(), dtype='float32')
+  pipeline = embedded.make_pipeline(CLAY.captions.vocabulary(), dtype='float32')
   texts = ['a portrait of a happy man, front view', 'a portrait of a devil']
   with torch.no_grad():
     prompt_embeds = pipeline.text.encode_afresh(texts)

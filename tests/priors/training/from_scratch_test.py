@@ -8,13 +8,15 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
-from mmdist.heads import captions
+from mmdist.heads import worlds
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import sample
 from mmdist.priors.training import dreambooth
 from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
 from tests.priors import tiny
+
+CLAY = worlds.get('clay')
 
 TRAINING = from_scratch.Training(
   num_images=4000, learning_rate=3e-3, warmup_steps=2, dtype='float32'
@@ -33,7 +35,7 @@ def _one_thread():
 
 def make_tiny(seed=0, architecture=tiny.ARCHITECTURE, dtype='float32'):
   pipeline = embedded.make_pipeline(
-    captions.vocabulary(), architecture, dtype, seed
+    CLAY.captions.vocabulary(), architecture, dtype, seed
   )
   pipeline.denoiser.requires_grad_(True).train()
   return pipeline

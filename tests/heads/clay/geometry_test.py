@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
 
-from mmdist.heads import attributes as head_attributes
-from mmdist.heads import geometry as head_geometry
-from mmdist.heads import sdf
+from mmdist.heads import palettes
 from mmdist.heads import subjects
+from mmdist.heads import worlds
+from mmdist.heads.clay import clay_attributes
+from mmdist.heads.clay import geometry as head_geometry
+from mmdist.heads.clay import sdf
+
+CLAY = worlds.get('clay')
 
 
 def points_around(count=4000, seed=0):
@@ -13,12 +17,12 @@ def points_around(count=4000, seed=0):
 
 
 def head_with(**fixed):
-  return subjects.sample_head(3, 0, fixed=fixed).parameters
+  return subjects.sample_head(CLAY, 3, 0, fixed=fixed).parameters
 
 
 @pytest.mark.parametrize('index', range(6))
 def test_distances_grow_no_faster_than_the_march_allows(distance, index):
-  head = subjects.sample_head(21, index)
+  head = subjects.sample_head(CLAY, 21, index)
   rng = np.random.default_rng(index)
   start = points_around(4000, index)
   step = rng.normal(size=start.shape).astype(np.float32)
@@ -50,10 +54,10 @@ def test_heads_stay_within_the_scenes_ball_but_for_the_chest(distance, people):
 
 
 WEAR = {
-  'hat': head_attributes.HATS[1:],
-  'hair_style': head_attributes.HAIR_STYLES[1:],
-  'beard': head_attributes.BEARDS[1:],
-  'glasses': head_attributes.GLASSES[1:],
+  'hat': palettes.HATS[1:],
+  'hair_style': clay_attributes.HAIR_STYLES[1:],
+  'beard': clay_attributes.BEARDS[1:],
+  'glasses': palettes.GLASSES[1:],
   'horns': (True,),
   'headphones': (True,),
   'red_nose': (True,),

@@ -1,7 +1,7 @@
 """Renders procedural heads: sphere tracing with skipped background.
 
 Owns rays, marching and shading; geometry and albedo come from
-`mmdist.heads.geometry`. Light is fixed in the world, as in a studio.
+`mmdist.heads.clay.geometry`. Light is fixed in the world, as in a studio.
 """
 
 import functools
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmdist.cameras import camera as camera_lib
-from mmdist.heads import geometry as head_geometry
-from mmdist.heads import sdf
+from mmdist.heads.clay import geometry as head_geometry
+from mmdist.heads.clay import sdf
 
 BLOCK = 4  # Pixels on a side that share one cone in the coarse march.
 # Each chunk stops when its last ray has hit or left.
@@ -41,7 +41,7 @@ def render(
   """Renders one head.
 
   Args:
-    parameters: dict of `mmdist.heads.parameters.shape_parameters`.
+    parameters: dict of `mmdist.heads.clay.parameters.shape_parameters`.
     camera: a single `Camera`.
     background: [3] colour behind the head.
     resolution: H = W of the result, a multiple of 4.

@@ -1,8 +1,8 @@
 """The signed distance field of a procedural head, and its colours.
 
 Owns geometry and albedo as functions of a point and a head's parameters.
-Which parameters a head has is decided in `mmdist.heads.attributes`; rays
-are marched in `mmdist.heads.rendering`.
+Which parameters a head has is decided in `mmdist.heads.clay.parameters`; rays
+are marched in `mmdist.heads.clay.rendering`.
 
 Coordinates: world units, +y up, the face looks along +z, left-right symmetric.
 A head is a dict of scalars and colours, so that one compiled renderer serves
@@ -14,8 +14,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from mmdist.heads import sdf
-from mmdist.heads import wear as head_wear
+from mmdist.heads.clay import sdf
+from mmdist.heads.clay import wear as head_wear
 
 Array = jax.Array
 Parameters = sdf.Parameters

@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from mmdist.heads import sdf
+from mmdist.heads.clay import sdf
 
 
 def points_around(count=4000, seed=0):

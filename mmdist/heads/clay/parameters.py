@@ -1,7 +1,7 @@
 """From a head in words to the numbers that draw it.
 
 Owns the continuous part of an identity: proportions, how strongly a face
-moves, the exact colours. Words are `mmdist.heads.attributes`.
+moves, the exact colours. Words are `mmdist.heads.clay.clay_attributes`.
 """
 
 from typing import Any
@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy import typing as npt
 
-from mmdist.heads import attributes as head_attributes
+from mmdist.heads import palettes
+from mmdist.heads.clay import clay_attributes
 
 
 def shape_parameters(
-  attributes: head_attributes.Attributes, rng: np.random.Generator
+  attributes: clay_attributes.Attributes, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
   """Draws the continuous identity behind the attributes.
 
@@ -22,10 +23,10 @@ def shape_parameters(
   """
   p = _identity(attributes, rng) | _face(attributes, rng)
   p |= {
-    'hair_style': head_attributes.HAIR_STYLES.index(attributes.hair_style),
-    'hat': head_attributes.HATS.index(attributes.hat),
-    'beard': head_attributes.BEARDS.index(attributes.beard),
-    'glasses': head_attributes.GLASSES.index(attributes.glasses),
+    'hair_style': clay_attributes.HAIR_STYLES.index(attributes.hair_style),
+    'hat': palettes.HATS.index(attributes.hat),
+    'beard': clay_attributes.BEARDS.index(attributes.beard),
+    'glasses': palettes.GLASSES.index(attributes.glasses),
     'horns': attributes.horns,
     'headphones': attributes.headphones,
     'pointed_ears': attributes.pointed_ears,
@@ -39,7 +40,7 @@ def shape_parameters(
 
 
 def _identity(
-  attributes: head_attributes.Attributes, rng: np.random.Generator
+  attributes: clay_attributes.Attributes, rng: np.random.Generator
 ) -> dict[str, Any]:
   """Proportions of a head; kinds differ, people within a kind too."""
   female, old = 'woman' in attributes.kind, 'old' in attributes.kind
@@ -69,10 +70,10 @@ def _identity(
 
 
 def _face(
-  attributes: head_attributes.Attributes, rng: np.random.Generator
+  attributes: clay_attributes.Attributes, rng: np.random.Generator
 ) -> dict[str, Any]:
   """The expression, of an intensity of its own."""
-  move = head_attributes.EXPRESSIONS[attributes.expression]
+  move = clay_attributes.EXPRESSIONS[attributes.expression]
   strength = rng.uniform(0.85, 1.15)
   age = -0.5 if 'old' in attributes.kind else 0.0
   child = 0.85 if attributes.kind == 'child' else 1.0
@@ -91,7 +92,7 @@ def _face(
 
 
 def _colors(
-  attributes: head_attributes.Attributes, rng: np.random.Generator
+  attributes: clay_attributes.Attributes, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
   """Colours of the parts, each with a small jitter."""
 
@@ -99,8 +100,8 @@ def _colors(
     noise = rng.normal(0, scale, 3) + rng.normal(0, scale)
     return np.clip(np.asarray(color) + noise, 0.02, 0.98)
 
-  skin = jitter(head_attributes.SKINS[attributes.skin])
-  hair = jitter(head_attributes.HAIR_COLORS[attributes.hair_color], 0.018)
+  skin = jitter(palettes.SKINS[attributes.skin])
+  hair = jitter(palettes.HAIR_COLORS[attributes.hair_color], 0.018)
   lip = np.clip(skin * (0.80, 0.42, 0.44) + (0.08, 0.0, 0.01), 0, 1)
   if attributes.name in ('joker', 'clown'):
     lip = jitter((0.80, 0.05, 0.06))
@@ -110,13 +111,11 @@ def _colors(
     'color_hair': hair,
     'color_beard': hair,
     'color_brow': hair * (1.0 if attributes.hair_color == 'white' else 0.75),
-    'color_eye': np.asarray(head_attributes.EYE_COLORS[attributes.eye_color]),
-    'color_clothes': jitter(
-      head_attributes.OBJECT_COLORS[attributes.shirt_color]
-    ),
-    'color_hat': jitter(head_attributes.OBJECT_COLORS[attributes.hat_color]),
+    'color_eye': np.asarray(palettes.EYE_COLORS[attributes.eye_color]),
+    'color_clothes': jitter(palettes.OBJECT_COLORS[attributes.shirt_color]),
+    'color_hat': jitter(palettes.OBJECT_COLORS[attributes.hat_color]),
     'color_headphones': jitter(
-      head_attributes.OBJECT_COLORS[attributes.headphone_color]
+      palettes.OBJECT_COLORS[attributes.headphone_color]
     ),
     'color_glasses': np.asarray((0.05, 0.05, 0.05)),
     'color_horns': jitter((0.38, 0.30, 0.20))

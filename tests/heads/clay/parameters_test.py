@@ -1,17 +1,21 @@
 import numpy as np
 import pytest
 
-from mmdist.heads import attributes as head_attributes
-from mmdist.heads import parameters as head_parameters
+from mmdist.heads import palettes
+from mmdist.heads import worlds
+from mmdist.heads.clay import clay_attributes
+from mmdist.heads.clay import parameters as head_parameters
 
-Attributes = head_attributes.Attributes
+CLAY = worlds.get('clay')
+
+Attributes = clay_attributes.Attributes
 
 
 @pytest.fixture(scope='module')
 def sampled():
   """Three hundred heads as priors are trained on."""
   rng = np.random.default_rng(0)
-  return [head_attributes.sample_training_attributes(rng) for _ in range(300)]
+  return [CLAY.attributes.sample_training(rng) for _ in range(300)]
 
 
 def test_all_heads_have_the_same_finite_float32_parameters(sampled):
@@ -33,12 +37,12 @@ def test_parameters_say_what_the_attributes_say(sampled):
   rng = np.random.default_rng(4)
   for a in sampled[:200]:
     p = head_parameters.shape_parameters(a, rng)
-    assert head_attributes.HATS[int(p['hat'])] == a.hat
-    assert head_attributes.HAIR_STYLES[int(p['hair_style'])] == a.hair_style
-    assert head_attributes.BEARDS[int(p['beard'])] == a.beard
-    assert head_attributes.GLASSES[int(p['glasses'])] == a.glasses
+    assert palettes.HATS[int(p['hat'])] == a.hat
+    assert clay_attributes.HAIR_STYLES[int(p['hair_style'])] == a.hair_style
+    assert clay_attributes.BEARDS[int(p['beard'])] == a.beard
+    assert palettes.GLASSES[int(p['glasses'])] == a.glasses
     assert (bool(p['horns']), bool(p['headphones'])) == (a.horns, a.headphones)
-    skin = head_attributes.SKINS[a.skin]
+    skin = palettes.SKINS[a.skin]
     # Five sigmas of the jitter: 0.022 each and 0.022 in common.
     np.testing.assert_allclose(p['color_skin'], skin, atol=0.16)
 
@@ -54,7 +58,7 @@ def test_expressions_differ_more_than_people_do():
     names = ('mouth_curve', 'mouth_open', 'mouth_width', 'brow_tilt')
     return np.array([[p[name] for name in names] for p in drawn])
 
-  groups = {e: moves(e) for e in head_attributes.EXPRESSIONS}
+  groups = {e: moves(e) for e in clay_attributes.EXPRESSIONS}
   for first, a in groups.items():
     for second, b in groups.items():
       if first < second:

@@ -1,8 +1,8 @@
 """Signed distances of simple solids, and how they blend.
 
-Owns the vocabulary that `mmdist.heads.geometry` and `mmdist.heads.wear` are
-written in. All take coordinates of any shape and return distances of that
-shape, world units, negative inside.
+Owns the vocabulary that `mmdist.heads.clay.geometry` and
+`mmdist.heads.clay.wear` are written in. All take coordinates of any shape and
+return distances of that shape, world units, negative inside.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-# The parameters of a head; see `mmdist.heads.parameters.shape_parameters`.
+# The parameters of a head; see `mmdist.heads.clay.parameters.shape_parameters`.
 Parameters = Mapping[str, jax.Array]
 Scalar = jax.Array | float
 

@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 
 from mmdist.cameras import orbits
-from mmdist.heads import attributes as head_attributes
-from mmdist.heads import captions
+from mmdist.heads import sentences
+from mmdist.heads import worlds
+from mmdist.heads.clay import clay_attributes
 
-Attributes = head_attributes.Attributes
+CLAY = worlds.get('clay')
+
+Attributes = clay_attributes.Attributes
 # Never in the full sentence, or only through what they belong to.
 UNSAID = {'eye_color', 'shirt_color'}
 
@@ -13,12 +16,12 @@ UNSAID = {'eye_color', 'shirt_color'}
 @pytest.fixture(scope='module')
 def sampled():
   rng = np.random.default_rng(10)
-  return [head_attributes.sample_attributes(rng) for _ in range(2000)]
+  return [CLAY.attributes.sample(rng) for _ in range(2000)]
 
 
 def all_said(a: Attributes) -> dict:
   """What a full sentence says of a head: everything that is there."""
-  shown = head_attributes.visible(a)
+  shown = CLAY.attributes.visible(a)
   said = {
     key: value
     for key, value in shown.items()
@@ -32,41 +35,41 @@ def all_said(a: Attributes) -> dict:
 def test_the_full_sentence_is_read_back_completely(sampled):
   for i, a in enumerate(sampled):
     word = orbits.VIEW_WORDS[i % len(orbits.VIEW_WORDS)]
-    text = captions.describe(a, word)
-    assert captions.parse(text) == all_said(a) | {'view': word}, text
+    text = CLAY.captions.describe(a, word)
+    assert CLAY.captions.parse(text) == all_said(a) | {'view': word}, text
 
 
 def test_a_caption_says_nothing_that_is_not_so(sampled):
   rng = np.random.default_rng(11)
   for i, a in enumerate(sampled):
     word = orbits.VIEW_WORDS[i % len(orbits.VIEW_WORDS)]
-    text = captions.caption(a, word, rng)
-    truth = head_attributes.visible(a) | {'view': word}
-    assert captions.parse(text).items() <= truth.items(), text
+    text = CLAY.captions.caption(a, word, rng)
+    truth = CLAY.attributes.visible(a) | {'view': word}
+    assert CLAY.captions.parse(text).items() <= truth.items(), text
 
 
 def test_captions_say_every_attribute_now_and_then(sampled):
   rng = np.random.default_rng(12)
   said = set()
   for a in sampled[:1500]:
-    said |= captions.parse(captions.caption(a, 'front', rng)).keys()
-  assert said == {*head_attributes.CHOICES, 'view'}
+    said |= CLAY.captions.parse(CLAY.captions.caption(a, 'front', rng)).keys()
+  assert said == {*CLAY.attributes.choices, 'view'}
 
 
 def test_every_word_is_in_the_vocabulary(sampled):
-  known = set(captions.vocabulary())
-  prefixes = (None, captions.NORMAL_PREFIX)
+  known = set(CLAY.captions.vocabulary())
+  prefixes = (None, sentences.NORMAL_PREFIX)
   rng = np.random.default_rng(13)
   for i, a in enumerate(sampled):
     word = orbits.VIEW_WORDS[i % len(orbits.VIEW_WORDS)]
-    text = captions.caption(a, word, rng, prefixes[i % 2])
-    text += ' ' + captions.describe(a, word)
+    text = CLAY.captions.caption(a, word, rng, prefixes[i % 2])
+    text += ' ' + CLAY.captions.describe(a, word)
     words = set(text.replace(',', ' , ').split()) - {'[w]'}
     assert words <= known, words - known
 
 
 def test_the_vocabulary_is_sorted_lowercase_and_without_doubles():
-  words = captions.vocabulary()
+  words = CLAY.captions.vocabulary()
   assert list(words) == sorted(set(words))
   assert all(word == word.lower() and ' ' not in word for word in words)
 
@@ -88,17 +91,17 @@ def test_captions_fit_a_prior_however_much_there_is_to_say():
   rng = np.random.default_rng(15)
   lengths = []
   for _ in range(300):
-    text = captions.caption(
-      everything, 'low-angle', rng, captions.NORMAL_PREFIX
+    text = CLAY.captions.caption(
+      everything, 'low-angle', rng, sentences.NORMAL_PREFIX
     )
     lengths.append(len(text.replace(',', ' , ').split()))
-  assert max(lengths) <= captions.MAX_WORDS < max(lengths) + 3
+  assert max(lengths) <= sentences.MAX_WORDS < max(lengths) + 3
 
 
 def test_the_rng_decides_the_caption():
   a = Attributes(hat='hat', glasses='glasses')
   texts = [
-    captions.caption(a, 'front', np.random.default_rng(seed))
+    CLAY.captions.caption(a, 'front', np.random.default_rng(seed))
     for seed in (0, 0, *range(1, 30))
   ]
   assert texts[0] == texts[1] and len(set(texts)) > 15
@@ -128,20 +131,20 @@ def test_the_rng_decides_the_caption():
   ],
 )
 def test_sentences_read_well(attributes, view, expected):
-  assert captions.describe(attributes, view) == expected
+  assert CLAY.captions.describe(attributes, view) == expected
 
 
 def test_articles_agree_with_the_word_behind_them(sampled):
   rng = np.random.default_rng(14)
   for a in sampled[:1000]:
-    words = captions.caption(a, 'front', rng).replace(',', '').split()
+    words = CLAY.captions.caption(a, 'front', rng).replace(',', '').split()
     for article, word in zip(words, words[1:]):
       if article in ('a', 'an') and word != '[w]':
         assert (article == 'an') == (word[0] in 'aeio'), (article, word)
 
 
 def test_the_normal_priors_sentence_has_its_token():
-  text = captions.describe(Attributes(), prefix=captions.NORMAL_PREFIX)
+  text = CLAY.captions.describe(Attributes(), prefix=sentences.NORMAL_PREFIX)
   assert text.startswith('a [w] face map of a neutral man with')
 
 
@@ -184,17 +187,17 @@ def test_the_normal_priors_sentence_has_its_token():
   ],
 )
 def test_sentences_of_people_are_read(text, asked):
-  assert captions.parse(text) == asked
+  assert CLAY.captions.parse(text) == asked
 
 
 def test_what_is_said_outweighs_what_a_name_implies():
-  asked = captions.parse('a portrait of a sad wizard with a red crown')
+  asked = CLAY.captions.parse('a portrait of a sad wizard with a red crown')
   assert (asked['expression'], asked['hat']) == ('sad', 'crown')
   assert asked['hat_color'] == 'red' and asked['beard'] == 'long beard'
 
 
 def test_a_name_brings_its_signs():
-  asked = captions.parse('a portrait of a joker')
+  asked = CLAY.captions.parse('a portrait of a joker')
   assert asked == {
     'name': 'joker',
     'expression': 'happy',
@@ -206,27 +209,27 @@ def test_a_name_brings_its_signs():
 
 def test_what_is_drawn_for_reading_is_said_and_never_held_out():
   rng = np.random.default_rng(0)
-  questions = captions.questions()
+  questions = CLAY.captions.questions()
   prefixes = set()
   for _ in range(300):
-    text, answers = captions.draw(rng)
+    text, answers = CLAY.captions.draw(rng)
     prefixes.add(answers['prefix'])
     assert text.startswith(answers['prefix']) or 'photo of' in text
     for name, answer in answers.items():
       assert answer in questions[name]
     assert not any(
       combination.items() <= answers.items()
-      for combination in head_attributes.HELD_OUT
+      for combination in CLAY.attributes.held_out
     )
   assert prefixes == set(questions['prefix'])
 
 
 def test_marks_and_full_stops_change_nothing_of_what_is_asked():
-  plain = captions.parse('a portrait of a happy man with a red cowboy hat')
+  plain = CLAY.captions.parse('a portrait of a happy man with a red cowboy hat')
   assert plain
   for text in (
     'a portrait of a happy man with a red cowboy hat.',
     'a portrait of a (happy:1.3) man with a (red cowboy hat).',
     'A portrait of a happy man\n with a red cowboy hat!',
   ):
-    assert captions.parse(text) == plain
+    assert CLAY.captions.parse(text) == plain

@@ -1,20 +1,20 @@
 """What a procedural head wears: hats, glasses, horns, headphones, a red nose.
 
-Owns their signed distances; the head itself is `mmdist.heads.geometry`, and
-so are the conventions: x is mirrored to be positive, p are the parameters.
+Owns their signed distances; the head itself is `mmdist.heads.clay.geometry`,
+and so are the conventions: x is mirrored to be positive, p are the parameters.
 """
 
 import jax
 import jax.numpy as jnp
 
-from mmdist.heads import sdf
+from mmdist.heads.clay import sdf
 
 Array = jax.Array
 Parameters = sdf.Parameters
 
 
 def hat(x: Array, y: Array, z: Array, p: Parameters) -> Array:
-  """Distance to the hat, by its number in `attributes.HATS`."""
+  """Distance to the hat, by its number in `palettes.HATS`."""
   base, zc = 0.40 * p['head_h'], z + 0.06
   radial = jnp.sqrt(x * x + zc * zc + 1e-12)
   width = p['head_w']

@@ -5,14 +5,15 @@ import dataclasses
 import pytest
 
 from mmdist.core import seeds
-from mmdist.heads import attributes as head_attributes
-from mmdist.heads import captions
-from mmdist.heads import siblings as head_siblings
+from mmdist.heads import kinship
+from mmdist.heads import worlds
+
+CLAY = worlds.get('clay')
 
 
 def families(count, kinds=()):
   return [
-    head_siblings.sample_family(seeds.generator(3, i, 'siblings'), kinds)
+    CLAY.siblings.sample(seeds.generator(3, i, 'siblings'), kinds)
     for i in range(count)
   ]
 
@@ -29,16 +30,16 @@ def differences(family):
 
 
 # Fields that differ, by what a family is about.
-FIELDS = {name: {name} for name in head_siblings.VARIATIONS} | {
+FIELDS = {name: {name} for name in CLAY.siblings.variations} | {
   'wear': {'horns', 'headphones', 'glasses'},
   'beard': {'beard', 'red_nose'},
 }
 
 
-@pytest.mark.parametrize('name', head_siblings.VARIATIONS)
+@pytest.mark.parametrize('name', CLAY.siblings.variations)
 def test_siblings_differ_in_one_thing(name):
   for family in families(5, kinds=(name,)):
-    assert len(set(family.attributes)) == head_siblings.FAMILY_SIZE
+    assert len(set(family.attributes)) == kinship.FAMILY_SIZE
     assert differences(family) == FIELDS[name]
 
 
@@ -52,13 +53,13 @@ def test_families_are_of_every_kind_and_half_of_expressions():
 
 def test_families_show_nothing_held_out_and_nobody_by_name():
   for family in families(300):
-    assert not any(map(head_attributes.is_held_out, family.attributes))
+    assert not any(map(CLAY.attributes.is_held_out, family.attributes))
     assert not any(a.name for a in family.attributes)
     for attributes in family.attributes:
-      head_attributes.check(attributes)
+      CLAY.attributes.check(attributes)
 
 
 def test_full_captions_tell_siblings_apart():
   for family in families(50):
-    texts = {captions.describe(a, 'front') for a in family.attributes}
-    assert len(texts) == head_siblings.FAMILY_SIZE
+    texts = {CLAY.captions.describe(a, 'front') for a in family.attributes}
+    assert len(texts) == kinship.FAMILY_SIZE

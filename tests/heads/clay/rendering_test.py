@@ -8,9 +8,12 @@ import pytest
 
 from mmdist.cameras import camera as camera_lib
 from mmdist.cameras import orbits
-from mmdist.heads import geometry as head_geometry
-from mmdist.heads import rendering as head_rendering
 from mmdist.heads import subjects
+from mmdist.heads import worlds
+from mmdist.heads.clay import geometry as head_geometry
+from mmdist.heads.clay import rendering as head_rendering
+
+CLAY = worlds.get('clay')
 
 # The renderer takes half a minute to compile for each resolution, so all tests
 # of real heads have one. The ball's program is small.
@@ -232,7 +235,7 @@ def test_heads_are_symmetric_from_the_front(people):
   camera = orbits.make_views(
     0.0, 0.0, 3.4, orbits.HEAD_TARGET, orbits.HEAD_HALF_HEIGHT
   )
-  picture = subjects.render_heads([people[2]], camera, RESOLUTION)
+  picture = subjects.render_heads(CLAY, [people[2]], camera, RESOLUTION)
   mask, normals = picture.rgba[0, ..., 3], 2 * picture.normals[0] - 1
   np.testing.assert_allclose(mask, mask[:, ::-1], atol=0.02)
   mirrored = normals[:, ::-1] * np.array([-1, 1, 1])
@@ -246,7 +249,7 @@ def test_one_ray_a_pixel_is_nearly_as_good_as_sixteen(
   clearance_of, people, views, pictures
 ):
   fine = subjects.render_heads(
-    people[3:4], views.take(range(3, 4)), RESOLUTION, 4
+    CLAY, people[3:4], views.take(range(3, 4)), RESOLUTION, 4
   )
   coarse = dataclasses.replace(pictures, rgba=pictures.rgba[3:4])
   grey = np.full(3, 0.7)

@@ -1,0 +1,1 @@
+"""Clay: heads of signed distances, as the shipped priors know them."""

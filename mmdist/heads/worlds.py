@@ -1,0 +1,128 @@
+"""The embedded worlds: what heads there are, in words and in pictures.
+
+A world is a value that is passed to whatever draws, describes or judges heads.
+Files made from heads record its name; files without one are older than the
+second world, and of clay. Nothing here imports JAX.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+from mmdist.core import names
+from mmdist.heads import head_records
+from mmdist.heads import judge_questions
+from mmdist.heads import kinship
+from mmdist.heads import sentences
+from mmdist.heads import traits
+from mmdist.heads.clay import clay_captions
+from mmdist.heads.clay import clay_questions
+from mmdist.heads.clay import clay_siblings
+from mmdist.heads.clay import modelling
+from mmdist.heads.people import captions as people_captions
+from mmdist.heads.people import persons
+from mmdist.heads.people import questions as people_questions
+from mmdist.heads.people import siblings as people_siblings
+
+KEY = 'world'  # In files.
+DEFAULT = 'clay'  # The shipped priors and the shipped judge know it.
+_SETTINGS = 'mmdist.json'  # Of a prior's directory.
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+  """One embedded world.
+
+  Attributes:
+    name: by which files and flags know it.
+    captions: its sentences.
+    questions: for its judge.
+    siblings: its families.
+    make_head: `(attributes, rng) -> Head`; attributes are not checked.
+    render_heads: `(heads, views, resolution, supersampling, num_threads) ->
+      HeadPictures`, head i from view i.
+    views_per_head: pictures of each head in a shard: more than one where to
+      build a head takes longer than to look at it.
+  """
+
+  name: str
+  captions: sentences.Captions
+  questions: judge_questions.JudgeQuestions
+  siblings: kinship.Kinship
+  make_head: Callable[..., head_records.Head]
+  render_heads: Callable[..., head_records.HeadPictures]
+  views_per_head: int = 1
+
+  @property
+  def attributes(self) -> traits.Traits:
+    """Which heads there are, and how they are drawn."""
+    return self.captions.wording.traits
+
+
+_WORLDS = {
+  world.name: world
+  for world in (
+    World(
+      'clay',
+      clay_captions.CAPTIONS,
+      clay_questions.QUESTIONS,
+      clay_siblings.SIBLINGS,
+      modelling.make_head,
+      modelling.render_heads,
+    ),
+    World(
+      'people',
+      people_captions.CAPTIONS,
+      people_questions.QUESTIONS,
+      people_siblings.SIBLINGS,
+      persons.make_head,
+      persons.render_heads,
+      views_per_head=8,
+    ),
+  )
+}
+NAMES = tuple(_WORLDS)
+
+
+def get(name: str) -> World:
+  """Returns the world of a name; UserError, with the nearest, for others."""
+  names.check_choice(KEY, name, NAMES)
+  return _WORLDS[name]
+
+
+def recorded(record: Mapping[str, Any]) -> World:
+  """Returns the world that a file's content names; clay if it names none.
+
+  Raises:
+    UserError: it names none of the worlds.
+  """
+  return get(record.get(KEY, DEFAULT))
+
+
+def of_settings(settings: Mapping[str, Any]) -> World | None:
+  """Returns the world of a prior by its `mmdist.json`.
+
+  Args:
+    settings: the content; empty if there is no such file.
+
+  Returns:
+    The world; None for priors that were not made here, such as Stable
+    Diffusion: they know more than these worlds.
+
+  Raises:
+    UserError: it names none of the worlds.
+  """
+  return recorded(settings) if settings else None
+
+
+def of_directory(directory: str | os.PathLike) -> World | None:
+  """Returns the world of a prior by its directory; see `of_settings`."""
+  try:
+    text = (pathlib.Path(directory) / _SETTINGS).read_text('utf-8')
+    settings = json.loads(text)
+  except (OSError, ValueError):
+    return None  # What is wrong with a file is told where a prior is opened.
+  return of_settings(settings) if isinstance(settings, dict) else None
