@@ -178,11 +178,12 @@ def _single_things(
   for field, (colors, noun) in colored.items():
     what = field.removesuffix('_color').replace('_', ' ')
     either = _alternatives(colors)
-    # As in "red and blue skin" too.
+    # As in "red and blue skin" and "a red and a blue hat" too.
     named = [
       word
       for phrase in _finds(
-        rf'\b(?:(?:{either})(?:,| and|, and)? )*(?:{either}) {noun}\b', text
+        rf'\b(?:(?:{either})(?:,| and|, and)?(?: an?)? )*(?:{either}) {noun}\b',
+        text,
       )
       for word in _finds(rf'\b(?:{either})\b', phrase)
     ]
@@ -192,11 +193,21 @@ def _single_things(
 
 def _hair(wording: wording_lib.Wording, text: str) -> list[str]:
   """Returns the styles of hair that a text names."""
-  adjectives = [
-    match[1] for match in re.finditer(_hair_of(wording.hair_adjectives), text)
+  adjectives = _alternatives(wording.hair_adjectives)
+  colors = _alternatives((*palettes.HAIR_COLORS, *palettes.SKINS))
+  said = _finds(
+    # As in "long, short red hair" too.
+    rf'\b(?:(?:{adjectives}|{colors})(?:,| and|, and)? )*'
+    rf'(?:{adjectives})(?: [a-z]+)? hair\b',
+    text,
+  )
+  styles = [
+    f'{word} hair'
+    for phrase in said
+    for word in _finds(rf'\b(?:{adjectives})\b', phrase)
   ]
   nouns = _any_of(text, (wording_lib.BALD, *wording.hair_nouns))
-  return [*nouns, *(f'{word} hair' for word in dict.fromkeys(adjectives))]
+  return list(dict.fromkeys([*nouns, *styles]))
 
 
 def _alternatives(values: Iterable[str]) -> str:
