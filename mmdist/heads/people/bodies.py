@@ -15,11 +15,13 @@ import dataclasses
 
 import numpy as np
 
+from mmdist.core import errors
 from mmdist.core import seeds
 from mmdist.heads.people import accessories
 from mmdist.heads.people import anny_data
 from mmdist.heads.people import attributes as people_attributes
 from mmdist.heads.people import beards
+from mmdist.heads.people import exposure
 from mmdist.heads.people import eyes
 from mmdist.heads.people import hair
 from mmdist.heads.people import hats
@@ -46,17 +48,13 @@ class Body:
   """A person, ready to be photographed.
 
   Attributes:
-    mesh: everything on it.
-    scene: the mesh's triangles for rays.
-    shades: [N, 2] float32 open sky and open key light of the vertices.
+    film: the mesh of everything on it, ready for rays.
     skin: how the skin is painted.
     iris: [3] float32 linear albedo.
     lights: the lamps.
   """
 
-  mesh: pieces.Mesh
-  scene: rays.Scene
-  shades: np.ndarray
+  film: exposure.Film
   skin: people_skin.Skin
   iris: np.ndarray
   lights: people_lights.Lights
@@ -90,7 +88,9 @@ def make(
   mesh = pieces.join(parts)
   scene = rays.Scene(mesh.vertices, mesh.triangles)
   shades = occlusion.shades(mesh, scene, lights)
-  return Body(mesh, scene, shades, skin, iris.astype(np.float32), lights)
+  carried = np.concatenate([mesh.normals, shades, mesh.extras], 1)
+  film = exposure.Film(mesh, scene, carried)
+  return Body(film, skin, iris.astype(np.float32), lights)
 
 
 def render(
@@ -106,7 +106,7 @@ def render(
     body: of `make`.
     camera_to_world: [V, 3, 4] poses, as in `cameras.camera.Camera`.
     tan_half_fov: [V] tangent of half the field of view.
-    resolution: H = W in pixels.
+    resolution: H = W in pixels, even.
     supersampling: rays per pixel along each axis.
 
   Returns:
@@ -114,11 +114,23 @@ def render(
     float32 world normals coloured (n + 1) / 2, mid-grey on the background;
     depth [V, H, W] float32 along the camera's axis, inf on the background).
   """
+  if resolution < 2 or resolution % 2:
+    raise errors.UserError(f'resolution={resolution}; expected an even number.')
+
+  def shader(hits: shading.Hits) -> np.ndarray:
+    return shading.shade(hits, body.skin, body.iris, body.lights)
+
   pictures = [
-    _picture(body, np.asarray(pose, np.float32), float(tan), resolution,
-             supersampling)
+    exposure.picture(
+      body.film,
+      shader,
+      np.asarray(pose, np.float32),
+      float(tan),
+      resolution,
+      supersampling,
+    )
     for pose, tan in zip(camera_to_world, tan_half_fov, strict=True)
-  ]  # fmt: skip
+  ]
   rgba, normals, depth = (np.stack(column) for column in zip(*pictures))
   return rgba, normals, depth
 
@@ -171,88 +183,4 @@ def _dress(
     + beards.grow(attributes, shape, head, draw('beard'))
     + hat.parts
     + accessories.make(attributes, shape, head, draw('accessories'))
-  )
-
-
-def _picture(
-  body: Body,
-  pose: np.ndarray,
-  tan: float,
-  resolution: int,
-  supersampling: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  size = resolution * supersampling
-  directions = _directions(pose, tan, size)
-  triangle, far, weights = body.scene.intersect(pose[:, 3], directions)
-  rows = np.flatnonzero(triangle >= 0)
-  triangle, far, weights = triangle[rows], far[rows], weights[rows]
-  hits = _hits(body, triangle, weights, directions[rows])
-  light = shading.shade(hits, body.skin, body.iris, body.lights)
-  values = np.zeros((size * size, 8), np.float32)
-  values[rows, :3] = np.clip(light, 0, 1)
-  values[rows, 3:6] = hits.normals
-  # The direction's part along the camera's axis is 1 long.
-  values[rows, 6] = far
-  values[rows, 7] = 1
-  blocks = values.reshape(
-    resolution, supersampling, resolution, supersampling, 8
-  )
-  return _finish(blocks.mean((1, 3)))
-
-
-def _finish(
-  mean: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Turns means over pixels into colours, normals and depth."""
-  alpha = mean[..., 7:]
-  inverse = 1 / np.maximum(alpha, 1e-6)
-  color = to_srgb(mean[..., :3] * inverse) * alpha
-  normals = pieces.unit(mean[..., 3:6]) * alpha
-  depth = np.where(alpha > 0, mean[..., 6:7] * inverse, np.inf)[..., 0]
-  return (
-    np.concatenate([color, alpha], -1).astype(np.float32),
-    (normals * 0.5 + 0.5).astype(np.float32),
-    depth.astype(np.float32),
-  )
-
-
-def to_srgb(light: np.ndarray) -> np.ndarray:
-  """Turns linear light in [0, 1] into sRGB."""
-  curved = 1.055 * np.maximum(light, 1e-8) ** (1 / 2.4) - 0.055
-  return np.where(light <= 0.0031308, 12.92 * light, curved)
-
-
-def _directions(pose: np.ndarray, tan: float, size: int) -> np.ndarray:
-  """Returns [size * size, 3] float32, 1 long along the camera's axis."""
-  ticks = (((np.arange(size) + 0.5) / size * 2 - 1) * tan).astype(np.float32)
-  right, up, back = pose[:, :3].T
-  columns = ticks[:, None] * right - back
-  rows = -ticks[:, None] * up
-  return (rows[:, None] + columns[None]).reshape(-1, 3)
-
-
-def _hits(
-  body: Body,
-  triangle: np.ndarray,
-  weights: np.ndarray,
-  directions: np.ndarray,
-) -> shading.Hits:
-  """Interpolates what the vertices of hit triangles carry."""
-  mesh = body.mesh
-  corners = mesh.triangles[triangle]
-  carried = np.concatenate([mesh.normals, body.shades, mesh.extras], 1)
-  weights = np.concatenate([1 - weights.sum(1, keepdims=True), weights], 1)
-  values = np.einsum('mk,mkc->mc', weights, carried[corners])
-  views = pieces.unit(-directions)
-  normals = pieces.unit(values[:, :3])
-  # Cloth, hair and lashes are thin: both their sides face the light.
-  away = np.einsum('mc,mc->m', normals, views) < 0
-  normals[away & (mesh.materials[triangle] != pieces.SKIN)] *= -1
-  return shading.Hits(
-    normals,
-    views,
-    values[:, 3:5],
-    values[:, 5:],
-    mesh.materials[triangle],
-    mesh.colors[mesh.piece[triangle]],
   )

@@ -10,13 +10,14 @@ from mmdist.heads.people import lights as people_lights
 from mmdist.heads.people import pieces
 from mmdist.heads.people import rays
 
-_NUM_SKY, _NUM_LAMP = 12, 4
+_NUM_SKY, _NUM_LAMP = 9, 3
 # What is farther away than this lets the sky through.
 _REACH = 0.7
 _OFF = 0.008
 _LAMP_SIZE = 0.16
 # Roots of strands are in the dark, tips in the open.
 _ROOT = 0.45
+_DEEP, _DARK = 0.95, 0.3
 
 
 def shades(
@@ -26,7 +27,10 @@ def shades(
   shade = np.ones((len(mesh.vertices), 2), np.float32)
   along = np.sqrt(np.clip(mesh.extras[mesh.is_strand, 3], 0, 1))
   shade[mesh.is_strand] = (_ROOT + (1 - _ROOT) * along)[:, None]
-  solid = np.flatnonzero(~mesh.is_strand)
+  # Deep in the mouth it is dark, whatever the rays would say.
+  deep = (mesh.extras[:, 4] > _DEEP) & ~mesh.is_strand
+  shade[deep] = _DARK
+  solid = np.flatnonzero(~mesh.is_strand & ~deep)
   normals = mesh.normals[solid]
   origins = mesh.vertices[solid] + _OFF * normals
   sky = np.zeros(len(solid), np.float32)

@@ -44,7 +44,7 @@ def spot(
 def scalp(positions: np.ndarray, softness: float = 1.0) -> np.ndarray:
   """Where hair grows; `softness` widens the edge."""
   x, y, z = np.moveaxis(positions, -1, 0)
-  line = np.interp(z, *_HAIRLINE)
+  line = np.interp(z, *_HAIRLINE).astype(np.float32)
   line = line + 0.05 * np.cos(np.clip(x, -0.6, 0.6) * 7) * (z > 0.8)
   return ramp(y - line, 14 / softness) * (np.abs(x) < 0.86)
 
@@ -52,7 +52,7 @@ def scalp(positions: np.ndarray, softness: float = 1.0) -> np.ndarray:
 def beard(positions: np.ndarray) -> np.ndarray:
   """Jaw, chin and the upper lip's beard, without the lips."""
   x, y, z = np.moveaxis(positions, -1, 0)
-  top = np.interp(np.abs(x), *_BEARD_TOP)
+  top = np.interp(np.abs(x), *_BEARD_TOP).astype(np.float32)
   jaw = ramp(top - y, 12) * ramp(z - 0.5, 9) * ramp(y - _LOWEST_BEARD, 9)
   return np.maximum(jaw, moustache(positions))
 

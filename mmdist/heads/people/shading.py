@@ -107,7 +107,8 @@ def _specular(
   sky = hits.shades[rows, 0]
   strength = specular[rows] * (gloss + 8) / 8
   light = np.zeros((len(rows), 3), np.float32)
-  for k, lamp in enumerate(lights.colors):
+  # The rim light stands behind: its highlights would be seen from there.
+  for k, lamp in enumerate(lights.colors[:2]):
     towards = lights.directions[k]
     facing = np.maximum(normals @ towards, 0)
     half = pieces.unit(views + towards)

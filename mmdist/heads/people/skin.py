@@ -20,7 +20,7 @@ _TILE = 256
 _MOTTLING, _PORES, _FRECKLES, _GRAIN = 0.45, 2.2, 1.1, 3.0
 _FRECKLE_LEVEL = 0.955
 _MOUTH_INSIDE = np.array([0.20, 0.035, 0.03], np.float32)
-_GUMS_HEIGHT = 6.55
+_LOWEST_SCALP = 6.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +168,9 @@ def _head(skin: Skin, positions: np.ndarray, lips: np.ndarray) -> np.ndarray:
   color = _mix(color, skin.lips, 0.92 * lips)
   grain = 0.75 + 0.5 * _noise(skin, positions, _GRAIN)
   hairs = skin.hair * grain[:, None]
-  color = _mix(color, hairs, skin.scalp * regions.scalp(positions))
+  high = positions[:, 1] > _LOWEST_SCALP
+  amount = skin.scalp * regions.scalp(positions[high])
+  color[high] = _mix(color[high], hairs[high], amount)
   for amount, region in (
     (skin.beard, regions.beard),
     (skin.moustache, regions.moustache),
@@ -191,7 +193,7 @@ def _mottled(skin: Skin, positions: np.ndarray) -> np.ndarray:
 
 def _face(skin: Skin, positions: np.ndarray, color: np.ndarray) -> np.ndarray:
   """Blush, lids, freckles, wrinkles and brows of points in front."""
-  mirrored = positions * np.array([1, 1, 1], np.float32)
+  mirrored = positions.copy()
   mirrored[:, 0] = np.abs(mirrored[:, 0])
   nose = regions.spot(mirrored, regions.NOSE, (0.22, 0.16, 0.3))
   cheek = regions.spot(mirrored, (0.50, 6.92, 1.25), (0.27, 0.20, 0.4))
@@ -205,11 +207,17 @@ def _face(skin: Skin, positions: np.ndarray, color: np.ndarray) -> np.ndarray:
       _noise(skin, positions, _FRECKLES, sharp=True) - _FRECKLE_LEVEL, 12
     )
     amount = 0.75 * skin.freckles * spots * np.clip(1.4 * where, 0, 1)
-    color = _mix(color, skin.tone * np.array([0.52, 0.34, 0.25]), amount)
+    color = _mix(
+      color, skin.tone * np.array([0.52, 0.34, 0.25], np.float32), amount
+    )
   if skin.wrinkles:
     amount = skin.wrinkles * _wrinkles(skin, mirrored)
-    color = color * (1 - amount[:, None] * np.array([0.35, 0.45, 0.45]))
-  hairs = 0.8 + 0.4 * _noise(skin, positions * (1, 0.35, 1), _GRAIN)
+    color = color * (
+      1 - amount[:, None] * np.array([0.35, 0.45, 0.45], np.float32)
+    )
+  hairs = 0.8 + 0.4 * _noise(
+    skin, positions * np.array([1, 0.35, 1], np.float32), _GRAIN
+  )
   brows = regions.brows(positions, skin.brow_thickness)
   return _mix(color, skin.brows * hairs[:, None], 0.96 * brows)
 
@@ -237,28 +245,23 @@ def _mix(
 def _noise(
   skin: Skin, positions: np.ndarray, frequency: float, sharp: bool = False
 ) -> np.ndarray:
-  """Returns [M] smooth noise in [0, 1] on the surface."""
+  """Returns [M] noise in [0, 1] on the surface, of texels of 1 / 256."""
   # Two directions that no part of a face is at right angles to.
-  u = (positions[:, 0] + 0.6 * positions[:, 2]) * frequency + skin.offset[0]
-  v = (positions[:, 1] + 0.3 * positions[:, 2]) * frequency + skin.offset[1]
-  u, v = (u % 1) * _TILE, (v % 1) * _TILE
-  i, j = u.astype(np.int32), v.astype(np.int32)
-  u, v = u - i, v - j
-  tile = _tile(sharp)
-  i, j = i % _TILE, j % _TILE
-  top = tile[j, i] * (1 - u) + tile[j, i + 1] * u
-  bottom = tile[j + 1, i] * (1 - u) + tile[j + 1, i + 1] * u
-  return top * (1 - v) + bottom * v
+  scale = np.float32(frequency * _TILE)
+  u = (positions[:, 0] + 0.6 * positions[:, 2]) * scale
+  v = (positions[:, 1] + 0.3 * positions[:, 2]) * scale
+  i = (u + _TILE * skin.offset[0]).astype(np.int32) % _TILE
+  j = (v + _TILE * skin.offset[1]).astype(np.int32) % _TILE
+  return _tile(sharp)[j, i]
 
 
 @functools.cache
 def _tile(sharp: bool) -> np.ndarray:
-  """Returns a tile of noise, ranked to be even in [0, 1], and its border."""
+  """Returns a tile of noise, ranked to be even in [0, 1]."""
   rng = np.random.default_rng(7)
   white = np.fft.rfft2(rng.normal(size=(_TILE, _TILE)))
   fy, fx = np.fft.fftfreq(_TILE)[:, None], np.fft.rfftfreq(_TILE)[None]
   size = 0.09 if sharp else 0.05
   smooth = np.fft.irfft2(white * np.exp(-(fx**2 + fy**2) / size**2))
   ranks = smooth.ravel().argsort().argsort().reshape(smooth.shape)
-  tile = (ranks / ranks.size).astype(np.float32)
-  return np.pad(tile, ((0, 1), (0, 1)), mode='wrap')
+  return (ranks / ranks.size).astype(np.float32)

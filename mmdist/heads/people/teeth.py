@@ -36,7 +36,7 @@ _HEIGHTS = {
 _BEHIND = {'upper teeth': 0.0, 'lower teeth': 0.035}
 _DEPTH = 0.05
 _GAP = 0.93
-_ACROSS, _ALONG = 7, 7
+_ACROSS, _ALONG = 5, 5
 ROWS = tuple(_WIDTHS)
 
 
