@@ -88,7 +88,7 @@ def render_heads(
   heads: Sequence[head_records.Head],
   views: orbits.Views,
   resolution: int = 64,
-  supersampling: int = 1,
+  supersampling: int | None = None,
   num_threads: int | None = None,
 ) -> head_records.HeadPictures:
   """Renders head i from view i.
@@ -98,8 +98,7 @@ def render_heads(
     heads: N heads.
     views: N views.
     resolution: H = W, a multiple of 4.
-    supersampling: rays per pixel along each axis; silhouettes and the borders
-      between colours are smooth already at 1.
+    supersampling: rays per pixel along each axis; None: as the world needs.
     num_threads: pictures rendered at once; by default one per core.
   """
   if len(heads) != len(views):
@@ -112,7 +111,11 @@ def render_heads(
     )
   num_threads = num_threads or cores.count()
   return world.render_heads(
-    heads, views, resolution, supersampling, num_threads
+    heads,
+    views,
+    resolution,
+    supersampling or world.supersampling,
+    num_threads,
   )
 
 

@@ -46,6 +46,7 @@ class World:
       HeadPictures`, head i from view i.
     views_per_head: pictures of each head in a shard: more than one where to
       build a head takes longer than to look at it.
+    supersampling: rays per pixel along each axis, where nobody asks for more.
   """
 
   name: str
@@ -55,6 +56,7 @@ class World:
   make_head: Callable[..., head_records.Head]
   render_heads: Callable[..., head_records.HeadPictures]
   views_per_head: int = 1
+  supersampling: int = 1
 
   @property
   def attributes(self) -> traits.Traits:
@@ -81,6 +83,7 @@ _WORLDS = {
       persons.make_head,
       persons.render_heads,
       views_per_head=8,
+      supersampling=2,
     ),
   )
 }

@@ -7,6 +7,7 @@ one.
 
 import numpy as np
 
+from mmdist.heads import palettes
 from mmdist.heads.people import attributes as people_attributes
 from mmdist.heads.people import pieces
 from mmdist.heads.people import shape as people_shape
@@ -118,7 +119,7 @@ def _headphones(
   shade: float,
 ) -> list[pieces.Piece]:
   color = shade * people_skin.to_linear(
-    people_attributes.OBJECT_COLORS[attributes.headphone_color]
+    palettes.OBJECT_COLORS[attributes.headphone_color]
   )
   ears = head.ears + (0.06 if attributes.hair_style in _TALL_HAIR else 0.03)
   level = float(head.eyes[:, 1].mean()) - 0.04

@@ -9,6 +9,7 @@ import functools
 
 import numpy as np
 
+from mmdist.heads import palettes
 from mmdist.heads.people import anny_data
 from mmdist.heads.people import attributes as people_attributes
 from mmdist.heads.people import pieces
@@ -65,7 +66,7 @@ def grow(
   """Returns the pieces of a beard; none where there is none."""
   brightness = rng.uniform(0.8, 1.05)
   color = brightness * people_skin.to_linear(
-    people_attributes.HAIR_COLORS[attributes.hair_color]
+    palettes.HAIR_COLORS[attributes.hair_color]
   )
   grown: list[pieces.Piece] = []
   for growth in GROWTHS.get(attributes.beard, ()):

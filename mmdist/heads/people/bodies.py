@@ -17,6 +17,7 @@ import numpy as np
 
 from mmdist.core import errors
 from mmdist.core import seeds
+from mmdist.heads import palettes
 from mmdist.heads.people import accessories
 from mmdist.heads.people import anny_data
 from mmdist.heads.people import attributes as people_attributes
@@ -72,7 +73,7 @@ def make(
   Raises:
     UserError: an attribute is not known, or the extra `heads` is missing.
   """
-  people_attributes.check(attributes)
+  people_attributes.TRAITS.check(attributes)
   seed = int(rng.integers(2**62))
 
   def draw(purpose: str) -> np.random.Generator:
@@ -81,7 +82,7 @@ def make(
   shape = people_shape.make(attributes, draw('shape'))
   skin = people_skin.make(attributes, draw('skin'))
   iris = people_skin.to_linear(
-    people_attributes.EYE_COLORS[attributes.eye_color]
+    palettes.EYE_COLORS[attributes.eye_color]
   ) * draw('iris').uniform(*_IRIS_BRIGHTNESS)
   lights = people_lights.draw(draw('lights'))
   parts = _flesh(shape, iris) + _dress(attributes, shape, draw)

@@ -10,6 +10,7 @@ import functools
 
 import numpy as np
 
+from mmdist.heads import palettes
 from mmdist.heads.people import anny_data
 from mmdist.heads.people import attributes as people_attributes
 from mmdist.heads.people import hats
@@ -108,7 +109,7 @@ def grow(
       lift=min(style.lift, 0.15),
     )
   color = brightness * people_skin.to_linear(
-    people_attributes.HAIR_COLORS[attributes.hair_color]
+    palettes.HAIR_COLORS[attributes.hair_color]
   )
   area = _area(style)
   grown = [_shell(style, area, shape, hat, color)]

@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 
+from mmdist.heads import palettes
 from mmdist.heads.people import attributes as people_attributes
 from mmdist.heads.people import pieces
 from mmdist.heads.people import skin as people_skin
@@ -111,7 +112,7 @@ def fit(
   if not hat:
     return Hat([], np.zeros((0, 2)), np.zeros((3, 4)), False)
   color = brightness * people_skin.to_linear(
-    people_attributes.OBJECT_COLORS[attributes.hat_color]
+    palettes.OBJECT_COLORS[attributes.hat_color]
   )
   room = _BALD_ROOM if attributes.hair_style == 'bald' else _HAIR_ROOM
   tilt = _CROWN_TILT if hat == 'crown' else _TILT

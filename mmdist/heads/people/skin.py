@@ -12,6 +12,7 @@ import functools
 import numpy as np
 from numpy import typing as npt
 
+from mmdist.heads import palettes
 from mmdist.heads.people import attributes as people_attributes
 from mmdist.heads.people import regions
 
@@ -74,13 +75,13 @@ def make(
   offset = rng.random(2).astype(np.float32)
   hair_brightness, shirt_brightness = rng.uniform(0.85, 1.15, 2)
   painted = rng.random()
-  natural = attributes.skin in people_attributes.NATURAL_SKINS
+  natural = attributes.skin in palettes.NATURAL_SKINS
   male = attributes.kind not in people_attributes.FEMALE
   adult = attributes.kind in people_attributes.ADULTS
-  tone = to_linear(people_attributes.SKINS[attributes.skin])
+  tone = to_linear(palettes.SKINS[attributes.skin])
   tone = tone * brightness * tint
-  hair = to_linear(people_attributes.HAIR_COLORS[attributes.hair_color])
-  shirt = to_linear(people_attributes.OBJECT_COLORS[attributes.shirt_color])
+  hair = to_linear(palettes.HAIR_COLORS[attributes.hair_color])
+  shirt = to_linear(palettes.OBJECT_COLORS[attributes.shirt_color])
   beard = attributes.beard
   return Skin(
     tone=tone.astype(np.float32),
@@ -115,7 +116,7 @@ def _lips(
     return np.array([0.50, 0.01, 0.01], np.float32)
   depth = 0.55 + 0.2 * redness
   lips = tone * np.array([0.88, 0.42, 0.44]) / (0.4 + depth)
-  if attributes.skin not in people_attributes.NATURAL_SKINS:
+  if attributes.skin not in palettes.NATURAL_SKINS:
     lips = 0.6 * tone * np.array([1.0, 0.55, 0.55]) + (0.07, 0.01, 0.015)
   elif attributes.kind == 'woman':
     red = np.array([0.42, 0.05, 0.07]) * (0.5 + 0.5 * tone.max())
