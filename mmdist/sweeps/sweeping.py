@@ -17,6 +17,7 @@ from mmdist.core import saying
 from mmdist.distribution import cluster_head
 from mmdist.distribution import gpu_plan
 from mmdist.evaluation import judge as judge_lib
+from mmdist.evaluation import judged_world
 from mmdist.run import memory_estimate
 from mmdist.sweeps import cells as cells_lib
 from mmdist.sweeps import folder
@@ -121,7 +122,9 @@ def sweep(
   if not dry_run and not folder.is_done(workdir, grid.cells):
     cluster_head.check_first(address)
   # It looks after hours: a mistake is said now.
-  judge_lib.load(asset_paths.resolve(judge))
+  looks = judge_lib.load(asset_paths.resolve(judge))
+  for cell in grid.cells:
+    judged_world.check(cell.config, looks)
   num_cores = cores_per_cell or cores.count()
   plan = planning.make_plan(grid, workdir, num_cores)
   if only is not None:

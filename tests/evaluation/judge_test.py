@@ -123,3 +123,29 @@ def test_the_embedded_judge_has_a_head_for_every_question():
   judge = judge_lib.Judge(questions)
   parts = judge.split(judge.net(torch.zeros(1, 3, 64, 64)))
   assert [p.shape[-1] for p in parts] == [len(q.values) for q in questions]
+
+
+def test_a_judge_remembers_its_world(judge, tmp_path):
+  judge.world = worlds.get('people')
+  judge_lib.save(judge, tmp_path)
+  assert judge_lib.load(tmp_path).world is worlds.get('people')
+
+
+def test_a_judge_without_a_world_is_of_clay(judge, tmp_path):
+  judge_lib.save(judge, tmp_path)
+  path = tmp_path / 'judge.json'
+  content = json.loads(path.read_text())
+  assert content.pop('world') == 'clay'
+  path.write_text(json.dumps(content))
+  assert judge_lib.load(tmp_path).world is CLAY
+
+
+def test_a_judge_of_an_unknown_world_is_one_line(judge, tmp_path):
+  judge_lib.save(judge, tmp_path)
+  path = tmp_path / 'judge.json'
+  path.write_text(path.read_text().replace('"clay"', '"mars"'))
+  with pytest.raises(
+    ValueError, match="world is 'mars'.*clay, people"
+  ) as error:
+    judge_lib.load(tmp_path)
+  assert '\n' not in str(error.value)

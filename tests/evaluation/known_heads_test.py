@@ -50,10 +50,10 @@ def _render_once():
   """Who is looked at by several tests is rendered for the first."""
   render, rendered = known_heads.render, {}
 
-  def render_once(head, views, resolution):
+  def render_once(world, head, views, resolution):
     key = repr((head, views, resolution))
     if key not in rendered:
-      rendered[key] = render(head, views, resolution)
+      rendered[key] = render(world, head, views, resolution)
     return dict(rendered[key])
 
   with pytest.MonkeyPatch.context() as patch:
@@ -137,3 +137,29 @@ def test_clay_shows_a_hat_and_asks_of_nothing_else(judge):
     judge, views, normals, {'skin': 'green'}
   )
   assert set(nothing.values()) == {None}
+
+
+def test_a_name_means_the_head_of_its_world():
+  people = worlds.get('people')
+  head = known_heads.read_head(people, '5:2', 'subject')
+  assert head.attributes == subjects.sample_head(people, 5, 2).attributes
+  assert head.attributes != known_heads.read_head(CLAY, '5:2', 'x').attributes
+
+
+def test_true_people_have_what_is_asked_or_cannot_be():
+  people, seen = worlds.get('people'), []
+
+  def render(world, head, views, resolution):
+    seen.append((world, head.attributes))
+    return {}
+
+  shown = {'age': 'old', 'expression': 'wink', 'view': 'front'}
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(known_heads, 'render', render)
+    list(known_heads.true_pictures(people, None, shown, 16))
+    with pytest.raises(ValueError, match="kind='boy' and age='old' cannot be"):
+      list(known_heads.true_pictures(people, None, shown | {'kind': 'boy'}, 16))
+  assert len(seen) == known_heads.NUM_TRUE_HEADS
+  for world, a in seen:
+    assert world is people
+    assert (a.age, a.expression) == ('old', 'wink') and a.kind != 'boy'

@@ -1,4 +1,5 @@
 import json
+import types
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ class Pipeline:
   """A prior that draws 64 pixels."""
 
   image_size = judge_lib.IMAGE_SIZE
+  settings = {}  # Of no embedded world.
 
 
 def test_every_caption_names_a_combination_that_no_prior_saw():
@@ -127,3 +129,32 @@ def test_a_sheet_is_written_if_it_is_asked_for(judge, tmp_path, monkeypatch):
   options = prior_evaluation.Options(num=2, sheet=str(tmp_path / 'sheet.png'))
   row = prior_evaluation.evaluate_prior('color', options)
   assert 0 <= row['share_of_true'] and (tmp_path / 'sheet.png').exists()
+
+
+def test_a_prior_and_its_judge_are_of_one_world(judge):
+  def world_of(settings):
+    pipeline = types.SimpleNamespace(settings=settings)
+    return prior_evaluation.check_worlds('prior', pipeline, 'judge', judge)
+
+  assert world_of({}) is CLAY  # Nobody says anything else.
+  assert world_of({'image_size': 64}) is CLAY
+  words = (
+    "prior prior is of the world 'people', and judge judge of 'clay'; give"
+  )
+  with pytest.raises(ValueError, match=words):
+    world_of({'world': 'people'})
+  judge.world = worlds.get('people')
+  try:
+    assert world_of({'world': 'people'}) is worlds.get('people')
+  finally:
+    judge.world = CLAY
+
+
+def test_people_have_captions_of_what_is_held_out_too():
+  people = worlds.get('people')
+  questions = prior_evaluation.make_questions(people, 16, 0)
+  held_out = people.attributes.held_out
+  for i, text in enumerate(questions.texts):
+    asked = people.captions.parse(text)
+    assert held_out[i % len(held_out)].items() <= asked.items()
+    people.attributes.check(questions.people[i].attributes)

@@ -263,3 +263,14 @@ def test_planning_does_not_grow_with_what_cells_have_in_common(
   assert sorted(looked) == ['color', 'normal']
   # A thousand take four seconds of an EPYC's core; with room for coverage.
   assert time.process_time() - start < 6
+
+
+def test_a_text_that_contradicts_itself_is_said_once(config, tmp_path):
+  config.concepts[0].text = 'a portrait of a happy sad man'
+  plan = planning.make_plan(cells.grid(config, {'seed': [0, 1]}), tmp_path, 1)
+  warned = [
+    line
+    for line in plan_lines.format_plan(plan, 1, '', tmp_path)
+    if line.startswith('warning') and 'a head has one expression' in line
+  ]
+  assert len(warned) == 1

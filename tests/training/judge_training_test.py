@@ -2,6 +2,7 @@ import pytest
 
 from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import train_judge
+from mmdist.heads import worlds
 from mmdist.run import locks
 from mmdist.training import judge_training
 from tests.heads import fake_pictures
@@ -13,7 +14,9 @@ def write_data(folder, num_shards):
   return folder
 
 
-def test_a_judge_is_trained_tested_and_saved(tmp_path, monkeypatch):
+@pytest.fixture
+def _small(monkeypatch):
+  """Narrow judges, and shards of eight pixels enlarged: judges see 64."""
   original = train_judge.init_judge
 
   def init_judge(questions, seed):
@@ -22,13 +25,22 @@ def test_a_judge_is_trained_tested_and_saved(tmp_path, monkeypatch):
     return judge_lib.Judge(judge.questions, net)
 
   monkeypatch.setattr(train_judge, 'init_judge', init_judge)
-  # Shards of eight pixels: enlarged, because judges see 64.
   disturb = train_judge.disturb
   monkeypatch.setattr(
     train_judge,
     'disturb',
     lambda rgba, *rest: disturb(rgba.repeat(8, 1).repeat(8, 2), *rest),
   )
+
+
+def open_judge(folder, monkeypatch):
+  net = judge_lib.JudgeNet
+  monkeypatch.setattr(judge_lib, 'JudgeNet', lambda n: net(n, width=8))
+  return judge_lib.load(folder)
+
+
+@pytest.mark.usefixtures('_small')
+def test_a_judge_is_trained_tested_and_saved(tmp_path, monkeypatch):
   said = []
   options = judge_training.Options(
     data=str(write_data(tmp_path / 'data', 3)),
@@ -37,13 +49,39 @@ def test_a_judge_is_trained_tested_and_saved(tmp_path, monkeypatch):
     seed=1,
   )
   accuracy = judge_training.train(options, said.append)
-  net = judge_lib.JudgeNet
-  monkeypatch.setattr(judge_lib, 'JudgeNet', lambda n: net(n, width=8))
-  record = judge_lib.load(tmp_path / 'judge').record
+  record = open_judge(tmp_path / 'judge', monkeypatch).record
   assert (record['num_pictures'], record['num_held_out']) == (8, 4)
   assert set(record['held_out_accuracy']) >= {'skin', 'expression', 'view'}
   assert record['held_out_accuracy'] == accuracy
   assert said[0].startswith('step 0 loss')
+
+
+@pytest.mark.usefixtures('_small')
+def test_a_judge_of_people_asks_about_people(tmp_path, monkeypatch):
+  people = worlds.get('people')
+  for number in (1, 2):
+    fake_pictures.write_shard(tmp_path / 'data', number, world=people)
+  options = judge_training.Options(
+    data=str(tmp_path / 'data'), out=str(tmp_path / 'judge'), num_steps=1
+  )
+  judge_training.train(options)
+  judge = open_judge(tmp_path / 'judge', monkeypatch)
+  assert judge.world is people
+  names = [question.name for question in judge.questions]
+  assert names == list(people.questions.visible_from)
+  assert {'kind', 'age', 'freckles'} <= set(names)
+
+
+def test_a_judge_learns_of_one_world_at_a_time(tmp_path):
+  write_data(tmp_path / 'data', 2)
+  people = worlds.get('people')
+  fake_pictures.write_shard(tmp_path / 'data', 3, world=people)
+  options = judge_training.Options(
+    data=str(tmp_path / 'data'), out=str(tmp_path / 'judge')
+  )
+  with pytest.raises(ValueError, match='worlds clay and people'):
+    judge_training.train(options)
+  assert not (tmp_path / 'judge').exists()
 
 
 def test_one_shard_is_not_enough(tmp_path):

@@ -12,6 +12,8 @@ import safetensors.numpy
 from experiments import pretrain as experiment
 from launchers import terminal
 from mmdist.data import multiview
+from mmdist.heads import subjects
+from mmdist.heads import worlds
 from mmdist.learner import pretrain
 from mmdist.nerf import pretrained
 from mmdist.run import locks
@@ -347,3 +349,21 @@ def test_two_do_not_train_in_one_folder(data, tmp_path):
   with locks.locked(tmp_path / 'nerf', '--out'):
     with pytest.raises(locks.InUse, match='nerf is in use by process'):
       pretraining.train_and_measure(tiny_config(), tmp_path / 'nerf', data)
+
+
+@pytest.mark.parametrize('name', worlds.NAMES)
+def test_procedural_heads_are_those_of_the_world_that_is_asked(
+  monkeypatch, name
+):
+  asked = []
+  monkeypatch.setattr(subjects, 'multiview_set', lambda *a: asked.append(a))
+  config = dataclasses.replace(tiny_config(), world=name)
+  pretraining.load_set(config, '', print)
+  assert asked[0][0] is worlds.get(name)
+  assert pretrain.PretrainConfig().world == 'clay'
+
+
+def test_heads_of_no_world_are_refused():
+  config = dataclasses.replace(tiny_config(), world='peeple')
+  with pytest.raises(ValueError, match="did you mean 'people'"):
+    pretraining.load_set(config, '', print)

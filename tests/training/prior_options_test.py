@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mmdist.heads import worlds
 from mmdist.priors.training import embedded
 from mmdist.training import prior_options
 from tests.heads import fake_pictures
@@ -70,3 +71,22 @@ def test_resolutions_that_attend_are_named_by_number(tmp_path):
     'CrossAttnDownBlock2D',
     'CrossAttnDownBlock2D',
   )
+
+
+def test_all_that_a_prior_is_trained_on_is_of_one_world(tmp_path):
+  people = worlds.get('people')
+  fake_pictures.write_shard(tmp_path / 'people', 1, world=people)
+  options = options_of(tmp_path, held_out=str(tmp_path / 'people'))
+  words = "held_out .* is of the world 'people', and the shards of data are"
+  with pytest.raises(ValueError, match=words):
+    prior_options.checked(options)
+  options = prior_options.Options(
+    str(tmp_path / 'people'), str(tmp_path / 'out'), init='color'
+  )
+  words = "init color is of the world 'clay', and the shards of data are of"
+  with pytest.raises(ValueError, match=words) as error:
+    prior_options.checked(options)
+  assert '\n' not in str(error.value)
+  fake_pictures.write_shard(tmp_path / 'data', 2, world=people)
+  with pytest.raises(ValueError, match='worlds clay and people'):
+    prior_options.checked(options_of(tmp_path))

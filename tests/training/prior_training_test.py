@@ -19,6 +19,7 @@ from mmdist.priors import sample
 from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
 from mmdist.run import locks
+from mmdist.training import prior_sheet
 from mmdist.training import prior_training
 from tests.heads import fake_pictures
 from tests.priors import tiny
@@ -278,3 +279,41 @@ def test_the_processes_of_a_training_end_with_the_one_that_started_them(
   while status.exists() and 'zombie' not in status.read_text():
     assert time.monotonic() < until
     time.sleep(0.05)
+
+
+def test_a_prior_of_people_knows_their_words_and_its_world(tmp_path):
+  people = worlds.get('people')
+  for number in (30, 200):
+    fake_pictures.write_shard(tmp_path / 'people', number, world=people)
+  options = options_of(tmp_path, data=str(tmp_path / 'people'), num_images=4)
+  prior_training.train_in_processes(options)
+  assert worlds.of_directory(options.out) is people
+  pipeline = pipelines.open_pipeline(options.out, 'float32', 'cpu')
+  known = pipeline.text.readers[0].tokenizer.get_vocab()
+  assert {'freckles', 'stubble', 'goatee', 'girl'} <= set(known)
+  assert 'child' not in known
+  # Another prior of that one stays in its world.
+  again = dataclasses.replace(
+    options, init=options.out, out=str(tmp_path / 'again')
+  )
+  prior_training.train_in_processes(again)
+  assert worlds.of_directory(again.out) is people
+
+
+def test_a_prior_of_clay_says_so(tmp_path):
+  options = options_of(tmp_path, num_images=4)
+  prior_training.train_in_processes(options)
+  settings = json.loads((pathlib.Path(options.out) / 'mmdist.json').read_text())
+  assert settings['world'] == 'clay'
+
+
+@pytest.mark.parametrize('name', worlds.NAMES)
+def test_what_a_prior_is_shown_by_is_in_its_words(name):
+  world = worlds.get(name)
+  known = set(world.captions.vocabulary()) | {'[w]'}
+  for channel in ('rgb', 'normal'):
+    texts = prior_sheet.prompts(world, channel)
+    assert len(texts) == 16
+    for text in texts:
+      assert set(text.replace(',', ' , ').split()) <= known, text
+      assert world.captions.contradictions(text) == []

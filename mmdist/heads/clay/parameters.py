@@ -10,11 +10,12 @@ import numpy as np
 from numpy import typing as npt
 
 from mmdist.heads import palettes
+from mmdist.heads import traits as head_traits
 from mmdist.heads.clay import clay_attributes
 
 
 def shape_parameters(
-  attributes: clay_attributes.Attributes, rng: np.random.Generator
+  attributes: head_traits.Attributes, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
   """Draws the continuous identity behind the attributes.
 
@@ -40,7 +41,7 @@ def shape_parameters(
 
 
 def _identity(
-  attributes: clay_attributes.Attributes, rng: np.random.Generator
+  attributes: head_traits.Attributes, rng: np.random.Generator
 ) -> dict[str, Any]:
   """Proportions of a head; kinds differ, people within a kind too."""
   female, old = 'woman' in attributes.kind, 'old' in attributes.kind
@@ -70,7 +71,7 @@ def _identity(
 
 
 def _face(
-  attributes: clay_attributes.Attributes, rng: np.random.Generator
+  attributes: head_traits.Attributes, rng: np.random.Generator
 ) -> dict[str, Any]:
   """The expression, of an intensity of its own."""
   move = clay_attributes.EXPRESSIONS[attributes.expression]
@@ -92,7 +93,7 @@ def _face(
 
 
 def _colors(
-  attributes: clay_attributes.Attributes, rng: np.random.Generator
+  attributes: head_traits.Attributes, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
   """Colours of the parts, each with a small jitter."""
 

@@ -5,12 +5,14 @@ once for all views of it.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
 from mmdist.cameras import orbits
 from mmdist.heads import head_records
 from mmdist.heads import traits as head_traits
+from mmdist.heads.people import attributes as people_attributes
 
 SEED = 'seed'  # The name of a person's only number.
 _SEEDS = 2**63
@@ -47,7 +49,8 @@ def render_heads(
   for rows in _rows_of_each(heads):
     head = heads[rows[0]]
     rng = np.random.default_rng(int(head.parameters[SEED]))
-    body = bodies.make(head.attributes, rng)
+    person = cast(people_attributes.Attributes, head.attributes)
+    body = bodies.make(person, rng)
     rgba[rows], normals[rows], _ = bodies.render(
       body, poses[rows], tan_half_fov[rows], resolution, supersampling
     )
