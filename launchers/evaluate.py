@@ -23,6 +23,7 @@ subject that is known, there are more numbers:
                    they are preferred over the first one
   --truth=5:2      psnr, ssim and normal_error_deg against procedural head 2 of
                    family 5, for a NeRF that should show it
+                   (of the world that the judge knows)
   --subject=5:2    identity_agreement, for an edit of that head: how far the
                    judge still sees in it what the sentence does not change,
                    and identity_rank, its place among 99 strangers
