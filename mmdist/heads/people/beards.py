@@ -59,7 +59,7 @@ GROWTHS = {
 # distance before the axis of the head.
 _THROAT = 0.12
 _LIPS = 0.2
-_DROOP = 0.025
+_DROOP = 0.012
 _TIP, _ROLL = 0.35, 0.2
 
 

@@ -39,7 +39,7 @@ from mmdist.heads.people import teeth
 _SHIRT_THICKNESS = 0.025
 _IRIS_BRIGHTNESS = (0.7, 1.2)
 # Shares of the mesh's lashes, which are those of a doll.
-_LONG_LASHES, _SHORT_LASHES = 0.55, 0.22
+_LONG_LASHES, _SHORT_LASHES = 0.6, 0.3
 _TOOTH = (0.80, 0.76, 0.68)
 _TONGUE = (0.45, 0.13, 0.12)
 _LASHES = (0.015, 0.010, 0.010)

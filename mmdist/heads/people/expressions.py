@@ -66,7 +66,7 @@ RECIPES: dict[str, dict[str, float]] = {
   },
   'closed eyes': {'eyeBlink': 1.0, 'eyeLookDown': 0.3},
   'puffed cheeks': {
-    'cheekPuff': 1.9,
+    'cheekPuff': 1.65,
     'mouthPucker': 0.3,
     'mouthPress': 0.6,
     'browOuterUp': 0.3,

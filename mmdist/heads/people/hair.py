@@ -24,8 +24,11 @@ from mmdist.heads.people import strands
 
 # Below this share of a strand's length the head no longer holds it off.
 _NAPE = -0.55
-# Below this it hangs free of the neck.
-_NECK = -0.8
+# Below this, short hair and a curtain hang free of the neck.
+_NECK, _CURTAIN = -0.8, -0.1
+# Short hair is shortest at the nape: so much of its length, and from where to
+# where it grows to all of it, from the middle of the head.
+_NAPE_LENGTH, _NAPE_HEIGHTS = 0.25, (-0.45, 0.05)
 _FARTHEST = 1.05
 # A strand has come out of the shell after this length.
 _RISE = 0.10
@@ -62,7 +65,7 @@ def grow(
   )
   area = _area(style)
   roots = strands.draw_roots(
-    np.clip(area, 0, 1), shape.vertices, style.count, rng
+    np.clip(2 * area - 1, 0, 1), shape.vertices, style.count, rng
   )
   grow_on = _curls if style.curl else _straight
   grown = [_shell(style, area, shape, hat, color)]
@@ -101,9 +104,7 @@ def _shell(
   piece = strands.shell(style.shell, area, shape.vertices, comb, color)
   if piece is None:
     return None
-  return dataclasses.replace(
-    piece, vertices=hat.tuck(piece.vertices).astype(np.float32)
-  )
+  return _tucked(piece, hat)
 
 
 def _straight(
@@ -128,12 +129,9 @@ def _straight(
   seen = ~hat.hides(points).all(1)
   if not seen.any():
     return None
-  return strands.strips(
-    hat.tuck(points[seen]),
-    head.centre,
-    strands.Strips(width[seen], style.tip, roll[seen], lock[seen]),
-    color,
-  )
+  look = strands.Strips(width[seen], style.tip, roll[seen], lock[seen])
+  piece = strands.strips(hat.tuck(points[seen]), head.centre, look, color)
+  return _tucked(piece, hat)
 
 
 def _curls(
@@ -163,9 +161,12 @@ def _curls(
     head.centre,
     color,
   )
-  return dataclasses.replace(
-    piece, vertices=hat.tuck(piece.vertices).astype(np.float32)
-  )
+  return _tucked(piece, hat)
+
+
+def _tucked(piece: pieces.Piece, hat: hats.Hat) -> pieces.Piece:
+  vertices = hat.tuck(piece.vertices).astype(np.float32)
+  return dataclasses.replace(piece, vertices=vertices)
 
 
 def _tied(
@@ -198,6 +199,11 @@ def _lay(
   count = len(roots.positions)
   step = style.length / style.segments * rng.uniform(0.75, 1.1, (count, 1))
   phase = rng.uniform(0, 2 * np.pi, count)
+  lowest = _CURTAIN if style.hang else _NECK
+  if not style.hang:
+    height = roots.positions[:, 1] - head.centre[1]
+    shares = np.interp(height, _NAPE_HEIGHTS, (_NAPE_LENGTH, 1.0))
+    step = step * shares[:, None]
   jitter = rng.normal(0, style.disorder, (style.segments, count, 3))
   at = roots.positions
   direction = pieces.unit(
@@ -215,7 +221,7 @@ def _lay(
     moved = at + step * direction
     full = min(1.0, (k + 1) * style.length / style.segments / _RISE)
     above = full * (style.shell + style.spread * layer)
-    moved = _close(head, moved, above + style.stray)
+    moved = _close(head, moved, above + style.stray, lowest)
     moved, pushed = _outside(head, moved, above)
     turned = pieces.unit(moved - at)
     direction = np.where(pushed[:, None], turned, direction)
@@ -248,13 +254,19 @@ def _outside(
 
 
 def _close(
-  head: people_skull.Skull, points: np.ndarray, above: np.ndarray
+  head: people_skull.Skull,
+  points: np.ndarray,
+  above: np.ndarray,
+  lowest: float,
 ) -> np.ndarray:
-  """Pulls points [K, 3] to where hair may stray at most."""
+  """Pulls points [K, 3] to where hair may stray at most.
+
+  Below the direction with this share of +y, hair hangs free.
+  """
   offset = points - head.centre
   length = np.linalg.norm(offset, axis=1)
   limit = head.radius(offset) + above
-  limit = np.where(offset[:, 1] < _NECK * length, np.inf, limit)
+  limit = np.where(offset[:, 1] < lowest * length, np.inf, limit)
   shrink = np.minimum(1, limit / np.maximum(length, 1e-6))
   return head.centre + offset * shrink[:, None]
 

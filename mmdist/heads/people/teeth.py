@@ -29,7 +29,7 @@ _WIDTHS = {
 }
 # (height of the gum, of the edge in the middle, of the edge at the back).
 _HEIGHTS = {
-  'upper teeth': (6.825, 6.605, 6.675),
+  'upper teeth': (6.86, 6.605, 6.675),
   'lower teeth': (6.46, 6.60, 6.645),
 }
 # How far a row lies behind the upper arch, at its edge and at its gum.
@@ -82,7 +82,7 @@ def _tooth(row: str, middle: float, width: float, side: int) -> solids.Solid:
   a = np.linspace(-1, 1, _ACROSS)[:, None]
   b = np.linspace(0, 1, _ALONG)[None]
   # Narrower at the gum, round at the edge, bulging in the middle.
-  half = width / 2 * _GAP * (0.86 + 0.14 * np.sqrt(b)) * (1 - 0.12 * b**6)
+  half = width / 2 * _GAP * (0.97 + 0.03 * b) * (1 - 0.12 * b**6)
   bulge = _DEPTH * (np.sqrt(1 - 0.92 * a**4) * np.sqrt(1 - 0.95 * b**6) - 0.75)
   plane = point + (a * half)[..., None] * tangent + bulge[..., None] * outward
   behind, sunk = _BEHIND[row]
