@@ -59,6 +59,9 @@ GROWTHS = {
 # distance before the axis of the head.
 _THROAT = 0.12
 _LIPS = 0.2
+# A beard is as long as it gets this far before the axis of the head; at the
+# ears it has this share of its length.
+_FULL_LENGTH, _WHISKERS = 0.42, 0.22
 _DROOP = 0.012
 _TIP, _ROLL = 0.35, 0.2
 
@@ -111,6 +114,9 @@ def _lay(
   """Returns [K, segments + 1, 3] polylines in front of the skin."""
   count = len(roots.positions)
   step = growth.length / growth.segments * rng.uniform(0.6, 1.1, (count, 1))
+  # Whiskers before the ears are short.
+  front = (roots.positions[:, 2] - head.centre[2]) / _FULL_LENGTH
+  step = step * np.clip(front, _WHISKERS, 1)[:, None]
   jitter = rng.normal(0, 0.07, (growth.segments, count, 3))
   at = roots.positions
   comb = np.stack(

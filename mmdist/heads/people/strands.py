@@ -19,6 +19,8 @@ from mmdist.heads.people import pieces
 # so that the border is a smooth line and not the edges of triangles.
 _SUNK = 0.06
 _THINNEST = 0.003
+# How many threads a shell shows, per world unit across the head.
+_THREADS = 12.0
 # How much the direction of a strand is taken out of the round normal.
 _COMBED = 0.7
 
@@ -113,6 +115,7 @@ def shell(
   along = combed - (normals @ combed)[:, None] * normals
   extras[:, :3] = pieces.unit(along)
   extras[:, 3], extras[:, 4] = 0.6, 0.35
+  extras[:, 5] = _THREADS * vertices[:, 0]
   lifted = vertices + lift[:, None] * normals
   return pieces.make(lifted, triangles, pieces.HAIR, color, extras=extras)
 
