@@ -40,7 +40,6 @@ _SHIRT_THICKNESS = 0.025
 _IRIS_BRIGHTNESS = (0.7, 1.2)
 # Shares of the mesh's lashes, which are those of a doll.
 _LONG_LASHES, _SHORT_LASHES = 0.6, 0.3
-_TOOTH = (0.80, 0.76, 0.68)
 _TONGUE = (0.45, 0.13, 0.12)
 _LASHES = (0.015, 0.010, 0.010)
 
@@ -164,10 +163,7 @@ def _flesh(
         shape.vertices, base.parts[side], pieces.EYE, iris, extras=extras
       )
     )
-  for row in teeth.ROWS:
-    parts.append(
-      pieces.make(*teeth.shaped(row, shape.vertices), pieces.TEETH, _TOOTH)
-    )
+  parts += teeth.make(shape.vertices)
   parts.append(
     pieces.make(shape.vertices, base.parts['tongue'], pieces.TEETH, _TONGUE)
   )

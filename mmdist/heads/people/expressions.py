@@ -22,11 +22,11 @@ _CLOSED = {'mouthUpperUp': -0.3, 'mouthLowerDown': -0.3}
 RECIPES: dict[str, dict[str, float]] = {
   'neutral': _CLOSED,
   'happy': {
-    'mouthSmile': 1.3,
+    'mouthSmile': 1.45,
     'cheekSquint': 0.75,
     'eyeSquint': 0.35,
     'mouthUpperUp': 0.85,
-    'mouthLowerDown': 0.7,
+    'mouthLowerDown': 0.8,
     'mouthStretch': 0.3,
     'mouthDimple': 0.15,
     'jawOpen': 0.22,

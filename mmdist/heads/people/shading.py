@@ -85,7 +85,7 @@ def _diffuse(
   """Returns [M, 3] light that falls on hits."""
   # Teeth and eyes are wet and light themselves up from within.
   wet = np.isin(hits.materials, (pieces.TEETH, pieces.EYE))[:, None]
-  shades = np.where(wet, 0.10 + 0.90 * hits.shades**0.7, hits.shades)
+  shades = np.where(wet, 0.06 + 0.94 * np.sqrt(hits.shades), hits.shades)
   sky, key = shades[:, :1], shades[:, 1:]
   height = 0.75 + 0.25 * hits.normals[:, 1:2]
   light = lights.sky * (height * (0.12 + 0.88 * sky))
