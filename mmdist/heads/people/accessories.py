@@ -121,7 +121,7 @@ def _headphones(
   color = shade * people_skin.to_linear(
     palettes.OBJECT_COLORS[attributes.headphone_color]
   )
-  ears = head.ears + (0.06 if attributes.hair_style in _TALL_HAIR else 0.03)
+  ears = head.ears + (0.10 if attributes.hair_style in _TALL_HAIR else 0.04)
   level = float(head.eyes[:, 1].mean()) - 0.04
   angle = np.linspace(0, np.pi, 28)
   top = people_shape.CROWN + 0.075 - level

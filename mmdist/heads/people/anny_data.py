@@ -31,9 +31,8 @@ _PARTS = {
   'tongue': ('helper-tongue',),
   'upper teeth': ('helper-upper-teeth',),
   'lower teeth': ('helper-lower-teeth',),
-  'lashes': tuple(
-    f'helper-{side}-eyelashes-{row}' for side in 'lr' for row in (1, 2)
-  ),
+  # The upper ones; the lower ones, without a texture, are a thick line.
+  'lashes': ('helper-l-eyelashes-2', 'helper-r-eyelashes-2'),
 }
 
 

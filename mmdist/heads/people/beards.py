@@ -43,18 +43,28 @@ class Growth:
 
 
 GROWTHS = {
-  'moustache': (Growth('moustache', 260, 0.12, 0.35, 0.12, 4, 0.03, 0.022, 0.9),),
-  'goatee': (Growth('goatee', 420, 0.15, 0.4, 0.35, 4, 0.035, 0.025, 0.2),),
-  'beard': (Growth('beard', 900, 0.13, 0.4, 0.25, 4, 0.04, 0.035, 0.15),),
-  'long beard': (
-    Growth('beard', 700, 0.55, 0.4, 0.35, 7, 0.05, 0.04, 0.1),
-    Growth('moustache', 200, 0.20, 0.35, 0.2, 4, 0.035, 0.022, 0.7),
+  'moustache': (
+    Growth('moustache', 300, 0.11, 0.35, 0.12, 4, 0.03, 0.025, 0.9),
   ),
-}  # fmt: skip
+  'goatee': (Growth('goatee', 420, 0.13, 0.4, 0.35, 4, 0.035, 0.028, 0.2),),
+  'beard': (
+    Growth('jaw', 1000, 0.11, 0.4, 0.25, 4, 0.04, 0.04, 0.12),
+    Growth('moustache', 220, 0.08, 0.35, 0.1, 4, 0.03, 0.022, 0.9),
+  ),
+  'long beard': (
+    Growth('jaw', 900, 0.50, 0.4, 0.35, 7, 0.055, 0.045, 0.1),
+    Growth('moustache', 220, 0.12, 0.35, 0.1, 4, 0.035, 0.025, 0.9),
+  ),
+}
 # How far the throat holds a long beard off: its strands never go behind this
 # distance before the axis of the head.
 _THROAT = 0.12
 _LIPS = 0.2
+# A beard is as long as it gets this far before the axis of the head; at the
+# ears it has this share of its length.
+_FULL_LENGTH, _WHISKERS = 0.42, 0.22
+_DROOP = 0.012
+_TIP, _ROLL = 0.35, 0.2
 
 
 def grow(
@@ -71,14 +81,18 @@ def grow(
   grown: list[pieces.Piece] = []
   for growth in GROWTHS.get(attributes.beard, ()):
     area = _area(growth.region)
-    thickness = growth.shell * np.sqrt(area) * (area > 0.25)
-    shell = strands.shell(
-      thickness, shape.vertices, np.array([0.0, -1.0, 0.2]), color
-    )
+    comb = np.array([0.0, -1.0, 0.2])
+    shell = strands.shell(growth.shell, area, shape.vertices, comb, color)
     roots = strands.draw_roots(area, shape.vertices, growth.count, rng)
     points = _lay(growth, roots, head, rng)
+    look = strands.Strips(
+      growth.width * rng.uniform(0.6, 1.3, growth.count),
+      _TIP,
+      rng.normal(0, _ROLL, growth.count),
+      rng.random(growth.count),
+    )
     centre = head.centre + np.array([0, -0.45, 0.05])
-    strips = strands.strips(points, centre, growth.width, color, rng)
+    strips = strands.strips(points, centre, look, color)
     grown += [strips] if shell is None else [shell, strips]
   return grown
 
@@ -101,6 +115,9 @@ def _lay(
   """Returns [K, segments + 1, 3] polylines in front of the skin."""
   count = len(roots.positions)
   step = growth.length / growth.segments * rng.uniform(0.6, 1.1, (count, 1))
+  # Whiskers before the ears are short.
+  front = (roots.positions[:, 2] - head.centre[2]) / _FULL_LENGTH
+  step = step * np.clip(front, _WHISKERS, 1)[:, None]
   jitter = rng.normal(0, 0.07, (growth.segments, count, 3))
   at = roots.positions
   comb = np.stack(
@@ -123,5 +140,8 @@ def _lay(
     lack = np.maximum(growth.shell * (1.15 - 0.15 * k) - height, 0)
     at = at + lack[:, None] * roots.normals
     at[:, 2] = np.maximum(at[:, 2], head.centre[2] + _THROAT)
+    if growth.region == 'moustache':
+      # It would cover the mouth, and an expression with it.
+      at[:, 1] = np.maximum(at[:, 1], roots.positions[:, 1] - _DROOP)
     points.append(at)
   return np.stack(points, 1)

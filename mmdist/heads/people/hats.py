@@ -35,8 +35,9 @@ _PROFILES = {
     (1.05, -0.19), (1.0, -0.1),
   ),
   'wizard hat': (
-    (0.0, 1.02), (0.1, 0.95), (0.42, 0.58), (0.80, 0.22), (0.98, 0.08),
-    (1.05, 0.02), (1.55, -0.04), (1.58, -0.07), (1.53, -0.09), (1.02, -0.06),
+    (0.0, 1.05), (0.07, 0.99), (0.30, 0.82), (0.62, 0.56), (0.88, 0.28),
+    (0.99, 0.08), (1.05, 0.02), (1.55, -0.04), (1.58, -0.07), (1.53, -0.09),
+    (1.02, -0.06),
   ),
   'cap': (
     (0.0, 0.62), (0.25, 0.61), (0.5, 0.56), (0.8, 0.40), (0.97, 0.15),
@@ -72,10 +73,10 @@ class Hat:
   is_closed: bool
 
   def hides(self, points: np.ndarray) -> np.ndarray:
-    """Returns [K] whether points of the scalp are out of sight under it."""
+    """Returns [...] whether points [..., 3] of hair are hidden under it."""
     if not self.is_closed:
-      return np.zeros(len(points), bool)
-    return self._local(points)[:, 1] > _HIDDEN
+      return np.zeros(points.shape[:-1], bool)
+    return self._local(points)[..., 1] > _HIDDEN
 
   def tuck(self, points: np.ndarray) -> np.ndarray:
     """Returns points [..., 3] moved inside the hat where they are in it."""
@@ -107,7 +108,7 @@ def fit(
   rng: np.random.Generator,
 ) -> Hat:
   """Puts a person's hat on."""
-  stretch, brightness = rng.uniform(0.92, 1.04), rng.uniform(0.85, 1.1)
+  stretch, brightness = rng.uniform(0.92, 1.0), rng.uniform(0.85, 1.1)
   hat = attributes.hat
   if not hat:
     return Hat([], np.zeros((0, 2)), np.zeros((3, 4)), False)
@@ -210,6 +211,6 @@ def _crown(
     ],
     1,
   )
-  triangles = solids.grid(len(rings), count, True)[:, ::-1]
+  triangles = solids.grid(len(rings), count, True)
   vertices = place(vertices.reshape(-1, 3))
   return pieces.make(vertices, triangles, pieces.HARD, color)

@@ -46,7 +46,7 @@ def draw(rng: np.random.Generator) -> Lights:
   azimuth = side * azimuth + rng.normal(0, 0.12)
   elevation = elevation + rng.normal(0, 0.08)
   warmth = rng.uniform(-_WARMTH, _WARMTH)
-  strength = rng.uniform(0.94, 1.06)
+  strength = rng.uniform(0.82, 0.95)
   directions = np.stack(
     [
       _direction(azimuth, elevation),

@@ -10,7 +10,7 @@ from mmdist.heads.people import lights as people_lights
 from mmdist.heads.people import pieces
 from mmdist.heads.people import rays
 
-_NUM_SKY, _NUM_LAMP = 9, 3
+_NUM_SKY, _NUM_LAMP = 8, 3
 # What is farther away than this lets the sky through.
 _REACH = 0.7
 _OFF = 0.008

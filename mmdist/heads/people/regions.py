@@ -50,11 +50,15 @@ def scalp(positions: np.ndarray, softness: float = 1.0) -> np.ndarray:
 
 
 def beard(positions: np.ndarray) -> np.ndarray:
-  """Jaw, chin and the upper lip's beard, without the lips."""
+  """Jaw, chin and upper lip."""
+  return np.maximum(jaw(positions), moustache(positions))
+
+
+def jaw(positions: np.ndarray) -> np.ndarray:
+  """Jaw and chin, up to the sideburns."""
   x, y, z = np.moveaxis(positions, -1, 0)
   top = np.interp(np.abs(x), *_BEARD_TOP).astype(np.float32)
-  jaw = ramp(top - y, 12) * ramp(z - 0.5, 9) * ramp(y - _LOWEST_BEARD, 9)
-  return np.maximum(jaw, moustache(positions))
+  return ramp(top - y, 12) * ramp(z - 0.5, 9) * ramp(y - _LOWEST_BEARD, 9)
 
 
 def goatee(positions: np.ndarray) -> np.ndarray:
@@ -81,8 +85,8 @@ def brows(positions: np.ndarray, thickness: float) -> np.ndarray:
   x, y, z = np.moveaxis(positions, -1, 0)
   x = np.abs(x)
   along = np.clip((x - 0.1) / 0.5, 0, 1)
-  middle = 7.515 + 0.09 * np.sin(along * 2.4)
-  width = (0.040 + 0.032 * thickness) * (1.15 - 0.55 * along)
+  middle = 7.555 + 0.042 * np.sin(along * 2.9)
+  width = (0.034 + 0.034 * thickness) * (1.1 - 0.5 * along)
   ends = ramp(x - 0.1, 25) * ramp(0.57 - x, 12)
   return np.exp(-(((y - middle) / width) ** 4)) * ends * (z > 0.7)
 

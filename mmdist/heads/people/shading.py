@@ -83,7 +83,10 @@ def _diffuse(
   hits: Hits, wrap: np.ndarray, lights: people_lights.Lights
 ) -> np.ndarray:
   """Returns [M, 3] light that falls on hits."""
-  sky, key = hits.shades[:, :1], hits.shades[:, 1:]
+  # Teeth and eyes are wet and light themselves up from within.
+  wet = np.isin(hits.materials, (pieces.TEETH, pieces.EYE))[:, None]
+  shades = np.where(wet, 0.06 + 0.94 * np.sqrt(hits.shades), hits.shades)
+  sky, key = shades[:, :1], shades[:, 1:]
   height = 0.75 + 0.25 * hits.normals[:, 1:2]
   light = lights.sky * (height * (0.12 + 0.88 * sky))
   facing = hits.normals @ lights.directions.T
@@ -105,6 +108,8 @@ def _specular(
   normals, views = hits.normals[rows], hits.views[rows]
   gloss, key = gloss[rows], hits.shades[rows, 1]
   sky = hits.shades[rows, 0]
+  # Eyes stay alive under lids and hats.
+  glint = np.where(hits.materials[rows] == pieces.EYE, 0.5, 0)
   strength = specular[rows] * (gloss + 8) / 8
   light = np.zeros((len(rows), 3), np.float32)
   # The rim light stands behind: its highlights would be seen from there.
@@ -116,7 +121,7 @@ def _specular(
     seen = np.einsum('mc,mc->m', views, half)
     fresnel = 0.04 + 0.96 * np.maximum(1 - seen, 0) ** 5
     lobe = strength * fresnel * aligned**gloss * np.minimum(4 * facing, 1)
-    lobe = lobe * (key if k == 0 else sky) * sky
+    lobe = lobe * np.maximum((key if k == 0 else sky) * sky, glint)
     light += lobe[:, None] * lamp
   return light
 

