@@ -71,9 +71,9 @@ def test_a_shard_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_held_out_heads_are_drawn_only_when_allowed(tmp_path, monkeypatch):
   asked = []
 
-  def sample_head(seed, index, allow_held_out=False):
+  def sample_head(world, seed, index, allow_held_out=False):
     asked.append(allow_held_out)
-    return original(seed, index)
+    return original(world, seed, index)
 
   original = subjects.sample_head
   monkeypatch.setattr(subjects, 'sample_head', sample_head)

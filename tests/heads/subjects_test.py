@@ -140,9 +140,9 @@ def test_cameras_beyond_the_rig_stand_anywhere_but_the_rig_stays():
 def test_a_multiview_set_holds_the_heads_of_its_family(monkeypatch):
   drawn = []
 
-  def render_heads(people, views, resolution):
+  def render_heads(world, people, views, resolution):
     drawn.append((people, views))
-    return fake_pictures.render_heads(people, views, resolution)
+    return fake_pictures.render_heads(world, people, views, resolution)
 
   monkeypatch.setattr(subjects, 'render_heads', render_heads)
   made = subjects.multiview_set(CLAY, 4, 2, 3, 8)

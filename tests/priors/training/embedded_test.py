@@ -64,7 +64,7 @@ def test_unknown_words_are_named_with_the_nearest(tokenizer):
 
 
 def test_the_prompts_of_the_sample_sheet_are_known_words(tokenizer):
-  for text in prior_sheet.PROMPTS:
+  for text in prior_sheet.PROMPTS['clay']:
     prompt_encoder.check_text(
       tokenizer, text, embedded.Architecture().prompt_length
     )
