@@ -59,7 +59,7 @@ def test_the_questions_of_a_seed_are_the_same():
 def test_a_prior_that_draws_the_truth_reaches_it(judge, monkeypatch):
   def draw(pipeline, texts, guidance_scale, num_steps, seed):
     assert (guidance_scale, num_steps, seed) == (3.0, 7, 5)
-    truth = fake_pictures.render_heads(texts, None, judge_lib.IMAGE_SIZE)
+    truth = fake_pictures.render_heads(CLAY, texts, None, judge_lib.IMAGE_SIZE)
     return truth.over(np.full(3, prior_evaluation.agreement.BACKGROUND))
 
   monkeypatch.setattr(subjects, 'render_heads', fake_pictures.render_heads)
