@@ -11,11 +11,11 @@ families of heads that differ in one thing each, half of them in expression,
 which is how a prior learns the words for what is small in a picture.
 `--families=wear,hair_color` has families differ in these alone.
 
-`--world=people` draws people on free human meshes instead of heads of clay,
-which are the default because the shipped priors and judge know them. A folder
-of shards is of one world, and what is trained on it takes the world from there.
-A shard of people has eight pictures of each, since a body takes longer to build
-than to look at; what is asked of it is `kind`, `age` and `freckles` too.
+`--world=people` draws people on free human meshes, with the extra `heads`. The
+default is `clay`, whose heads the shipped priors and judge know. A folder of
+shards is of one world, and what is trained on it takes the world from there. A
+shard of people has eight pictures of each, since to build a body takes longer
+than to look at it.
 
   mmdist heads --photos=12 --seed=5 --index=2 --out=runs/photos
 
