@@ -5,9 +5,9 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-# A GPU machine: EXTRAS=test,cuda. A CPU machine that wants no CUDA packages
+# A GPU machine: EXTRAS=test,heads,cuda. A CPU machine that wants no CUDA packages
 # names PyTorch's index of CPU builds in TORCH_INDEX (the same torch version).
-EXTRAS ?= test
+EXTRAS ?= test,heads
 TORCH_INDEX ?=
 PROMPT ?= a portrait of a happy man with green skin and a red hat
 DEMO_STEPS ?=

@@ -173,7 +173,7 @@ def _read_mesh(
   """
   positions, uvs, groups = [], [], {}
   faces: list = []
-  for line in path.read_text(errors='ignore').splitlines():
+  for line in path.read_text(encoding='utf-8', errors='ignore').splitlines():
     word, *rest = line.split() or ['']
     if word == 'v':
       positions.append([float(x) for x in rest[:3]])

@@ -22,7 +22,7 @@ _CLOSED = {'mouthUpperUp': -0.3, 'mouthLowerDown': -0.3}
 RECIPES: dict[str, dict[str, float]] = {
   'neutral': _CLOSED,
   'happy': {
-    'mouthSmile': 1.45,
+    'mouthSmile': 1.35,
     'cheekSquint': 0.75,
     'eyeSquint': 0.35,
     'mouthUpperUp': 0.85,

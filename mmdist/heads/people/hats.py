@@ -65,12 +65,14 @@ class Hat:
     to_hat: [3, 4] from the world to that frame, in which the line where the
       hat sits is the unit circle.
     is_closed: whether it covers the crown of the head.
+    top: height of the room in its middle, for a closed hat.
   """
 
   parts: list[pieces.Piece]
   wall: np.ndarray
   to_hat: np.ndarray
   is_closed: bool
+  top: float = 0.0
 
   def hides(self, points: np.ndarray) -> np.ndarray:
     """Returns [...] whether points [..., 3] of hair are hidden under it."""
@@ -83,15 +85,14 @@ class Hat:
     if not len(self.wall):
       return points
     local = self._local(points)
+    if self.is_closed:
+      local[..., 1] = np.minimum(local[..., 1], _INSIDE * self.top)
     height = local[..., 1]
     room = _INSIDE * np.interp(height, self.wall[:, 0], self.wall[:, 1])
     radius = np.hypot(local[..., 0], local[..., 2])
     held = height > _RIM
     if not self.is_closed:
       held &= height < self.wall[-1, 0]
-    else:
-      top = self.wall[-1, 0]
-      local[..., 1] = np.minimum(height, 0.93 * top)
     shrink = np.where(held, np.minimum(1, room / np.maximum(radius, 1e-6)), 1)
     local[..., 0] *= shrink
     local[..., 2] *= shrink
@@ -142,7 +143,7 @@ def fit(
     top = place(np.array([[0, profile[0, 1] + 0.07, -0.02]]))[0]
     pompom = solids.ball(top, 0.11 * head.half / 0.66)
     parts.append(pieces.make(*pompom, pieces.CLOTH, np.minimum(1.2 * color, 1)))
-  return Hat(parts, _wall(profile), to_hat, True)
+  return Hat(parts, _wall(profile), to_hat, True, float(profile[0, 1]))
 
 
 def _wall(profile: np.ndarray) -> np.ndarray:

@@ -92,7 +92,7 @@ def make(
       [1.02, 0.70, 0.68] if natural else [0.95, 0.86, 0.86], np.float32
     ),
     lips=_lips(attributes, tone, redness, painted),
-    brows=_brows(attributes, hair, tone),
+    brows=_brows(hair, tone),
     hair=(hair * hair_brightness * 0.8).astype(np.float32),
     shirt=(shirt * shirt_brightness).astype(np.float32),
     brow_thickness=(thick + 0.45 * thickness) * (1.0 if adult else 0.6),
@@ -127,14 +127,10 @@ def _lips(
   return lips.astype(np.float32)
 
 
-def _brows(
-  attributes: people_attributes.Attributes, hair: np.ndarray, tone: np.ndarray
-) -> np.ndarray:
+def _brows(hair: np.ndarray, tone: np.ndarray) -> np.ndarray:
   """Brows are the hair's colour, and darker than the skin, to be read."""
   darkest = 0.26 * float(tone.mean())
   brows = hair * min(1.0, darkest / max(float(hair.mean()), 1e-3))
-  if attributes.hair_color == 'white':
-    brows = brows + 0.12
   return brows.astype(np.float32)
 
 

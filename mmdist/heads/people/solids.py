@@ -64,7 +64,7 @@ def tube(points: npt.ArrayLike, radius: npt.ArrayLike, sides: int = 8) -> Solid:
   along = pieces.unit(np.gradient(points, axis=0))
   # Any direction that no tube of ours follows.
   across = pieces.unit(np.cross(along, (0.13, 0.31, 0.94)))
-  up = np.cross(along, across)
+  up = np.cross(across, along)
   radius = np.broadcast_to(np.asarray(radius, float), len(points))
   angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)[:, None, None]
   ring = np.cos(angle) * across + np.sin(angle) * up

@@ -1,8 +1,8 @@
 """Two rows of teeth and their gums.
 
-Owns their geometry and colour. The base mesh has a smooth strip for each row; here the
-strip only says where the jaw is, and teeth with rounded edges stand in its
-place. Lengths are decimetres of the base mesh.
+Owns their geometry and colour. The base mesh has a smooth strip for each row;
+here the strip only says where the jaw is, and teeth with rounded edges stand in
+its place. Lengths are decimetres of the base mesh.
 """
 
 import functools
