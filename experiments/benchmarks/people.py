@@ -13,7 +13,6 @@ import time
 
 from absl import app
 from absl import flags
-import numpy as np
 
 from mmdist.cameras import orbits
 from mmdist.core import seeds
@@ -37,9 +36,7 @@ def measure(
   for index in range(num_subjects):
     rng = seeds.generator(FLAGS.seed, index, 'benchmark of people')
     attributes = people_attributes.TRAITS.sample(rng)
-    cameras = orbits.sample(num_views, rng).cameras()
-    poses = np.asarray(cameras.camera_to_world)
-    tans = np.asarray(cameras.tan_half_fov)
+    poses, tans = orbits.sample(num_views, rng).poses()
     began = time.process_time()
     body = bodies.make(attributes, rng)
     built = time.process_time()

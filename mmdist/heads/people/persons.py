@@ -38,7 +38,7 @@ def render_heads(
   A head that occurs several times is built once. Bodies are drawn one after
   the other, on however many threads the renderer has.
   """
-  # Here, because it imports a library of meshes.
+  # Here, so that whoever only draws words does without.
   from mmdist.heads.people import bodies
 
   del num_threads
