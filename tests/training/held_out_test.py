@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from mmdist.heads import sentences
 from mmdist.training import held_out
 from tests.heads import fake_pictures
 
@@ -33,7 +34,7 @@ def test_normals_lie_over_nothing_and_are_named(tmp_path):
 def test_captions_that_are_too_long_are_left_out(tmp_path, monkeypatch):
   fake_pictures.write_shard(tmp_path, 40)
   texts = iter(['a man', 'a ' * 60, 'a child', 'a woman'])
-  monkeypatch.setattr(held_out.captions, 'describe', lambda *_: next(texts))
+  monkeypatch.setattr(sentences.Captions, 'describe', lambda *_: next(texts))
   assert held_out.read(tmp_path, 'rgb').texts == ['a man', 'a child', 'a woman']
 
 

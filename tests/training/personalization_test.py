@@ -246,9 +246,9 @@ SIZE = 64  # As in all tests of real heads: a renderer compiles slowly.
 def test_a_procedural_head_is_rendered_from_three_orbits(monkeypatch):
   render_heads, asked, made = subjects.render_heads, [], []
 
-  def render_once(people, views, size):
+  def render_once(world, people, views, size):
     asked.append(([head.attributes for head in people], views, size))
-    made.extend(made or [render_heads(people, views, size)])
+    made.extend(made or [render_heads(world, people, views, size)])
     return made[0]
 
   monkeypatch.setattr(subjects, 'render_heads', render_once)
@@ -265,7 +265,7 @@ def test_a_procedural_head_is_rendered_from_three_orbits(monkeypatch):
   assert np.all(normals[..., 3] == 255)
   assert np.all(normals[0, 0, 0, :3] == 128)  # Mid-grey beside the head.
   truth = render_heads(
-    [subjects.sample_head(CLAY, 3, 1)], views.take(np.array([7])), SIZE
+    CLAY, [subjects.sample_head(CLAY, 3, 1)], views.take(np.array([7])), SIZE
   )
   shown = colours[7, ..., :3] / 255 * colours[7, ..., 3:] / 255
   np.testing.assert_allclose(shown, truth.rgba[0, ..., :3], atol=0.01)
