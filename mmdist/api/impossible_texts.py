@@ -19,10 +19,11 @@ def warnings_of(
   Raises:
     UserError: a prior's directory names an unknown world.
   """
-  found: dict[str, None] = {}
+  found: dict[str, None] = {}  # In order, each once.
   for name, world in judged_world.worlds_of(config).items():
     for term in objective.of_prior(name) if name in objective.priors else ():
-      for text in filter(None, (term.prompt, term.negative_prompt)):
+      # As a person wrote it: each channel puts it in other words.
+      for text in filter(None, (term.text, term.negative_prompt)):
         for why in world.captions.contradictions(text):
-          found[f"prompt '{text}': {why}."] = None
+          found[f"'{text}': {why}."] = None
   return list(found)
