@@ -157,6 +157,7 @@ def evaluate_run(
     FileNotFoundError, UserError: in one line.
   """
   avatar = opening.open_run(workdir, representation)
+  judged_world.check(avatar.run, judge)
   params = opening.start_params(avatar) if start else avatar.params
   world = judge.world
   concepts = concept_agreement.judged_concepts(avatar.run, world)

@@ -27,17 +27,21 @@ print([name for name in {HEAVY} if name in sys.modules])
 """
 
 
-def prepare(folder, prompt):
-  """Returns what is printed in a fresh process."""
-  done = subprocess.run(
+def run(folder, prompt):
+  """Runs the program in a fresh process."""
+  return subprocess.run(
     [sys.executable, '-c', PROGRAM, str(folder / 'run'), prompt],
     env={**os.environ, 'XDG_CACHE_HOME': str(folder / 'cache')},
     cwd=ROOT,
     check=True,
-    stdout=subprocess.PIPE,
+    capture_output=True,
     text=True,
   )
-  return done.stdout.splitlines()
+
+
+def prepare(folder, prompt):
+  """Returns what is printed in a fresh process."""
+  return run(folder, prompt).stdout.splitlines()
 
 
 @pytest.mark.slow
@@ -48,3 +52,9 @@ def test_known_priors_are_checked_without_torch(tmp_path):
   assert loaded == '[]'
   *_, loaded = prepare(tmp_path, 'a portrait of a sad woman')
   assert loaded == '[]'
+
+
+@pytest.mark.slow
+def test_a_text_that_no_head_can_have_is_warned_of(tmp_path):
+  said = run(tmp_path, 'a portrait of a bald woman with long red hair').stderr
+  assert said.count('a bald head has no hair.') == 1
