@@ -171,7 +171,8 @@ def _read_mesh(
 
   A face is a list of (vertex, texture vertex).
   """
-  positions, uvs, groups = [], [], {}
+  positions, uvs = [], []
+  groups: dict[str, list] = {}
   faces: list = []
   for line in path.read_text(encoding='utf-8', errors='ignore').splitlines():
     word, *rest = line.split() or ['']

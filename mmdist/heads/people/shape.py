@@ -205,10 +205,10 @@ def _three(value: float, word: str) -> dict[str, float]:
 
 
 def _age_shares(age: float) -> dict[str, float]:
-  names, at = zip(*_AGES)
+  at = [position for _, position in _AGES]
   return {
     name: float(np.interp(age, at, np.eye(len(at))[k]))
-    for k, name in enumerate(names)
+    for k, (name, _) in enumerate(_AGES)
   }
 
 
