@@ -92,8 +92,8 @@ STYLES = {
   'wavy': Style(
     stray=0.12,
     count=1000, length=1.20, segments=13, width=0.09, underlay=0.055,
-    spread=0.04, gravity=0.40, comb=(0, -0.2, -0.25), tip=0.5, part=0.6, wave=0.28,
-    hang=0.26,
+    spread=0.04, gravity=0.40, comb=(0, -0.2, -0.25), tip=0.5, part=0.6,
+    wave=0.28, hang=0.26,
   ),
   'mohawk': Style(
     stray=1.0,
@@ -113,7 +113,7 @@ CUTS = {
   'bun': ('tied',),
 }
 # Under something that presses on it.
-_FLAT_SHELL, _FLAT_SPREAD, _FLAT_LENGTH, _FLAT_CURL = 0.024, 0.008, 0.17, 0.03
+_FLAT_SHELL, _FLAT_SPREAD, _FLAT_LENGTH, _FLAT_CURL = 0.024, 0.008, 0.17, 0.04
 _SHORT = 0.5
 
 
@@ -130,9 +130,11 @@ def chosen(word: str, chance: float, is_pressed: bool) -> Style:
   if not is_pressed:
     return style
   length = style.length
+  # Curls give way less: an afro is still seen to be one.
+  curly = style.underlay if style.curl else 0.0
   return dataclasses.replace(
     style,
-    underlay=min(style.underlay, _FLAT_SHELL),
+    underlay=min(style.underlay, max(_FLAT_SHELL, 0.4 * curly)),
     spread=min(style.spread, _FLAT_SPREAD),
     lift=min(style.lift, 0.15),
     length=min(length, _FLAT_LENGTH) if length < _SHORT else length,
