@@ -19,7 +19,9 @@ _FRAME = (0.012, 0.012, 0.014)
 _DARK_GLASS = (0.015, 0.015, 0.02)
 _BONE = (0.40, 0.30, 0.19)
 _RED = (0.62, 0.01, 0.01)
-_TALL_HAIR = ('long', 'bob', 'afro', 'curly')
+# How far hair holds headphones off the ears and the crown.
+_EARS_OFF = {'long': 0.16, 'bob': 0.16, 'afro': 0.14, 'curly': 0.07}
+_CROWN_OFF = {'afro': 0.13}
 _NOSE_TIP = (0.0, 6.93, 1.68)
 
 
@@ -121,10 +123,11 @@ def _headphones(
   color = shade * people_skin.to_linear(
     palettes.OBJECT_COLORS[attributes.headphone_color]
   )
-  ears = head.ears + (0.10 if attributes.hair_style in _TALL_HAIR else 0.04)
+  hair = attributes.hair_style
+  ears = head.ears + _EARS_OFF.get(hair, 0.04)
   level = float(head.eyes[:, 1].mean()) - 0.04
   angle = np.linspace(0, np.pi, 28)
-  top = people_shape.CROWN + 0.075 - level
+  top = people_shape.CROWN + _CROWN_OFF.get(hair, 0.075) - level
   arch = np.stack(
     [
       ears * np.cos(angle),

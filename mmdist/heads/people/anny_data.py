@@ -147,6 +147,22 @@ def targets(part: str, names: Sequence[str]) -> np.ndarray:
   return block.reshape(len(names), -1)
 
 
+def blend(weights: np.ndarray, block: np.ndarray) -> np.ndarray:
+  """Returns the sum of weighted targets, [N * 3] float32.
+
+  Row by row and not as a product of matrices: most weights are zero, and the
+  order of a sum of BLAS depends on its threads.
+
+  Args:
+    weights: [K] float32.
+    block: [K, N * 3] of `targets`.
+  """
+  total = np.zeros(block.shape[1], np.float32)
+  for k in np.flatnonzero(weights):
+    total += weights[k] * block[k]
+  return total
+
+
 def _names(part: str) -> list[str]:
   found = (folder() / 'mpfb2/targets' / part).glob('*.target.gz')
   return sorted(path.name.removesuffix('.target.gz') for path in found)
@@ -171,7 +187,8 @@ def _read_mesh(
 
   A face is a list of (vertex, texture vertex).
   """
-  positions, uvs, groups = [], [], {}
+  positions, uvs = [], []
+  groups: dict[str, list] = {}
   faces: list = []
   for line in path.read_text(encoding='utf-8', errors='ignore').splitlines():
     word, *rest = line.split() or ['']

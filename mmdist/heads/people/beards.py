@@ -27,7 +27,7 @@ class Growth:
   Attributes:
     region: of `regions`, where.
     count: strands.
-    length, lift, gravity, segments, width, shell: as in `hair.Style`.
+    length, lift, gravity, segments, width, underlay: as in `haircuts.Style`.
     aside: how much strands point away from the middle of the face.
   """
 
@@ -38,7 +38,7 @@ class Growth:
   gravity: float
   segments: int
   width: float
-  shell: float
+  underlay: float
   aside: float = 0.0
 
 
@@ -82,7 +82,7 @@ def grow(
   for growth in GROWTHS.get(attributes.beard, ()):
     area = _area(growth.region)
     comb = np.array([0.0, -1.0, 0.2])
-    shell = strands.shell(growth.shell, area, shape.vertices, comb, color)
+    shell = strands.shell(growth.underlay, area, shape.vertices, comb, color)
     roots = strands.draw_roots(area, shape.vertices, growth.count, rng)
     points = _lay(growth, roots, head, rng)
     look = strands.Strips(
@@ -137,7 +137,7 @@ def _lay(
     at = at + step * direction
     # Above the shell near the root; a strand farther down hangs free.
     height = np.einsum('kc,kc->k', at - roots.positions, roots.normals)
-    lack = np.maximum(growth.shell * (1.15 - 0.15 * k) - height, 0)
+    lack = np.maximum(growth.underlay * (1.15 - 0.15 * k) - height, 0)
     at = at + lack[:, None] * roots.normals
     at[:, 2] = np.maximum(at[:, 2], head.centre[2] + _THROAT)
     if growth.region == 'moustache':

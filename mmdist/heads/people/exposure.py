@@ -64,7 +64,7 @@ def picture(
   """
   local, order = _layout(resolution, supersampling)
   axes = np.stack([tan * pose[:, 0], tan * pose[:, 1], -pose[:, 2]])
-  directions = local @ axes.astype(np.float32)
+  directions = np.einsum('rk,kc->rc', local, axes.astype(np.float32))
   triangle, far, weights = film.scene.intersect(pose[:, 3], directions)
   count = supersampling**2
   hit = (triangle >= 0).reshape(-1, count)

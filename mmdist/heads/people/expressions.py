@@ -22,14 +22,13 @@ _CLOSED = {'mouthUpperUp': -0.3, 'mouthLowerDown': -0.3}
 RECIPES: dict[str, dict[str, float]] = {
   'neutral': _CLOSED,
   'happy': {
-    'mouthSmile': 1.35,
+    'mouthSmile': 1.4,
     'cheekSquint': 0.75,
     'eyeSquint': 0.35,
-    'mouthUpperUp': 0.85,
-    'mouthLowerDown': 0.8,
-    'mouthStretch': 0.3,
-    'mouthDimple': 0.15,
-    'jawOpen': 0.22,
+    'mouthUpperUp': 1.05,
+    'mouthLowerDown': 0.9,
+    'mouthStretch': 0.4,
+    'jawOpen': 0.1,
     'browOuterUp': 0.15,
   },
   'sad': {
@@ -111,8 +110,7 @@ def displacements(expression: str, strength: float) -> np.ndarray:
     amount = _amount(RECIPES[expression], name)
     shut = name in _WHOLE and amount > _SHUT
     weights[k] = amount * (1.0 if shut else strength)
-  moved = np.flatnonzero(weights)
-  return weights[moved] @ block[moved]
+  return anny_data.blend(weights, block)
 
 
 def _amount(recipe: dict[str, float], unit: str) -> float:

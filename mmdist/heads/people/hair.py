@@ -55,7 +55,7 @@ def grow(
   rng: np.random.Generator,
 ) -> list[pieces.Piece]:
   """Returns the pieces of a head of hair; none for a bald one."""
-  pick, brightness = rng.random(), rng.uniform(0.85, 1.15)
+  pick, brightness = rng.random(), rng.uniform(0.75, 1.05)
   word = attributes.hair_style
   if word == 'bald':
     return []
@@ -102,7 +102,7 @@ def _shell(
 ) -> pieces.Piece | None:
   """The scalp's triangles, lifted: thin at the hairline, full above it."""
   comb = np.array(style.comb) + (0.0, 0.0, -0.1)
-  piece = strands.shell(style.shell, area, shape.vertices, comb, color)
+  piece = strands.shell(style.underlay, area, shape.vertices, comb, color)
   if piece is None:
     return None
   return _tucked(piece, hat)
@@ -146,7 +146,7 @@ def _curls(
   """Round curls on the shell."""
   count = len(roots.positions)
   size = style.curl * rng.uniform(0.75, 1.2, count)
-  lift = style.shell + style.spread * rng.uniform(-0.6, 1, count)
+  lift = style.underlay + style.spread * rng.uniform(-0.6, 1, count)
   rise = strands.rise(regions.scalp(roots.base, _SOFTNESS))
   out = rise * lift - 0.3 * size
   tangents, lock = rng.normal(size=(count, 3)), rng.random(count)
@@ -180,7 +180,7 @@ def _tied(
   """Returns [K, segments + 1, 3] polylines that run to the knot."""
   knot = head.centre + np.array(_KNOT) * head.half
   knot = knot + rng.normal(0, 0.03, (len(layer), 3))
-  above = style.shell + style.spread * layer
+  above = style.underlay + style.spread * layer
   points = [roots.positions - 0.01 * roots.normals]
   for k in range(style.segments):
     s = (k + 1) / style.segments
@@ -221,7 +221,7 @@ def _lay(
     direction = pieces.unit(direction)
     moved = at + step * direction
     full = min(1.0, (k + 1) * style.length / style.segments / _RISE)
-    above = full * (style.shell + style.spread * layer)
+    above = full * (style.underlay + style.spread * layer)
     moved = _close(head, moved, above + style.stray, lowest)
     moved, pushed = _outside(head, moved, above)
     turned = pieces.unit(moved - at)

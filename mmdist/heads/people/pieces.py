@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
+from numpy import typing as npt
 
 # Materials, by which `shading` decides what a hit looks like.
 SKIN, EYE, HARD, CLOTH, HAIR, TEETH = range(6)
@@ -69,7 +70,7 @@ def make(
   vertices: np.ndarray,
   triangles: np.ndarray,
   material: int,
-  color: np.ndarray,
+  color: npt.ArrayLike,
   normals: np.ndarray | None = None,
   extras: np.ndarray | None = None,
   is_strands: bool = False,

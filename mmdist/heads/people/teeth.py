@@ -75,11 +75,12 @@ def _row(row: str) -> tuple[solids.Solid, solids.Solid]:
       teeth.append(_tooth(row, start + width / 2, width, side))
       start += width
     gums.append(_gum(row, side))
-  made = (solids.join(teeth), solids.join(gums))
-  return tuple(
-    (np.pad(vertices, ((0, 0), (0, 1)), constant_values=1), triangles)
-    for vertices, triangles in made
-  )
+  return _homogeneous(solids.join(teeth)), _homogeneous(solids.join(gums))
+
+
+def _homogeneous(solid: solids.Solid) -> solids.Solid:
+  vertices, triangles = solid
+  return np.pad(vertices, ((0, 0), (0, 1)), constant_values=1), triangles
 
 
 @functools.cache
