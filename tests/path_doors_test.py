@@ -48,6 +48,7 @@ NO_PATHS = {
   'study',
   'subject',  # Of `evaluate`: FAMILY:INDEX. Of `personalize` it is a path.
   'truth',
+  'world',
 }
 REMOTE = 'gs://bucket/x'
 CONFIG_PATHS = (
