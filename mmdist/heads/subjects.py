@@ -15,29 +15,12 @@ from mmdist.core import cores
 from mmdist.core import errors
 from mmdist.core import seeds
 from mmdist.heads import head_records
+from mmdist.heads import rigs
 from mmdist.heads import traits as head_traits
 from mmdist.heads import worlds
 
 if TYPE_CHECKING:
   from mmdist.data import multiview  # It imports JAX.
-
-# (azimuth, elevation, half height) of the 13 cameras that see every subject:
-# eight around, above, below, behind, and two on the face.
-RIG = (
-  (0.0, 0.05, 0.95),
-  (-0.4, 0.1, 0.95),
-  (0.4, 0.1, 0.95),
-  (-0.9, 0.1, 0.95),
-  (0.9, 0.1, 0.95),
-  (-1.6, 0.1, 0.95),
-  (1.6, 0.1, 0.95),
-  (np.pi, 0.1, 0.95),
-  (-2.4, 0.15, 0.95),
-  (2.4, 0.15, 0.95),
-  (0.1, 0.85, 0.95),
-  (0.0, -0.1, 0.5),
-  (0.0, -0.4, 0.95),
-)
 
 
 def make_head(
@@ -123,26 +106,30 @@ def multiview_set(
   world: worlds.World,
   seed: int,
   num_subjects: int,
-  num_cameras: int = len(RIG),
+  num_cameras: int,
   resolution: int = 64,
   neutral: bool = True,
+  expressive: bool = False,
 ) -> 'multiview.MultiviewSet':
-  """Photographs subjects with the rig, as in a studio.
+  """Photographs subjects with the world's rig, as in a studio.
 
   Args:
     world: whose heads.
     seed: family of the heads; each subject's cameras differ a little.
     num_subjects: M, heads 0 to M - 1 of the family.
-    num_cameras: K; beyond the rig's 13 they stand at random.
+    num_cameras: K; beyond the rig's they stand at random.
     resolution: H = W, a multiple of 4.
     neutral: plain subjects, as the conditional NeRF learns from.
+    expressive: give every second subject an expression all the same.
   """
   from mmdist.data import multiview
 
   images, poses, tans = [], [], []
   for index in range(num_subjects):
-    head = sample_head(world, seed, index, neutral)
-    views = rig_views(seed, index, num_cameras)
+    moved = expressive and index % 2 == 1
+    fixed = {'expression': _expression(world, seed, index)} if moved else {}
+    head = sample_head(world, seed, index, neutral, fixed)
+    views = rigs.views(world.rig, seed, index, num_cameras)
     pictures = render_heads(world, [head] * num_cameras, views, resolution)
     images.append(multiview.premultiplied_to_rgba8(pictures.rgba))
     camera_to_world, tan_half_fov = views.poses()
@@ -153,24 +140,7 @@ def multiview_set(
   )
 
 
-def rig_views(seed: int, index: int, num_cameras: int) -> orbits.Views:
-  """Returns where the cameras stand for one subject."""
-  rng = seeds.generator(seed, index, 'rig')
-  extra = max(0, num_cameras - len(RIG))
-  anywhere = np.stack(
-    [
-      rng.uniform(-np.pi, np.pi, extra),
-      rng.uniform(-0.3, 0.8, extra),
-      np.full(extra, 0.95),
-    ],
-    -1,
-  )
-  rows = np.concatenate([np.asarray(RIG), anywhere])[:num_cameras]
-  jitter = rng.normal(0, 1, (num_cameras, 2)) * (0.12, 0.06)
-  return orbits.make_views(
-    rows[:, 0] + jitter[:, 0],
-    rows[:, 1] + jitter[:, 1],
-    orbits.CAMERA_DISTANCE,
-    orbits.HEAD_TARGET,
-    rows[:, 2] * rng.uniform(0.97, 1.05, num_cameras),
-  )
+def _expression(world: worlds.World, seed: int, index: int) -> object:
+  choices = world.attributes.choices['expression']
+  rng = seeds.generator(seed, index, 'expression of a subject')
+  return choices[int(rng.integers(len(choices)))]

@@ -16,6 +16,7 @@ from mmdist.core import names
 from mmdist.heads import head_records
 from mmdist.heads import judge_questions
 from mmdist.heads import kinship
+from mmdist.heads import rigs
 from mmdist.heads import sentences
 from mmdist.heads import traits
 from mmdist.heads.clay import clay_captions
@@ -44,6 +45,7 @@ class World:
     make_head: `(attributes, rng) -> Head`; attributes are not checked.
     render_heads: `(heads, views, resolution, supersampling, num_threads) ->
       HeadPictures`, head i from view i.
+    rig: the cameras that see every subject of a multi-view set.
     views_per_head: pictures of each head in a shard: more than one where to
       build a head takes longer than to look at it.
     supersampling: rays per pixel along each axis, where nobody asks for more.
@@ -55,6 +57,7 @@ class World:
   siblings: kinship.Kinship
   make_head: Callable[..., head_records.Head]
   render_heads: Callable[..., head_records.HeadPictures]
+  rig: tuple[rigs.Camera, ...] = rigs.WHOLE_HEADS
   views_per_head: int = 1
   supersampling: int = 1
 
@@ -82,6 +85,7 @@ _WORLDS = {
       people_siblings.SIBLINGS,
       persons.make_head,
       persons.render_heads,
+      rig=rigs.WHOLE_HEADS + rigs.CLOSE_UPS,
       views_per_head=8,
       supersampling=2,
     ),

@@ -40,9 +40,10 @@ class PretrainConfig:
 
   nerf: schema.NerfConfig = dataclasses.field(default_factory=schema.NerfConfig)
   seed: int = 0
-  # The pictures. The first four fields are for procedural heads only; a set of
+  # The pictures. The first five fields are for procedural heads only; a set of
   # photographs has its own numbers.
   world: str = 'clay'  # See `mmdist/heads/worlds.py`.
+  expressive: bool = False  # Every second subject has an expression.
   num_subjects: int = 360
   num_cameras: int = 14  # 13 to train on, as in the paper; one held out.
   resolution: int = 64

@@ -171,6 +171,7 @@ def load_set(
     config.num_subjects,
     config.num_cameras,
     config.resolution,
+    expressive=config.expressive,
   )
 
 

@@ -11,6 +11,7 @@ from mmdist.heads.clay import clay_attributes
 from tests.heads import fake_pictures
 
 CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 
 def same(a: head_records.Head, b: head_records.Head) -> bool:
@@ -115,28 +116,6 @@ def test_resolutions_are_multiples_of_four(people, resolution):
     subjects.render_heads(CLAY, people[:1], orbits.turntable(1), resolution)
 
 
-def test_the_rig_stands_nearly_the_same_for_every_subject():
-  first, second = subjects.rig_views(0, 0, 13), subjects.rig_views(0, 1, 13)
-  azimuth, elevation, _ = np.transpose(subjects.RIG)
-  for views in (first, second):
-    turn = (views.azimuth - azimuth + np.pi) % (2 * np.pi) - np.pi
-    # Four sigmas of the jitter.
-    assert np.abs(turn).max() < 0.48
-    assert np.abs(views.elevation - elevation).max() < 0.24
-  assert not np.allclose(first.azimuth, second.azimuth)
-  np.testing.assert_array_equal(
-    first.azimuth, subjects.rig_views(0, 0, 13).azimuth
-  )
-
-
-def test_cameras_beyond_the_rig_stand_anywhere_but_the_rig_stays():
-  views = subjects.rig_views(3, 0, 40)
-  assert len(views) == 40
-  behind = np.abs(views.azimuth[13:]) > np.pi / 2
-  assert 5 < behind.sum() < 22
-  assert len(subjects.rig_views(3, 0, 2)) == 2
-
-
 def test_a_multiview_set_holds_the_heads_of_its_family(monkeypatch):
   drawn = []
 
@@ -160,3 +139,23 @@ def test_a_multiview_set_holds_the_heads_of_its_family(monkeypatch):
     )
   # Straight alpha: the colour of the square is not darkened twice.
   assert (made.images[:, :, 4:] == [64, 64, 64, 255]).all()
+
+
+def test_every_second_subject_of_an_expressive_set_has_an_expression(
+  monkeypatch,
+):
+  drawn = []
+
+  def render_heads(world, people, views, resolution):
+    drawn.append(people[0])
+    return fake_pictures.render_heads(world, people, views, resolution)
+
+  monkeypatch.setattr(subjects, 'render_heads', render_heads)
+  for expressive in (False, True):
+    subjects.multiview_set(PEOPLE, 4, 24, 1, 8, expressive=expressive)
+  plain, expressive = (
+    [head.attributes.expression for head in some]
+    for some in (drawn[:24], drawn[24:])
+  )
+  assert set(plain) == set(expressive[::2]) == {'neutral'}
+  assert len(set(expressive[1::2])) >= 5
