@@ -356,10 +356,17 @@ def test_procedural_heads_are_those_of_the_world_that_is_asked(
   monkeypatch, name
 ):
   asked = []
-  monkeypatch.setattr(subjects, 'multiview_set', lambda *a: asked.append(a))
-  config = dataclasses.replace(tiny_config(), world=name)
-  pretraining.load_set(config, '', print)
-  assert asked[0][0] is worlds.get(name)
+
+  def multiview_set(*arguments, expressive):
+    asked.append((arguments[0], expressive))
+
+  monkeypatch.setattr(subjects, 'multiview_set', multiview_set)
+  for expressive in (False, True):
+    config = dataclasses.replace(
+      tiny_config(), world=name, expressive=expressive
+    )
+    pretraining.load_set(config, '', print)
+  assert asked == [(worlds.get(name), False), (worlds.get(name), True)]
   assert pretrain.PretrainConfig().world == 'clay'
 
 
