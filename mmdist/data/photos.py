@@ -19,6 +19,7 @@ from mmdist.core import errors
 from mmdist.core import strict_json
 from mmdist.data import decoding
 from mmdist.data import file_names
+from mmdist.data import photo_texts
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP')
@@ -43,11 +44,13 @@ class Photos:
     names: N file names, sorted.
     rgba: [N, H, H, 4] uint8; opaque where a picture has no opacity.
     boxes: N squares that were cut out, in pixels of the upright pictures.
+    texts: N texts, what is written beside each picture; '' if nothing is.
   """
 
   names: tuple[str, ...]
   rgba: np.ndarray
   boxes: tuple[Box, ...]
+  texts: tuple[str, ...]
 
 
 def read_photos(
@@ -59,7 +62,8 @@ def read_photos(
   """Reads a folder of pictures.
 
   Args:
-    folder: files that end in one of `ENDINGS` are read, others refused.
+    folder: files that end in one of `ENDINGS` are read, with the text beside
+      each, see `photo_texts`; others are refused.
     size: H, pixels along an axis of every square.
     boxes: file name -> the subject's [left, top, right, bottom].
     min_pictures: fewer are refused.
@@ -75,11 +79,16 @@ def read_photos(
       f'{folder} is not a folder; give one with pictures of the subject.'
     )
   boxes = dict(boxes or {})
-  paths = sorted(
+  files = sorted(
     path
     for path in folder.iterdir()
     if not path.is_dir() and not file_names.is_litter(path)
   )
+  paths = [path for path in files if path.suffix != photo_texts.ENDING]
+  names = tuple(path.name for path in paths)
+  for path in files:
+    if path.suffix == photo_texts.ENDING:
+      photo_texts.check_has_picture(path, names)
   for path in paths:
     _check_ending(path)
     if not path.is_file():
@@ -92,7 +101,7 @@ def read_photos(
       f'{folder} has {len(paths)} picture(s); expected {min_pictures} or more '
       'of one subject, as different as they come.'
     )
-  unknown = sorted(set(boxes) - {path.name for path in paths})
+  unknown = sorted(set(boxes) - set(names))
   if unknown:
     raise errors.UserError(
       f'there is a box for {unknown[0]}, which is not in {folder}.'
@@ -102,7 +111,7 @@ def read_photos(
   for number, path in enumerate(paths):
     rgba[number], square = _read_square(path, boxes.get(path.name), size)
     squares.append(square)
-  return Photos(tuple(path.name for path in paths), rgba, tuple(squares))
+  return Photos(names, rgba, tuple(squares), photo_texts.read(folder, names))
 
 
 def _read_square(

@@ -33,26 +33,34 @@ def read(
     options: `personalization.Options`.
     world: of the procedural head, if one is named.
     size: H.
-    prompt: of every picture.
+    prompt: of every picture. What is written beside one follows it.
 
   Raises:
     FileNotFoundError, UserError: in one line, what is wrong.
   """
   if options.kind == 'photos':
-    if not options.images:
-      raise errors.UserError('--kind=photos: expected --images=FOLDER.')
-    boxes = photos.read_boxes(options.boxes) if options.boxes else {}
-    rgba = photos.read_photos(options.images, size, boxes).rgba
-  else:
-    if not options.subject:
-      raise errors.UserError(
-        f'--kind={options.kind}: expected --subject, the folder of a run or '
-        'FAMILY:INDEX of a procedural head.'
-      )
-    rgba = render(
-      world, options.subject, size, normals=options.kind == 'normal'
+    return _read_photos(options, size, prompt)
+  if not options.subject:
+    raise errors.UserError(
+      f'--kind={options.kind}: expected --subject, the folder of a run or '
+      'FAMILY:INDEX of a procedural head.'
     )
+  rgba = render(world, options.subject, size, normals=options.kind == 'normal')
   return rgba, (prompt,) * len(rgba)
+
+
+def _read_photos(
+  options: 'personalization.Options', size: int, prompt: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+  if not options.images:
+    raise errors.UserError('--kind=photos: expected --images=FOLDER.')
+  boxes = photos.read_boxes(options.boxes) if options.boxes else {}
+  taken = photos.read_photos(options.images, size, boxes)
+  return taken.rgba, tuple(
+    # As view words are written; see `prompts.add_view_word`.
+    f'{prompt} , {text}' if text else prompt
+    for text in taken.texts
+  )
 
 
 def render_views() -> orbits.Views:

@@ -52,7 +52,10 @@ class Options:
     is_path=True,
   )
   images: str = options_lib.option(
-    '', 'photos: a folder of pictures.', is_path=True
+    '',
+    'photos: a folder of pictures. What a.txt says follows the prompt of '
+    'a.jpg.',
+    is_path=True,
   )
   boxes: str = options_lib.option(
     '', 'photos: JSON of file -> [l, t, r, b].', is_path=True
@@ -154,6 +157,8 @@ def train(
       options, _world_of(family), family.image_size, prompt
     )
   )
+  # Each of them names the subject, so that it has its token.
+  checks.check_prior(directory, sorted(set(concept.prompts)))
   with locks.locked(_work_of(out), '--out'):
     # Again: another process may have trained here until the folder was locked.
     if _is_finished(out, report):

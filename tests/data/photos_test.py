@@ -154,7 +154,8 @@ def test_pictures_of_16_bits_are_as_those_of_8(folder, channels):
     ('a.dng', 'a.dng is a RAW file of a camera (.dng), which is not read here'),
     ('a.gif', 'a.gif is no picture that is read here; expected .jpg, '),
     ('a.tif', 'so export it as JPEG or PNG, or move it away.'),
-    ('notes.txt', 'notes.txt is no picture that is read here'),
+    ('notes.txt', 'notes.txt is a text without its picture'),
+    ('0.md', '0.md is no picture that is read here'),
   ],
 )
 def test_other_files_are_named(folder, name, words):

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from mmdist.data import concept_images
 from mmdist.heads import subjects
 from mmdist.heads import worlds
 from mmdist.priors import checks
@@ -61,6 +62,13 @@ def _few_samples(monkeypatch):
   # Sheets and pictures of the class are of what is trained, however well.
   monkeypatch.setattr(personal_training, '_SAMPLER_STEPS', 2)
   monkeypatch.setattr(personal_training, '_SAMPLES_PER_PROMPT', 1)
+
+
+def described(options, pictures, tmp_path, text):
+  """Returns options of the same pictures, one of them with a text."""
+  folder = shutil.copytree(pictures, tmp_path / 'described')
+  (folder / '1.txt').write_text(text)
+  return dataclasses.replace(options, images=str(folder))
 
 
 def weights_of(directory):
@@ -163,6 +171,23 @@ def test_the_class_is_preserved_from_samples_of_the_prior(options, tmp_path):
   assert '3 samples of "a man", "", weight 1.' in card
 
 
+def test_what_is_written_beside_a_picture_follows_the_prompt(
+  options, pictures, monkeypatch, tmp_path
+):
+  options = described(options, pictures, tmp_path, 'happy')
+  seen = set()
+  draw = concept_images.ConceptStream.draw
+
+  def listen(self, number):
+    images, prompts = draw(self, number)
+    seen.update(prompts)
+    return images, prompts
+
+  monkeypatch.setattr(concept_images.ConceptStream, 'draw', listen)
+  personalization.train(options)
+  assert seen == {PROMPT, f'{PROMPT} , happy'}
+
+
 def test_another_class_gets_pictures_of_its_own(options, tmp_path):
   stopped = dataclasses.replace(
     options, class_prompt=('a man',), num_class_images=2, max_minutes=1e-9
@@ -230,6 +255,15 @@ def test_mistakes_are_told_before_a_weight_is_loaded(
     personalization.train(dataclasses.replace(options, **changes))
   assert words in str(caught.value)
   assert not list(tmp_path.iterdir())
+
+
+def test_a_text_beside_a_picture_has_words_that_the_prior_knows(
+  options, pictures, tmp_path
+):
+  options = described(options, pictures, tmp_path, 'with a spoiler')
+  with pytest.raises(ValueError, match="unknown words: 'spoiler'"):
+    personalization.train(options)
+  assert not (tmp_path / 'me').exists()
 
 
 def test_one_picture_is_too_few(options, pictures, tmp_path):
