@@ -5,9 +5,9 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-# A GPU machine: EXTRAS=test,heads,cuda. A CPU machine that wants no CUDA packages
+# A GPU machine: EXTRAS=test,cuda. A CPU machine that wants no CUDA packages
 # names PyTorch's index of CPU builds in TORCH_INDEX (the same torch version).
-EXTRAS ?= test,heads
+EXTRAS ?= test
 TORCH_INDEX ?=
 PROMPT ?= a portrait of a happy man with green skin and a red hat
 DEMO_STEPS ?=
@@ -22,6 +22,7 @@ PARALLEL ?= --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/installed
+HEADS := $(VENV)/heads-installed
 PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help venv demo docs tutorial wheel wheel-check test coverage test-fast test-long chaos \
@@ -43,6 +44,11 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
 	@$(PIP) --constraint constraints.txt \
 	  $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@$(PIP) --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+# What draws people: tests need it, the demo does not.
+$(HEADS): $(STAMP)
+	@$(PIP) --constraint constraints.txt --editable '.[heads]'
 	@touch $@
 
 demo: venv ## Makes a head of PROMPT='...' in DEMO_DIR; DEMO_STEPS=N shortens it.
@@ -78,24 +84,24 @@ wheel: venv ## Builds the wheel into dist/.
 wheel-check: wheel ## Runs the wheel alone, in an empty folder.
 	@.ci/wheel_check $(IN_VENV) dist/mmdist-*.whl
 
-test: venv ## Runs all tests but test-long, chaos, guards, cluster-test.
+test: venv $(HEADS) ## Runs all tests but test-long, chaos, guards, cluster-test.
 	@$(IN_VENV) -m pytest --durations=10 $(PARALLEL) $(PYTEST_FLAGS)
 
 coverage: export PYTEST_ADDOPTS += --cov=mmdist \
 	--cov-report=term:skip-covered --cov-fail-under=95
 coverage: test ## The same tests with coverage, 95 % at least; slower.
 
-test-fast: venv ## Runs the tests that take a second or less.
+test-fast: venv $(HEADS) ## Runs the tests that take a second or less.
 	@$(IN_VENV) -m pytest -m 'not slow and not chaos and not guards and not cluster and not long and not gpu' $(PARALLEL) $(PYTEST_FLAGS)
 
-test-long: venv ## Runs commands of minutes from flags to results; not in `test`.
+test-long: venv $(HEADS) ## Runs commands of minutes from flags to results; not in `test`.
 	@$(IN_VENV) -m pytest tests/end_to_end -m long -v --tb=short $(PYTEST_FLAGS)
 
 chaos: venv ## Runs the whole matrix of faults; CHAOS_TABLE=FILE writes a table.
 	@$(IN_VENV) -m pytest tests -m chaos -v -p tests.chaos.table --tb=short \
 	  --chaos-table='$(CHAOS_TABLE)' $(PYTEST_FLAGS)
 
-guards: venv ## Takes each guard away, in a copy, and sees its test fail.
+guards: venv $(HEADS) ## Takes each guard away, in a copy, and sees its test fail.
 	@$(IN_VENV) -m pytest tests/guards -m guards -v --tb=short $(PYTEST_FLAGS)
 
 # Installs nothing: a machine that is lent may have everything already.
