@@ -52,15 +52,7 @@ def look_at(
   target: npt.ArrayLike,
   tan_half_fov: npt.ArrayLike,
 ) -> Camera:
-  """Returns cameras on a sphere around `target`, upright, looking at it.
-
-  Args:
-    azimuth: [...] radians; 0 is in front of the face (+z), +pi/2 at +x.
-    elevation: [...] radians above the horizon, within (-pi/2, pi/2).
-    distance: [...] world units from the target.
-    target: [..., 3] what is in the middle of the picture.
-    tan_half_fov: [...] tangent of half the field of view.
-  """
+  """Returns cameras on a sphere around `target`; see `poses.look_at`."""
   return Camera(
     *poses.look_at(azimuth, elevation, distance, target, tan_half_fov)
   )
