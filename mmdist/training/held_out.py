@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmdist.heads import kinship
 from mmdist.heads import sentences
 from mmdist.heads import shards as head_shards
 
@@ -14,7 +15,23 @@ if TYPE_CHECKING:
   from mmdist.priors import pipeline as pipelines
 
 NUM_PICTURES = 256
+NUM_FAMILIES = 24  # Of each sort.
 GREY = 0.8  # Behind all of them.
+
+
+@dataclasses.dataclass(frozen=True)
+class Families:
+  """Fixed families of siblings with captions that say everything.
+
+  Attributes:
+    name: what they differ in.
+    images: [F, S, H, W, 3] float32 in [0, 1].
+    texts: F rows of S captions.
+  """
+
+  name: str
+  images: np.ndarray
+  texts: Sequence[Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +41,35 @@ class HeldOut:
   Attributes:
     images: [N, H, W, 3] float32 in [0, 1].
     texts: N captions.
+    families: siblings, if the folder has any.
   """
 
   images: np.ndarray
   texts: Sequence[str]
+  families: Sequence[Families] = ()
 
-  def line(self, pipeline: 'pipelines.Pipeline') -> str:
-    """Returns a line about how well a prior denoises them."""
+  def lines(self, pipeline: 'pipelines.Pipeline') -> list[str]:
+    """Returns how well a prior denoises them, and what it makes of words."""
+    lines = [self._denoised(pipeline)]
+    if self.families:
+      lines.append(self._told(pipeline))
+    return lines
+
+  def _told(self, pipeline: 'pipelines.Pipeline') -> str:
+    from mmdist.priors.training import told
+
+    parts = []
+    for families in self.families:
+      shares = told.told(pipeline, families.images, families.texts)
+      said = ', '.join(f'{share:.2%}' for share in shares)
+      parts.append(f'{families.name} {said}')
+    levels = ', '.join(map(str, told.LEVELS))
+    return (
+      f'held out: words tell of what siblings differ in, at t of {levels}: '
+      f'{"; ".join(parts)}'
+    )
+
+  def _denoised(self, pipeline: 'pipelines.Pipeline') -> str:
     from mmdist.priors.training import denoised_psnr
 
     levels = denoised_psnr.LEVELS
@@ -45,7 +84,11 @@ class HeldOut:
 
 
 def read(folder: pathlib.Path, channel: str) -> HeldOut:
-  """Takes `NUM_PICTURES` of the first shard, evenly spread, or all it has.
+  """Takes pictures of the first shard, and families of the first of siblings.
+
+  Of a shard `NUM_PICTURES`, evenly spread, or all it has; of siblings the first
+  `NUM_FAMILIES` that differ in expression, and as many that differ in something
+  else. What has more to it than a prior can read is left out.
 
   Args:
     folder: of shards.
@@ -54,22 +97,65 @@ def read(folder: pathlib.Path, channel: str) -> HeldOut:
   Raises:
     FileNotFoundError: there is no shard.
   """
-  path = head_shards.list_shards(folder)[0]
-  labels, pixels = (
-    head_shards.read_labels(path),
-    head_shards.read_pixels(path, channel),
+  images, texts = _read(head_shards.list_shards(folder)[0], channel)
+  fitting = np.flatnonzero([sentences.fits(text) for text in texts])
+  spread = np.linspace(0, len(fitting) - 1, min(NUM_PICTURES, len(fitting)))
+  rows = fitting[spread.astype(int)]
+  return HeldOut(
+    _floats(images[rows], channel),
+    [texts[i] for i in rows],
+    _read_families(folder, channel),
   )
+
+
+def _read_families(folder: pathlib.Path, channel: str) -> tuple[Families, ...]:
+  """Returns the families of expressions and the others; () without siblings."""
+  paths = head_shards.list_siblings(folder)
+  if not paths:
+    return ()
+  images, texts = _read(paths[0], channel)
+  expressions = [
+    attributes.expression
+    for attributes in head_shards.read_labels(paths[0]).attributes
+  ]
+  size = kinship.FAMILY_SIZE
+  firsts: dict[bool, list[int]] = {True: [], False: []}
+  for first in range(0, len(texts), size):
+    rows = slice(first, first + size)
+    differ = len(set(expressions[rows])) > 1
+    if all(map(sentences.fits, texts[rows])):
+      firsts[differ].append(first)
+  return tuple(
+    Families(
+      name,
+      np.stack(
+        [_floats(images[i : i + size], channel) for i in found[:NUM_FAMILIES]]
+      ),
+      [texts[i : i + size] for i in found[:NUM_FAMILIES]],
+    )
+    for name, found in (
+      ('expressions', firsts[True]),
+      ('others', firsts[False]),
+    )
+    if found
+  )
+
+
+def _read(path: pathlib.Path, channel: str) -> tuple[np.ndarray, list[str]]:
+  """Returns a shard's pictures, and captions that say everything."""
+  labels = head_shards.read_labels(path)
   normal = channel == 'normal'
   prefix = sentences.NORMAL_PREFIX if normal else sentences.COLOR_PREFIX
   texts = [
     labels.world.captions.describe(attributes, view, prefix)
     for attributes, view in zip(labels.attributes, labels.views, strict=True)
   ]
-  # A head that wears everything has more to it than a prior can read.
-  fitting = np.flatnonzero([sentences.fits(text) for text in texts])
-  spread = np.linspace(0, len(fitting) - 1, min(NUM_PICTURES, len(fitting)))
-  rows = fitting[spread.astype(int)]
-  images = pixels[rows].astype(np.float32) / 255
-  if not normal:
-    images = images[..., :3] + (1 - images[..., 3:]) * np.float32(GREY)
-  return HeldOut(images, [texts[i] for i in rows])
+  return head_shards.read_pixels(path, channel), texts
+
+
+def _floats(pixels: np.ndarray, channel: str) -> np.ndarray:
+  """Returns [N, H, W, 3] float32 in [0, 1]; colours over `GREY`."""
+  images = pixels.astype(np.float32) / 255
+  if channel == 'normal':
+    return images
+  return images[..., :3] + (1 - images[..., 3:]) * np.float32(GREY)

@@ -223,7 +223,8 @@ def _looker(
 
   def look(state: 'from_scratch.TrainingState') -> None:
     undo = from_scratch.averaged(pipeline, state)
-    report(f'step {state.step} {pictures.line(pipeline)}')
+    for line in pictures.lines(pipeline):
+      report(f'step {state.step} {line}')
     undo()
 
   return look

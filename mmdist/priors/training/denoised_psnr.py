@@ -11,14 +11,12 @@ import torch
 
 from mmdist.core import seeds
 from mmdist.priors import pipeline as pipelines
-from mmdist.priors import schedule as schedules
+from mmdist.priors.training import guesses
 
 LEVELS = (200, 400, 600, 800)  # Timesteps of 1,000.
 _NUM_TIMESTEPS = 1000
-_CHUNK = 64  # Pictures per pass, which bounds the memory on a CPU.
 
 
-@torch.no_grad()
 def denoised_psnr(
   pipeline: pipelines.Pipeline,
   images: np.ndarray,
@@ -55,20 +53,7 @@ def _psnr(
   texts: Sequence[str],
   t: float,
 ) -> float:
-  squares = []
-  for first in range(0, len(latents), _CHUNK):
-    part = slice(first, first + _CHUNK)
-    clean = latents[part]
-    timestep = torch.full(
-      (len(clean),), round(t * len(pipeline.schedule)), device=clean.device
-    )
-    alpha_t, sigma_t = schedules.coefficients(pipeline.schedule, timestep)
-    noisy = schedules.add_noise(clean, noise[part], alpha_t, sigma_t)
-    prompt_embeds = pipeline.text.encode(texts[part])
-    noise_pred = pipelines.predict(pipeline, noisy, timestep, prompt_embeds)
-    x0 = schedules.noise_pred_to_x0(
-      noise_pred, noisy, alpha_t, sigma_t, pipeline.schedule.prediction_type
-    )
-    # Pixels of [-1, 1] are twice as far apart as those of [0, 1].
-    squares.append(((x0.clamp(-1, 1) - clean) / 2).square().mean((1, 2, 3)))
-  return float(-10 * torch.cat(squares).mean().log10())
+  guessed = guesses.guess(pipeline, latents, noise, texts, t)
+  # Pixels of [-1, 1] are twice as far apart as those of [0, 1].
+  squares = ((guessed.clamp(-1, 1) - latents) / 2).square()
+  return float(-10 * squares.mean().log10())
