@@ -6,7 +6,7 @@ import pathlib
 from mmdist.core import local_paths
 from mmdist.core import names
 
-EMBEDDED = ('color', 'normal', 'nerf', 'judge')
+EMBEDDED = ('color', 'normal', 'nerf', 'judge', 'people_nerf')
 ROOT = pathlib.Path(__file__).resolve().parents[1] / 'assets' / 'heads'
 
 
