@@ -97,7 +97,9 @@ def read(folder: pathlib.Path, channel: str) -> HeldOut:
   Raises:
     FileNotFoundError: there is no shard.
   """
-  images, texts = _read(head_shards.list_shards(folder)[0], channel)
+  path = head_shards.list_shards(folder)[0]
+  images = head_shards.read_pixels(path, channel)
+  texts = _texts(head_shards.read_labels(path), channel)
   fitting = np.flatnonzero([sentences.fits(text) for text in texts])
   spread = np.linspace(0, len(fitting) - 1, min(NUM_PICTURES, len(fitting)))
   rows = fitting[spread.astype(int)]
@@ -113,11 +115,10 @@ def _read_families(folder: pathlib.Path, channel: str) -> tuple[Families, ...]:
   paths = head_shards.list_siblings(folder)
   if not paths:
     return ()
-  images, texts = _read(paths[0], channel)
-  expressions = [
-    attributes.expression
-    for attributes in head_shards.read_labels(paths[0]).attributes
-  ]
+  images = head_shards.read_pixels(paths[0], channel)
+  labels = head_shards.read_labels(paths[0])
+  texts = _texts(labels, channel)
+  expressions = [attributes.expression for attributes in labels.attributes]
   size = kinship.FAMILY_SIZE
   firsts: dict[bool, list[int]] = {True: [], False: []}
   for first in range(0, len(texts), size):
@@ -141,16 +142,14 @@ def _read_families(folder: pathlib.Path, channel: str) -> tuple[Families, ...]:
   )
 
 
-def _read(path: pathlib.Path, channel: str) -> tuple[np.ndarray, list[str]]:
-  """Returns a shard's pictures, and captions that say everything."""
-  labels = head_shards.read_labels(path)
+def _texts(labels: head_shards.Labels, channel: str) -> list[str]:
+  """Returns captions that say everything, as a prior of that channel reads."""
   normal = channel == 'normal'
   prefix = sentences.NORMAL_PREFIX if normal else sentences.COLOR_PREFIX
-  texts = [
+  return [
     labels.world.captions.describe(attributes, view, prefix)
     for attributes, view in zip(labels.attributes, labels.views, strict=True)
   ]
-  return head_shards.read_pixels(path, channel), texts
 
 
 def _floats(pixels: np.ndarray, channel: str) -> np.ndarray:
