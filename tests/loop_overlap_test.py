@@ -6,8 +6,8 @@ from experiments.benchmarks import overlap
 
 pytestmark = pytest.mark.slow
 LOADS = (
-  overlap.Load('learner', 0.8, 0.4, 0.1),
-  overlap.Load('prior', 0.25, 0.6, 0.15),
+  overlap.Load('learner', 0.8, 0.7, 0.1),
+  overlap.Load('prior', 0.55, 0.6, 0.15),
 )
 
 
@@ -18,8 +18,11 @@ def test_a_step_in_parts_takes_as_long_as_its_slower_side():
     parts = found[load.bound, 4]
     # Near the fastest: another program on the machine can only add to the sum
     # of steps, though one after a late step is shorter by what that one waited.
-    assert parts['tenth_s'] <= 1.1 * load.best_s
+    # At least two thirds of what can be hidden are: messages between processes
+    # cost 30 to 90 ms of a step, by machine and by what else it does.
+    whole_s = load.learner_s + load.score_s
+    assert parts['tenth_s'] <= load.best_s + (whole_s - load.best_s) / 3
     assert parts['mean_s'] > 0.98 * load.best_s
     # In one part, the learner waits for the whole of the slowest score.
     whole = found[load.bound, 1]['tenth_s']
-    assert whole >= load.learner_s + load.score_s > 1.1 * load.best_s
+    assert whole >= whole_s > 1.1 * load.best_s
