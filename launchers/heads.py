@@ -19,7 +19,9 @@ than to look at it.
 
   mmdist heads --photos=12 --seed=5 --index=2 --out=runs/photos
 
-takes pictures of one head as a friend would, for `mmdist personalize`.
+takes pictures of one head as a friend would, for `mmdist personalize`. With
+`--close_ups=4` the last four are of mouth and eyes, and `photo-00.txt` and so
+on say which view each picture is, which `personalize` reads.
 """
 
 from mmdist.heads import folders

@@ -9,9 +9,11 @@ import dataclasses
 import os
 import pathlib
 
+from mmdist.core import atomic
 from mmdist.core import errors
 from mmdist.core import options as options_lib
 from mmdist.core import progress
+from mmdist.heads import rigs
 from mmdist.heads import worlds
 
 
@@ -49,6 +51,12 @@ class Options:
   index: int = options_lib.option(
     0, 'Which head of the family, for photos.', minimum=0
   )
+  close_ups: int = options_lib.option(
+    0,
+    'How many of the photos are of mouth and eyes. With any, a.txt says of '
+    'each a.png which view it is.',
+    minimum=0,
+  )
   families: tuple[str, ...] = options_lib.option(
     (), 'What siblings differ in, one at a time.'
   )
@@ -73,6 +81,7 @@ def write(
       options.seed,
       options.index,
       options.resolution,
+      options.close_ups,
     )
     report(f'{options.photos} pictures of {shown}: {out}')
     return
@@ -207,6 +216,7 @@ def write_photos(
   seed: int,
   index: int,
   resolution: int,
+  close_ups: int = 0,
 ) -> str:
   """Writes `photo-00.png` and so on, mostly of the face, over plain greys.
 
@@ -217,9 +227,14 @@ def write_photos(
     seed: family of the head.
     index: which head of the family.
     resolution: H = W, a multiple of 4.
+    close_ups: how many of them, the last ones, are of mouth and eyes in turn.
+      With any, `photo-00.txt` and so on say which view each is.
 
   Returns:
     A description of the head.
+
+  Raises:
+    UserError: more close-ups than photos.
   """
   import numpy as np
   from PIL import Image
@@ -228,14 +243,22 @@ def write_photos(
   from mmdist.core import seeds
   from mmdist.heads import subjects
 
+  if close_ups > num:
+    raise errors.UserError(
+      f'{close_ups} close-ups of {num} photos; expected at most as many.'
+    )
   rng = seeds.generator(seed, index, 'photos')
   head = subjects.sample_head(world, seed, index)
+  azimuth = rng.uniform(-0.9, 0.9, num)
+  elevation = rng.uniform(-0.15, 0.35, num)
+  half_height = orbits.HEAD_HALF_HEIGHT * rng.uniform(0.9, 1.2, num)
+  target = np.tile(np.asarray(orbits.HEAD_TARGET), (num, 1))
+  mouth_and_eyes = rigs.CLOSE_UPS[0], rigs.CLOSE_UPS[-1]
+  for i in range(close_ups):
+    camera, row = mouth_and_eyes[i % 2], num - close_ups + i
+    target[row], half_height[row] = camera.target, camera.half_height
   views = orbits.make_views(
-    rng.uniform(-0.9, 0.9, num),
-    rng.uniform(-0.15, 0.35, num),
-    orbits.CAMERA_DISTANCE,
-    orbits.HEAD_TARGET,
-    orbits.HEAD_HALF_HEIGHT * rng.uniform(0.9, 1.2, num),
+    azimuth, elevation, orbits.CAMERA_DISTANCE, target, half_height
   )
   greys = np.repeat(rng.uniform(0.4, 0.95, (num, 1)), 3, axis=1)
   pictures = subjects.render_heads(world, [head] * num, views, resolution)
@@ -243,4 +266,8 @@ def write_photos(
   for number, picture in enumerate(pictures.over(greys)):
     path = out / f'photo-{number:02}.png'
     Image.fromarray(np.uint8(np.round(255 * picture.clip(0, 1)))).save(path)
+    if close_ups:
+      atomic.write_text(
+        path.with_suffix('.txt'), f'{views.words[number]} view\n'
+      )
   return world.captions.describe(head.attributes)

@@ -32,6 +32,7 @@ from mmdist.priors import families
 from mmdist.priors import family_texts
 from mmdist.priors import image_codec
 from mmdist.priors import locate
+from mmdist.priors import norms
 from mmdist.priors import prompt_encoder
 from mmdist.priors import resizing
 from mmdist.priors import schedule as schedules
@@ -135,6 +136,7 @@ def open_pipeline(
   denoiser.to(torch_device)
   if memory.channels_last:
     denoiser.to(memory_format=torch.channels_last)
+    norms.quicken(denoiser, torch_device)
   if memory.attention_slicing:
     attention.slice_attention(denoiser)
   else:

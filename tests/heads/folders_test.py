@@ -5,6 +5,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from mmdist.core import errors
 from mmdist.data import multiview
 from mmdist.data import photos
 from mmdist.heads import folders
@@ -105,3 +106,28 @@ def test_pictures_of_one_head_are_taken_as_by_a_friend(tmp_path):
   assert read.names == tuple(f'photo-{i:02}.png' for i in range(5))
   head = subjects.sample_head(CLAY, 3, 1)
   assert CLAY.captions.describe(head.attributes) in said[0]
+
+
+def test_close_ups_say_which_view_they_are(tmp_path):
+  out = tmp_path / 'photos'
+  options = folders.Options(
+    out=str(out), photos=7, close_ups=4, seed=3, index=1, resolution=32
+  )
+  folders.write(options)
+  read = photos.read_photos(out, 16)
+  whole, close = read.texts[:3], read.texts[3:]
+  assert set(whole) <= {'front view', 'side view'}
+  assert close == ('mouth view', 'eyes view') * 2
+  plain = dataclasses.replace(options, close_ups=0, out=str(tmp_path / 'plain'))
+  folders.write(plain)
+  assert not list((tmp_path / 'plain').glob('*.txt'))
+  # The first pictures do not depend on how many are close.
+  name = 'photo-02.png'
+  assert (out / name).read_bytes() == (tmp_path / 'plain' / name).read_bytes()
+
+
+def test_more_close_ups_than_photos_are_refused(tmp_path):
+  options = folders.Options(out=str(tmp_path / 'photos'), photos=2, close_ups=3)
+  with pytest.raises(errors.UserError, match='3 close-ups of 2 photos'):
+    folders.write(options)
+  assert not (tmp_path / 'photos').exists()

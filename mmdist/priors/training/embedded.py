@@ -19,6 +19,7 @@ from mmdist.core import messages
 from mmdist.priors import attention
 from mmdist.priors import devices
 from mmdist.priors import image_codec
+from mmdist.priors import norms
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import prompt_encoder
 from mmdist.priors import schedule as schedules
@@ -120,6 +121,7 @@ def make_pipeline(
     torch.manual_seed(seed)
     unet = _make_unet(architecture)
     attention.choose_attention(unet, device)
+    norms.quicken(unet, device)
     text_encoder = _make_text_encoder(architecture)
   length = architecture.prompt_length
   text_encoder.to(device)  # type: ignore[arg-type]
