@@ -50,6 +50,7 @@ _PUBLIC = {
   'ScoreRequest': 'mmdist.core.messages',
   'avatar': 'mmdist.objectives.concept',
   'errors': 'mmdist.core.errors:',
+  'film_codes': 'mmdist.api.filming',
   'grid': 'mmdist.sweeps.cells',
   'open_run': 'mmdist.api.opened_run',
   'optimize': 'mmdist.api.optimization',
@@ -74,6 +75,7 @@ __all__ = [
   '__version__',
   'avatar',
   'errors',
+  'film_codes',
   'grid',
   'open_run',
   'optimize',
@@ -84,6 +86,7 @@ __all__ = [
 
 if TYPE_CHECKING:
   from mmdist.api.executors import RayOptions
+  from mmdist.api.filming import film_codes
   from mmdist.api.opened_run import Run
   from mmdist.api.opened_run import open_run
   from mmdist.api.optimization import optimize

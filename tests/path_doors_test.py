@@ -171,6 +171,10 @@ def live(run):
   return live_server.FollowedRun(run)
 
 
+def film_codes(nerf='nerf', out='out'):
+  return mmdist.film_codes(nerf, out, num_subjects=2, frames=2, resolution=8)
+
+
 def digest(run):
   from mmdist.run import opening
 
@@ -211,6 +215,8 @@ DOORS = {
   'evaluate_prior sheet': lambda p: evaluate_prior('color', sheet=str(p)),
   'view': view,
   'view live': live,
+  'film_codes nerf': film_codes,
+  'film_codes out': lambda p: film_codes(out=p),
   'heads': lambda p: train('mmdist.heads.folders', 'write', out=str(p)),
   'pretrain out': lambda p: pretrain(out=str(p)),
   'pretrain data': lambda p: pretrain(data=str(p)),

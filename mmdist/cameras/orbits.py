@@ -29,6 +29,7 @@ CAMERA_DISTANCE = 3.4
 # pixels of 64.
 HEAD_TARGET = (0.0, 0.08, 0.0)
 HEAD_HALF_HEIGHT = 0.95
+FILM_ELEVATION = 0.12  # Radians; of all films, slightly from above.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,9 +287,16 @@ def cumulative_odds(
   return odds / odds[-1]
 
 
-def turntable(num_views: int, elevation: float = 0.12) -> Views:
+def turntable(num_views: int, elevation: float = FILM_ELEVATION) -> Views:
   """Returns one even orbit around the whole head, starting in front."""
   azimuth = np.arange(num_views) * (2 * np.pi / num_views)
+  return whole_head(azimuth, elevation)
+
+
+def whole_head(
+  azimuth: npt.ArrayLike, elevation: npt.ArrayLike = FILM_ELEVATION
+) -> Views:
+  """Returns views of the whole head from [N] angles in radians."""
   return make_views(
     azimuth, elevation, CAMERA_DISTANCE, HEAD_TARGET, HEAD_HALF_HEIGHT
   )

@@ -26,6 +26,19 @@ from mmdist.nerf import volume
 
 PRESETS: dict[str, schema.NerfConfig] = {
   'heads': schema.NerfConfig(),
+  # Chosen here, for people in pictures of 128 x 128: two octaves more than
+  # `heads` and mip-NeRF 360's axes; 4.6 million parameters.
+  'people_large': schema.NerfConfig(
+    code_size=128,
+    nerf_depth=8,
+    nerf_width=640,
+    proposal_depth=4,
+    proposal_width=256,
+    num_proposal_samples=64,
+    num_nerf_samples=32,
+    position_levels=7,
+    icosahedron_subdivisions=2,
+  ),
   # The paper's sizes (MagicMirror, A.1).
   'preface': schema.NerfConfig(
     code_size=512,

@@ -22,6 +22,7 @@ from mmdist.run import opening
 from mmdist.run import workdir as workdir_lib
 
 LIVE = 'live'  # What `mmdist.results.live_server` serves.
+CODES = 'codes'  # Of a pretrained NeRF: what `mmdist.results.codes_film` makes.
 # What sees how far an avatar shows what its run was asked.
 Judge = Callable[
   [
@@ -44,13 +45,14 @@ MAKERS: Mapping[str, Callable[..., Mapping[str, pathlib.Path]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How results are made again, and where a live one is served."""
+  """How results are made, and where a live one is served."""
 
   resolution: int | None = options_lib.option(
     None,
     "Pixels of a picture's side, or grid points of the mesh's and the splats', "
     "in place of the run's results.resolution and results.mesh_resolution. Of "
-    "`live`: the most pixels of a picture's longer side, 2048 by default.",
+    "`live`: the most pixels of a picture's longer side, 2048 by default. Of "
+    '`codes`: 128 by default, at most 1024.',
     minimum=8,
   )
   texture_size: int | None = options_lib.option(
@@ -75,11 +77,27 @@ class Options:
   host: str = options_lib.option(
     '127.0.0.1', 'Of `live`; 0.0.0.0 lets other machines look.'
   )
+  out: str = options_lib.option(
+    '',
+    'Of `codes`: the folder of its film and sheet. All other results are made '
+    "in the run's folder.",
+    is_path=True,
+  )
+  num_subjects: int = options_lib.option(
+    6, 'Of `codes`: training subjects at whose codes it stops.', minimum=2
+  )
+  frames: int = options_lib.option(
+    16,
+    'Of `codes`: frames of the film from one subject to the next, 24 a second.',
+    minimum=2,
+    maximum=240,
+  )
+  seed: int = options_lib.option(0, 'Of `codes`: decides which subjects.')
 
 
 def check_kind(kind: str) -> None:
-  """Raises UserError unless it is a key of `MAKERS`, `ALL` or `LIVE`."""
-  known = (*MAKERS, ALL, LIVE)
+  """Raises UserError unless a key of `MAKERS`, `ALL`, `LIVE` or `CODES`."""
+  known = (*MAKERS, ALL, LIVE, CODES)
   if kind not in known:
     raise errors.UserError(names.unknown('result', kind, known, 'Results'))
 

@@ -23,7 +23,6 @@ FILES = {
   'animation': 'trajectory.webp',
   'sheet': 'sheet.png',
 }
-_ELEVATION = 0.12  # Radians, as of a turntable.
 _SHEET_AZIMUTHS = {'front': 0.0, 'three-quarter': math.radians(35)}
 _CAPTION = 18  # Pixels.
 
@@ -124,7 +123,7 @@ def draw(
     [F, H + 18, 2 W, 3] uint8, with F the sum of the points' frames.
   """
   all_points = [point for point in shown for _ in range(point.num_frames)]
-  views = _views(azimuths(len(all_points), film))
+  views = orbits.whole_head(azimuths(len(all_points), film))
   frames = []
   for number, point in enumerate(all_points):
     pictures = make_lib.render(
@@ -139,16 +138,6 @@ def azimuths(num_frames: int, film: trajectory_schema.FilmConfig) -> np.ndarray:
   """Returns [F] radians of a camera that swings slowly from side to side."""
   seconds = np.arange(num_frames) / film.frames_per_second
   return np.radians(film.swing_deg) * np.sin(2 * np.pi * seconds / film.swing_s)
-
-
-def _views(azimuth: np.ndarray) -> orbits.Views:
-  return orbits.make_views(
-    azimuth,
-    _ELEVATION,
-    orbits.CAMERA_DISTANCE,
-    orbits.HEAD_TARGET,
-    orbits.HEAD_HALF_HEIGHT,
-  )
 
 
 def _with_caption(frame: np.ndarray, caption: str) -> np.ndarray:
@@ -170,7 +159,7 @@ def _write_sheet(
   shown = {leg.name: leg.params for leg in legs}
   if 0 in way.steps_in(first.way):
     shown = {'start': way.read(first.way, 0, first.params)} | shown
-  views = _views(np.array(list(_SHEET_AZIMUTHS.values())))
+  views = orbits.whole_head(np.array(list(_SHEET_AZIMUTHS.values())))
   pictures = [
     make_lib.render(representation, params, views, resolution)
     for params in shown.values()
