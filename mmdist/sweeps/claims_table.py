@@ -97,7 +97,7 @@ def _why_missing(row: Mapping[str, Any], figure: str) -> str:
   if row['state'] != 'finished':
     step = row['step']
     return f'{row["name"]} {f"is at step {step}" if step else "is not made"}'
-  value = row.get(figure)
+  value: Any = row.get(figure)
   if not tables.is_number(value) or not math.isfinite(value):
     return f'{row["name"]} has no {figure}'
   return ''
@@ -124,7 +124,7 @@ def _count(verdicts: Sequence[Verdict]) -> str:
   answers = [verdict.agrees for verdict in verdicts]
   return (
     f'Of {len(answers)} claims {answers.count("yes")} agree, '
-    f'{answers.count("no")} do not, and {answers.count("")} wait for cells.'
+    f'{answers.count("no")} do not, and {answers.count("")} have no verdict.'
   )
 
 

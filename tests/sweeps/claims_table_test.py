@@ -72,7 +72,7 @@ def test_a_missing_cell_is_said_and_nothing_is_guessed(place, changes, why):
   assert answer.found == answer.agrees == ''
   text = claims_table.to_markdown(comparison(), made)
   assert f'not known: {made[place]["name"]} {why} |' in text
-  assert 'Of 1 claims 0 agree, 0 do not, and 1 wait for cells.' in text
+  assert 'Of 1 claims 0 agree, 0 do not, and 1 have no verdict.' in text
   # What is whole is shown.
   assert ('2 (2, 2)' in text) == (place < 2)
   assert ('0.625 (0.5, 0.75)' in text) == (place >= 2)
@@ -97,4 +97,4 @@ def test_the_table_has_a_row_for_each_claim():
   )
   heads, rule, row = (line.count('|') for line in lines[-3:])
   assert heads == rule == row == 9
-  assert 'Of 1 claims 1 agree, 0 do not, and 0 wait for cells.' in text
+  assert 'Of 1 claims 1 agree, 0 do not, and 0 have no verdict.' in text
