@@ -10,6 +10,9 @@ Studies:
   guidance      the presets of `guidance.py`: every kind of guidance
   normals       with and without the normal prior, on what changes the shape
   mixes         the presets of `mix.py`
+  ablations     the presets of `ablations.py`, two seeds each, and a table of
+                where the paper's figures move and where these do; three presets
+                need folders that are made first, and come last: --last=14
 """
 
 from collections.abc import Sequence
@@ -19,6 +22,7 @@ from mmdist.config import fields
 from mmdist.core import errors
 from mmdist.core import names
 from mmdist.sweeps import cells as cells_lib
+from mmdist.sweeps import claims
 
 HELD_OUT_PROMPTS = (
   'a portrait of a happy man with green skin and a red hat',
@@ -72,6 +76,22 @@ def _presets(experiment: str) -> list[cells_lib.Cell]:
   ]
 
 
+def _seeded_presets(experiment: str) -> list[cells_lib.Cell]:
+  """Returns a run per preset and seed, the seeds of a preset together."""
+  return [
+    cells_lib.Cell(
+      _seeded_name(cell.name, seed),
+      fields.set_fields(cell.config, {'seed': seed}),
+    )
+    for cell in _presets(experiment)
+    for seed in SEEDS
+  ]
+
+
+def _seeded_name(preset: str, seed: int) -> str:
+  return f'{preset}-seed{seed}'
+
+
 # Made when they are asked for: each loads experiments.
 STUDIES = {
   'held_out': lambda: _sentences('held-out', HELD_OUT_PROMPTS),
@@ -83,7 +103,10 @@ STUDIES = {
     + _sentences('without', GEOMETRY_PROMPTS, 'generate:no_normal')
   ),
   'mixes': lambda: _presets('mix'),
+  'ablations': lambda: _seeded_presets('ablations'),
 }
+# Study of seeded presets -> the experiment whose CLAIMS are about them.
+CLAIMED = {'ablations': 'ablations'}
 
 
 def get_study(name: str) -> tuple[cells_lib.Cell, ...]:
@@ -95,3 +118,15 @@ def get_study(name: str) -> tuple[cells_lib.Cell, ...]:
   if name not in STUDIES:
     raise errors.UserError(names.unknown('study', name, STUDIES, 'Studies'))
   return cells_lib.check_cells(STUDIES[name]())
+
+
+def get_comparison(name: str) -> claims.Comparison | None:
+  """Returns what is claimed about the runs of a study; None: nothing."""
+  if name not in CLAIMED:
+    return None
+  module = experiments.load_module(CLAIMED[name])
+  cells = {
+    preset: tuple(_seeded_name(preset, seed) for seed in SEEDS)
+    for preset in module['PRESETS']
+  }
+  return claims.Comparison(name, module['REFERENCE'], cells, module['CLAIMS'])

@@ -7,7 +7,7 @@ the geometry stands still. Both are seen in numbers that a step has anyway
 """
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import math
 from typing import Any
 
@@ -102,9 +102,7 @@ class Monitor:
       float(np.mean([row['color_variance'] for row in self._rows])),
       self._variance / self._num_variances,
     )
-    found = variance_around_trend(
-      [[row[name] for name in colors.NAMES] for row in self._rows]
-    )
+    found = _color_variance(self._rows)
     excess = math.sqrt(max(found - explained, 0.0))
     if found <= FLUCTUATION * explained or excess <= VISIBLE:
       return ''
@@ -137,6 +135,40 @@ class Monitor:
     if sds:
       return f"look at priors.{sds[0]}.objective='sds': 'vsd' saturates less."
     return 'look at guidance_scale of the priors, and learner.learning_rate.'
+
+
+def fluctuation(metrics: Sequence[Mapping[str, Any]]) -> float | None:
+  """Returns how far a run's colours went to and fro, in units of colour.
+
+  All whole windows behind the first steps count alike, from the last step
+  back. In each, the mean colour is compared with a straight line.
+
+  Args:
+    metrics: one mapping per step with its `step`, as in `metrics.jsonl`.
+
+  Returns:
+    The standard deviation of the mean colour, summed over channels, without
+    what the draw of the views explains; 0 if they explain all. None where no
+    window is whole, or the part of the views is not known.
+  """
+  rows = [
+    row
+    for row in metrics
+    if row.get('step', 0) >= WINDOW and colors.NAMES[0] in row
+  ]
+  rows = rows[len(rows) % WINDOW :]
+  if not rows or not all('color_variance' in row for row in rows):
+    return None
+  windows = [rows[i : i + WINDOW] for i in range(0, len(rows), WINDOW)]
+  found = np.mean([_color_variance(window) for window in windows])
+  explained = np.mean([row['color_variance'] for row in rows])
+  return float(np.sqrt(np.maximum(found - explained, 0)))
+
+
+def _color_variance(rows: Iterable[Mapping[str, Any]]) -> float:
+  return variance_around_trend(
+    [[row[name] for name in colors.NAMES] for row in rows]
+  )
 
 
 def variance_around_trend(values: Sequence[Sequence[float]]) -> float:

@@ -48,8 +48,10 @@ def find_cells(
         'a study has experiments of its own, so --config is not used; give '
         '--set=FIELD=VALUE for what all of its cells are to have.'
       )
-    found = experiments.load_module('studies')['get_study'](study)
-    return cells.Grid((), _with_settings(found, settings))
+    studies = experiments.load_module('studies')
+    found = studies['get_study'](study)
+    comparison = studies['get_comparison'](study)
+    return cells.Grid((), _with_settings(found, settings), comparison)
   for setting in settings:
     config = set_one(config, setting)
   if file:

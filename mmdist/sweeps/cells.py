@@ -18,6 +18,7 @@ from mmdist.config import validation
 from mmdist.core import errors
 from mmdist.core import strict_json
 from mmdist.sweeps import cell_names
+from mmdist.sweeps import claims
 from mmdist.sweeps import columns
 
 _EMPTY = (
@@ -67,10 +68,12 @@ class Grid:
   Attributes:
     axes: of the layout; empty for cells that were listed.
     cells: in the order of the layout, the last axis fastest.
+    comparison: what is claimed about the cells; None: nothing.
   """
 
   axes: tuple[Axis, ...]
   cells: tuple[Cell, ...]
+  comparison: claims.Comparison | None = None
 
 
 def grid(

@@ -5,6 +5,13 @@ that the grid or the list of cells has for the field.
 """
 
 MEASURED = ('saturation', 'detail')  # Of a cell's head.
+# Besides, where cells are compared with each other; see `mmdist.sweeps.claims`.
+COMPARED = (
+  'agreement',
+  'shape_agreement',
+  'normal_noise_deg',
+  'fluctuation',
+)
 LAST = ('seconds', 'error')  # Shown behind all others.
 OWN = ('name', 'state', 'step', *LAST, *MEASURED)
 _SEES = 'sees '
@@ -17,4 +24,4 @@ def sees(concept: str) -> str:
 
 def is_own(name: str) -> bool:
   """Returns whether the table has a column of this name in any case."""
-  return name in OWN or name.startswith(_SEES)
+  return name in OWN + COMPARED or name.startswith(_SEES)

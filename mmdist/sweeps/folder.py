@@ -25,7 +25,7 @@ from mmdist.sweeps import cells as cells_lib
 SWEEP_NAME = 'sweep.json'
 CELLS_NAME = 'cells'
 LOCK_NAME = '.sweep.lock'
-# Everything that a sweep writes there.
+# Everything that a sweep writes there, besides the table of its claims.
 OUTPUTS = (
   '.*',
   SWEEP_NAME,
@@ -66,7 +66,7 @@ def is_done(
   )
 
 
-def check(workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]) -> None:
+def check(workdir: str | os.PathLike, grid: cells_lib.Grid) -> None:
   """Checks, writing nothing, that a sweep may begin or go on in a folder.
 
   A sweep may have more cells than before. The cells that it had before must all
@@ -80,13 +80,14 @@ def check(workdir: str | os.PathLike, cells: Sequence[cells_lib.Cell]) -> None:
   workdir = pathlib.Path(workdir)
   many_runs.check_folder(workdir)
   workdir_lib.check_writable(workdir / CELLS_NAME)
-  links.check_inside(workdir, OUTPUTS)
+  claimed_in = [grid.comparison.file_name] if grid.comparison else []
+  links.check_inside(workdir, [*OUTPUTS, *claimed_in])
   path = workdir / SWEEP_NAME
   if not path.is_file():
     many_runs.check_empty(workdir, 'sweep', CELLS_NAME)
     return
   before = _read(path)
-  now = _describe(cells)
+  now = _describe(grid.cells)
   for name, config in before.items():
     if name not in now:
       raise errors.UserError(
@@ -139,10 +140,10 @@ def claimed(workdir: str | os.PathLike, grid: cells_lib.Grid) -> Iterator[None]:
     UserError, OSError: see `check`.
   """
   workdir = pathlib.Path(workdir)
-  check(workdir, grid.cells)
+  check(workdir, grid)
   workdir.mkdir(parents=True, exist_ok=True)
   with locks.holding(workdir / LOCK_NAME):
-    check(workdir, grid.cells)
+    check(workdir, grid)
     yield
 
 

@@ -4,7 +4,7 @@ A thousand cells are planned in seconds, since what they have in common, such as
 the files of their priors, is read once.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import dataclasses
 import os
 import pathlib
@@ -111,6 +111,7 @@ def make_plan(
   grid: cells_lib.Grid,
   workdir: str | os.PathLike,
   num_cores: int,
+  only: Collection[str] | None = None,
 ) -> Plan:
   """Checks every cell and returns what is left to do.
 
@@ -118,12 +119,16 @@ def make_plan(
     grid: the cells.
     workdir: of the sweep.
     num_cores: that each cell has; they decide its threads.
+    only: names of the cells to run now; None: all. What the others would load
+      need not be there yet, so it is not looked at.
 
   Raises:
     UserError, OSError: in one line; a cell cannot be run, or its folder holds
-      something else, which is named, or the folder holds another sweep.
+      something else, which is named, or the folder holds another sweep, or
+      there is no cell of a name in `only`.
   """
-  folder.check(workdir, grid.cells)
+  folder.check(workdir, grid)
+  chosen = {cell.name for cell in grid.cells} if only is None else set(only)
   make_recipes = _RecipeMaker(num_cores)
   check_start = _StartCheck()
   objectives: dict[str, binding.BoundObjective] = {}
@@ -142,8 +147,10 @@ def make_plan(
       states[cell.name] = folder.state_of(workdir, cell)
       objective = binding.bind_config(cell.config)
       preflight.check_views(objective, cell.config)
-      check_start(cell.config)
-      recipes[cell.name] = make_recipes(cell.config, objective)
+      recipes[cell.name] = []
+      if cell.name in chosen:
+        check_start(cell.config)
+        recipes[cell.name] = make_recipes(cell.config, objective)
     objectives[cell.name] = objective
     for line in (
       *binding.balance_warnings(objective),
@@ -152,7 +159,8 @@ def make_plan(
       warnings.setdefault(line, []).append(cell.name)
   make_recipes.check_texts()
   seconds = _step_seconds(workdir, grid.cells)
-  return Plan(grid, states, recipes, warnings, seconds, objectives)
+  plan = Plan(grid, states, recipes, warnings, seconds, objectives)
+  return plan.of(chosen)
 
 
 class _StartCheck:

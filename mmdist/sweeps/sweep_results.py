@@ -1,6 +1,7 @@
 """What a sweep leaves for people and programs, made from the cells so far.
 
-Owns `sheet.png`, `table.csv`, `table.json` and `index.html` in its folder.
+Owns `sheet.png`, `table.csv`, `table.json` and `index.html` in its folder, and
+the table of what is claimed about its cells.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,10 @@ from mmdist.core import errors
 from mmdist.core import strict_json
 from mmdist.evaluation import judge as judge_lib
 from mmdist.results import make as make_lib
+from mmdist.run import early_warnings
 from mmdist.run import metrics_file
 from mmdist.sweeps import cells as cells_lib
+from mmdist.sweeps import claims_table
 from mmdist.sweeps import columns as columns_lib
 from mmdist.sweeps import contact_sheet
 from mmdist.sweeps import folder
@@ -54,13 +57,22 @@ def make(
     report: is told of what cannot be opened of a cell.
 
   Returns:
-    What was made -> where; see `FILES`.
+    What was made -> where; see `FILES`, and 'claims' where the grid has some.
   """
   workdir = pathlib.Path(workdir)
   looks = judge_lib.load(asset_paths.resolve(judge))
   concepts = judging.concepts_of(grid.cells, looks)
+  is_compared = grid.comparison is not None
   shown = [
-    _show(workdir, cell, ended.get(cell.name), looks, concepts, report)
+    _show(
+      workdir,
+      cell,
+      ended.get(cell.name),
+      looks,
+      concepts,
+      is_compared,
+      report,
+    )
     for cell in grid.cells
   ]
   rows = [one.row for one in shown]
@@ -73,6 +85,10 @@ def make(
   atomic.write_text(paths['json'], strict_json.dumps(rows, indent=1) + '\n')
   page = _page(workdir, grid, columns, rows, metrics, paths['sheet'])
   page_lib.write(paths['page'], page)
+  if grid.comparison:
+    paths['claims'] = workdir / grid.comparison.file_name
+    text = claims_table.to_markdown(grid.comparison, rows)
+    atomic.write_text(paths['claims'], text)
   return paths
 
 
@@ -97,6 +113,7 @@ def _show(
   ended: scheduling.Ended | None,
   looks: judge_lib.Judge,
   concepts: Mapping[str, Mapping[str, object]],
+  is_compared: bool,
   report: Callable[[str], None],
 ) -> _Shown:
   """Returns what there is of a cell; what is damaged is its row's error.
@@ -111,17 +128,36 @@ def _show(
   row = describe(workdir, cell, ended, metrics)
   if row['step'] is not None:
     try:
-      seen = judging.look_at(workdir, cell, looks, concepts)
+      seen = judging.look_at(
+        workdir, cell, looks, concepts, with_shape=is_compared
+      )
     except _DAMAGE as error:
       damage.append(f'cannot be shown: {error}')
     else:
       row |= {columns_lib.sees(k): share for k, share in seen['sees'].items()}
       row |= {name: seen[name] for name in columns_lib.MEASURED}
+      if is_compared:
+        row |= _compared_figures(cell, seen, metrics)
       picture = workdir / folder.CELLS_NAME / seen['picture']
   for line in damage:
     report(f"cell '{cell.name}' {line}")
   row['error'] = row['error'] or '; '.join(damage)
   return _Shown(row, metrics, picture)
+
+
+def _compared_figures(
+  cell: cells_lib.Cell,
+  seen: Mapping[str, Any],
+  metrics: Sequence[Mapping[str, float]],
+) -> dict[str, float | None]:
+  """Returns `columns.COMPARED` of a cell."""
+  wanted = [seen['sees'].get(one) for one in judging.wanted_labels(cell)]
+  return {
+    'agreement': judging.mean_known(wanted),
+    'shape_agreement': seen['shape_agreement'],
+    'normal_noise_deg': seen['normal_noise_deg'],
+    'fluctuation': early_warnings.fluctuation(metrics),
+  }
 
 
 def read_rows(workdir: str | os.PathLike) -> list[dict[str, Any]]:

@@ -36,7 +36,8 @@ class Sweep:
     workdir: its folder.
     grid: its cells.
     rows: of its table, one for each cell, in the order of the grid.
-    results: name -> file, with the names 'sheet', 'csv', 'json' and 'page'.
+    results: name -> file, with the names 'sheet', 'csv', 'json' and 'page', and
+      'claims' where something is claimed about the cells.
     failed: names of the cells that failed for good, with one line each.
   """
 
@@ -94,7 +95,8 @@ def sweep(
     dry_run: say what would be done, and do nothing.
     preflight_only: besides, take one real step of the first cell to run, and
       keep nothing of it.
-    only: names of cells; the others wait for another time.
+    only: names of cells; the others wait for another time, and so may what
+      they load.
     report: called with each line about the plan, progress and ended cells.
 
   Returns:
@@ -126,9 +128,7 @@ def sweep(
   for cell in grid.cells:
     judged_world.check(cell.config, looks)
   num_cores = cores_per_cell or cores.count()
-  plan = planning.make_plan(grid, workdir, num_cores)
-  if only is not None:
-    plan = plan.of(only)
+  plan = planning.make_plan(grid, workdir, num_cores, only)
   num_slots = max_running or max(cores.count() // num_cores, 1)
   if address:
     num_slots = max_running or len(plan.to_run)

@@ -98,6 +98,28 @@ def test_a_plane_has_no_normal_noise_up_to_its_silhouette():
   assert answer == pytest.approx(0, abs=1e-5)
 
 
+def sphere_normals(resolution, radius):
+  """Normals of a ball seen from afar, and its opacity; 0 outside of it."""
+  ticks = np.linspace(-1, 1, resolution) / radius
+  x, y = np.meshgrid(ticks, -ticks)
+  depth = np.sqrt(np.clip(1 - x**2 - y**2, 0, None))
+  # Where it bends away from the eye, a pixel spans many degrees.
+  return np.stack([x, y, depth], -1)[None], disc_mask(resolution, 0.8 * radius)
+
+
+def test_a_sphere_is_smooth_and_noise_on_it_is_found():
+  normals, acc = sphere_normals(64, 0.9)
+  smooth = metrics.normal_noise_deg((normals + 1) / 2, acc)
+  assert 0 < smooth < 1
+  angles = np.full((64, 64), math.radians(10))
+  noise = tilted_normals(64, angles, np.random.default_rng(0))
+  # A small tilt of +z, added, tilts other directions by less.
+  rough = normals + noise - [0, 0, 1]
+  rough /= np.linalg.norm(rough, axis=-1, keepdims=True)
+  answer = metrics.normal_noise_deg((rough + 1) / 2, acc)
+  assert 5 * smooth < answer < 10
+
+
 def render_ball(num_views, resolution=48):
   """Renders an orbit of the ball, and its cameras."""
   views = orbits.turntable(num_views)

@@ -1,7 +1,10 @@
 """Every preset of every experiment can be run, and others are refused."""
 
+import re
+
 import pytest
 
+from experiments import ablations
 from experiments import edit
 from experiments import generate
 from experiments import guidance
@@ -18,9 +21,18 @@ from mmdist.nerf import field
 from mmdist.objectives import binding
 from mmdist.objectives import score_requests
 from mmdist.objectives import texts
+from mmdist.sweeps import claims
 from mmdist.trajectories import legs
 
-EXPERIMENTS = (edit, generate, guidance, mix, sds_versus_vsd, smoke)
+EXPERIMENTS = (
+  ablations,
+  edit,
+  generate,
+  guidance,
+  mix,
+  sds_versus_vsd,
+  smoke,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +73,45 @@ def test_sds_has_its_guidance_on_every_prior():
   run = sds_versus_vsd.get_config('sds100')
   assert {p.objective for p in run.priors.values()} == {'sds'}
   assert {p.guidance_scale for p in run.priors.values()} == {100.0}
+
+
+def test_an_ablation_differs_from_generating_in_its_fields_alone():
+  plain = generate.get_config()
+  for preset, values in ablations.PRESETS.items():
+    found = changes.find_changes(plain, ablations.get_config(preset))
+    assert {change.field for change in found} == set(values)
+  assert not ablations.PRESETS[ablations.REFERENCE]
+
+
+def test_the_ablations_have_the_numbers_of_the_paper():
+  for preset, scale in (('sds_20', 20.0), ('sds_100', 100.0)):
+    run = ablations.get_config(preset)
+    assert {p.objective for p in run.priors.values()} == {'sds'}
+    assert {p.guidance_scale for p in run.priors.values()} == {scale}
+  rates = {}
+  for preset in ('reference', 'ratio_03', 'code_only'):
+    run = ablations.get_config(preset)
+    rates[preset] = (
+      optimizer.moving_rate_at(run.learner, run.num_steps, 0),
+      optimizer.proxy_learning_rate_at(run.learner, run.num_steps, 0),
+    )
+  moving, proxy = rates['reference']
+  assert proxy / moving == pytest.approx(2.0)
+  assert rates['ratio_03'] == pytest.approx((moving, 0.3 * moving))
+  assert rates['code_only'] == pytest.approx((3e-2, 6e-2))
+
+
+@pytest.mark.parametrize('preset', ablations.PRESETS)
+def test_an_ablation_claims_what_is_measured_and_where_the_paper_says_so(
+  preset,
+):
+  found = [c for c in ablations.CLAIMS if c.preset == preset]
+  assert bool(found) == (preset != ablations.REFERENCE)
+  for claim in found:
+    assert claim.figure in claims.FIGURES and claim.expected in claims.EXPECTED
+    assert re.fullmatch(
+      r'MagicMirror, Fig\. (5[a-e]|12)(, (top|bottom))?', claim.place
+    )
 
 
 def test_an_edit_asks_the_subject_by_its_token_and_guides_both():

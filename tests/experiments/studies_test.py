@@ -1,10 +1,13 @@
 """Every run of every study can be made, and asks what its study is about."""
 
 import collections
+import dataclasses
 
 import pytest
 
+from experiments import ablations
 from experiments import studies
+from mmdist.config import experiments
 from mmdist.config import validation
 from mmdist.evaluation import concept_agreement
 from mmdist.heads import worlds
@@ -51,3 +54,32 @@ def test_each_expression_is_asked_as_often():
 def test_an_unknown_study_is_named_with_those_that_exist():
   with pytest.raises(ValueError, match="unknown study 'all'.*Studies: "):
     studies.get_study('all')
+
+
+def test_each_preset_of_the_ablations_has_both_seeds_and_claims_of_its_own():
+  comparison = studies.get_comparison('ablations')
+  runs = {run.name: run.config for run in studies.get_study('ablations')}
+  claimed = {claim.preset for claim in comparison.claims}
+  assert claimed | {comparison.reference} == set(ablations.PRESETS)
+  assert comparison.reference not in claimed
+  for preset, names in comparison.cells.items():
+    assert [runs[name].seed for name in names] == list(studies.SEEDS)
+    for name in names:
+      config = dataclasses.replace(runs[name], seed=0)
+      assert config == ablations.get_config(preset)
+
+
+def test_what_an_ablation_needs_made_comes_last():
+  plain = experiments.load('generate')
+  runs = studies.get_study('ablations')
+  own = [
+    run.config.nerf_assets != plain.nerf_assets
+    or run.config.priors['normal'].directory != 'normal'
+    for run in runs
+  ]
+  # As the docstrings say: --last=14.
+  assert own == [False] * 14 + [True] * 6
+
+
+def test_most_studies_claim_nothing():
+  assert studies.get_comparison('held_out') is None

@@ -196,6 +196,51 @@ def test_of_a_run_that_goes_well_a_review_looks_at_no_window(monkeypatch):
   assert early_warnings.review(make_run(), rows(fading, 0.84)) == []
 
 
+def test_the_fluctuation_of_a_known_amplitude_is_found():
+  # To and fro by 0.2, -0.2 and 0.1 of red, green and blue; what the draw of
+  # the views adds is taken out, up to what its estimate leaves.
+  found = early_warnings.fluctuation(rows(flickering))
+  assert found == pytest.approx(0.2 * math.hypot(1, 1, 0.5), rel=0.1)
+  # Half of that is found where it flickers in every other window.
+  found = early_warnings.fluctuation(
+    rows(
+      lambda t: flickering(t) if t // early_warnings.WINDOW % 2 else still(t)
+    )
+  )
+  assert found == pytest.approx(0.2 * math.hypot(1, 1, 0.5) / 2**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize('color', [still, fading])
+def test_colours_that_the_views_explain_do_not_fluctuate(color):
+  # The variance of 160 steps and three channels is 3 / 2 SPREAD^2, known to a
+  # fifteenth, and so is what the views explain: the standard error of the
+  # difference is 0.14 SPREAD^2, and the root of three of them 0.65 SPREAD.
+  for seed in range(5):
+    found = early_warnings.fluctuation(rows(color, seed=seed))
+    assert found < 0.65 * SPREAD
+
+
+def test_the_fluctuation_of_a_short_or_odd_run_is_not_known():
+  whole = rows(flickering)
+  window = early_warnings.WINDOW
+  assert early_warnings.fluctuation([]) is None
+  assert early_warnings.fluctuation(whole[: 2 * window - 1]) is None
+  assert early_warnings.fluctuation(whole[: 2 * window]) > 0.2
+  assert early_warnings.fluctuation(rows(flickering, num_views=1)) is None
+  without = [{'step': row['step'], 'loss': 0.1} for row in whole]
+  assert early_warnings.fluctuation(without) is None
+
+
+def test_only_the_last_whole_windows_count():
+  whole = rows(flickering)
+  window = early_warnings.WINDOW
+  late = [row for row in whole if row['step'] >= 2 * window]
+  extra = [row for row in whole if window <= row['step'] < 2 * window][7:]
+  assert early_warnings.fluctuation(extra + late) == pytest.approx(
+    early_warnings.fluctuation(late), rel=1e-12
+  )
+
+
 def test_the_variance_around_a_line_is_that_of_polyfit():
   rng = np.random.default_rng(0)
   series = rng.random((40, 3)) + np.arange(40)[:, None] * [0.1, 0.0, -0.2]

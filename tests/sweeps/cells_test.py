@@ -145,7 +145,7 @@ def test_numbers_of_numpy_are_those_of_python(config):
   assert type(cell.values['seed']) is int
 
 
-@pytest.mark.parametrize('name', columns.OWN)
+@pytest.mark.parametrize('name', columns.OWN + columns.COMPARED)
 def test_a_concept_that_is_called_as_a_column_is_no_axis(name, config):
   config = copy.deepcopy(config)
   config.concepts[0].name = name
@@ -364,9 +364,30 @@ def test_a_study_has_experiments_of_its_own(config):
 
 @pytest.mark.parametrize(
   'study',
-  ['held_out', 'expressions', 'proxies', 'guidance', 'normals', 'mixes'],
+  [
+    'held_out',
+    'expressions',
+    'proxies',
+    'guidance',
+    'normals',
+    'mixes',
+    'ablations',
+  ],
 )
 def test_the_cells_of_a_study_are_different_runs(study):
   from mmdist.config import experiments
 
   assert cell_sources.find_cells(experiments.load('generate'), study=study)
+
+
+def test_a_study_passes_on_what_is_claimed_about_its_cells():
+  from mmdist.config import experiments
+
+  plain = experiments.load('generate')
+  found = cell_sources.find_cells(
+    plain, study='ablations', settings=['num_steps=3']
+  )
+  assert found.comparison.name == 'ablations'
+  compared = [name for one in found.comparison.cells.values() for name in one]
+  assert compared == [cell.name for cell in found.cells]
+  assert cell_sources.find_cells(plain, study='mixes').comparison is None

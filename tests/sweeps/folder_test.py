@@ -7,6 +7,7 @@ from experiments import mix
 from mmdist.config import serialization
 from mmdist.run import locks
 from mmdist.sweeps import cells
+from mmdist.sweeps import claims
 from mmdist.sweeps import folder
 from mmdist.sweeps import sweep_results
 
@@ -119,6 +120,23 @@ def test_a_link_out_of_the_folder_is_refused(config, tmp_path, name):
     claim(workdir, make(config, happy=[0, 1]))
   assert '\n' not in str(caught.value)
   assert not list(outside.iterdir())
+
+
+def test_a_table_of_claims_that_is_a_link_out_of_the_folder_is_refused(
+  config, tmp_path
+):
+  grid = make(config, seed=[0, 1])
+  seeds = {'plain': tuple(cell.name for cell in grid.cells)}
+  claim(tmp_path, grid)
+  (tmp_path / 'own.md').symlink_to(tmp_path.parent / 'outside')
+  for name in ('other', 'own'):
+    comparison = claims.Comparison(name, 'plain', seeds, ())
+    claimed = dataclasses.replace(grid, comparison=comparison)
+    if name == 'other':  # A person's link of another name is left alone.
+      claim(tmp_path, claimed)
+      continue
+    with pytest.raises(ValueError, match='own.md is a link to '):
+      claim(tmp_path, claimed)
 
 
 def test_two_cannot_sweep_in_one_folder(config, tmp_path):

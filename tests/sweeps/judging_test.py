@@ -1,14 +1,18 @@
 import json
 
+import numpy as np
 from PIL import Image
 import pytest
 
 from experiments import mix
 from mmdist.core import asset_paths
+from mmdist.evaluation import clay
 from mmdist.evaluation import judge as judge_lib
+from mmdist.heads import worlds
 from mmdist.sweeps import cells
 from mmdist.sweeps import folder
 from mmdist.sweeps import judging
+from tests.results import sphere_field
 
 
 class LookedAnew(Exception):
@@ -44,8 +48,8 @@ def look_at(tmp_path, monkeypatch):
   size = judging.PICTURE, judging.PICTURE
   Image.new('RGB', size).save(stem.with_suffix('.png'))
 
-  def look_at(by=judge, concepts=()):
-    return judging.look_at(tmp_path, cell, by, dict(concepts))
+  def look_at(by=judge, concepts=(), **shape):
+    return judging.look_at(tmp_path, cell, by, dict(concepts), **shape)
 
   look_at.stem = stem
   return look_at
@@ -66,6 +70,54 @@ def test_another_question_or_step_is_looked_at_anew(look_at):
   (look_at.stem / 'checkpoints' / '8').mkdir()
   with pytest.raises(LookedAnew):
     look_at()
+
+
+def test_a_shape_that_was_not_looked_at_is_looked_at_anew(look_at):
+  with pytest.raises(LookedAnew):
+    look_at(with_shape=True)
+  path = look_at.stem.with_suffix('.json')
+  row = json.loads(path.read_text())
+  row |= {'shape_agreement': None, 'normal_noise_deg': 9.0}
+  path.write_text(json.dumps(row))
+  assert look_at(with_shape=True) == look_at() == row
+  path.write_text(json.dumps(row | {'normal_noise_deg': 'much'}))
+  with pytest.raises(LookedAnew):
+    look_at(with_shape=True)
+
+
+def test_shape_is_judged_by_normals_alone_and_only_where_it_is_asked(
+  look_at, tmp_path, monkeypatch
+):
+  """A ball of one colour, whose normals are looked at as clay."""
+  (cell,) = cells.listed(mix.get_config(), [{'name': 'ball', 'seed': 1}])
+  run = folder.cell_folder(tmp_path, cell)
+  (run / 'checkpoints' / '7').mkdir(parents=True)
+  ball = sphere_field.representation(), sphere_field.params_of(0.7)
+  monkeypatch.setattr(judging, '_open', lambda workdir, cell: ball)
+  looked_at = []
+
+  def mean_probability(judge, pictures, words, asked):
+    looked_at.append((pictures, asked))
+    return 0.5 if asked else None
+
+  monkeypatch.setattr(judging.agreement, 'mean_probability', mean_probability)
+  happy, sad = (concept.name for concept in cell.config.concepts)
+  concepts = {
+    happy: {'expression': 'happy', 'hat': 'cap', 'horns': False},
+    sad: {'expression': 'sad'},
+  }
+  judge = make_judge()
+  judge.world = worlds.get('clay')
+  row = judging.look_at(tmp_path, cell, judge, concepts, with_shape=True)
+  assert row['shape_agreement'] == 0.5
+  # A ball of 64 pixels: smooth.
+  assert 0 < row['normal_noise_deg'] < 2
+  *colored, (as_clay, shape), (_, nothing) = looked_at
+  assert shape == {'hat': 'cap'} and nothing == {}
+  ratio = clay.COLOR / clay.COLOR[0]
+  middle = as_clay[0, 32, 32]
+  np.testing.assert_allclose(middle / middle[0], ratio, rtol=1e-5)
+  assert [asked for _, asked in colored] == list(concepts.values())
 
 
 @pytest.mark.parametrize('suffix', ['.json', '.png'])

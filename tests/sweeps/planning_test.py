@@ -107,6 +107,23 @@ def test_a_part_of_a_plan_leaves_the_others_for_later(config, tmp_path):
     plan.of(['seed_9'])
 
 
+def test_what_a_cell_of_another_time_loads_need_not_be_there(config, tmp_path):
+  missing = "cell 'later': .*runs/of_later"
+  for field in ('nerf_assets', 'priors.normal.directory'):
+    now = {'name': 'now'}
+    later = {'name': 'later', field: 'runs/of_later'}
+    grid = cells.Grid((), cells.listed(config, [now, later]))
+    with pytest.raises(FileNotFoundError, match=missing):
+      planning.make_plan(grid, tmp_path, 1)
+    plan = planning.make_plan(grid, tmp_path, 1, ['now'])
+    assert plan.states == {'now': 'new', 'later': 'later'}
+    assert plan.recipes['later'] == [] and plan.recipes['now']
+    with pytest.raises(FileNotFoundError, match=missing):
+      planning.make_plan(grid, tmp_path, 1, ['later'])
+  with pytest.raises(ValueError, match="unknown cell 'soon'"):
+    planning.make_plan(grid, tmp_path, 1, ['now', 'soon'])
+
+
 def test_a_cell_that_cannot_be_run_is_named(config, tmp_path):
   grid = cells.grid(config, {'happy': [1, -1], 'sad': [0]})
   with pytest.raises(

@@ -11,8 +11,10 @@ from experiments import mix
 from mmdist.config import experiments
 from mmdist.config import serialization
 from mmdist.evaluation import judge as judge_lib
+from mmdist.run import early_warnings
 from mmdist.sweeps import cell_sources
 from mmdist.sweeps import cells
+from mmdist.sweeps import claims
 from mmdist.sweeps import columns
 from mmdist.sweeps import folder
 from mmdist.sweeps import judging
@@ -35,16 +37,18 @@ def workdir(grid, tmp_path, monkeypatch):
     lines = ''.join(json.dumps(row) + '\n' for row in rows)
     (run / 'metrics.jsonl').write_text(lines)
 
-  def look_at(workdir, cell, looks, concepts):
+  def look_at(workdir, cell, looks, concepts, *, with_shape):
     name = f'{cell.name}.png'
     picture = Image.new('RGB', (judging.PICTURE, judging.PICTURE))
     picture.save(workdir / folder.CELLS_NAME / name)
-    return {
+    seen = {
       'picture': name,
-      'sees': {'happy': 0.5},
+      'sees': {'happy': 0.5, 'sad': 0.25},
       'saturation': 0.5,
       'detail': 0.1,
     }
+    shape = {'shape_agreement': 0.75, 'normal_noise_deg': 9.0}
+    return seen | shape if with_shape else seen
 
   monkeypatch.setattr(judge_lib, 'load', lambda folder: None)
   monkeypatch.setattr(judging, 'concepts_of', lambda cells, looks: {})
@@ -120,10 +124,10 @@ def test_a_cell_that_cannot_be_opened_is_not_shown_and_the_others_are(
 ):
   look_at = judging.look_at
 
-  def fail(workdir, cell, *more):
+  def fail(workdir, cell, *more, **shape):
     if cell.name == 'seed_1':
       raise FileNotFoundError('its checkpoint is gone')
-    return look_at(workdir, cell, *more)
+    return look_at(workdir, cell, *more, **shape)
 
   monkeypatch.setattr(judging, 'look_at', fail)
   rows, said = make(workdir, grid)
@@ -175,6 +179,48 @@ def test_cells_without_values_differ_all_the_same(workdir, grid, monkeypatch):
     assert not page.own[cell.name].keys() & page.common.keys()
     for path, value in (page.own[cell.name] | page.common).items():
       assert value == serialization.to_dict(flat[path])
+
+
+def compared(grid, *figures):
+  """The grid with claims about its third cell, against the two before."""
+  found = [claims.Claim('other', figure, 'same', 'here') for figure in figures]
+  presets = {'plain': ('seed_0', 'seed_1'), 'other': ('seed_2',)}
+  comparison = claims.Comparison('compared', 'plain', presets, tuple(found))
+  return dataclasses.replace(grid, comparison=comparison)
+
+
+def test_cells_that_are_compared_have_every_figure_and_a_table(
+  workdir, grid, monkeypatch
+):
+  monkeypatch.setattr(folder, 'state_of', lambda workdir, cell: 'finished')
+  monkeypatch.setattr(early_warnings, 'fluctuation', lambda rows: len(rows))
+  rows, said = make(workdir, compared(grid, *claims.FIGURES))
+  assert not said
+  for row in rows:
+    assert {name: row[name] for name in columns.COMPARED} == {
+      'agreement': 0.375,  # Both concepts are wanted.
+      'shape_agreement': 0.75,
+      'normal_noise_deg': 9.0,
+      'fluctuation': 2,
+    }
+    assert all(map(columns.is_own, columns.COMPARED))
+  text = (workdir / 'compared.md').read_text()
+  assert text.count('| same | same | yes |') == len(claims.FIGURES)
+
+
+def test_what_is_pushed_away_is_no_agreement(workdir, grid):
+  made = cells.grid(mix.get_config('happy_sad'), {'sad': [-0.5, 0.0]})
+  row = {'shape_agreement': None, 'normal_noise_deg': None}
+  seen = {'sees': {'happy': 0.5, 'sad': 0.25}, **row}
+  for cell in made.cells:
+    found = sweep_results._compared_figures(cell, seen, [])
+    assert found['agreement'] == 0.5 and found['fluctuation'] is None
+
+
+def test_nothing_is_compared_where_nothing_is_claimed(workdir, grid):
+  rows, _ = make(workdir, grid)
+  assert not set(columns.COMPARED) & set(rows[0])
+  assert not list(workdir.glob('*.md'))
 
 
 @pytest.mark.parametrize('study', ['mixes', 'proxies'])
