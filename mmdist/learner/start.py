@@ -25,11 +25,12 @@ def load_params(run: schema.RunConfig) -> dict:
     FileNotFoundError, UserError: no such assets, or of another shape.
   """
   weights, code = _read(run)
+  pretrained.check_fits(run.nerf_assets, run.nerf, weights)
   return {**weights, 'code': jnp.asarray(code)}
 
 
 def check(run: schema.RunConfig) -> None:
-  """Checks, without starting JAX, that `load_params` would succeed.
+  """Checks, without starting JAX, what `load_params` reads.
 
   Raises:
     FileNotFoundError, UserError: as `load_params`.

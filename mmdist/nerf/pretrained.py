@@ -90,6 +90,49 @@ def load(
   return config, traverse_util.unflatten_dict(tensors, sep='/'), codes
 
 
+def check_fits(
+  directory_or_name: str | os.PathLike,
+  config: schema.NerfConfig,
+  params: Mapping[str, Any],
+) -> None:
+  """Raises UserError if parameters are not of the network of a config.
+
+  Apart from `load`, since it takes JAX.
+
+  Args:
+    directory_or_name: where they are from.
+    config: the network.
+    params: without 'code', as `load` returns them.
+  """
+  # Here, so that files are read without JAX.
+  import jax
+
+  from mmdist.nerf import field
+
+  network = jax.eval_shape(
+    lambda: field.conditional_nerf(config).init(jax.random.key(0))
+  )
+  wanted, found = (
+    {
+      name: tuple(value.shape)
+      for name, value in traverse_util.flatten_dict(tree, sep='/').items()
+      if name != 'code'
+    }
+    for tree in (network, params)
+  )
+  for name in sorted(wanted.keys() | found.keys()):
+    if wanted.get(name) != found.get(name):
+      raise errors.UserError(
+        f'{directory_or_name}: {name} is {_shown(found.get(name))} in '
+        f'{PARAMS_NAME}, and {_shown(wanted.get(name))} in a network of its '
+        f'{CONFIG_NAME}. Do the two files belong together?'
+      )
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+  return 'missing' if shape is None else f'of shape {list(shape)}'
+
+
 # Fields that were added later, with what all weights before were trained with.
 _OF_OLDER_WEIGHTS = {'icosahedron_subdivisions': 1}
 

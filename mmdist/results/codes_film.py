@@ -58,6 +58,7 @@ def make(
   options = options_lib.checked(options)
   _check(options)
   config, networks, codes = pretrained.load(nerf)
+  pretrained.check_fits(nerf, config, networks)
   subjects = choose_stops(len(codes), options.num_subjects, options.seed)
   stops = codes[subjects].astype(np.float32)
   representation = field.conditional_nerf(config)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mmdist.config import schema
+from mmdist.core import errors
 from mmdist.nerf import field
 from mmdist.nerf import pretrained
 
@@ -91,3 +92,27 @@ def test_a_config_without_a_field_is_refused_whatever_the_default(saved):
   path.write_text(json.dumps(fields))
   with pytest.raises(ValueError, match='does not say activation; add'):
     pretrained.load(saved)
+
+
+@pytest.mark.parametrize(
+  'changed, said',
+  [
+    (
+      {'nerf_width': 9},
+      r'is of shape \[8, 4\] in params.safetensors, and of shape \[9',
+    ),
+    ({'nerf_depth': 3}, 'is missing in params.safetensors, and of shape'),
+    ({'proposal_depth': 1}, 'and missing in a network of its config.json'),
+  ],
+)
+def test_weights_of_another_config_are_refused(saved, changed, said):
+  path = saved / 'config.json'
+  path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+  config, weights, _ = pretrained.load(saved)
+  with pytest.raises(errors.UserError, match=said):
+    pretrained.check_fits(saved, config, weights)
+
+
+def test_weights_of_their_own_config_fit(saved):
+  config, weights, _ = pretrained.load(saved)
+  pretrained.check_fits(saved, config, weights)
