@@ -101,8 +101,7 @@ def test_a_config_without_a_field_is_refused_whatever_the_default(saved):
       {'nerf_width': 9},
       r'is of shape \[8, 4\] in params.safetensors, and of shape \[9',
     ),
-    ({'nerf_depth': 3}, 'is missing in params.safetensors, and of shape'),
-    ({'proposal_depth': 1}, 'and missing in a network of its config.json'),
+    ({'nerf_depth': 3}, r'CodedDense_2/bias is of shape \[1\].* shape \[8\]'),
   ],
 )
 def test_weights_of_another_config_are_refused(saved, changed, said):
@@ -113,6 +112,14 @@ def test_weights_of_another_config_are_refused(saved, changed, said):
     pretrained.check_fits(saved, config, weights)
 
 
-def test_weights_of_their_own_config_fit(saved):
+def test_weights_of_their_own_config_fit_and_no_others(saved):
   config, weights, _ = pretrained.load(saved)
   pretrained.check_fits(saved, config, weights)
+  weights['nerf']['more'] = np.zeros(2)
+  with pytest.raises(errors.UserError, match=r'more is of .* and missing in a'):
+    pretrained.check_fits(saved, config, weights)
+  del weights['nerf']['more'], weights['proposal']
+  with pytest.raises(
+    errors.UserError, match=r'proposal/.* is missing in param'
+  ):
+    pretrained.check_fits(saved, config, weights)
