@@ -42,7 +42,7 @@ LIBRARY_HOMES = {
   'grain': ('mmdist/data/', 'mmdist/heads/'),
   'orbax': ('mmdist/run/checkpointing.py', 'mmdist/run/checkpoint_files.py'),
   'optax': ('mmdist/learner/',),
-  'absl': ('launchers/', 'experiments/benchmarks/'),
+  'absl': ('launchers/', 'experiments/benchmarks/', 'experiments/assets.py'),
   'ml_collections': ('launchers/',),
   'viser': ('mmdist/results/live_server.py',),
   'wandb': ('mmdist/run/wandb_log.py',),

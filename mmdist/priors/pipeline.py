@@ -345,6 +345,8 @@ def save_pipeline(
   """
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
+  # A bar per network is noise among the lines of a training.
+  transformers.utils.logging.disable_progress_bar()
   unet = isinstance(pipeline.denoiser, diffusers.UNet2DConditionModel)
   networks = {'unet' if unet else 'transformer': pipeline.denoiser}
   index = {
