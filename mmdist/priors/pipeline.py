@@ -55,6 +55,8 @@ class Pipeline:
     index: `model_index.json`; empty if there was none.
     memory: how it was opened; see `messages.MemoryOptions`.
     recordings: of passes of the frozen network; None records none.
+    is_mixed: whether weights may be of another dtype than the one in which the
+      network computes, so that autocast is needed.
   """
 
   denoiser: Any
@@ -70,6 +72,7 @@ class Pipeline:
     default_factory=messages.MemoryOptions
   )
   recordings: cuda_graphs.Recordings | None = None
+  is_mixed: bool = True
 
 
 def open_pipeline(
@@ -315,7 +318,7 @@ def predict_at(
     torch.autocast(
       pipeline.device.type,
       pipeline.dtype,
-      enabled=pipeline.dtype != torch.float32,
+      enabled=pipeline.is_mixed and pipeline.dtype != torch.float32,
       # A recording must not find weights that were cast before it, and that
       # nobody keeps.
       cache_enabled=not pipeline.memory.cuda_graphs,

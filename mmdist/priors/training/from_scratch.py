@@ -12,6 +12,7 @@ returns gradients of exactly zero for all but the outermost layers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import copy
 import dataclasses
 import json
 import pathlib
@@ -73,12 +74,16 @@ class TrainingState:
     num_seen: pictures seen so far, by all ranks.
     average: averaged weights, in the order of `trainable_weights`.
     optimizer: with its moments.
+    lowered: a copy of the network whose weights have the dtype in which it
+      computes, where that is another one than theirs and the device a CPU: a
+      step takes a tenth less without autocast there.
   """
 
   step: int
   num_seen: int
   average: list[torch.Tensor]
   optimizer: torch.optim.AdamW
+  lowered: torch.nn.Module | None = None
 
 
 def trainable_weights(pipeline: pipelines.Pipeline) -> list[torch.nn.Parameter]:
@@ -104,7 +109,13 @@ def init_state(
     capturable=recorded,
   )
   average = [weight.detach().clone() for weight in weights]
-  return TrainingState(0, 0, average, optimizer)
+  lowered = None
+  if pipeline.dtype != torch.float32 and pipeline.device.type == 'cpu':
+    lowered = copy.deepcopy(pipeline.denoiser)
+    # torch's `to` is called directly, because diffusers' own warns of layers
+    # kept in float32 although there are none here.
+    torch.nn.Module.to(lowered, pipeline.dtype)
+  return TrainingState(0, 0, average, optimizer, lowered)
 
 
 def learning_rate(training: Training, step: int, num_seen: int) -> float:
@@ -150,8 +161,7 @@ def train_step(
     family_emphasis=training.family_emphasis,
     seed=training.seed * num_ranks + rank,
   )
-  loss = dreambooth.training_loss(pipeline, batch, tuning, state.step)
-  loss.backward()
+  loss = descend(pipeline, state, tuning, batch)
   if num_ranks > 1:
     _average_gradients(weights, num_ranks)
   # Usual norms are 0.1 to 0.25; a batch of 0.6 once cost thousands of steps.
@@ -174,6 +184,39 @@ def train_step(
   state.step += 1
   state.num_seen += len(batch[1]) * num_ranks
   return loss.item()
+
+
+def descend(
+  pipeline: pipelines.Pipeline,
+  state: TrainingState,
+  tuning: dreambooth.FineTuning,
+  batch: dreambooth.Batch,
+) -> torch.Tensor:
+  """Leaves this rank's gradients in the weights; returns its loss.
+
+  Args:
+    pipeline: whose UNet's weights get them.
+    state: its step decides noise and t.
+    tuning: what is asked.
+    batch: of this rank.
+  """
+  if state.lowered is None:
+    loss = dreambooth.training_loss(pipeline, batch, tuning, state.step)
+    loss.backward()
+    return loss
+  weights = trainable_weights(pipeline)
+  lowered = list(state.lowered.parameters())
+  with torch.no_grad():
+    torch._foreach_copy_(lowered, weights)
+  computing = dataclasses.replace(
+    pipeline, denoiser=state.lowered, is_mixed=False
+  )
+  loss = dreambooth.training_loss(computing, batch, tuning, state.step)
+  loss.backward()
+  for weight, low in zip(weights, lowered, strict=True):
+    weight.grad = None if low.grad is None else low.grad.float()
+    low.grad = None
+  return loss
 
 
 def _average_gradients(
