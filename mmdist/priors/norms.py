@@ -68,10 +68,13 @@ class _ChannelsLast(function.Function):
     sizes = (*x.shape[:2], num_pixels, num_groups)
     if num_pixels < _FEW_PIXELS:
       x = x.contiguous()  # Kept so for the gradient.
-    y, mean, rstd = torch.native_group_norm(x, weight, bias, *sizes, eps)
+    y, mean, rstd = torch.ops.aten.native_group_norm(
+      x, weight, bias, *sizes, eps
+    )
     ctx.save_for_backward(x, weight, mean, rstd)
     ctx.sizes = sizes
-    return y.contiguous(memory_format=torch.channels_last)
+    normalised: torch.Tensor = y.contiguous(memory_format=torch.channels_last)
+    return normalised
 
   @staticmethod
   @function.once_differentiable

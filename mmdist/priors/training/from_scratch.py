@@ -205,9 +205,9 @@ def descend(
     loss.backward()
     return loss
   weights = trainable_weights(pipeline)
-  lowered = list(state.lowered.parameters())
+  lowered = tuple(state.lowered.parameters())
   with torch.no_grad():
-    torch._foreach_copy_(lowered, weights)
+    torch._foreach_copy_(lowered, tuple(weights))
   computing = dataclasses.replace(
     pipeline, denoiser=state.lowered, is_mixed=False
   )
