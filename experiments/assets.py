@@ -19,10 +19,9 @@ for a quarter of an hour. Neither was run from its beginning to its end yet.
 Pictures need the extra `heads`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import json
-import os
 import pathlib
 import shlex
 import shutil
@@ -247,11 +246,9 @@ def _argv(command: Sequence[str]) -> list[str]:
 
 def _run(commands: Sequence[Sequence[str]], name: str) -> None:
   """Runs commands side by side; ends all of them if one does not succeed."""
-  environment: Mapping[str, str] = os.environ
-  if len(commands) > 1:
-    # They are as many as cores.
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-  running = [subprocess.Popen(words, env=environment) for words in commands]
+  # Where there are several, they are as many as cores.
+  one_thread = ('env', 'OMP_NUM_THREADS=1') if len(commands) > 1 else ()
+  running = [subprocess.Popen([*one_thread, *words]) for words in commands]
   try:
     while any(process.poll() is None for process in running):
       if any(process.poll() for process in running):

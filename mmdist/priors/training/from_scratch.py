@@ -12,7 +12,6 @@ returns gradients of exactly zero for all but the outermost layers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-import copy
 import dataclasses
 import json
 import pathlib
@@ -29,6 +28,7 @@ from mmdist.core import messages
 from mmdist.core import strict_json
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors.training import dreambooth
+from mmdist.priors.training import lowered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +74,7 @@ class TrainingState:
     num_seen: pictures seen so far, by all ranks.
     average: averaged weights, in the order of `trainable_weights`.
     optimizer: with its moments.
-    lowered: a copy of the network whose weights have the dtype in which it
-      computes, where that is another one than theirs and the device a CPU: a
-      step takes a tenth less without autocast there.
+    lowered: see `lowered.make`.
   """
 
   step: int
@@ -109,13 +107,7 @@ def init_state(
     capturable=recorded,
   )
   average = [weight.detach().clone() for weight in weights]
-  lowered = None
-  if pipeline.dtype != torch.float32 and pipeline.device.type == 'cpu':
-    lowered = copy.deepcopy(pipeline.denoiser)
-    # torch's `to` is called directly, because diffusers' own warns of layers
-    # kept in float32 although there are none here.
-    torch.nn.Module.to(lowered, pipeline.dtype)
-  return TrainingState(0, 0, average, optimizer, lowered)
+  return TrainingState(0, 0, average, optimizer, lowered.make(pipeline))
 
 
 def learning_rate(training: Training, step: int, num_seen: int) -> float:
@@ -161,7 +153,11 @@ def train_step(
     family_emphasis=training.family_emphasis,
     seed=training.seed * num_ranks + rank,
   )
-  loss = descend(pipeline, state, tuning, batch)
+  loss = lowered.descend(
+    pipeline,
+    state.lowered,
+    lambda given: dreambooth.training_loss(given, batch, tuning, state.step),
+  )
   if num_ranks > 1:
     _average_gradients(weights, num_ranks)
   # Usual norms are 0.1 to 0.25; a batch of 0.6 once cost thousands of steps.
@@ -184,39 +180,6 @@ def train_step(
   state.step += 1
   state.num_seen += len(batch[1]) * num_ranks
   return loss.item()
-
-
-def descend(
-  pipeline: pipelines.Pipeline,
-  state: TrainingState,
-  tuning: dreambooth.FineTuning,
-  batch: dreambooth.Batch,
-) -> torch.Tensor:
-  """Leaves this rank's gradients in the weights; returns its loss.
-
-  Args:
-    pipeline: whose UNet's weights get them.
-    state: its step decides noise and t.
-    tuning: what is asked.
-    batch: of this rank.
-  """
-  if state.lowered is None:
-    loss = dreambooth.training_loss(pipeline, batch, tuning, state.step)
-    loss.backward()
-    return loss
-  weights = trainable_weights(pipeline)
-  lowered = tuple(state.lowered.parameters())
-  with torch.no_grad():
-    torch._foreach_copy_(lowered, tuple(weights))
-  computing = dataclasses.replace(
-    pipeline, denoiser=state.lowered, is_mixed=False
-  )
-  loss = dreambooth.training_loss(computing, batch, tuning, state.step)
-  loss.backward()
-  for weight, low in zip(weights, lowered, strict=True):
-    weight.grad = None if low.grad is None else low.grad.float()
-    low.grad = None
-  return loss
 
 
 def _average_gradients(

@@ -376,36 +376,3 @@ def test_the_loss_is_the_mean_square_of_the_schedules_target():
   # 61,000 numbers leave a percent.
   assert math.isclose(size, 1.0)
   np.testing.assert_allclose(np.mean(losses), 1.0, atol=0.05)
-
-
-def gradients_of(pipeline, state):
-  """Returns the gradients of a step, which moves nothing."""
-  pipeline.denoiser.zero_grad()
-  tuning = dreambooth.FineTuning(seed=8)
-  from_scratch.descend(pipeline, state, tuning, batch(8))
-  return torch.cat(
-    [w.grad.flatten() for w in from_scratch.trainable_weights(pipeline)]
-  )
-
-
-def test_a_lowered_copy_has_gradients_nearly_as_good_as_under_autocast():
-  pipeline = dataclasses.replace(make_tiny(), dtype=torch.bfloat16)
-  state = from_scratch.init_state(pipeline, TRAINING)
-  assert {w.dtype for w in state.lowered.parameters()} == {torch.bfloat16}
-  mixed = dataclasses.replace(state, lowered=None)
-  exact = dataclasses.replace(pipeline, dtype=torch.float32)
-  for _ in range(2):  # At first, and after the weights have moved.
-    true = gradients_of(exact, mixed)
-    apart = [
-      (gradients_of(pipeline, one) - true).norm() / true.norm()
-      for one in (state, mixed)
-    ]
-    assert 0 < apart[0] < 2 * apart[1] < 0.2
-    with torch.no_grad():
-      for weight in from_scratch.trainable_weights(pipeline):
-        weight.add_(0.1 * torch.randn_like(weight))
-
-
-def test_there_is_no_copy_where_weights_are_what_is_computed_in():
-  pipeline = dataclasses.replace(make_tiny(), dtype=torch.float32)
-  assert from_scratch.init_state(pipeline, TRAINING).lowered is None
