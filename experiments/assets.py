@@ -228,6 +228,9 @@ def make(
     say(f'{stage.name}: {line}')
   began = time.monotonic()
   _run([_argv(command) for command in stage.commands], stage.name)
+  # Before the record, after which the stage is passed over.
+  if stage.name in ASSETS:
+    keep(out / stage.name, out / 'assets' / ASSETS[stage.name])
   record[stage.name] = {
     'commands': stage.lines(),
     'seconds': round(time.monotonic() - began),
@@ -235,8 +238,6 @@ def make(
     'finished': time.strftime('%Y-%m-%d'),
   }
   atomic.write_text(out / RECORD, strict_json.dumps(record, indent=2) + '\n')
-  if stage.name in ASSETS:
-    keep(out / stage.name, out / 'assets' / ASSETS[stage.name])
   return True
 
 

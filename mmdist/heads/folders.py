@@ -73,6 +73,11 @@ def write(
   options = options_lib.checked(options)
   out = pathlib.Path(options.out)
   world = worlds.get(options.world)
+  if options.close_ups > options.photos:
+    raise errors.UserError(
+      f'{options.close_ups} close-ups of {options.photos} photos; expected at '
+      'most as many.'
+    )
   if options.photos:
     shown = write_photos(
       world,
@@ -232,9 +237,6 @@ def write_photos(
 
   Returns:
     A description of the head.
-
-  Raises:
-    UserError: more close-ups than photos.
   """
   import numpy as np
   from PIL import Image
@@ -243,10 +245,6 @@ def write_photos(
   from mmdist.core import seeds
   from mmdist.heads import subjects
 
-  if close_ups > num:
-    raise errors.UserError(
-      f'{close_ups} close-ups of {num} photos; expected at most as many.'
-    )
   rng = seeds.generator(seed, index, 'photos')
   head = subjects.sample_head(world, seed, index)
   azimuth = rng.uniform(-0.9, 0.9, num)

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -97,7 +98,11 @@ def test_a_command_that_fails_ends_the_others_and_leaves_no_record(tmp_path):
   assert not (tmp_path / 'assets').exists()
 
 
-def test_only_what_is_shipped_is_kept(tmp_path):
+def _break(*_):
+  raise OSError('no room')
+
+
+def test_only_what_is_shipped_is_kept(tmp_path, monkeypatch):
   folder = pathlib.Path(asset_paths.resolve('color'))
   place = tmp_path / 'color'
   text = (
@@ -107,7 +112,13 @@ def test_only_what_is_shipped_is_kept(tmp_path):
   old = tmp_path / 'assets' / 'people_color'
   old.mkdir(parents=True)
   (old / 'of an older one').touch()
-  assets.make(_stage('color', text), tmp_path)
+  stage = _stage('color', text)
+  with monkeypatch.context() as patched:
+    patched.setattr(assets, 'keep', _break)
+    with pytest.raises(OSError, match='no room'):
+      assets.make(stage, tmp_path)
+  shutil.rmtree(place)
+  assert assets.make(stage, tmp_path)  # It is not taken for done.
   assert {p.relative_to(old) for p in old.rglob('*')} == {
     p.relative_to(folder) for p in folder.rglob('*')
   }

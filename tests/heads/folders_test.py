@@ -126,8 +126,11 @@ def test_close_ups_say_which_view_they_are(tmp_path):
   assert (out / name).read_bytes() == (tmp_path / 'plain' / name).read_bytes()
 
 
-def test_more_close_ups_than_photos_are_refused(tmp_path):
-  options = folders.Options(out=str(tmp_path / 'photos'), photos=2, close_ups=3)
-  with pytest.raises(errors.UserError, match='3 close-ups of 2 photos'):
+@pytest.mark.parametrize('num', [0, 2])
+def test_more_close_ups_than_photos_are_refused(tmp_path, num):
+  options = folders.Options(
+    out=str(tmp_path / 'photos'), photos=num, close_ups=3
+  )
+  with pytest.raises(errors.UserError, match=f'3 close-ups of {num} photos'):
     folders.write(options)
   assert not (tmp_path / 'photos').exists()
