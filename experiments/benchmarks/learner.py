@@ -73,7 +73,7 @@ class Sizes:
     """Returns the configuration of a run of these sizes."""
     run = schema.RunConfig(
       views=schema.ViewsConfig(num_views=1, resolution=math.isqrt(self.rays)),
-      learner=schema.LearnerConfig(chunk_size=self.chunk),
+      learner=schema.LearnerConfig(chunk_size=self.chunk, empty_opacity=0.0),
     )
     run.nerf = schema.NerfConfig(
       code_size=32,

@@ -155,6 +155,9 @@ class LearnerConfig:
   # With it, so many chunks are not rendered again, of each device and each part
   # of a step: these take the memory of their products, the others do not.
   num_kept_chunks: int = 0
+  # A ray whose opacity stays below this is not computed: it shows what is
+  # behind it, and has no part in the gradient. 0 computes all of them.
+  empty_opacity: float = 1e-3
   # Of the products of hidden layers; their sums are float32. Or 'bfloat16'.
   compute: str = 'float32'
   num_devices: int = 0  # On each host; 0: all that it has.

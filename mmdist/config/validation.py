@@ -73,6 +73,7 @@ RANGES = {
   r'learner\.\w+_(weight|ratio)': (0, math.inf),
   r'learner\.chunk_size': (1, math.inf),
   r'learner\.num_kept_chunks': (0, math.inf),
+  r'learner\.empty_opacity': (0, 0.1),
   r'learner\.num_devices': (0, math.inf),
   r'learner\.num_(hosts|shards)': (1, math.inf),
   r'checkpoints\.every': (0, math.inf),

@@ -28,6 +28,7 @@ from mmdist.core import device_mesh
 from mmdist.core import errors
 from mmdist.core import representation as representation_lib
 from mmdist.core import seeds
+from mmdist.learner import dealing
 from mmdist.learner import halves as halves_lib
 from mmdist.learner import kept_chunks
 from mmdist.learner import optimizer as optimizer_lib
@@ -287,7 +288,7 @@ def make_halves(
     representation, with_normals, learner, run.views.resolution, layout
   )
 
-  def place_of(batch: ViewBatch) -> passes.Place | None:
+  def place_of(batch: ViewBatch) -> dealing.Place | None:
     return step_parts.place_of(
       batch, run.views.resolution, run.learner.chunk_size
     )
@@ -335,23 +336,26 @@ def _make_passes(
   resolution: int,
   layout: device_mesh.Layout,
 ) -> tuple[Callable[..., halves_lib.Halves], tuple[Any, ...]]:
-  """Returns the two compiled passes, behind the kind of halves they make.
-
-  `learner` has the values of its configuration.
-  """
+  """Returns a kind of halves and its passes; `learner` are config values."""
   config = schema.LearnerConfig(*learner)
   render_chunk = functools.partial(
     representation.render, with_normals=with_normals
   )
   draw = getattr(representation, 'draw', None)
+  # A ray that is moved has to take what jitters it along.
+  density = getattr(representation, 'blurred_density', None) if draw else None
   common = (config, resolution, layout, draw)
   if config.remat and not config.num_kept_chunks:
-    render = passes.make_render(render_chunk, *common)
+    render = passes.make_render(render_chunk, *common, density)
     vjp = passes.make_vjp(render_chunk, *common)
-    return halves_lib.RenderTwice, (render, vjp)
+    if density is None or not config.empty_opacity:
+      return halves_lib.RenderTwice, (render, vjp)
+    return halves_lib.RenderSeen, (render, vjp)
   keeping_chunk = kept_chunks.keeping_little(representation, render_chunk)
   if config.remat:
-    partial = partly_kept.PartialPasses(keeping_chunk, render_chunk, *common)
+    partial = partly_kept.PartialPasses(
+      keeping_chunk, render_chunk, *common, density
+    )
     return halves_lib.RenderPartlyOnce, (partial,)
   made = kept_chunks.make_passes(keeping_chunk, *common)
   return halves_lib.RenderOnce, made

@@ -1,4 +1,4 @@
-"""The two halves of a step, with or without something kept between them."""
+"""The two halves of a step, and what is kept between them."""
 
 from collections.abc import Callable, Mapping
 from concurrent import futures
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mmdist.core import representation as representation_lib
+from mmdist.learner import dealing
 from mmdist.learner import kept_chunks
 from mmdist.learner import partly_kept
 from mmdist.learner import passes
@@ -15,7 +16,7 @@ Kept = kept_chunks.Kept | partly_kept.PartlyKept
 # Returns cameras, backgrounds and the key of a batch.
 InputsOf = Callable[[Any], tuple[Any, ...]]
 # Returns where a batch is in its step; None if it is the whole of it.
-PlaceOf = Callable[[Any], passes.Place | None]
+PlaceOf = Callable[[Any], dealing.Place | None]
 
 
 class _Halves:
@@ -39,10 +40,43 @@ class _Halves:
   ) -> None:
     """Compiles what can be before it is called."""
 
-  def _place(self, batch: Any) -> tuple[passes.Place, ...]:
+  def _place(self, batch: Any) -> tuple[dealing.Place, ...]:
     place = self._place_of(batch)
     # A whole step is given no place: it runs the same program as ever.
     return () if place is None else (place,)
+
+
+class _Remembered:
+  """What is kept of renders until they are pulled back, each by its identity.
+
+  Of a step that was given up, parts are left: the next step forgets them.
+  """
+
+  def __init__(self) -> None:
+    self._kept: list[tuple[representation_lib.Params, Any, Any]] = []
+
+  def begin(self, batch: Any) -> None:
+    """Forgets what is left of another step, before more is taken."""
+    if batch.first_view == 0:
+      self._kept = []
+
+  def keep(
+    self, params: representation_lib.Params, batch: Any, kept: Any
+  ) -> None:
+    self._kept.append((params, batch, kept))
+
+  def find(self, params: representation_lib.Params, batch: Any) -> Any:
+    """Returns what was kept of a batch; None if nothing was."""
+    for its_params, its_batch, kept in self._kept:
+      if its_params is params and its_batch is batch:
+        return kept
+    return None
+
+  def take(self, params: representation_lib.Params, batch: Any) -> Any:
+    """Hands over what was kept of a batch, and forgets it."""
+    kept = self.find(params, batch)
+    self._kept = [one for one in self._kept if one[-1] is not kept]
+    return kept
 
 
 class RenderTwice(_Halves):
@@ -60,15 +94,19 @@ class RenderTwice(_Halves):
     """Compiles both passes at the same time; calls then find them compiled."""
     inputs = self._inputs_of(batch)
     place = self._place(batch)
+    seen = self._would_see(cotangents)
     with futures.ThreadPoolExecutor(1) as pool:
       first = pool.submit(self._render.lower(params, *inputs, *place).compile)
-      self._pull_back.lower(params, *inputs, cotangents, *place).compile()
+      second = self._pull_back.lower(
+        params, *inputs, cotangents, *place, **seen
+      )
+      second.compile()
       first.result()
 
   def render(
     self, params: representation_lib.Params, batch: Any
-  ) -> passes.Images:
-    images: passes.Images = self._render(
+  ) -> dealing.Images:
+    images: dealing.Images = self._render(
       params, *self._inputs_of(batch), *self._place(batch)
     )
     return images
@@ -84,7 +122,60 @@ class RenderTwice(_Halves):
       *self._inputs_of(batch),
       cotangents,
       *self._place(batch),
+      **self._seen(params, batch),
     )
+
+  def _would_see(
+    self, cotangents: Mapping[str, np.ndarray]
+  ) -> dict[str, np.ndarray]:
+    """Returns what `_seen` will, in its shapes."""
+    return {}
+
+  def _seen(
+    self, params: representation_lib.Params, batch: Any
+  ) -> dict[str, np.ndarray]:
+    """Returns what the second pass is told of the first."""
+    return {}
+
+
+class RenderSeen(RenderTwice):
+  """As `RenderTwice`, with opacities kept between the halves.
+
+  The second pass leaves out rays that the first has seen to show nothing. Asked
+  about other parameters or another batch than were rendered, it computes all.
+  """
+
+  def __init__(
+    self,
+    render: Any,
+    pull_back: Any,
+    inputs_of: InputsOf,
+    place_of: PlaceOf,
+  ):
+    super().__init__(render, pull_back, inputs_of, place_of)
+    self._acc = _Remembered()
+
+  def render(
+    self, params: representation_lib.Params, batch: Any
+  ) -> dealing.Images:
+    self._acc.begin(batch)
+    images = super().render(params, batch)
+    self._acc.keep(params, batch, images[2])
+    return images
+
+  def _would_see(
+    self, cotangents: Mapping[str, np.ndarray]
+  ) -> dict[str, np.ndarray]:
+    shape = next(iter(cotangents.values())).shape[:-1]
+    return {'acc': np.zeros(shape, np.float32)}
+
+  def _seen(
+    self, params: representation_lib.Params, batch: Any
+  ) -> dict[str, np.ndarray]:
+    acc = self._acc.find(params, batch)
+    # Read from its devices: it lies on these in a way of its own, for which the
+    # pass would be compiled again.
+    return {} if acc is None else {'acc': np.asarray(acc)}
 
 
 class RenderOnce(_Halves):
@@ -104,24 +195,21 @@ class RenderOnce(_Halves):
     place_of: PlaceOf,
   ):
     super().__init__(render, pull_back, inputs_of, place_of)
-    # Parameters, batch, and what was kept of them.
-    self._kept: list[tuple[representation_lib.Params, Any, Kept]] = []
+    self._kept = _Remembered()
 
   def render(
     self, params: representation_lib.Params, batch: Any
-  ) -> passes.Images:
+  ) -> dealing.Images:
     images, kept = self._keep(params, batch)
-    self._kept.append((params, batch, kept))
+    self._kept.keep(params, batch, kept)
     return images
 
   def _keep(
     self, params: representation_lib.Params, batch: Any
-  ) -> tuple[passes.Images, Kept]:
-    # Of a step that was given up, parts are left. Their memory is free before
-    # more is taken.
-    if batch.first_view == 0:
-      self._kept = []
-    rendered: tuple[passes.Images, Kept] = self._render(
+  ) -> tuple[dealing.Images, Kept]:
+    # Their memory is free before more is taken.
+    self._kept.begin(batch)
+    rendered: tuple[dealing.Images, Kept] = self._render(
       params, *self._inputs_of(batch), *self._place(batch)
     )
     return rendered
@@ -132,18 +220,10 @@ class RenderOnce(_Halves):
     batch: Any,
     cotangents: Mapping[str, np.ndarray],
   ) -> passes.VjpResult:
-    kept = self._take(params, batch)
+    kept = self._kept.take(params, batch)
     if kept is None:
       _, kept = self._keep(params, batch)
     return self._pull_back(kept, cotangents, *self._place(batch))
-
-  def _take(self, params: representation_lib.Params, batch: Any) -> Kept | None:
-    """Hands over what was kept of a batch, if anything was."""
-    for index, (its_params, its_batch, kept) in enumerate(self._kept):
-      if its_params is params and its_batch is batch:
-        del self._kept[index]
-        return kept
-    return None
 
 
 class RenderPartlyOnce(RenderOnce):

@@ -19,6 +19,7 @@ from mmdist.core import arrays
 from mmdist.core import device_mesh
 from mmdist.core import representation as representation_lib
 from mmdist.learner import chunks as chunks_lib
+from mmdist.learner import dealing
 from mmdist.learner import passes
 
 # Of `Renders`, what a loss reads.
@@ -61,7 +62,7 @@ def keeping_little(
 
 def make_keep(
   render_local: Callable[..., Any], layout: device_mesh.Layout
-) -> Callable[..., tuple[passes.Images, Kept]]:
+) -> Callable[..., tuple[dealing.Images, Kept]]:
   """Returns the render of dealt chunks that keeps them; called under jit.
 
   Args:
@@ -71,14 +72,16 @@ def make_keep(
 
   def keep(
     params: representation_lib.Params,
-    dealt: tuple[chunks_lib.Chunks, Any],
+    dealt: dealing.Dealt,
     num_pixels: int,
-  ) -> tuple[passes.Images, Kept]:
+  ) -> tuple[dealing.Images, Kept]:
+    sharded = (dealt.chunks, dealt.drawn)
+
     def render_all(params: representation_lib.Params) -> Any:
-      return layout.map_chunks(render_local, sums=False)(params, dealt)
+      return layout.map_chunks(render_local, sums=False)(params, sharded)
 
     (rgb, normals, acc, regularizer), pull_back = jax.vjp(render_all, params)
-    mask = dealt[0].mask
+    mask = dealt.chunks.mask
     parts = {
       'opacity': jnp.sum(mask * acc) / num_pixels,
       'regularizer': jnp.sum(mask * regularizer) / num_pixels,
@@ -114,16 +117,17 @@ def make_passes(
   config: schema.LearnerConfig,
   resolution: int,
   layout: device_mesh.Layout,
-  draw: passes.Draw | None = None,
+  draw: dealing.Draw | None = None,
 ) -> tuple[
-  Callable[..., tuple[passes.Images, Kept]], Callable[..., passes.VjpResult]
+  Callable[..., tuple[dealing.Images, Kept]], Callable[..., passes.VjpResult]
 ]:
   """Returns the two jitted passes of a step that renders once.
 
   The first maps what `passes.make_render`'s maps to the images and to `Kept`;
   the second maps `Kept` and {channel: [V, H, W, 3]} to what
   `passes.make_vjp`'s returns. What is kept of every chunk is in memory until
-  the vjp has ended.
+  the vjp has ended. Rays that meet nothing are computed too: how many are kept
+  has to be known beforehand.
   """
   size = config.chunk_size
   keep = make_keep(passes.make_local(render_chunk, FIELDS), layout)
@@ -134,27 +138,24 @@ def make_passes(
     cameras: camera_lib.Camera,
     backgrounds: arrays.Array,
     key: jax.Array,
-    place: passes.Place | None = None,
-  ) -> tuple[passes.Images, Kept]:
+    place: dealing.Place | None = None,
+  ) -> tuple[dealing.Images, Kept]:
     num_views = len(backgrounds)
-    num_pixels = passes.num_pixels_of(num_views, resolution, place)
-    dealt = passes.deal(
+    num_pixels = dealing.num_pixels_of(num_views, resolution, place)
+    dealt = dealing.deal(
       cameras, backgrounds, key, resolution, size, layout, place, draw
     )
     images, kept = keep(params, dealt, num_pixels)
-    joined = jax.tree.map(
-      lambda image: chunks_lib.join(image, num_views, resolution), images
-    )
-    return layout.share(joined), kept
+    return layout.share(dealt.join(images, num_views, resolution)), kept
 
   @jax.jit
   def pull_back(
     kept: Kept,
     cotangents: Mapping[str, jax.Array],
-    place: passes.Place | None = None,
+    place: dealing.Place | None = None,
   ) -> passes.VjpResult:
     num_views = len(next(iter(cotangents.values())))
-    num_pixels = passes.num_pixels_of(num_views, resolution, place)
+    num_pixels = dealing.num_pixels_of(num_views, resolution, place)
     cut = {
       name: chunks_lib.cut(value, size, layout.num_devices)
       for name, value in cotangents.items()

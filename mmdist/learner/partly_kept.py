@@ -21,14 +21,12 @@ from mmdist.config import schema
 from mmdist.core import arrays
 from mmdist.core import device_mesh
 from mmdist.core import representation as representation_lib
-from mmdist.learner import chunks as chunks_lib
+from mmdist.learner import dealing
 from mmdist.learner import kept_chunks
 from mmdist.learner import passes
+from mmdist.nerf import occupancy
 
-_FIELDS = ('rgb', 'normals', 'acc')
 _PARTS = ('opacity', 'regularizer')  # Of the loss, see `passes`.
-# The chunks of a pass and what jitters them, see `passes.deal`.
-_Dealt = tuple[chunks_lib.Chunks, Any]
 
 
 @dataclasses.dataclass
@@ -44,7 +42,7 @@ class PartlyKept:
 
   params: representation_lib.Params
   chunks: list[kept_chunks.Kept]
-  dealt: _Dealt
+  dealt: dealing.Dealt
   has_rest: bool
 
 
@@ -62,14 +60,15 @@ class PartialPasses:
     config: schema.LearnerConfig,
     resolution: int,
     layout: device_mesh.Layout,
-    draw: passes.Draw | None = None,
+    draw: dealing.Draw | None = None,
+    density: occupancy.BlurredDensity | None = None,
   ):
     """Traces nothing yet.
 
     Args:
       keeping_chunk: renders a chunk that is kept.
       render_chunk: renders one that is not.
-      config, resolution, layout, draw: as of `passes.make_render`.
+      config, resolution, layout, draw, density: as of `passes.make_render`.
     """
     self._num_kept = config.num_kept_chunks
     self._num_devices = layout.num_devices
@@ -78,26 +77,30 @@ class PartialPasses:
     keep_chunks = kept_chunks.make_keep(_make_single(keeping_chunk), layout)
     sum_vjps = passes.make_sum_of_vjps(render_chunk, config, layout)
 
+    wanted_of = dealing.make_wanted(density, config, layout)
+
     @jax.jit
     def deal(
+      params: representation_lib.Params,
       cameras: camera_lib.Camera,
       backgrounds: arrays.Array,
       key: jax.Array,
-      place: passes.Place | None,
-    ) -> _Dealt:
-      return passes.deal(
-        cameras, backgrounds, key, resolution, size, layout, place, draw
+      place: dealing.Place | None,
+    ) -> dealing.Dealt:
+      wanted = wanted_of(params)
+      return dealing.deal(
+        cameras, backgrounds, key, resolution, size, layout, place, draw, wanted
       )
 
     @functools.partial(jax.jit, static_argnums=3)
     def keep(
       params: representation_lib.Params,
-      dealt: _Dealt,
+      dealt: dealing.Dealt,
       index: int,
       num_pixels: int,
-    ) -> tuple[passes.Images, kept_chunks.Kept]:
-      chosen = _choose(dealt, index, num_devices)
-      return keep_chunks(params, chosen, num_pixels)
+    ) -> tuple[dealing.Images, kept_chunks.Kept]:
+      chosen = _choose((dealt.chunks, dealt.drawn), index, num_devices)
+      return keep_chunks(params, dealing.Dealt(*chosen), num_pixels)
 
     # Each adds to the sum of those before it. So they run one after the other:
     # on the devices of one CPU, two all-reduces at a time may never end.
@@ -117,7 +120,7 @@ class PartialPasses:
     def sum_rest(
       total: Any,
       params: representation_lib.Params,
-      dealt: _Dealt,
+      dealt: dealing.Dealt,
       cut: Mapping[str, jax.Array],
       first: int,
       num_pixels: int,
@@ -125,23 +128,21 @@ class PartialPasses:
       found = sum_vjps(params, dealt, cut, num_pixels, first)
       return jax.tree.map(jnp.add, total, found)
 
-    @functools.partial(jax.jit, static_argnums=2)
+    @functools.partial(jax.jit, static_argnums=3)
     def join(
-      kept: Sequence[passes.Images], rest: passes.Images | None, num_views: int
-    ) -> passes.Images:
+      dealt: dealing.Dealt,
+      kept: Sequence[dealing.Images],
+      rest: dealing.Images | None,
+      num_views: int,
+    ) -> dealing.Images:
       images = _put_first(kept, rest, num_devices)
-      return layout.share(
-        jax.tree.map(
-          lambda image: chunks_lib.join(image, num_views, resolution), images
-        )
-      )
+      return layout.share(dealt.join(images, num_views, resolution))
 
     @jax.jit
-    def cut(cotangents: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-      return {
-        name: chunks_lib.cut(value, size, num_devices)
-        for name, value in cotangents.items()
-      }
+    def cut(
+      dealt: dealing.Dealt, cotangents: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+      return dealt.cut_cotangents(cotangents, num_devices)
 
     @jax.jit
     def finish(summed: Any) -> passes.VjpResult:
@@ -160,7 +161,7 @@ class PartialPasses:
     params: representation_lib.Params,
     inputs: tuple[Any, ...],
     cotangents: Mapping[str, Any],
-    place: passes.Place | None = None,
+    place: dealing.Place | None = None,
   ) -> None:
     """Compiles the large programs side by side; calls find them compiled.
 
@@ -168,15 +169,16 @@ class PartialPasses:
       params, inputs, place: see `render`.
       cotangents: see `pull_back`.
     """
-    dealt, cut = self._deal(*inputs, place), self._cut(cotangents)
+    dealt = self._deal(params, *inputs, place)
+    cut = self._cut(dealt, cotangents)
     num_kept, has_rest = self._count(dealt)
-    num_pixels = passes.num_pixels_of(len(inputs[1]), self._resolution, place)
+    num_pixels = dealing.num_pixels_of(len(inputs[1]), self._resolution, place)
     zeros = self._nothing(params)
     with futures.ThreadPoolExecutor(2) as pool:
       rest = []
       if has_rest:
         for program in (
-          self._render_rest.lower((params, num_kept), dealt),
+          self._render_rest.lower(params, num_kept, dealt),
           self._sum_rest.lower(zeros, params, dealt, cut, num_kept, num_pixels),
         ):
           rest.append(pool.submit(program.compile))
@@ -198,20 +200,20 @@ class PartialPasses:
     cameras: camera_lib.Camera,
     backgrounds: arrays.Array,
     key: jax.Array,
-    place: passes.Place | None = None,
-  ) -> tuple[passes.Images, PartlyKept]:
+    place: dealing.Place | None = None,
+  ) -> tuple[dealing.Images, PartlyKept]:
     """Returns what `passes.make_render`'s does, and what is kept."""
     num_views = len(backgrounds)
-    num_pixels = passes.num_pixels_of(num_views, self._resolution, place)
-    dealt = self._deal(cameras, backgrounds, key, place)
+    num_pixels = dealing.num_pixels_of(num_views, self._resolution, place)
+    dealt = self._deal(params, cameras, backgrounds, key, place)
     num_kept, has_rest = self._count(dealt)
     # The rest first, so that nothing is kept yet while it needs its memory.
-    rest = self._render_rest((params, num_kept), dealt) if has_rest else None
+    rest = self._render_rest(params, num_kept, dealt) if has_rest else None
     both = [
       self._keep(params, dealt, index, num_pixels) for index in range(num_kept)
     ]
-    images: passes.Images = self._join(
-      [one for one, _ in both], rest, num_views
+    images: dealing.Images = self._join(
+      dealt, [one for one, _ in both], rest, num_views
     )
     kept = [one for _, one in both]
     return images, PartlyKept(params, kept, dealt, has_rest)
@@ -220,12 +222,12 @@ class PartialPasses:
     self,
     kept: PartlyKept,
     cotangents: Mapping[str, jax.Array],
-    place: passes.Place | None = None,
+    place: dealing.Place | None = None,
   ) -> passes.VjpResult:
     """Returns what `passes.make_vjp`'s does, for {channel: [V, H, W, 3]}."""
     num_views = len(next(iter(cotangents.values())))
-    num_pixels = passes.num_pixels_of(num_views, self._resolution, place)
-    cut = self._cut(cotangents)
+    num_pixels = dealing.num_pixels_of(num_views, self._resolution, place)
+    cut = self._cut(kept.dealt, cotangents)
     total = self._nothing(kept.params)
     num_kept = len(kept.chunks)
     for index in range(num_kept):
@@ -251,9 +253,9 @@ class PartialPasses:
       self._zeros = self._layout.replicate((zeros, parts))
     return self._zeros
 
-  def _count(self, dealt: _Dealt) -> tuple[int, bool]:
+  def _count(self, dealt: dealing.Dealt) -> tuple[int, bool]:
     """Returns how many chunks of a device are kept, and if there are more."""
-    num_there = len(dealt[0].mask) // self._num_devices
+    num_there = len(dealt.chunks.mask) // self._num_devices
     num_kept = min(self._num_kept, num_there)
     return num_kept, num_kept < num_there
 
@@ -263,30 +265,22 @@ def _make_render_rest(
 ) -> Any:
   """Returns the compiled render of the chunks that are not kept.
 
-  It maps (parameters, how many of each device are kept) and what `passes.deal`
-  returns to images [K, N, ...], which are zeros where chunks are kept.
+  It maps parameters, how many of each device are kept, and what `dealing.deal`
+  returns to images [K, N, ...], which show backgrounds where chunks are kept.
   """
+  some = layout.map_chunks(passes.make_local_of_some(render_chunk), sums=False)
 
-  def local(replicated: Any, dealt: _Dealt) -> passes.Images:
-    params, first = replicated
+  @jax.jit
+  def render_rest(
+    params: representation_lib.Params, first: int, dealt: dealing.Dealt
+  ) -> dealing.Images:
+    last = dealt.count(layout.num_devices)
+    images: dealing.Images = some(
+      (params, first, last), (dealt.chunks, dealt.drawn)
+    )
+    return images
 
-    def turn(index: jax.Array, images: passes.Images) -> passes.Images:
-      chunk, drawn = passes.chunk_at(dealt, index)
-      renders = render_chunk(params, chunk.rays, drawn)
-      put: passes.Images = jax.tree.map(
-        lambda image, of_chunk: jax.lax.dynamic_update_index_in_dim(
-          image, of_chunk, index, 0
-        ),
-        images,
-        tuple(getattr(renders, field) for field in _FIELDS),
-      )
-      return put
-
-    shape = dealt[0].mask.shape
-    empty = (jnp.zeros((*shape, 3)), jnp.zeros((*shape, 3)), jnp.zeros(shape))
-    return jax.lax.fori_loop(first, shape[0], turn, layout.vary(empty))
-
-  return jax.jit(layout.map_chunks(local, sums=False))
+  return render_rest
 
 
 def _make_single(render_chunk: passes.RenderChunk) -> Callable[..., Any]:
@@ -320,7 +314,7 @@ def _choose(tree: Any, index: int, num_devices: int) -> Any:
 
 
 def _put_first(kept: Sequence[Any], rest: Any, num_devices: int) -> Any:
-  """Puts the first chunks of each device before the others, where zeros are.
+  """Puts the first chunks of each device in their places before the others.
 
   Args:
     kept: trees of [D, ...].

@@ -11,7 +11,6 @@ second needs, of all chunks or of some.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flax import struct
 import jax
 import jax.numpy as jnp
 
@@ -21,88 +20,46 @@ from mmdist.core import arrays
 from mmdist.core import device_mesh
 from mmdist.core import representation as representation_lib
 from mmdist.learner import chunks as chunks_lib
+from mmdist.learner import dealing
+from mmdist.nerf import occupancy
+from mmdist.nerf import ray_order
 
-# Of parameters, rays, and a key or what `Draw` has made of one.
+# Of parameters, rays, and a key or what `dealing.Draw` has made of one.
 RenderChunk = Callable[
   [representation_lib.Params, arrays.Rays, Any], arrays.Renders
 ]
-# Of a key and a number of rays; returns all random numbers of their render.
-Draw = Callable[[jax.Array, int], Any]
-Images = tuple[jax.Array, jax.Array, jax.Array]  # Colours, normals, opacities.
 # The gradient, the norms of its leaves, and the parts of the loss.
 VjpResult = tuple[
   representation_lib.Params, representation_lib.Params, dict[str, jax.Array]
 ]
 
 
-@struct.dataclass
-class Place:
-  """Where the views of a pass are in their step, if they are a part of it.
+def make_local_of_some(
+  render_chunk: RenderChunk,
+) -> Callable[[Any, Any], dealing.Images]:
+  """Returns the render of some of a device's own chunks.
 
-  The loss is a mean over the views of the step. So the parts' gradients and
-  numbers add up to those of the whole.
-
-  Attributes:
-    first_chunk: [] int32 number of the first chunk.
-    num_views: of the whole step.
+  It maps (parameters, the first chunk, the first behind the last) and (chunks,
+  what jitters them) to `dealing.IMAGES`, empty where nothing was rendered.
   """
 
-  first_chunk: arrays.Array
-  num_views: int = struct.field(pytree_node=False)
+  def local(
+    replicated: tuple[representation_lib.Params, Any, Any], sharded: Any
+  ) -> dealing.Images:
+    params, first, last = replicated
 
+    def one(of_chunk: Any) -> dealing.Images:
+      chunk, drawn = of_chunk
+      renders = render_chunk(params, chunk.rays, drawn)
+      return tuple(getattr(renders, field) for field in dealing.IMAGES)
 
-def num_pixels_of(num_views: int, resolution: int, place: Place | None) -> int:
-  """Returns over how many pixels the loss is a mean."""
-  return (place.num_views if place else num_views) * resolution**2
+    empty = dealing.empty_images(sharded[0])
+    rendered: dealing.Images = ray_order.map_some(
+      one, sharded, first, last, empty
+    )
+    return rendered
 
-
-def _cast(
-  cameras: camera_lib.Camera,
-  backgrounds: arrays.Array,
-  resolution: int,
-  chunk_size: int,
-  layout: device_mesh.Layout,
-  place: Place | None,
-) -> chunks_lib.Chunks:
-  """Casts the rays of a pass, the same bits on any number of devices.
-
-  Rays are few numbers beside what a render computes, so each device casts all
-  of them. If each cast its own, pictures would differ by 1e-5.
-  """
-  chunks = chunks_lib.cast(
-    cameras,
-    backgrounds,
-    resolution,
-    chunk_size,
-    layout.num_devices,
-    place.first_chunk if place else None,
-  )
-  return layout.compute_alike(chunks)
-
-
-def deal(
-  cameras: camera_lib.Camera,
-  backgrounds: arrays.Array,
-  key: jax.Array,
-  resolution: int,
-  chunk_size: int,
-  layout: device_mesh.Layout,
-  place: Place | None,
-  draw: Draw | None,
-) -> tuple[chunks_lib.Chunks, Any]:
-  """Returns the chunks of a pass, and what jitters each of them, [K, ...].
-
-  What jitters a chunk follows from its number. It is drawn for all at once:
-  that takes many small operations, however few numbers a chunk needs.
-  """
-  chunks = _cast(cameras, backgrounds, resolution, chunk_size, layout, place)
-  size = chunks.mask.shape[1]
-
-  def one(index: jax.Array) -> Any:
-    key_of_chunk = jax.random.fold_in(key, index)
-    return key_of_chunk if draw is None else draw(key_of_chunk, size)
-
-  return chunks, jax.vmap(one)(chunks.index)
+  return local
 
 
 def make_local(
@@ -129,16 +86,18 @@ def make_render(
   config: schema.LearnerConfig,
   resolution: int,
   layout: device_mesh.Layout,
-  draw: Draw | None = None,
-) -> Callable[..., Images]:
+  draw: dealing.Draw | None = None,
+  density: occupancy.BlurredDensity | None = None,
+) -> Callable[..., dealing.Images]:
   """Returns the jitted first pass.
 
   It maps (params, cameras, backgrounds, key) to rgb, normals and acc. Of a part
   of a step it is given its `Place` too, and so is every other pass.
   """
   size = config.chunk_size
-
-  render_local = make_local(render_chunk, ('rgb', 'normals', 'acc'))
+  wanted_of = dealing.make_wanted(density, config, layout)
+  render_all = make_local(render_chunk, dealing.IMAGES)
+  render_first = make_local_of_some(render_chunk)
 
   @jax.jit
   def render(
@@ -146,18 +105,21 @@ def make_render(
     cameras: camera_lib.Camera,
     backgrounds: arrays.Array,
     key: jax.Array,
-    place: Place | None = None,
-  ) -> Images:
+    place: dealing.Place | None = None,
+  ) -> dealing.Images:
     num_views = len(backgrounds)
-    sharded = deal(
-      cameras, backgrounds, key, resolution, size, layout, place, draw
+    wanted = wanted_of(params)
+    dealt = dealing.deal(
+      cameras, backgrounds, key, resolution, size, layout, place, draw, wanted
     )
-    images = layout.map_chunks(render_local, sums=False)(params, sharded)
-    return layout.share(
-      jax.tree.map(
-        lambda image: chunks_lib.join(image, num_views, resolution), images
-      )
-    )
+    sharded = (dealt.chunks, dealt.drawn)
+    if wanted is None:
+      images = layout.map_chunks(render_all, sums=False)(params, sharded)
+    else:
+      some = layout.map_chunks(render_first, sums=False)
+      last = dealt.count(layout.num_devices)
+      images = some((params, 0, last), sharded)
+    return layout.share(dealt.join(images, num_views, resolution))
 
   return render
 
@@ -167,12 +129,14 @@ def make_vjp(
   config: schema.LearnerConfig,
   resolution: int,
   layout: device_mesh.Layout,
-  draw: Draw | None = None,
+  draw: dealing.Draw | None = None,
 ) -> Callable[..., VjpResult]:
   """Returns the jitted second pass: it renders again, and differentiates.
 
   It maps (params, cameras, backgrounds, key, {channel: [V, H, W, 3]}) to the
-  gradient, the norm of each of its leaves, and the parts of the loss.
+  gradient, the norm of each of its leaves, and the parts of the loss. Given the
+  opacities [V, H, W] of the first pass too, it leaves out rays that have less
+  than `learner.empty_opacity`.
   """
 
   size = config.chunk_size
@@ -185,17 +149,16 @@ def make_vjp(
     backgrounds: arrays.Array,
     key: jax.Array,
     cotangents: Mapping[str, jax.Array],
-    place: Place | None = None,
+    place: dealing.Place | None = None,
+    acc: jax.Array | None = None,
   ) -> VjpResult:
-    num_pixels = num_pixels_of(len(backgrounds), resolution, place)
-    sharded = deal(
-      cameras, backgrounds, key, resolution, size, layout, place, draw
+    num_pixels = dealing.num_pixels_of(len(backgrounds), resolution, place)
+    wanted = dealing.wanted_by(acc, config, layout)
+    dealt = dealing.deal(
+      cameras, backgrounds, key, resolution, size, layout, place, draw, wanted
     )
-    cut = {
-      name: chunks_lib.cut(value, size, layout.num_devices)
-      for name, value in cotangents.items()
-    }
-    gradient, parts = sum_vjps(params, sharded, cut, num_pixels)
+    of_rays = dealt.cut_cotangents(cotangents, layout.num_devices)
+    gradient, parts = sum_vjps(params, dealt, of_rays, num_pixels)
     return layout.share((gradient, norms_of(gradient), parts))
 
   return vjp
@@ -208,10 +171,10 @@ def make_sum_of_vjps(
 ) -> Callable[..., tuple[representation_lib.Params, dict[str, jax.Array]]]:
   """Returns the vjp of chunks that are rendered again.
 
-  It maps (params, what `deal` returns, {channel: [K, N, 3]}, the number of
-  pixels over which the loss is a mean) to the gradient and the parts of the
-  loss, and is to be called under `jax.jit`. Given another number, it leaves out
-  the first so many chunks of each device.
+  It maps (params, the rays of a pass, {channel: [K, N, 3]} in the order of its
+  rays, the number of pixels over which the loss is a mean) to the gradient and
+  the parts of the loss, and is to be called under `jax.jit`. Given another
+  number, it leaves out the first so many chunks of each device.
   """
 
   def chunk_loss(
@@ -234,7 +197,7 @@ def make_sum_of_vjps(
 
   def sum_vjps(
     params: representation_lib.Params,
-    dealt: tuple[chunks_lib.Chunks, Any],
+    dealt: dealing.Dealt,
     cut: Mapping[str, jax.Array],
     num_pixels: int,
     first: int | None = None,
@@ -246,11 +209,16 @@ def make_sum_of_vjps(
       return chunk_loss(params, chunk, drawn, of_chunk, num_pixels)
 
     def local(replicated: Any, sharded: Any) -> Any:
-      params, first = replicated
-      return _sum_gradients(loss, params, sharded, layout, first)
+      params, first, last = replicated
+      return _sum_gradients(loss, params, sharded, layout, first, last)
 
+    if dealt.order is not None and first is None:
+      first = 0
+    last = dealt.count(layout.num_devices)
     summed: tuple[representation_lib.Params, dict[str, jax.Array]] = (
-      layout.map_chunks(local, sums=True)((params, first), (*dealt, cut))
+      layout.map_chunks(local, sums=True)(
+        (params, first, last), (dealt.chunks, dealt.drawn, cut)
+      )
     )
     return summed
 
@@ -268,6 +236,7 @@ def _sum_gradients(
   sharded: Any,
   layout: device_mesh.Layout,
   first: jax.Array | None,
+  last: jax.Array,
 ) -> Any:
   """Sums the chunks' gradients; only one chunk's activations are in memory.
 
@@ -279,7 +248,7 @@ def _sum_gradients(
   def step(total: Any, one: Any) -> tuple[Any, None]:
     return jax.tree.map(jnp.add, total, gradient(params, one)), None
 
-  one = chunk_at(sharded, 0)
+  one = ray_order.chunk_at(sharded, 0)
   zeros = jax.tree.map(
     lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
     jax.eval_shape(gradient, params, one),
@@ -289,14 +258,6 @@ def _sum_gradients(
     return jax.lax.scan(step, zeros, sharded)[0]
 
   def turn(index: jax.Array, total: Any) -> Any:
-    return step(total, chunk_at(sharded, index))[0]
+    return step(total, ray_order.chunk_at(sharded, index))[0]
 
-  return jax.lax.fori_loop(first, len(sharded[0].mask), turn, zeros)
-
-
-def chunk_at(sharded: Any, index: int | jax.Array) -> Any:
-  """Returns one chunk of a tree of [K, ...]."""
-  return jax.tree.map(
-    lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False),
-    sharded,
-  )
+  return jax.lax.fori_loop(first, last, turn, zeros)

@@ -2,8 +2,8 @@
 
 Each part is rendered and taken back by itself, so that the priors score one
 while the learner is busy with another. The loss is a mean over all views of the
-step (`passes.Place`), so sums over parts are those of the whole step, up to the
-rounding of sums in another order.
+step (`dealing.Place`), so sums over parts are those of the whole step, up to
+the rounding of sums in another order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ import numpy as np
 
 from mmdist.core import representation as representation_lib
 from mmdist.learner import chunks as chunks_lib
+from mmdist.learner import dealing
 from mmdist.learner import passes
 
 if TYPE_CHECKING:  # It imports this file.
@@ -64,14 +65,14 @@ def cut(
 
 def place_of(
   batch: 'distill.ViewBatch', resolution: int, chunk_size: int
-) -> passes.Place | None:
+) -> dealing.Place | None:
   """Returns where a batch is in its step; None if it is the whole of it."""
   if not batch.num_views:
     return None
   first = chunks_lib.first_chunk_of(
     batch.first_view, batch.num_views, resolution, chunk_size
   )
-  return passes.Place(np.asarray(first, np.int32), batch.num_views)
+  return dealing.Place(np.asarray(first, np.int32), batch.num_views)
 
 
 def join_renders(

@@ -20,6 +20,7 @@ from mmdist.nerf import encoding
 from mmdist.nerf import losses
 from mmdist.nerf import mlp
 from mmdist.nerf import normals as normals_lib
+from mmdist.nerf import occupancy
 from mmdist.nerf import products
 from mmdist.nerf import stepfun
 from mmdist.nerf import volume
@@ -79,7 +80,10 @@ class ConditionalNerf:
       None renders the same picture every time. Without normals, the normal
       channel is mid-grey.
     density: `density(params, points) -> [N]` per world unit at points [N, 3],
-      for meshes; the learner has no use for it.
+      for meshes.
+    blurred_density: `blurred_density(params, points, spread) -> [N]`: the
+      density that Gaussians of that standard deviation see. With it and `draw`
+      a learner leaves out rays that meet nothing; see `nerf.occupancy`.
     with_compute: `with_compute(name)` returns the same network with the matrix
       products of its hidden layers in 'float32' or 'bfloat16'; see `products`.
     draw: `draw(key, N)` returns all random numbers of a render of N rays. Many
@@ -96,6 +100,7 @@ class ConditionalNerf:
   with_compute: Callable[[str], 'ConditionalNerf'] | None = None
   draw: Callable[[jax.Array, int], Draws] | None = None
   checkpoint_policy: Callable[..., Any] | None = None
+  blurred_density: occupancy.BlurredDensity | None = None
 
 
 def quality(config: schema.NerfConfig) -> schema.NerfConfig:
@@ -146,6 +151,11 @@ def _build(values: tuple, compute: str = 'float32') -> ConditionalNerf:
   ) -> jax.Array:
     return _density(networks, params, points)
 
+  def blurred_density(
+    params: representation_lib.Params, points: jax.Array, spread: float
+  ) -> jax.Array:
+    return _density(networks, params, points, spread)
+
   return ConditionalNerf(
     init=networks.init,
     render=render,
@@ -153,6 +163,7 @@ def _build(values: tuple, compute: str = 'float32') -> ConditionalNerf:
     with_compute=functools.partial(_build, values),
     draw=draw,
     checkpoint_policy=products.SAVE_PRODUCTS,
+    blurred_density=blurred_density,
   )
 
 
@@ -338,14 +349,17 @@ def _render(
 
 
 def _density(
-  networks: _Networks, params: representation_lib.Params, points: jax.Array
+  networks: _Networks,
+  params: representation_lib.Params,
+  points: jax.Array,
+  spread: float = POINT_SPREAD,
 ) -> jax.Array:
   """Returns the NeRF's density [N] at points [N, 3]."""
-  spread = jnp.full((len(points), 1), POINT_SPREAD**2)
+  variance = jnp.full((len(points), 1), spread**2)
   gaussians = volume.Gaussians(
     means=points[:, None],
-    along=spread,
-    across=spread,
+    along=variance,
+    across=variance,
     # The Gaussian is isotropic, so any unit direction will do.
     directions=jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), points.shape),
   )

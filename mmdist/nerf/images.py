@@ -14,13 +14,18 @@ from mmdist.cameras import orbits
 from mmdist.core import arrays
 from mmdist.core import device_mesh
 from mmdist.core import representation as representation_lib
-from mmdist.nerf import normals
+from mmdist.nerf import occupancy
+from mmdist.nerf import ray_order
 
 CHANNELS = ('rgb', 'normals', 'acc', 'depth')
 # Rays at a time on each device; bounds the memory. On a CPU few, whose
 # activations fit into its caches also with the many samples of quality mode.
 _CHUNK_SIZES = {'cpu': 16}
 _CHUNK_SIZE = 1024  # Elsewhere.
+# A ray that can only have less opacity than this shows what is behind it: it
+# could not change a picture of 8 bits.
+_EMPTY_OPACITY = 1e-3
+_POINTS_AT_ONCE = 512  # Of the occupancy grid, on each device.
 
 
 def render_images(
@@ -69,11 +74,34 @@ def render_images(
   )
   # From wherever they are: a learner may have had fewer devices.
   params = layout.replicate(params)
+  grid = _grid_of(representation, params, layout)
   pictures = []
   for i in range(num_views):
     camera = cameras.take(i)
-    pictures.append(jax.device_get(render(params, camera, backgrounds[i])))
+    pictures.append(
+      jax.device_get(render(params, grid, camera, backgrounds[i]))
+    )
   return {name: np.stack([p[name] for p in pictures]) for name in CHANNELS}
+
+
+def _grid_of(
+  representation: representation_lib.Representation,
+  params: representation_lib.Params,
+  layout: device_mesh.Layout,
+) -> jax.Array | None:
+  """Returns `occupancy.make_grid`'s; None if the density is not known."""
+  density = getattr(representation, 'blurred_density', None)
+  return None if density is None else _grid_maker(density, layout)(params)
+
+
+@functools.lru_cache(maxsize=16)
+def _grid_maker(
+  density: occupancy.BlurredDensity, layout: device_mesh.Layout
+) -> Callable[[representation_lib.Params], jax.Array]:
+  """Returns the compiled function of the occupancy grid."""
+  return jax.jit(
+    lambda params: occupancy.make_grid(density, params, layout, _POINTS_AT_ONCE)
+  )
 
 
 def render_places(
@@ -194,8 +222,12 @@ def _render_flat(
   rays: arrays.Rays,
   chunk_size: int,
   layout: device_mesh.Layout,
+  grid: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
-  """Renders [N] rays, some at a time; returns what `_render_chunk` does."""
+  """Renders [N] rays, some at a time; returns what `_render_chunk` does.
+
+  With the grid of `_grid_of`, those that meet something.
+  """
   num_rays = rays.near.shape[0]
   num_rounds = -(-num_rays // (chunk_size * layout.num_devices))
   num_chunks = num_rounds * layout.num_devices
@@ -209,14 +241,30 @@ def _render_flat(
   def join(chunks: jax.Array) -> jax.Array:
     return chunks.reshape((-1,) + chunks.shape[2:])[:num_rays]
 
-  def local(params: representation_lib.Params, chunks: arrays.Rays) -> Any:
+  def local_of_all(params: representation_lib.Params, chunks: Any) -> Any:
     one = functools.partial(_render_chunk, render, with_normals, params)
     return jax.lax.map(one, chunks)
 
+  def local_of_some(replicated: Any, chunks: arrays.Rays) -> Any:
+    params, num_rounds = replicated
+    one = functools.partial(_render_chunk, render, with_normals, params)
+    return ray_order.map_some(
+      one, chunks, 0, num_rounds, occupancy.empty_renders(chunks)
+    )
+
   # Each device casts all rays, so that they are the same bits on any number.
   chunks = layout.compute_alike(jax.tree.map(cut, rays))
-  rendered = layout.map_chunks(local, sums=False)(params, chunks)
-  joined: dict[str, jax.Array] = jax.tree.map(join, rendered)
+  rendered: dict[str, jax.Array]
+  if grid is None:
+    rendered = layout.map_chunks(local_of_all, sums=False)(params, chunks)
+    return jax.tree.map(join, rendered)
+  wanted = cut(occupancy.most_opacity(grid, rays) > _EMPTY_OPACITY)
+  order = layout.compute_alike(ray_order.put_first(wanted, layout.num_devices))
+  ordered = ray_order.apply(order, chunks)
+  some = layout.map_chunks(local_of_some, sums=False)
+  rendered = ray_order.undo(order, some((params, order.num_rounds), ordered))
+  seen = ray_order.only(wanted, rendered, occupancy.empty_renders(chunks))
+  joined: dict[str, jax.Array] = jax.tree.map(join, seen)
   return joined
 
 
@@ -229,11 +277,12 @@ def _render_chunk(
   """Renders flat rays; what is outside of the ball is empty."""
   renders = render(params, rays, None, with_normals=with_normals)
   inside = camera_lib.is_in_ball(rays.origins, rays.directions)
+  empty = occupancy.empty_renders(rays)
   return {
-    'rgb': jnp.where(inside, renders.rgb, rays.background),
-    'normals': jnp.where(inside, renders.normals, normals.MID_GREY),
-    'acc': jnp.where(inside[:, 0], renders.acc, 0.0),
-    'depth': jnp.where(inside[:, 0], renders.depth, rays.far[:, 0]),
+    'rgb': jnp.where(inside, renders.rgb, empty['rgb']),
+    'normals': jnp.where(inside, renders.normals, empty['normals']),
+    'acc': jnp.where(inside[:, 0], renders.acc, empty['acc']),
+    'depth': jnp.where(inside[:, 0], renders.depth, empty['depth']),
   }
 
 
@@ -256,6 +305,7 @@ def _renderer(
   @jax.jit
   def render_picture(
     params: representation_lib.Params,
+    grid: jax.Array | None,
     camera: camera_lib.Camera,
     background: arrays.Array,
   ) -> dict[str, jax.Array]:
@@ -267,6 +317,7 @@ def _renderer(
       jax.tree.map(flatten, rays),
       chunk_size,
       layout,
+      grid,
     )
     return jax.tree.map(unflatten, flat)
 
