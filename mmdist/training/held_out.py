@@ -86,9 +86,10 @@ class HeldOut:
 def read(folder: pathlib.Path, channel: str) -> HeldOut:
   """Takes pictures of the first shard, and families of the first of siblings.
 
-  Of a shard `NUM_PICTURES`, evenly spread, or all it has; of siblings the first
+  Of a shard `NUM_PICTURES`, evenly spread, or all it has; of siblings
   `NUM_FAMILIES` that differ in expression, and as many that differ in something
-  else. What has more to it than a prior can read is left out.
+  else, evenly spread too, as neighbours may be views of the same heads. What
+  has more to it than a prior can read is left out.
 
   Args:
     folder: of shards.
@@ -101,8 +102,7 @@ def read(folder: pathlib.Path, channel: str) -> HeldOut:
   images = head_shards.read_pixels(path, channel)
   texts = _texts(head_shards.read_labels(path), channel)
   fitting = np.flatnonzero([sentences.fits(text) for text in texts])
-  spread = np.linspace(0, len(fitting) - 1, min(NUM_PICTURES, len(fitting)))
-  rows = fitting[spread.astype(int)]
+  rows = _spread(fitting, NUM_PICTURES)
   return HeldOut(
     _floats(images[rows], channel),
     [texts[i] for i in rows],
@@ -126,20 +126,21 @@ def _read_families(folder: pathlib.Path, channel: str) -> tuple[Families, ...]:
     differ = len(set(expressions[rows])) > 1
     if all(map(sentences.fits, texts[rows])):
       firsts[differ].append(first)
-  return tuple(
-    Families(
-      name,
-      np.stack(
-        [_floats(images[i : i + size], channel) for i in found[:NUM_FAMILIES]]
-      ),
-      [texts[i : i + size] for i in found[:NUM_FAMILIES]],
-    )
-    for name, found in (
-      ('expressions', firsts[True]),
-      ('others', firsts[False]),
-    )
-    if found
-  )
+  families = []
+  for name, found in (('expressions', firsts[True]), ('others', firsts[False])):
+    chosen = [slice(i, i + size) for i in _spread(found, NUM_FAMILIES)]
+    if chosen:
+      pictures = np.stack([_floats(images[rows], channel) for rows in chosen])
+      families.append(
+        Families(name, pictures, [texts[rows] for rows in chosen])
+      )
+  return tuple(families)
+
+
+def _spread(rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+  """Returns `count` of the rows, evenly spread; all if there are fewer."""
+  places = np.linspace(0, len(rows) - 1, min(count, len(rows)))
+  return np.asarray(rows, int)[places.astype(int)]
 
 
 def _texts(labels: head_shards.Labels, channel: str) -> list[str]:

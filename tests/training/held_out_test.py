@@ -102,6 +102,19 @@ def test_families_are_told_apart_by_what_they_differ_in(tmp_path, monkeypatch):
   )
 
 
+def test_families_are_taken_from_the_whole_shard(tmp_path, monkeypatch):
+  """Neighbours are views of the same heads; two of them say nothing new."""
+  world = worlds.get('people')
+  smiling = [world.attributes.record(expression=e) for e in EXPRESSIONS]
+  shard(tmp_path / 'shard_00000', world, smiling)
+  shard(tmp_path / 'siblings_00003', world, 5 * smiling)
+  monkeypatch.setattr(held_out, 'NUM_FAMILIES', 3)
+  (families,) = held_out.read(tmp_path, 'rgb').families
+  # Rows of the shard are as bright as their number.
+  first = families.images[:, 0, 0, 0, 0] * 255
+  np.testing.assert_allclose(first, [0, 10, 20])
+
+
 def test_no_shards_are_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='no shards'):
     held_out.read(tmp_path, 'rgb')
