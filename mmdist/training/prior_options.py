@@ -44,7 +44,14 @@ class Options:
     16, 'Pictures per step and process.', minimum=1
   )
   num_processes: int = options_lib.option(2, 'One-thread processes.', minimum=1)
-  learning_rate: float = options_lib.option(5e-4, 'Peak of AdamW.', minimum=0.0)
+  learning_rate: float = options_lib.option(
+    5e-4, 'Peak of AdamW; Muon follows.', minimum=0.0
+  )
+  optimizer: str = options_lib.option(
+    'muon',
+    'Of the matrices; on a GPU all weights are moved by adamw.',
+    choices=('muon', 'adamw'),
+  )
   reading_steps: int = options_lib.option(
     1500, 'Steps of the text encoder, before any picture.', minimum=0
   )

@@ -59,6 +59,7 @@ def worker(
   training = from_scratch.Training(
     num_images=options.num_images,
     learning_rate=options.learning_rate,
+    optimizer=options.optimizer,
     seed=options.seed,
   )
   say = report if rank == 0 else _say_nothing

@@ -137,7 +137,6 @@ class FineTuner:
       raise errors.NotFinite(f'step {self.step} has a loss of {loss.item()}.')
     loss.backward()
     clip_gradients(
-      self._adam,
       weights,
       tuning.max_gradient_norm,
       f'step {self.step} has a gradient that is not finite, at a loss of '
@@ -264,7 +263,6 @@ def _learning_rate(tuning: FineTuning, step: int) -> float:
 
 
 def clip_gradients(
-  optimizer: torch.optim.Optimizer,
   weights: Sequence[torch.nn.Parameter],
   max_norm: float,
   line: str,
@@ -275,7 +273,6 @@ def clip_gradients(
   makes NaN of all gradients, so they are dropped instead.
 
   Args:
-    optimizer: of the weights.
     weights: with their gradients.
     max_norm: that stays.
     line: what is said if they are not finite.
@@ -284,7 +281,8 @@ def clip_gradients(
     NotFinite: a gradient is not finite; nothing has moved.
   """
   if not torch.nn.utils.clip_grad_norm_(weights, max_norm).isfinite():
-    optimizer.zero_grad(set_to_none=True)
+    for weight in weights:
+      weight.grad = None
     raise errors.NotFinite(line)
 
 

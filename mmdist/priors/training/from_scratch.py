@@ -29,6 +29,7 @@ from mmdist.core import strict_json
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors.training import dreambooth
 from mmdist.priors.training import lowered
+from mmdist.priors.training import matrix_optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Training:
   Attributes:
     num_images: pictures to see in all; the learning rate falls to 3 % over
       the last `decay_share` of them.
-    learning_rate: AdamW's peak.
+    learning_rate: AdamW's peak; Muon's follows, see `matrix_optimizer`.
     warmup_steps: steps in which the rate rises linearly.
     decay_share: share of the training, its last, in which the rate falls.
     ema: decay of the averaged weights, which are what is saved.
@@ -47,6 +48,8 @@ class Training:
     max_gradient_norm: above it gradients are scaled down.
     dtype: in which the networks compute, see `devices.resolve_dtype`; weights
       stay float32.
+    optimizer: 'muon' moves matrices by Muon and the rest by AdamW, 'adamw'
+      everything by AdamW. Where steps are recorded on a GPU, that is AdamW.
     seed: decides initial weights, noise and t.
     save_every_s: seconds between checkpoints.
   """
@@ -61,6 +64,7 @@ class Training:
   family_emphasis: float = 8.0
   max_gradient_norm: float = 0.25
   dtype: str = messages.AUTO
+  optimizer: str = 'muon'
   seed: int = 0
   save_every_s: float = 240.0
 
@@ -73,7 +77,8 @@ class TrainingState:
     step: optimiser steps behind it.
     num_seen: pictures seen so far, by all ranks.
     average: averaged weights, in the order of `trainable_weights`.
-    optimizer: with its moments.
+    optimizer: AdamW with its moments.
+    matrices: moves the weights that AdamW does not; None: there are none.
     lowered: see `lowered.make`.
   """
 
@@ -81,6 +86,7 @@ class TrainingState:
   num_seen: int
   average: list[torch.Tensor]
   optimizer: torch.optim.AdamW
+  matrices: matrix_optimizer.MatrixOptimizer | None = None
   lowered: torch.nn.Module | None = None
 
 
@@ -98,8 +104,12 @@ def init_state(
   # memory, as the counts of steps are.
   recorded = pipeline.device.type == 'cuda'
   rate = training.learning_rate
+  matrices = None
+  if training.optimizer == 'muon' and not recorded:
+    matrices = matrix_optimizer.MatrixOptimizer(pipeline.denoiser, rate)
+  moved = {id(weight) for weight in matrices.weights} if matrices else set()
   optimizer = torch.optim.AdamW(
-    weights,
+    [weight for weight in weights if id(weight) not in moved],
     torch.tensor(rate, device=pipeline.device) if recorded else rate,
     betas=(0.9, 0.999),
     weight_decay=0.01,
@@ -107,7 +117,8 @@ def init_state(
     capturable=recorded,
   )
   average = [weight.detach().clone() for weight in weights]
-  return TrainingState(0, 0, average, optimizer, lowered.make(pipeline))
+  lower = lowered.make(pipeline)
+  return TrainingState(0, 0, average, optimizer, matrices, lower)
 
 
 def learning_rate(training: Training, step: int, num_seen: int) -> float:
@@ -163,7 +174,6 @@ def train_step(
   # Usual norms are 0.1 to 0.25; a batch of 0.6 once cost thousands of steps.
   # Gradients are those of all ranks by now, so all ranks raise, or none does.
   dreambooth.clip_gradients(
-    state.optimizer,
     weights,
     training.max_gradient_norm,
     f'step {state.step} has a gradient that is not finite, at a loss of '
@@ -172,7 +182,10 @@ def train_step(
   rate = learning_rate(training, state.step, state.num_seen)
   state.optimizer.param_groups[0]['lr'] = rate
   state.optimizer.step()
-  state.optimizer.zero_grad(set_to_none=True)
+  if state.matrices:
+    state.matrices.step(rate)
+  for weight in weights:
+    weight.grad = None
   # In the first steps the decay is smaller, so that the initial weights are
   # forgotten sooner.
   keep = min(training.ema, (1 + state.step) / (10 + state.step))
@@ -204,8 +217,11 @@ def save_checkpoint(
 ) -> None:
   """Writes everything a training needs to go on; whole or not at all."""
   weights = trainable_weights(pipeline)
+  momentum = state.matrices.momentum() if state.matrices else {}
   tensors = {}
   for i, weight in enumerate(weights):
+    if weight in momentum:
+      tensors[f'momentum/{i}'] = momentum[weight].contiguous()
     moments = state.optimizer.state.get(weight, {})
     tensors[f'weight/{i}'] = weight.detach().contiguous()
     tensors[f'average/{i}'] = state.average[i].contiguous()
@@ -219,6 +235,7 @@ def save_checkpoint(
       'step': state.step,
       'num_seen': state.num_seen,
       'dtype': _name_dtype(pipeline),
+      'optimizer': 'muon' if state.matrices else 'adamw',
       'device': pipeline.device.type,
     }
   )
@@ -255,7 +272,7 @@ def load_checkpoint(
     ) from error
   state = init_state(pipeline, training)
   state.step, state.num_seen = where['step'], where['num_seen']
-  _report_changes(path, where, pipeline, report)
+  _report_changes(path, where, pipeline, state, report)
   weights = trainable_weights(pipeline)
   shapes = [tensors[key].shape for key in _keys(tensors, 'weight')]
   text = {
@@ -273,11 +290,20 @@ def load_checkpoint(
     )
   pipeline.text.modules[0].load_state_dict(text)
   pipeline.text.forget()
+  by_muon = set(state.matrices.weights) if state.matrices else set()
+  if state.matrices:
+    state.matrices.restore(
+      {
+        weight: tensors[f'momentum/{i}']
+        for i, weight in enumerate(weights)
+        if f'momentum/{i}' in tensors
+      }
+    )
   with torch.no_grad():
     for i, weight in enumerate(weights):
       weight.copy_(tensors[f'weight/{i}'])
       state.average[i].copy_(tensors[f'average/{i}'])
-      if f'exp_avg/{i}' in tensors:
+      if f'exp_avg/{i}' in tensors and weight not in by_muon:
         # In the weight's layout: fused AdamW walks both by their addresses.
         moments = {
           name: torch.empty_like(weight).copy_(tensors[f'{name}/{i}'])
@@ -292,9 +318,17 @@ def _report_changes(
   path: pathlib.Path,
   where: Mapping[str, object],
   pipeline: pipelines.Pipeline,
+  state: TrainingState,
   report: Callable[[str], None],
 ) -> None:
   """Says in one line each what makes the next steps differ in their bits."""
+  other = where.get('optimizer', 'adamw')  # There was no other before.
+  chosen = 'muon' if state.matrices else 'adamw'
+  if other != chosen:
+    report(
+      f'warning: {path} was made by optimizer={other} and goes on by {chosen}, '
+      'whose averages of past gradients begin anew.'
+    )
   now = _name_dtype(pipeline)
   before = where.get('dtype', now)  # Checkpoints of 0.1 do not say.
   if before != now:

@@ -190,6 +190,31 @@ def test_a_resumed_training_continues_bitwise(tmp_path):
   assert_same(resumed_state.average, whole_state.average)
 
 
+@pytest.mark.parametrize(
+  'before, after', [('muon', 'adamw'), ('adamw', 'muon')]
+)
+def test_a_training_that_goes_on_by_another_optimizer_says_so(
+  tmp_path, before, after
+):
+  pipeline, path = make_tiny(), tmp_path / 'training.safetensors'
+  training = dataclasses.replace(TRAINING, optimizer=before)
+  state = from_scratch.init_state(pipeline, training)
+  run(pipeline, state, 2, training)
+  from_scratch.save_checkpoint(path, pipeline, state)
+  lines = []
+  training = dataclasses.replace(TRAINING, optimizer=after)
+  state = from_scratch.load_checkpoint(path, pipeline, training, lines.append)
+  (line,) = lines
+  assert f'was made by optimizer={before} and goes on by {after}' in line
+  weights = weights_of(pipeline)
+  assert np.isfinite(run(pipeline, state, 1, training)).all()
+  moved = [
+    not torch.equal(a, b)
+    for a, b in zip(weights, weights_of(pipeline), strict=True)
+  ]
+  assert sum(moved) > 0.9 * len(moved)
+
+
 def test_a_checkpoint_from_before_the_first_step_is_read(tmp_path):
   pipeline, path = make_tiny(), tmp_path / 'training.safetensors'
   from_scratch.save_checkpoint(
@@ -215,15 +240,16 @@ def test_a_training_that_goes_on_in_another_dtype_says_so(tmp_path):
 
 def test_a_checkpoint_that_says_no_dtype_is_read(tmp_path):
   pipeline, path = make_tiny(), tmp_path / 'training.safetensors'
+  training = dataclasses.replace(TRAINING, optimizer='adamw')
   from_scratch.save_checkpoint(
-    path, pipeline, from_scratch.init_state(pipeline, TRAINING)
+    path, pipeline, from_scratch.init_state(pipeline, training)
   )
   # As mmdist 0.1 wrote it.
   where = json.dumps({'step': 0, 'num_seen': 0})
   tensors = safetensors.torch.load_file(path)
   safetensors.torch.save_file(tensors, path, {'state': where})
   other, lines = make_tiny(dtype='bfloat16'), []
-  from_scratch.load_checkpoint(path, other, TRAINING, lines.append)
+  from_scratch.load_checkpoint(path, other, training, lines.append)
   assert not lines
 
 
@@ -310,6 +336,7 @@ def test_two_ranks_take_the_step_of_the_mean_of_their_gradients(monkeypatch):
     TRAINING, 0, 0
   )
   state.optimizer.step()
+  state.matrices.step(from_scratch.learning_rate(TRAINING, 0, 0))
 
   sent = torch.cat([grad.reshape(-1) for grad in grads[1]])
   monkeypatch.setattr(
