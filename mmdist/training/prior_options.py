@@ -74,6 +74,14 @@ class Options:
   layers_per_block: int = options_lib.option(
     1, 'Residual blocks per resolution.', minimum=1
   )
+  patch: int = options_lib.option(
+    2, 'Pixels of an edge that the finest resolution takes as one.', minimum=1
+  )
+  prediction: str = options_lib.option(
+    'sample',
+    'What the network predicts: the image, or v.',
+    choices=('sample', 'v_prediction'),
+  )
   held_out: str = options_lib.option(
     '',
     'Folder of shards that are not trained on, to see how well they are '
@@ -95,6 +103,8 @@ def architecture(options: Options) -> dict[str, Any]:
     'widths': options.widths,
     'attention': tuple(level in attending for level in levels),
     'layers_per_block': options.layers_per_block,
+    'patch': options.patch,
+    'prediction': options.prediction,
   }
 
 

@@ -14,6 +14,9 @@ from mmdist.priors import pipeline as pipelines
 from mmdist.priors import schedule as schedules
 from mmdist.priors import text_encoders
 
+# Of the sigma_t by which the errors of nearly clean pictures are divided.
+_LEAST_NOISE = 0.05
+
 
 def follow_families(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns whose draws each picture takes, and its family counted from 0.
@@ -81,6 +84,8 @@ def squared_errors(
 ) -> torch.Tensor:
   """Returns the squared errors of the network's prediction, with gradient.
 
+  Those of a network that predicts the image are weighted as those of v.
+
   Asks the CPU for nothing, so that a GPU can record it.
 
   Args:
@@ -101,6 +106,10 @@ def squared_errors(
     latents, noise, alpha_t, sigma_t, pipeline.schedule.prediction_type
   )
   squares = (noise_pred - target).square()
+  if pipeline.schedule.prediction_type == 'sample':
+    # As if v had been predicted, whose error is that of x by sigma_t: else a
+    # picture that is nearly clean, and so its details, would count for nothing.
+    squares = squares / sigma_t.clamp_min(_LEAST_NOISE).square()
   return squares if weights is None else squares * weights
 
 
