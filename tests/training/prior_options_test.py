@@ -60,6 +60,8 @@ def test_resolutions_that_attend_are_named_by_number(tmp_path):
     'widths': (32, 64, 128),
     'attention': (False, True, True),
     'layers_per_block': 2,
+    'patch': 2,
+    'prediction': 'sample',
   }
   unet = embedded._make_unet(
     embedded.Architecture(**prior_options.architecture(options))

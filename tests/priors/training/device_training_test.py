@@ -18,8 +18,13 @@ from tests.priors import tiny
 
 CLAY = worlds.get('clay')
 
+# Steps that can be recorded are all AdamW's.
 TRAINING = from_scratch.Training(
-  num_images=400, learning_rate=3e-3, warmup_steps=2, dtype='float32'
+  num_images=400,
+  learning_rate=3e-3,
+  warmup_steps=2,
+  dtype='float32',
+  optimizer='adamw',
 )
 FAMILIES = drawing.family_numbers(12, True)
 SIZE = tiny.ARCHITECTURE.image_size

@@ -388,7 +388,11 @@ def test_the_loss_shown_is_the_mean_of_the_last():
 
 def test_the_loss_is_the_mean_square_of_the_schedules_target():
   """At zero weights the prediction is zero: the loss is the target's."""
-  pipeline = make_tiny()
+  pipeline = make_tiny(
+    architecture=dataclasses.replace(
+      tiny.ARCHITECTURE, prediction='v_prediction'
+    )
+  )
   with torch.no_grad():
     for weight in from_scratch.trainable_weights(pipeline):
       weight.zero_()
