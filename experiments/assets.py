@@ -93,7 +93,12 @@ RECIPES = {
   'laptop': Recipe(
     shards=80,
     judge_shards=100,
-    color=('--num_images=1000000', *_NETWORK),
+    color=(
+      '--num_images=1000000',
+      '--batch_size=32',
+      '--learning_rate=7e-4',
+      *_NETWORK,
+    ),
     normal=('--num_images=24000', '--learning_rate=6e-4'),
   ),
   'gpu': Recipe(

@@ -43,10 +43,16 @@ def render(params, rays: arrays.Rays, key, *, with_normals: bool = True):
     if key is None
     else jax.random.uniform(key, (num_rays, NUM_SAMPLES))
   )
-  span = (rays.far - rays.near) / NUM_SAMPLES
-  tdist = rays.near + span * (jnp.arange(NUM_SAMPLES) + jitter)
+  return render_at(_density, params, rays, jitter, with_normals)
+
+
+def render_at(density, params, rays, jitter, with_normals=True):
+  """Renders a density of points at samples that are jittered, [N, S]."""
+  num_rays, num_samples = jitter.shape
+  span = (rays.far - rays.near) / num_samples
+  tdist = rays.near + span * (jnp.arange(num_samples) + jitter)
   points = rays.origins[:, None] + tdist[..., None] * rays.directions[:, None]
-  alpha = 1 - jnp.exp(-_density(params, points) * span)
+  alpha = 1 - jnp.exp(-density(params, points) * span)
   clear = jnp.cumprod(
     jnp.concatenate([jnp.ones((num_rays, 1)), 1 - alpha], 1), 1
   )
@@ -55,7 +61,7 @@ def render(params, rays: arrays.Rays, key, *, with_normals: bool = True):
   rgb = jnp.sum(weights[..., None] * color, 1) + clear[:, -1:] * rays.background
   normals = jnp.full((num_rays, 3), 0.5)
   if with_normals:
-    slope = jax.grad(lambda p: _density(params, p).sum())(points)
+    slope = jax.grad(lambda p: density(params, p).sum())(points)
     unit = -slope / jnp.sqrt(jnp.sum(slope**2, -1, keepdims=True) + 1e-6)
     normals = 0.5 + 0.5 * jnp.sum(weights[..., None] * unit, 1)
   return arrays.Renders(
