@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DEVICES = ('cpu', 'cuda')
 WIDTHS = (48, 96, 160)
+_IMAGE_SIZE = 64  # Pixels of an edge, of the shards.
 # Each resolution halves the last one, from 32 latents along an axis.
 _MOST_WIDTHS = 6
 
@@ -143,8 +144,9 @@ def _check_architecture(options: Options) -> None:
   widths, levels = options.widths, range(len(options.widths))
   if options.init and architecture(options) != architecture(Options('', '')):
     raise errors.UserError(
-      'widths, attention and layers_per_block are of a prior from nothing, and '
-      f'init is {options.init}; leave one or the other out.'
+      'widths, attention, layers_per_block, patch and prediction are of a '
+      f'prior from nothing, and init is {options.init}; leave one or the other '
+      'out.'
     )
   if not 1 <= len(widths) <= _MOST_WIDTHS or any(
     width < 16 or width % 16 for width in widths
@@ -152,6 +154,13 @@ def _check_architecture(options: Options) -> None:
     raise errors.UserError(
       f'widths is {",".join(map(str, widths))}; expected one to '
       f'{_MOST_WIDTHS} multiples of 16, such as 48,96,160.'
+    )
+  edge = options.patch * 2 ** (len(widths) - 1)
+  if _IMAGE_SIZE % edge:
+    raise errors.UserError(
+      f'patch is {options.patch}, and {len(widths)} widths halve the picture '
+      f'{len(widths) - 1} times; expected a patch of which {_IMAGE_SIZE} '
+      f'pixels hold a multiple of {2 ** (len(widths) - 1)}, such as 2.'
     )
   if not set(options.attention) <= set(levels):
     raise errors.UserError(

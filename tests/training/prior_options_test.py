@@ -29,6 +29,12 @@ def options_of(folder, **changes):
     ({'layers_per_block': 0}, 'layers_per_block is 0; expected at least 1'),
     ({'init': 'color', 'widths': (64, 128)}, 'and init is color; leave one'),
     ({'init': 'color', 'attention': (1, 2)}, 'and init is color; leave one'),
+    ({'init': 'color', 'patch': 4}, 'and init is color; leave one'),
+    ({'patch': 0}, 'patch is 0; expected at least 1'),
+    ({'patch': 3}, 'patch is 3, and 3 widths halve the picture 2 times'),
+    ({'patch': 4, 'widths': (32,) * 6}, 'patch is 4, and 6 widths halve'),
+    ({'prediction': 'epsilon'}, 'prediction'),
+    ({'optimizer': 'sgd'}, 'optimizer'),
   ],
 )
 def test_bad_options_are_refused_in_one_line(
