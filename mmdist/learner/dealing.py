@@ -201,8 +201,8 @@ def make_wanted(
   def wanted_of(params: representation_lib.Params) -> Wanted:
     at_once = _POINTS_PER_RAY * config.chunk_size
     grid = occupancy.make_grid(density, params, layout, at_once)
-    return lambda rays: (
-      occupancy.most_opacity(grid, rays) > config.empty_opacity
+    return lambda rays: occupancy.may_show(
+      occupancy.most_opacity(grid, rays), config.empty_opacity
     )
 
   return wanted_of
@@ -222,5 +222,5 @@ def wanted_by(
   if acc is None:
     return None
   cut = chunks_lib.cut(acc, config.chunk_size, layout.num_devices)
-  is_seen = cut.reshape(-1) > config.empty_opacity
+  is_seen = occupancy.may_show(cut.reshape(-1), config.empty_opacity)
   return lambda rays: is_seen

@@ -258,7 +258,8 @@ def _render_flat(
   if grid is None:
     rendered = layout.map_chunks(local_of_all, sums=False)(params, chunks)
     return jax.tree.map(join, rendered)
-  wanted = cut(occupancy.most_opacity(grid, rays) > _EMPTY_OPACITY)
+  opacity = occupancy.most_opacity(grid, rays)
+  wanted = cut(occupancy.may_show(opacity, _EMPTY_OPACITY))
   order = layout.compute_alike(ray_order.put_first(wanted, layout.num_devices))
   ordered = ray_order.apply(order, chunks)
   some = layout.map_chunks(local_of_some, sums=False)

@@ -94,6 +94,14 @@ def most_opacity(grid: jax.Array, rays: arrays.Rays) -> jax.Array:
   return -jnp.expm1(-depth)
 
 
+def may_show(opacity: jax.Array, least: float) -> jax.Array:
+  """Returns where opacities reach `least`, or are no numbers.
+
+  What is not finite has to be seen, or a broken field would look empty.
+  """
+  return ~(opacity <= least)
+
+
 def empty_renders(rays: arrays.Rays) -> dict[str, jax.Array]:
   """Returns what is seen along rays [...] where nothing is.
 

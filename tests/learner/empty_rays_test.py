@@ -11,6 +11,7 @@ import pytest
 from mmdist.cameras import orbits
 from mmdist.config import schema
 from mmdist.core import asset_paths
+from mmdist.core import errors
 from mmdist.learner import distill
 from mmdist.learner import step_parts
 from mmdist.nerf import field
@@ -144,6 +145,11 @@ def test_where_nothing_is_nothing_moves():
   assert np.all(flat(pulled.gradient) == 0)
 
 
+def test_a_field_of_no_numbers_is_not_taken_for_an_empty_one():
+  with pytest.raises(errors.NotFinite, match='render'):
+    take(radius=np.nan)
+
+
 def test_a_vjp_without_its_render_takes_all_rays(of_all_rays):
   """Of another step's opacities it would leave out the wrong ones."""
   run = schema.RunConfig()
@@ -178,6 +184,11 @@ def test_pictures_of_the_shipped_head_are_those_of_all_its_rays():
   assert (some['acc'] == 0).mean() > 0.2
   for name in ('rgb', 'acc'):
     np.testing.assert_allclose(some[name], all_[name], atol=2 * LEAST)
+  broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), params)
+  seen = images.render_images(
+    representation, broken, views, 32, np.zeros(3), with_normals=False
+  )
+  assert np.isnan(seen['rgb']).any()
   shown = all_['acc'] > LEAST
   np.testing.assert_allclose(some['depth'][shown], all_['depth'][shown], 1e-5)
 
