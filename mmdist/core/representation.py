@@ -33,6 +33,13 @@ class Representation(Protocol):
 
   The parameters are float32 arrays. Those below a top-level key 'code' are
   the latent code, which moves at a rate of its own; there need not be any.
+
+  It may have more, which a learner uses where it is there: `draw(key, N)`, all
+  random numbers of a render of N rays as a tuple of [N, ...], which `render` is
+  then given for its key; with that, `blurred_density(params, points, spread)`,
+  the [N] densities that Gaussians around points [N, 3] see, by which rays that
+  meet nothing are left out; `with_compute` and `checkpoint_policy`, which are
+  described at `nerf.field.ConditionalNerf`.
   """
 
   def init(self, key: jax.Array, /) -> Params:
