@@ -40,6 +40,8 @@ NO_PATHS = {
   'host',
   'job',
   'kind',
+  'optimizer',
+  'prediction',
   'prompt',
   'python',  # Of another machine.
   'ray_address',
