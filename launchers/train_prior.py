@@ -18,7 +18,7 @@ bits differ. `--widths`, `--attention`, `--layers_per_block`, `--patch` and
 that are not trained on, and the lines tell how well they are denoised and, of
 siblings in the same folder, how much of what they differ in follows from their
 words. A network that predicts the image, and Muon for its matrices, learn
-several times as fast as one that predicts v, by AdamW (docs/results.md).
+two to four times as fast as one that predicts v, by AdamW (docs/results.md).
 """
 
 from mmdist.training import prior_training

@@ -45,8 +45,8 @@ class Architecture:
     text_layers: layers of the text encoder.
     prompt_length: tokens of a text, both ends included.
     prediction: what the network predicts, see `schedules.PREDICTION_TYPES`. A
-      small network learns to predict the image several times as fast as v,
-      which is mostly noise (Li and He 2025, arXiv:2511.13720).
+      small network learns to predict the image faster than v, which is mostly
+      noise (Li and He 2025, arXiv:2511.13720; docs/results.md).
   """
 
   image_size: int = 64
