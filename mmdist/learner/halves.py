@@ -19,33 +19,6 @@ InputsOf = Callable[[Any], tuple[Any, ...]]
 PlaceOf = Callable[[Any], dealing.Place | None]
 
 
-class _Halves:
-  """Two compiled passes, as `jax.jit` returns them, and what both are given."""
-
-  def __init__(
-    self,
-    render: Any,
-    pull_back: Any,
-    inputs_of: InputsOf,
-    place_of: PlaceOf,
-  ):
-    self._render, self._pull_back = render, pull_back
-    self._inputs_of, self._place_of = inputs_of, place_of
-
-  def compile(
-    self,
-    params: representation_lib.Params,
-    batch: Any,
-    cotangents: Mapping[str, np.ndarray],
-  ) -> None:
-    """Compiles what can be before it is called."""
-
-  def _place(self, batch: Any) -> tuple[dealing.Place, ...]:
-    place = self._place_of(batch)
-    # A whole step is given no place: it runs the same program as ever.
-    return () if place is None else (place,)
-
-
 class _Remembered:
   """What is kept of renders until they are pulled back, each by its identity.
 
@@ -77,6 +50,34 @@ class _Remembered:
     kept = self.find(params, batch)
     self._kept = [one for one in self._kept if one[-1] is not kept]
     return kept
+
+
+class _Halves:
+  """Two compiled passes, as `jax.jit` returns them, and what both are given."""
+
+  def __init__(
+    self,
+    render: Any,
+    pull_back: Any,
+    inputs_of: InputsOf,
+    place_of: PlaceOf,
+  ):
+    self._render, self._pull_back = render, pull_back
+    self._inputs_of, self._place_of = inputs_of, place_of
+    self._remembered = _Remembered()
+
+  def compile(
+    self,
+    params: representation_lib.Params,
+    batch: Any,
+    cotangents: Mapping[str, np.ndarray],
+  ) -> None:
+    """Compiles what can be before it is called."""
+
+  def _place(self, batch: Any) -> tuple[dealing.Place, ...]:
+    place = self._place_of(batch)
+    # A whole step is given no place: it runs the same program as ever.
+    return () if place is None else (place,)
 
 
 class RenderTwice(_Halves):
@@ -145,22 +146,12 @@ class RenderSeen(RenderTwice):
   about other parameters or another batch than were rendered, it computes all.
   """
 
-  def __init__(
-    self,
-    render: Any,
-    pull_back: Any,
-    inputs_of: InputsOf,
-    place_of: PlaceOf,
-  ):
-    super().__init__(render, pull_back, inputs_of, place_of)
-    self._acc = _Remembered()
-
   def render(
     self, params: representation_lib.Params, batch: Any
   ) -> dealing.Images:
-    self._acc.begin(batch)
+    self._remembered.begin(batch)
     images = super().render(params, batch)
-    self._acc.keep(params, batch, images[2])
+    self._remembered.keep(params, batch, images[2])
     return images
 
   def _would_see(
@@ -172,7 +163,7 @@ class RenderSeen(RenderTwice):
   def _seen(
     self, params: representation_lib.Params, batch: Any
   ) -> dict[str, np.ndarray]:
-    acc = self._acc.find(params, batch)
+    acc = self._remembered.find(params, batch)
     # Read from its devices: it lies on these in a way of its own, for which the
     # pass would be compiled again.
     return {} if acc is None else {'acc': np.asarray(acc)}
@@ -187,28 +178,18 @@ class RenderOnce(_Halves):
   `kept_chunks.make_passes`.
   """
 
-  def __init__(
-    self,
-    render: Callable[..., Any],
-    pull_back: Callable[..., passes.VjpResult],
-    inputs_of: InputsOf,
-    place_of: PlaceOf,
-  ):
-    super().__init__(render, pull_back, inputs_of, place_of)
-    self._kept = _Remembered()
-
   def render(
     self, params: representation_lib.Params, batch: Any
   ) -> dealing.Images:
     images, kept = self._keep(params, batch)
-    self._kept.keep(params, batch, kept)
+    self._remembered.keep(params, batch, kept)
     return images
 
   def _keep(
     self, params: representation_lib.Params, batch: Any
   ) -> tuple[dealing.Images, Kept]:
     # Their memory is free before more is taken.
-    self._kept.begin(batch)
+    self._remembered.begin(batch)
     rendered: tuple[dealing.Images, Kept] = self._render(
       params, *self._inputs_of(batch), *self._place(batch)
     )
@@ -220,7 +201,7 @@ class RenderOnce(_Halves):
     batch: Any,
     cotangents: Mapping[str, np.ndarray],
   ) -> passes.VjpResult:
-    kept = self._kept.take(params, batch)
+    kept = self._remembered.take(params, batch)
     if kept is None:
       _, kept = self._keep(params, batch)
     return self._pull_back(kept, cotangents, *self._place(batch))
