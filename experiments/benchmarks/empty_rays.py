@@ -6,7 +6,7 @@ Both halves of a step of the learner, on one device of one thread, with every
 ray and with those that meet something (`learner.empty_opacity`). Each step has
 its own two views, as a run draws them, and random cotangents; both take their
 turn in it. What is told is seconds of processor time, and how far the pictures
-and the gradient are from those of every ray. Two minutes.
+and the gradient are from those of every ray. A few minutes.
 """
 
 from collections.abc import Mapping, Sequence

@@ -68,6 +68,7 @@ def time_step(
   run.learner.chunk_size = chunk_size
   run.learner.remat = num_kept is not None
   run.learner.num_kept_chunks = num_kept or 0
+  run.learner.empty_opacity = 0.0  # Without `remat` all rays are computed.
   representation = field.conditional_nerf(run.nerf)
   layout = device_mesh.local_layout(1)
   # Random: no time depends on them.

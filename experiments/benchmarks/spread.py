@@ -83,6 +83,7 @@ def work() -> None:
   run = schema.RunConfig()
   run.views.resolution = row.resolution
   run.learner.num_hosts = row.processes
+  run.learner.empty_opacity = 0.0  # All rays: as many on every device.
   hosts = None
   if row.processes > 1:
     address = f'127.0.0.1:{port}'

@@ -22,8 +22,8 @@ from mmdist.core import device_mesh
 from mmdist.core import representation as representation_lib
 from mmdist.nerf import normals
 
-# Along each edge of the cube around the scene's ball. A cell is two pixels wide
-# in a 64-pixel picture of the head.
+# Along each edge of the cube around the scene's ball. A cell is 2.7 pixels
+# wide in a 64-pixel picture of the head.
 NUM_CELLS = 32
 _SPACING = 2 * camera_lib.SCENE_RADIUS / NUM_CELLS
 # Of the Gaussians at which the density is taken: that of a uniform cell, and
