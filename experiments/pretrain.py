@@ -34,11 +34,13 @@ from mmdist.learner import pretrain
 from mmdist.nerf import field
 
 _PEOPLE: Mapping[str, Any] = {
+  'nerf': field.PRESETS['people'],
   'world': 'people',
   'expressive': True,
   'num_subjects': 1008,
   'num_cameras': 19,  # 18 to train on; one held out.
   'num_steps': 22_000,
+  'optimizer': 'muon',
 }
 _ONE_SUBJECT = {'num_subjects': 1, 'num_unseen_subjects': 0}
 _FEW_SUBJECTS = {'num_subjects': 64}

@@ -27,10 +27,14 @@ from mmdist.core import platforms
 from mmdist.core import representation as representation_lib
 from mmdist.core import seeds
 from mmdist.learner import distill
+from mmdist.learner import muon
 from mmdist.nerf import losses
 
 PIXELS = ('auto', 'host', 'device')
+OPTIMIZERS = ('adam', 'muon')
 EVALUATION_BACKGROUND = 0.7
+_ADAM_B2 = 0.99
+_ADAM_EPS = 1e-15
 _EVALUATION_CHUNK = 1024  # Rays at a time; bounds the memory.
 
 
@@ -53,6 +57,8 @@ class PretrainConfig:
   num_steps: int = 7000
   batch_size: int = 2048  # Rays per step, over all devices.
   chunk_size: int = 256  # Rays at a time on each device.
+  # Of the networks' matrices: 'adam', as of everything else, or 'muon'.
+  optimizer: str = 'adam'
   num_devices: int = 0  # On each host; 0: all that it has.
   # Hosts that train side by side, each started with the same command.
   num_hosts: int = 1
@@ -108,6 +114,7 @@ def check(config: PretrainConfig) -> None:
   """Raises UserError, in one line, for a choice that does not exist."""
   names.check_choice('compute', config.compute, schema.COMPUTE)
   names.check_choice('pixels', config.pixels, PIXELS)
+  names.check_choice('optimizer', config.optimizer, OPTIMIZERS)
 
 
 def learning_rate_at(config: PretrainConfig) -> optax.Schedule:
@@ -130,7 +137,10 @@ def make_pretraining(
     UserError: the batch cannot be cut into chunks, or the representation does
       not compute as it is asked to.
   """
-  optimizer = optax.adam(learning_rate_at(config), b2=0.99, eps=1e-15)
+  make_optimizer = muon.make if config.optimizer == 'muon' else optax.adam
+  optimizer = make_optimizer(
+    learning_rate_at(config), b2=_ADAM_B2, eps=_ADAM_EPS
+  )
 
   def init(num_subjects: int) -> PretrainState:
     params = dict(representation.init(_key(config, 'networks')))

@@ -27,6 +27,8 @@ from mmdist.nerf import volume
 
 PRESETS: dict[str, schema.NerfConfig] = {
   'heads': schema.NerfConfig(),
+  # More people than heads differ in; a code costs a render nothing.
+  'people': schema.NerfConfig(code_size=64),
   # Chosen here, for people in pictures of 128 x 128: two octaves more than
   # `heads` and mip-NeRF 360's axes; 4.6 million parameters.
   'people_large': schema.NerfConfig(

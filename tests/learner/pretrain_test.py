@@ -168,6 +168,31 @@ def test_a_training_goes_on_from_its_file_as_if_never_stopped(
   jax.tree.map(np.testing.assert_array_equal, state, states[6])
 
 
+def test_a_training_by_muon_learns_and_goes_on(tmp_path):
+  config = dataclasses.replace(CONFIG, optimizer='muon')
+  with compiling.in_a_hurry():
+    pretraining = pretrain.make_pretraining(unjittered(), config)
+  path = tmp_path / 'training.safetensors'
+  states, errors = [pretraining.init(2)], []
+  for number in range(12):
+    state, metrics = pretraining.step(states[-1], batch_of(number))
+    states.append(state)
+    errors.append(float(metrics['mse']))
+  assert errors[-1] < 0.7 * errors[0]
+  pretrain_checkpoint.save(path, states[10], {}, config)
+  state, _ = pretrain_checkpoint.load(path, pretraining.init(2), config)
+  for number in range(10, 12):
+    state, _ = pretraining.step(state, batch_of(number))
+  jax.tree.map(np.testing.assert_array_equal, state, states[12])
+  with pytest.raises(ValueError, match='another optimizer;'):
+    pretrain_checkpoint.load(path, pretraining.init(2), CONFIG)
+
+
+def test_an_optimizer_that_there_is_not_is_refused():
+  with pytest.raises(ValueError, match="optimizer is 'moun'.*'muon'"):
+    pretrain.check(dataclasses.replace(CONFIG, optimizer='moun'))
+
+
 def test_a_checkpoint_of_another_configuration_is_refused(trained, tmp_path):
   pretraining, states, _ = trained
   path = tmp_path / 'training.safetensors'
