@@ -36,7 +36,10 @@ class Options:
     'rgb', 'Which pictures.', choices=messages.CHANNELS
   )
   init: str = options_lib.option(
-    '', 'Prior to start from: directory or name.', is_path=True
+    '',
+    'Prior to start from: directory or name. One of another world learns the '
+    'words of this one first.',
+    is_path=True,
   )
   num_images: int = options_lib.option(
     750_000, 'Pictures to see in all.', minimum=1
@@ -54,7 +57,10 @@ class Options:
     choices=('muon', 'adamw'),
   )
   reading_steps: int = options_lib.option(
-    1500, 'Steps of the text encoder, before any picture.', minimum=0
+    1500,
+    'Steps of the text encoder, before any picture, where there are words to '
+    'learn.',
+    minimum=0,
   )
   seed: int = options_lib.option(0, 'Decides weights, noise and captions.')
   max_minutes: float = options_lib.option(
@@ -120,8 +126,7 @@ def checked(options: Options) -> Options:
     others = head_shards.world_of(pathlib.Path(options.held_out))
     _check_world(world, others, 'held_out', options.held_out)
   if options.init:
-    started = worlds.of_directory(asset_paths.resolve(options.init))
-    _check_world(world, started, 'init', options.init)
+    worlds.of_directory(asset_paths.resolve(options.init))
   _check_architecture(options)
   if options.device == 'cuda':
     _check_cuda(options)

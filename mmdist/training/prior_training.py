@@ -27,11 +27,16 @@ from mmdist.training import prior_sheet
 
 if TYPE_CHECKING:
   from mmdist.heads import batches as head_batches
+  from mmdist.heads import worlds
   from mmdist.priors import pipeline as pipelines
   from mmdist.priors.training import from_scratch
 
 
 Options = prior_options.Options
+
+_READING_RATE = 1e-3
+# The network has learned from what the encoder makes of the words that it knew.
+_NEW_WORDS_RATE = 3e-4
 
 
 def worker(
@@ -75,7 +80,9 @@ def _open(
   from mmdist.heads import shards as head_shards
   from mmdist.priors import pipeline as pipelines
   from mmdist.priors.training import embedded
+  from mmdist.priors.training import new_words
 
+  world = head_shards.world_of(pathlib.Path(options.data))
   if options.init:
     pipeline = pipelines.open_pipeline(
       asset_paths.resolve(options.init),
@@ -83,6 +90,7 @@ def _open(
       options.device,
       train=True,
     )
+    pipeline = new_words.for_world(pipeline, world)
   else:
     # Its defaults where nothing else is asked for, so that these stand once.
     changes: dict[str, Any] = {}
@@ -92,7 +100,6 @@ def _open(
       changes['architecture'] = embedded.Architecture(
         **prior_options.architecture(options)
       )
-    world = head_shards.world_of(pathlib.Path(options.data))
     pipeline = embedded.make_pipeline(
       world.captions.vocabulary(),
       seed=training.seed,
@@ -119,16 +126,29 @@ def _begin(
   checkpoint = _checkpoint(options)
   if checkpoint.exists():
     return from_scratch.load_checkpoint(checkpoint, pipeline, training, report)
-  if not options.init:
+  world = head_shards.world_of(pathlib.Path(options.data))
+  rate = _reading_rate(options, world)
+  if rate:
     # Every rank trains the text encoder itself; with the same seed all get
     # the same weights.
-    lesson = reading.Lesson(options.reading_steps, seed=training.seed)
-    captions = head_shards.world_of(pathlib.Path(options.data)).captions
+    lesson = reading.Lesson(
+      options.reading_steps, learning_rate=rate, seed=training.seed
+    )
     share = reading.teach(
-      pipeline.text, captions.questions(), captions.draw, lesson
+      pipeline.text, world.captions.questions(), world.captions.draw, lesson
     )
     report(f'text encoder: {share:.1%} of what is said is read')
   return from_scratch.init_state(pipeline, training)
+
+
+def _reading_rate(options: Options, world: 'worlds.World') -> float:
+  """Returns how fast the text encoder learns to read; 0: it can."""
+  from mmdist.heads import worlds
+
+  if not options.init:
+    return _READING_RATE
+  known = worlds.of_directory(asset_paths.resolve(options.init))
+  return 0.0 if known in (world, None) else _NEW_WORDS_RATE
 
 
 def _checkpoint(options: Options) -> pathlib.Path:
