@@ -1,5 +1,6 @@
-"""What every test shares: compiled JAX programs, for as long as it lasts."""
+"""What every test shares: compiled JAX programs, and a second world."""
 
+import dataclasses
 import gc
 import os
 from unittest import mock
@@ -7,6 +8,7 @@ from unittest import mock
 import jax
 import pytest
 
+from mmdist.heads import worlds
 from mmdist.run import device_setup
 from tests.core import compiling
 
@@ -44,6 +46,17 @@ def compilation_cache(request, tmp_path_factory):
   cache = device_setup.cache_directory()
   jax.config.update('jax_compilation_cache_dir', f'{cache}/jax')
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+
+
+@pytest.fixture(name='mars')
+def fixture_mars(monkeypatch):
+  """A world besides that of people, for one test: only its name is another.
+
+  Files may name it as well. Flags that list the worlds do not know it.
+  """
+  world = dataclasses.replace(worlds.get('people'), name='mars')
+  monkeypatch.setitem(worlds._WORLDS, world.name, world)
+  return world
 
 
 def pytest_collection_modifyitems(items):

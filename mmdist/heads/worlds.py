@@ -96,7 +96,7 @@ NAMES = tuple(_WORLDS)
 
 def get(name: str) -> World:
   """Returns the world of a name; UserError, with the nearest, for others."""
-  names.check_choice(KEY, name, NAMES)
+  names.check_choice(KEY, name, _WORLDS)
   return _WORLDS[name]
 
 

@@ -18,7 +18,7 @@ from tests.evaluation import tiny_clip
 from tests.heads import fake_pictures
 from tests.results import quick_nerf
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 NERF = schema.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8)
 PROMPT = 'a portrait of a sad man'
@@ -52,7 +52,7 @@ def options(**changes):
 
 
 def measure(asked, avatar, shown=None):
-  attributes = known_heads.asked_attributes(CLAY, PROMPT)
+  attributes = known_heads.asked_attributes(PEOPLE, PROMPT)
   return asked_scores.measure(
     asked, None, avatar, avatar.params, PROMPT, attributes, shown
   )
@@ -73,7 +73,7 @@ def expected_cosines(folder, avatar, texts):
 def test_nothing_is_measured_unless_it_is_asked(avatar):
   assert measure(asked_scores.NOTHING, avatar) == {}
   assert (
-    asked_scores.open_asked(options(), CLAY, [], 16) == asked_scores.NOTHING
+    asked_scores.open_asked(options(), PEOPLE, [], 16) == asked_scores.NOTHING
   )
 
 
@@ -100,7 +100,7 @@ def test_pickscore_is_the_logit_of_transformers(folder, avatar):
 
 def test_one_prompt_has_no_r_precision(folder, avatar):
   asked = asked_scores.open_asked(
-    options(clip=str(folder)), CLAY, [PROMPT] * 2, 16
+    options(clip=str(folder)), PEOPLE, [PROMPT] * 2, 16
   )
   assert measure(asked, avatar)['r_precision'] is None
 
@@ -108,17 +108,17 @@ def test_one_prompt_has_no_r_precision(folder, avatar):
 def test_prompts_are_those_of_all_runs_or_of_a_file(folder, tmp_path):
   flags = options(clip=str(folder))
   prompts = ['a man', 'a hat', 'a man']
-  asked = asked_scores.open_asked(flags, CLAY, prompts, 16)
+  asked = asked_scores.open_asked(flags, PEOPLE, prompts, 16)
   assert asked.prompts == ('a man', 'a hat')
   (tmp_path / 'texts').write_text('one \n\n two\n')
   flags.prompts = str(tmp_path / 'texts')
-  asked = asked_scores.open_asked(flags, CLAY, prompts, 16)
+  asked = asked_scores.open_asked(flags, PEOPLE, prompts, 16)
   assert asked.prompts == ('one', 'two')
 
 
 def test_prompts_that_cannot_be_read_are_refused(folder, tmp_path):
   with pytest.raises(ValueError, match='r_precision; expected --clip=DIR too'):
-    asked_scores.open_asked(options(prompts='texts'), CLAY, [], 16)
+    asked_scores.open_asked(options(prompts='texts'), PEOPLE, [], 16)
   with pytest.raises(FileNotFoundError, match='--prompts=nowhere is no file'):
     asked_scores.read_prompts('nowhere')
   (tmp_path / 'empty').write_text('\n')
@@ -128,7 +128,7 @@ def test_prompts_that_cannot_be_read_are_refused(folder, tmp_path):
 
 def test_a_run_that_is_the_truth_has_no_error(avatar, monkeypatch):
   monkeypatch.setattr(subjects, 'render_heads', fake_pictures.render_heads)
-  asked = asked_scores.open_asked(options(truth='5:2'), CLAY, [], 16)
+  asked = asked_scores.open_asked(options(truth='5:2'), PEOPLE, [], 16)
   assert asked.truth['rgb'].shape == (len(agreement.judging_views()), 16, 16, 3)
   empty = asked.truth['rgb'][:, 0]  # The background's rows.
   np.testing.assert_allclose(empty, agreement.BACKGROUND)

@@ -7,7 +7,7 @@ from mmdist.evaluation import concept_agreement
 from mmdist.evaluation import judge as judge_lib
 from mmdist.heads import worlds
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 VIEWS = ('front', 'front', 'side', 'back')
 IMAGES = np.zeros((4, 8, 8, 3), np.float32)
@@ -37,7 +37,7 @@ def judged(*concepts, prompt='nobody'):
   run = schema.RunConfig(
     prompt=prompt, concepts=[schema.ConceptConfig(*c) for c in concepts]
   )
-  return concept_agreement.judged_concepts(run, CLAY)
+  return concept_agreement.judged_concepts(run, PEOPLE)
 
 
 def measure(concepts):
@@ -135,4 +135,4 @@ def test_the_heaviest_concept_is_what_networks_of_texts_are_asked():
 
 def test_a_run_that_only_leaves_things_out_cannot_be_judged():
   with pytest.raises(ValueError, match='no concept of positive weight'):
-    concept_agreement.judged_concepts(concepts(-1.0), CLAY)
+    concept_agreement.judged_concepts(concepts(-1.0), PEOPLE)

@@ -7,7 +7,7 @@ import torch
 from mmdist.evaluation import judge as judge_lib
 from mmdist.heads import worlds
 
-CLAY = worlds.get('clay')
+CLAY, PEOPLE = worlds.get('clay'), worlds.get('people')
 
 QUESTIONS = (
   judge_lib.Question('skin', ('green', 'red', 'blue'), ('front',)),
@@ -27,7 +27,7 @@ def judge(monkeypatch):
     net = judge_lib.JudgeNet((3, 2))
   weights = {k: v.half().float() for k, v in net.state_dict().items()}
   net.load_state_dict(weights)  # As the files hold them.
-  return judge_lib.Judge(QUESTIONS, net, {'seed': 3})
+  return judge_lib.Judge(QUESTIONS, net, {'seed': 3}, PEOPLE)
 
 
 def images(count=3, size=64, seed=0):
@@ -118,34 +118,35 @@ def test_a_damaged_judge_is_one_line(judge, tmp_path, damage):
 
 def test_the_embedded_judge_has_a_head_for_every_question():
   questions = tuple(
-    judge_lib.Question(**question) for question in CLAY.questions.questions()
+    judge_lib.Question(**question) for question in PEOPLE.questions.questions()
   )
   judge = judge_lib.Judge(questions)
   parts = judge.split(judge.net(torch.zeros(1, 3, 64, 64)))
   assert [p.shape[-1] for p in parts] == [len(q.values) for q in questions]
 
 
-def test_a_judge_remembers_its_world(judge, tmp_path):
-  judge.world = worlds.get('people')
-  judge_lib.save(judge, tmp_path)
-  assert judge_lib.load(tmp_path).world is worlds.get('people')
+def test_a_judge_remembers_its_world(judge, mars, tmp_path):
+  for world in (PEOPLE, mars):
+    judge.world = world
+    judge_lib.save(judge, tmp_path)
+    assert judge_lib.load(tmp_path).world is world
 
 
 def test_a_judge_without_a_world_is_of_clay(judge, tmp_path):
   judge_lib.save(judge, tmp_path)
   path = tmp_path / 'judge.json'
   content = json.loads(path.read_text())
-  assert content.pop('world') == 'clay'
+  assert content.pop('world') == 'people'
   path.write_text(json.dumps(content))
   assert judge_lib.load(tmp_path).world is CLAY
+  assert judge_lib.Judge(QUESTIONS, judge.net).world is CLAY
 
 
 def test_a_judge_of_an_unknown_world_is_one_line(judge, tmp_path):
   judge_lib.save(judge, tmp_path)
   path = tmp_path / 'judge.json'
-  path.write_text(path.read_text().replace('"clay"', '"mars"'))
-  with pytest.raises(
-    ValueError, match="world is 'mars'.*clay, people"
-  ) as error:
+  path.write_text(path.read_text().replace('"people"', '"pluto"'))
+  words = f"world is 'pluto'.*{', '.join(worlds.NAMES)}"
+  with pytest.raises(ValueError, match=words) as error:
     judge_lib.load(tmp_path)
   assert '\n' not in str(error.value)

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from mmdist.config import schema
@@ -5,7 +7,7 @@ from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import judged_world
 from mmdist.heads import worlds
 
-CLAY, PEOPLE = worlds.get('clay'), worlds.get('people')
+PEOPLE = worlds.get('people')
 QUESTIONS = (judge_lib.Question('skin', ('green', 'red'), ('front',)),)
 
 
@@ -19,10 +21,22 @@ def run_of(**directories):
   )
 
 
+def prior_of(world, tmp_path):
+  """Returns a folder that says of which world its prior is."""
+  folder = tmp_path / world.name
+  folder.mkdir()
+  (folder / 'mmdist.json').write_text(json.dumps({'world': world.name}))
+  return folder
+
+
 @pytest.fixture
 def people_prior(tmp_path):
-  (tmp_path / 'mmdist.json').write_text('{"world": "people"}')
-  return tmp_path
+  return prior_of(PEOPLE, tmp_path)
+
+
+@pytest.fixture
+def mars_prior(mars, tmp_path):
+  return prior_of(mars, tmp_path)
 
 
 def judge_of(world):
@@ -30,22 +44,26 @@ def judge_of(world):
   return judge_lib.Judge(QUESTIONS, net, world=world)
 
 
-def test_priors_tell_of_which_world_a_run_is(people_prior):
-  run = run_of(one='color', other=people_prior, nowhere='not/there')
-  assert judged_world.worlds_of(run) == {'one': CLAY, 'other': PEOPLE}
+def test_priors_tell_of_which_world_a_run_is(mars, mars_prior, people_prior):
+  run = run_of(one=mars_prior, other=people_prior, nowhere='not/there')
+  assert judged_world.worlds_of(run) == {'one': mars, 'other': PEOPLE}
   run.priors['one'].enabled = False
   assert judged_world.worlds_of(run) == {'other': PEOPLE}
+  shipped = worlds.get(worlds.DEFAULT)
+  assert judged_world.worlds_of(run_of(one='color')) == {'one': shipped}
 
 
-def test_a_judge_of_another_world_is_refused_in_a_line(people_prior):
-  judged_world.check(run_of(one='color'), judge_of(CLAY))
+def test_a_judge_of_another_world_is_refused_in_a_line(
+  mars, mars_prior, people_prior
+):
+  judged_world.check(run_of(one=mars_prior), judge_of(mars))
   judged_world.check(run_of(one=people_prior), judge_of(PEOPLE))
-  words = "prior 'one' is of the world 'people', and the judge of 'clay'; give"
+  words = "prior 'one' is of the world 'people', and the judge of 'mars'; give"
   with pytest.raises(ValueError, match=words) as error:
-    judged_world.check(run_of(one=people_prior), judge_of(CLAY))
+    judged_world.check(run_of(one=people_prior), judge_of(mars))
   assert '\n' not in str(error.value)
 
 
-def test_any_judge_looks_at_priors_of_no_world(tmp_path):
-  for world in (CLAY, PEOPLE):
+def test_any_judge_looks_at_priors_of_no_world(mars, tmp_path):
+  for world in (mars, PEOPLE):
     judged_world.check(run_of(one=tmp_path), judge_of(world))

@@ -16,15 +16,17 @@ from mmdist.priors import sample
 from tests.heads import fake_pictures
 from tests.priors import tiny
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 
 @pytest.fixture(scope='module')
 def judge():
   questions = tuple(
-    judge_lib.Question(**question) for question in CLAY.questions.questions()
+    judge_lib.Question(**question) for question in PEOPLE.questions.questions()
   )
-  return train_judge.init_judge(questions, 0)
+  judge = train_judge.init_judge(questions, 0)
+  judge.world = PEOPLE
+  return judge
 
 
 class Pipeline:
@@ -35,23 +37,21 @@ class Pipeline:
 
 
 def test_every_caption_names_a_combination_that_no_prior_saw():
-  questions = prior_evaluation.make_questions(CLAY, 16, 0)
-  held_out = CLAY.attributes.held_out
+  questions = prior_evaluation.make_questions(PEOPLE, 16, 0)
+  held_out = PEOPLE.attributes.held_out
   for i, text in enumerate(questions.texts):
-    assert (
-      held_out[i % len(held_out)].items() <= CLAY.captions.parse(text).items()
-    )
-    assert CLAY.attributes.is_held_out(questions.people[i].attributes)
-    assert CLAY.captions.parse(text).get('view') in (
-      None,
-      *prior_evaluation.VIEW_WORDS,
-    )
+    asked = PEOPLE.captions.parse(text)
+    assert held_out[i % len(held_out)].items() <= asked.items()
+    assert asked.get('view') in (None, *prior_evaluation.VIEW_WORDS)
+    person = questions.people[i].attributes
+    PEOPLE.attributes.check(person)
+    assert PEOPLE.attributes.is_held_out(person)
   assert set(questions.views.words) == set(prior_evaluation.VIEW_WORDS)
 
 
 def test_the_questions_of_a_seed_are_the_same():
   texts = [
-    prior_evaluation.make_questions(CLAY, 8, seed).texts for seed in (3, 3, 4)
+    prior_evaluation.make_questions(PEOPLE, 8, seed).texts for seed in (3, 3, 4)
   ]
   assert texts[0] == texts[1] != texts[2]
 
@@ -59,12 +59,14 @@ def test_the_questions_of_a_seed_are_the_same():
 def test_a_prior_that_draws_the_truth_reaches_it(judge, monkeypatch):
   def draw(pipeline, texts, guidance_scale, num_steps, seed):
     assert (guidance_scale, num_steps, seed) == (3.0, 7, 5)
-    truth = fake_pictures.render_heads(CLAY, texts, None, judge_lib.IMAGE_SIZE)
+    truth = fake_pictures.render_heads(
+      PEOPLE, texts, None, judge_lib.IMAGE_SIZE
+    )
     return truth.over(np.full(3, prior_evaluation.agreement.BACKGROUND))
 
   monkeypatch.setattr(subjects, 'render_heads', fake_pictures.render_heads)
   monkeypatch.setattr(sample, 'sample', draw)
-  questions = prior_evaluation.make_questions(CLAY, 8, 0)
+  questions = prior_evaluation.make_questions(PEOPLE, 8, 0)
   row, pictures = prior_evaluation.evaluate(
     Pipeline(), judge, questions, 3.0, 7, 5
   )
@@ -95,11 +97,11 @@ def test_a_normal_prior_is_asked_in_its_own_words_about_shapes(
 
   monkeypatch.setattr(sample, 'sample', draw)
   monkeypatch.setattr(subjects, 'render_heads', fake_pictures.render_heads)
-  questions = prior_evaluation.make_questions(CLAY, 8, 0, 'normal')
+  questions = prior_evaluation.make_questions(PEOPLE, 8, 0, 'normal')
   row, pictures = prior_evaluation.evaluate(
     Pipeline(), judge, questions, 3.0, 7, 5, 'normal'
   )
-  assert set(row['per_attribute']) <= set(CLAY.questions.geometry)
+  assert set(row['per_attribute']) <= set(PEOPLE.questions.geometry)
   assert np.all(pictures[:8] == 0.5)  # Sheets show what it draws.
 
 
@@ -107,7 +109,7 @@ def test_a_prior_of_other_pictures_is_refused(judge, tmp_path):
   pipeline = pipelines.open_pipeline(
     tiny.write_pipeline(tmp_path), device='cpu'
   )
-  questions = prior_evaluation.make_questions(CLAY, 1, 0)
+  questions = prior_evaluation.make_questions(PEOPLE, 1, 0)
   with pytest.raises(ValueError, match='draws 16 x 16 pixels, the judge reads'):
     prior_evaluation.evaluate(pipeline, judge, questions, 4.0, 2, 0)
 
@@ -131,30 +133,19 @@ def test_a_sheet_is_written_if_it_is_asked_for(judge, tmp_path, monkeypatch):
   assert 0 <= row['share_of_true'] and (tmp_path / 'sheet.png').exists()
 
 
-def test_a_prior_and_its_judge_are_of_one_world(judge):
+def test_a_prior_and_its_judge_are_of_one_world(judge, mars, monkeypatch):
   def world_of(settings):
     pipeline = types.SimpleNamespace(settings=settings)
     return prior_evaluation.check_worlds('prior', pipeline, 'judge', judge)
 
-  assert world_of({}) is CLAY  # Nobody says anything else.
-  assert world_of({'image_size': 64}) is CLAY
+  assert world_of({}) is PEOPLE  # Nobody says anything else.
+  assert world_of({'world': 'people'}) is PEOPLE
   words = (
-    "prior prior is of the world 'people', and judge judge of 'clay'; give"
+    "prior prior is of the world 'mars', and judge judge of 'people'; give"
   )
   with pytest.raises(ValueError, match=words):
-    world_of({'world': 'people'})
-  judge.world = worlds.get('people')
-  try:
-    assert world_of({'world': 'people'}) is worlds.get('people')
-  finally:
-    judge.world = CLAY
-
-
-def test_people_have_captions_of_what_is_held_out_too():
-  people = worlds.get('people')
-  questions = prior_evaluation.make_questions(people, 16, 0)
-  held_out = people.attributes.held_out
-  for i, text in enumerate(questions.texts):
-    asked = people.captions.parse(text)
-    assert held_out[i % len(held_out)].items() <= asked.items()
-    people.attributes.check(questions.people[i].attributes)
+    world_of({'world': 'mars'})
+  monkeypatch.setattr(judge, 'world', mars)
+  assert world_of({'world': 'mars'}) is mars
+  monkeypatch.setattr(judge, 'world', worlds.get(worlds.DEFAULT))
+  assert world_of({'image_size': 64}) is judge.world

@@ -24,7 +24,7 @@ from tests.evaluation import tiny_clip
 from tests.heads import fake_pictures
 from tests.results import quick_nerf
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 NERF = schema.NerfConfig(code_size=4, nerf_depth=2, nerf_width=8)
 PROMPT = 'a portrait of a happy man with green skin and a red hat'
@@ -46,9 +46,11 @@ def _small(monkeypatch):
 @pytest.fixture(scope='module')
 def judge():
   questions = tuple(
-    judge_lib.Question(**question) for question in CLAY.questions.questions()
+    judge_lib.Question(**question) for question in PEOPLE.questions.questions()
   )
-  return train_judge.init_judge(questions, 0)
+  judge = train_judge.init_judge(questions, 0)
+  judge.world = PEOPLE
+  return judge
 
 
 def write_run(folder, name, seed, concepts=()):
@@ -56,6 +58,7 @@ def write_run(folder, name, seed, concepts=()):
   run = schema.RunConfig(
     prompt=PROMPT,
     concepts=list(concepts),
+    priors={'color': schema.PriorConfig(directory=str(folder / 'prior'))},
     num_steps=1,
     nerf=NERF,
     nerf_assets=str(folder / 'nerf'),
@@ -75,6 +78,8 @@ def workdir(tmp_path_factory):
   params = field.conditional_nerf(NERF).init(jax.random.key(0))
   codes = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
   pretrained.save(folder / 'nerf', NERF, params, codes)
+  (folder / 'prior').mkdir()
+  (folder / 'prior' / 'mmdist.json').write_text('{"world": "people"}')
   return write_run(folder, 'run', 1)
 
 
@@ -88,7 +93,13 @@ def test_a_run_began_from_the_pretrained_weights_and_a_code(workdir):
 def test_a_row_has_all_that_programs_ask_for(workdir, judge):
   row = run_evaluation.evaluate_run(str(workdir), judge)
   assert (row['run'], row['prompt'], row['step']) == (str(workdir), PROMPT, 1)
-  assert set(row['per_attribute']) == {'expression', 'skin', 'hat', 'hat_color'}
+  assert set(row['per_attribute']) == {
+    'kind',
+    'expression',
+    'skin',
+    'hat',
+    'hat_color',
+  }
   for name in ('prompt_agreement', 'true_render_agreement', 'saturation'):
     assert 0 <= row[name] <= 1
   assert set(evaluation_table.COLUMNS) <= set(row)
@@ -98,8 +109,8 @@ def test_a_row_has_all_that_programs_ask_for(workdir, judge):
 
 def test_only_what_changes_the_shape_is_geometry():
   shares = {'skin': 1.0, 'hat': 0.5, 'hat_color': 0.0, 'horns': 1.0}
-  assert run_evaluation.geometry_agreement(CLAY, shares) == 0.75
-  assert run_evaluation.geometry_agreement(CLAY, {'skin': 1.0}) is None
+  assert run_evaluation.geometry_agreement(PEOPLE, shares) == 0.75
+  assert run_evaluation.geometry_agreement(PEOPLE, {'skin': 1.0}) is None
 
 
 def test_the_start_is_measured_instead_of_the_result(workdir, judge):
@@ -200,7 +211,7 @@ def test_a_mix_is_judged_by_all_its_concepts(workdir, judge):
   agreements = [concept['agreement'] for concept in row['concepts']]
   expected = np.average(agreements, weights=[0.6, 0.4, 0.5])
   assert row['prompt_agreement'] == pytest.approx(expected)
-  assert set(row['per_attribute']) == {'expression', 'hat'}
+  assert set(row['per_attribute']) == {'kind', 'expression', 'hat'}
   lines = evaluation_table.format_table([row]).splitlines()
   assert len(lines) == 2 + 3 and lines[-1].startswith('mix: ')
   assert lines[-1].endswith(' of -0.5 * green hair')

@@ -8,9 +8,6 @@ from mmdist.evaluation import agreement
 from mmdist.evaluation import judge as judge_lib
 from mmdist.heads import subjects
 from mmdist.heads import worlds
-from mmdist.heads.clay import clay_attributes
-
-CLAY = worlds.get('clay')
 
 HEADS_PER_EXPRESSION = 2
 
@@ -21,7 +18,8 @@ def judge():
 
 
 def test_it_knows_every_question(judge):
-  asked = [judge_lib.Question(**q) for q in CLAY.questions.questions()]
+  assert judge.world is worlds.get(worlds.DEFAULT)
+  asked = [judge_lib.Question(**q) for q in judge.world.questions.questions()]
   assert list(judge.questions) == asked
 
 
@@ -34,12 +32,12 @@ def test_its_accuracy_is_on_record(judge):
 @pytest.mark.slow
 def test_it_reads_expressions_from_the_views_that_judge_results(judge):
   views = agreement.judging_views().take(np.array([0, 1, 6]))
-  right = 0
-  for number, expression in enumerate(clay_attributes.EXPRESSIONS):
+  expressions, right = judge.world.attributes.choices['expression'], 0
+  for number, expression in enumerate(expressions):
     for index in range(HEADS_PER_EXPRESSION):
       fixed = {'expression': expression, 'glasses': '', 'beard': ''}
-      head = subjects.sample_head(CLAY, 901 + number, index, fixed=fixed)
-      truth = subjects.render_heads(CLAY, [head] * len(views), views, 64)
+      head = subjects.sample_head(judge.world, 901 + number, index, fixed=fixed)
+      truth = subjects.render_heads(judge.world, [head] * len(views), views, 64)
       verdict = agreement.measure(
         judge,
         truth.over(np.full(3, agreement.BACKGROUND)),
@@ -47,4 +45,4 @@ def test_it_reads_expressions_from_the_views_that_judge_results(judge):
         {'expression': expression},
       )
       right += verdict.overall
-  assert right / (HEADS_PER_EXPRESSION * len(clay_attributes.EXPRESSIONS)) > 0.8
+  assert right / (HEADS_PER_EXPRESSION * len(expressions)) > 0.8

@@ -10,7 +10,7 @@ from mmdist.priors.training import device_training
 from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 pytestmark = pytest.mark.gpu
 NUM_STEPS = 20
@@ -24,7 +24,7 @@ TEXTS = ['a portrait of a man with green skin', 'a happy woman'] * 32
 def train(record, dtype):
   """Returns the losses, weights and averages of 20 steps."""
   pipeline = embedded.make_pipeline(
-    CLAY.captions.vocabulary(), dtype=dtype, device='cuda'
+    PEOPLE.captions.vocabulary(), dtype=dtype, device='cuda'
   )
   pipeline.denoiser.requires_grad_(True).train()
   pipeline.text.modules[0].requires_grad_(False).eval()
@@ -89,14 +89,14 @@ def test_recorded_steps_are_those_of_python(dtype, tolerance, record_property):
 
 def _first_weights(dtype):
   pipeline = embedded.make_pipeline(
-    CLAY.captions.vocabulary(), dtype=dtype, device='cuda'
+    PEOPLE.captions.vocabulary(), dtype=dtype, device='cuda'
   )
   weights = from_scratch.trainable_weights(pipeline)
   return torch.cat([w.detach().flatten() for w in weights])
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing_when_played_back():
-  pipeline = embedded.make_pipeline(CLAY.captions.vocabulary(), device='cuda')
+  pipeline = embedded.make_pipeline(PEOPLE.captions.vocabulary(), device='cuda')
   pipeline.denoiser.requires_grad_(True).train()
   pipeline.text.modules[0].requires_grad_(False).eval()
   pipeline = device_training.place(pipeline)

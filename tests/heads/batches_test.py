@@ -9,7 +9,7 @@ from mmdist.heads import subjects
 from mmdist.heads import worlds
 from tests.heads import fake_pictures
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 SIZE = fake_pictures.SIZE
 write_shard = fake_pictures.write_shard
@@ -69,11 +69,13 @@ def test_captions_tell_of_their_picture(folder):
   for image, text in zip(images, texts, strict=True):
     number = int(round(255 * float(image[0, -1, 0])))
     truths = [
-      CLAY.attributes.visible(subjects.sample_head(CLAY, number, i).attributes)
+      PEOPLE.attributes.visible(
+        subjects.sample_head(PEOPLE, number, i).attributes
+      )
       | {'view': 'front'}
       for i in range(4)
     ]
-    asked = CLAY.captions.parse(text).items()
+    asked = PEOPLE.captions.parse(text).items()
     assert any(asked <= truth.items() for truth in truths)
 
 

@@ -11,7 +11,7 @@ from mmdist.heads import head_records
 from mmdist.heads import subjects
 from mmdist.heads import worlds
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 SIZE = 8
 
@@ -28,7 +28,7 @@ def render_heads(
 
 
 def write_shard(
-  folder: pathlib.Path, number: int, count: int = 4, world=CLAY
+  folder: pathlib.Path, number: int, count: int = 4, world=PEOPLE
 ) -> None:
   """Writes a shard whose right half is of the grey level of its number."""
   people = [subjects.sample_head(world, number, i) for i in range(count)]
@@ -36,7 +36,7 @@ def write_shard(
 
 
 def write_siblings(
-  folder: pathlib.Path, number: int, families: int = 3, world=CLAY
+  folder: pathlib.Path, number: int, families: int = 3, world=PEOPLE
 ) -> None:
   """Writes a shard of siblings, of the grey level of its number."""
   people = [
@@ -52,7 +52,7 @@ def write_siblings(
 def _write(folder, name, people, grey, world):
   folder.mkdir(exist_ok=True)
   path = folder / f'{name}.npz'
-  mark = {} if world is CLAY else {'world': world.name}
+  mark = {'world': world.name}
   rows = [
     mark | dataclasses.asdict(head.attributes) | {'view': 'front'}
     for head in people

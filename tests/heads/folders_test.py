@@ -15,7 +15,7 @@ from mmdist.heads import subjects
 from mmdist.heads import worlds
 from tests.heads import fake_pictures
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,12 @@ def test_what_is_no_range_is_refused(text):
 
 def test_heads_are_written_as_sheet_captions_and_views(tmp_path):
   options = folders.Options(
-    out=str(tmp_path / 'out'), num=3, seed=2, resolution=8, cameras=2
+    out=str(tmp_path / 'out'),
+    world='people',
+    num=3,
+    seed=2,
+    resolution=8,
+    cameras=2,
   )
   said = []
   folders.write(options, said.append)
@@ -50,7 +55,7 @@ def test_heads_are_written_as_sheet_captions_and_views(tmp_path):
   assert sheet.shape == (3 * 8, 6 * 8, 3)  # Three views, and their normals.
   lines = (tmp_path / 'out' / 'captions.txt').read_text().splitlines()
   assert lines == [
-    CLAY.captions.describe(subjects.sample_head(CLAY, 2, i).attributes)
+    PEOPLE.captions.describe(subjects.sample_head(PEOPLE, 2, i).attributes)
     for i in range(3)
   ]
   made = multiview.read_transforms(tmp_path / 'out' / 'multiview')
@@ -66,6 +71,7 @@ def test_shards_are_written_or_pictures_as_the_options_say(
   monkeypatch.setattr(head_shards, 'NUM_FAMILIES', 1)
   options = folders.Options(
     out=str(tmp_path / 'shards'),
+    world='people',
     shards='0:4:3',
     siblings='2:3',
     families=('hat',),
@@ -92,26 +98,37 @@ def test_shards_are_written_or_pictures_as_the_options_say(
     )
   )
   text = (tmp_path / 'pictures' / 'captions.txt').read_text()
-  head = subjects.sample_head(CLAY, 5, 0, neutral=True)
-  assert text == CLAY.captions.describe(head.attributes) + '\n'
+  head = subjects.sample_head(PEOPLE, 5, 0, neutral=True)
+  assert text == PEOPLE.captions.describe(head.attributes) + '\n'
 
 
 def test_pictures_of_one_head_are_taken_as_by_a_friend(tmp_path):
   said = []
   options = folders.Options(
-    out=str(tmp_path / 'photos'), photos=5, seed=3, index=1, resolution=32
+    out=str(tmp_path / 'photos'),
+    world='people',
+    photos=5,
+    seed=3,
+    index=1,
+    resolution=32,
   )
   folders.write(options, said.append)
   read = photos.read_photos(tmp_path / 'photos', 16)  # As personalize does,
   assert read.names == tuple(f'photo-{i:02}.png' for i in range(5))
-  head = subjects.sample_head(CLAY, 3, 1)
-  assert CLAY.captions.describe(head.attributes) in said[0]
+  head = subjects.sample_head(PEOPLE, 3, 1)
+  assert PEOPLE.captions.describe(head.attributes) in said[0]
 
 
 def test_close_ups_say_which_view_they_are(tmp_path):
   out = tmp_path / 'photos'
   options = folders.Options(
-    out=str(out), photos=7, close_ups=4, seed=3, index=1, resolution=32
+    out=str(out),
+    world='people',
+    photos=7,
+    close_ups=4,
+    seed=3,
+    index=1,
+    resolution=32,
   )
   folders.write(options)
   read = photos.read_photos(out, 16)

@@ -4,7 +4,12 @@ import pytest
 
 from mmdist.heads import worlds
 
-CLAY, PEOPLE = worlds.get('clay'), worlds.get('people')
+PEOPLE = worlds.get('people')
+
+
+@pytest.fixture(name='world', params=worlds.NAMES)
+def fixture_world(request):
+  return worlds.get(request.param)
 
 
 @pytest.mark.parametrize(
@@ -53,38 +58,29 @@ CLAY, PEOPLE = worlds.get('clay'), worlds.get('people')
     ),
   ],
 )
-@pytest.mark.parametrize('world', [CLAY, PEOPLE], ids=worlds.NAMES)
 def test_a_contradiction_is_said_in_a_sentence(world, text, why):
   assert world.captions.contradictions(text) == [why]
 
 
 @pytest.mark.parametrize(
-  'world, text, why',
+  'text, why',
   [
     (
-      PEOPLE,
       'an old boy',
       "'old' and 'boy' cannot be together: a boy is neither young nor old",
     ),
     (
-      PEOPLE,
       'a young old woman',
       "'young' and 'old' cannot be together: a head has one age",
     ),
     (
-      PEOPLE,
       'a boy, a girl',
       "'boy' and 'girl' cannot be together: a head has one kind",
     ),
-    (
-      CLAY,
-      'an old child',
-      "'old' and 'child' cannot be together: a child is neither young nor old",
-    ),
   ],
 )
-def test_who_cannot_be_is_said(world, text, why):
-  assert world.captions.contradictions(text) == [why]
+def test_who_cannot_be_is_said(text, why):
+  assert PEOPLE.captions.contradictions(text) == [why]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +96,6 @@ def test_who_cannot_be_is_said(world, text, why):
     '',
   ],
 )
-@pytest.mark.parametrize('world', [CLAY, PEOPLE], ids=worlds.NAMES)
 def test_what_can_be_is_no_contradiction(world, text):
   assert world.captions.contradictions(text) == []
 

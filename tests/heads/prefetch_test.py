@@ -13,14 +13,14 @@ from mmdist.heads import worlds
 from mmdist.priors.training import embedded
 from tests.heads import fake_pictures
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 LENGTH = 40
 
 
 @pytest.fixture(name='tokenizer', scope='module')
 def fixture_tokenizer():
-  return embedded.make_tokenizer(CLAY.captions.vocabulary(), LENGTH)
+  return embedded.make_tokenizer(PEOPLE.captions.vocabulary(), LENGTH)
 
 
 @pytest.fixture(name='words')
@@ -63,7 +63,7 @@ def composed(source, batch):
 def test_words_are_numbered_as_the_tokenizer_does(tokenizer, words):
   rng = np.random.default_rng(0)
   texts = ['', 'A Portrait of a man,front view', 'a man , with horns']
-  texts += [CLAY.captions.draw(rng)[0] for _ in range(200)]
+  texts += [PEOPLE.captions.draw(rng)[0] for _ in range(200)]
   np.testing.assert_array_equal(
     words.encode(texts), read_tokens(tokenizer, texts)
   )

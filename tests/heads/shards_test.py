@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,12 @@ from mmdist.heads import shards as head_shards
 from mmdist.heads import subjects
 from mmdist.heads import worlds
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
+# One view of each, so that few pictures show several. How many views there are
+# is tested in people/persons_test.py.
+ONCE = dataclasses.replace(PEOPLE, views_per_head=1)
 
-RESOLUTION = 64  # That of the other tests: compiled already.
+RESOLUTION = 64  # The production resolution.
 
 
 @pytest.fixture(autouse=True)
@@ -18,12 +23,12 @@ def _small_shards(monkeypatch):
 
 
 def write(folder, number=1, **changes):
-  return head_shards.write_shard(CLAY, folder, 7, number, RESOLUTION, **changes)
+  return head_shards.write_shard(ONCE, folder, 7, number, RESOLUTION, **changes)
 
 
 def test_a_shard_is_read_back_as_it_was_drawn(tmp_path):
   shard = head_shards.read_shard(write(tmp_path))
-  people = [subjects.sample_head(CLAY, 7, 3 + i) for i in range(3)]
+  people = [subjects.sample_head(PEOPLE, 7, 3 + i) for i in range(3)]
   assert shard.attributes == tuple(head.attributes for head in people)
   assert len(shard) == 3 and set(shard.views) <= set(orbits.VIEW_WORDS)
   assert shard.rgba.shape == (3, RESOLUTION, RESOLUTION, 4)
@@ -98,14 +103,14 @@ def test_an_empty_folder_is_answered_with_the_command(tmp_path):
 def test_attributes_survive_the_round_trip_through_json(tmp_path):
   shard = head_shards.read_shard(write(tmp_path))
   for attributes in shard.attributes:
-    CLAY.attributes.check(attributes)
+    PEOPLE.attributes.check(attributes)
     assert isinstance(attributes.horns, bool)
 
 
 def test_siblings_have_one_body_and_one_view(tmp_path, monkeypatch):
   monkeypatch.setattr(head_shards, 'NUM_FAMILIES', 2)
   monkeypatch.setattr(kinship, 'EXPRESSIONS_SHARE', 1.0)
-  path = head_shards.write_siblings(CLAY, tmp_path, 3, 1, RESOLUTION)
+  path = head_shards.write_siblings(ONCE, tmp_path, 3, 1, RESOLUTION)
   shard = head_shards.read_shard(path)
   size = kinship.FAMILY_SIZE
   assert len(shard) == 2 * size

@@ -7,10 +7,9 @@ from mmdist.cameras import orbits
 from mmdist.heads import head_records
 from mmdist.heads import subjects
 from mmdist.heads import worlds
-from mmdist.heads.clay import clay_attributes
+from mmdist.heads.people import attributes as people_attributes
 from tests.heads import fake_pictures
 
-CLAY = worlds.get('clay')
 PEOPLE = worlds.get('people')
 
 
@@ -23,23 +22,23 @@ def same(a: head_records.Head, b: head_records.Head) -> bool:
 
 def test_a_head_depends_on_seed_and_index_alone():
   assert same(
-    subjects.sample_head(CLAY, 1, 5), subjects.sample_head(CLAY, 1, 5)
+    subjects.sample_head(PEOPLE, 1, 5), subjects.sample_head(PEOPLE, 1, 5)
   )
   assert not same(
-    subjects.sample_head(CLAY, 1, 5), subjects.sample_head(CLAY, 1, 6)
+    subjects.sample_head(PEOPLE, 1, 5), subjects.sample_head(PEOPLE, 1, 6)
   )
   assert not same(
-    subjects.sample_head(CLAY, 1, 5), subjects.sample_head(CLAY, 2, 5)
+    subjects.sample_head(PEOPLE, 1, 5), subjects.sample_head(PEOPLE, 2, 5)
   )
 
 
 def test_held_out_combinations_come_only_when_allowed():
-  default = [subjects.sample_head(CLAY, 0, i) for i in range(400)]
+  default = [subjects.sample_head(PEOPLE, 0, i) for i in range(400)]
   allowed = [
-    subjects.sample_head(CLAY, 0, i, allow_held_out=True) for i in range(400)
+    subjects.sample_head(PEOPLE, 0, i, allow_held_out=True) for i in range(400)
   ]
-  assert not any(CLAY.attributes.is_held_out(h.attributes) for h in default)
-  shown = [CLAY.attributes.is_held_out(h.attributes) for h in allowed]
+  assert not any(PEOPLE.attributes.is_held_out(h.attributes) for h in default)
+  shown = [PEOPLE.attributes.is_held_out(h.attributes) for h in allowed]
   assert any(shown)
   # Where nothing was refused, it is the same head.
   for held_out, a, b in zip(shown, default, allowed, strict=True):
@@ -48,20 +47,20 @@ def test_held_out_combinations_come_only_when_allowed():
 
 def test_a_held_out_combination_may_be_asked_for():
   fixed = {'skin': 'green', 'hat': 'hat', 'hat_color': 'red'}
-  head = subjects.sample_head(CLAY, 0, 0, fixed=fixed)
-  assert CLAY.attributes.is_held_out(head.attributes)
+  head = subjects.sample_head(PEOPLE, 0, 0, fixed=fixed)
+  assert PEOPLE.attributes.is_held_out(head.attributes)
 
 
 def test_a_head_of_unknown_attributes_is_refused():
-  strange = dataclasses.replace(clay_attributes.Attributes(), skin='plaid')
+  strange = dataclasses.replace(people_attributes.Attributes(), skin='plaid')
   with pytest.raises(ValueError, match="skin='plaid'"):
-    subjects.make_head(CLAY, strange, np.random.default_rng(0))
+    subjects.make_head(PEOPLE, strange, np.random.default_rng(0))
 
 
 def test_pictures_depend_on_head_and_view_alone(people, views, pictures):
   order = [5, 2]
   again = subjects.render_heads(
-    CLAY, [people[i] for i in order], views.take(order), 64, num_threads=1
+    PEOPLE, [people[i] for i in order], views.take(order), 64, num_threads=1
   )
   np.testing.assert_array_equal(again.rgba, pictures.rgba[order])
   np.testing.assert_array_equal(again.normals, pictures.normals[order])
@@ -100,20 +99,21 @@ def test_skins_and_hats_have_the_colours_that_were_asked(people, pictures):
 
 
 def test_a_head_fills_about_seventy_percent_of_the_height(pictures):
-  rows = np.flatnonzero(pictures.rgba[5, ..., 3].max(-1) > 0.5)
-  # Shoulders reach the lower edge; the horns of this one the upper fifth.
-  assert rows[-1] == 63 and rows[0] < 16
+  rows = np.flatnonzero(pictures.rgba[4, ..., 3].max(-1) > 0.5)
+  # Shoulders reach the lower edge; the hat of this one ends in the upper
+  # fifth.
+  assert rows[-1] == 63 and 0 < rows[0] < 13
 
 
 def test_one_view_per_head_is_expected(people):
   with pytest.raises(ValueError, match='8 heads but 3 views'):
-    subjects.render_heads(CLAY, people, orbits.turntable(3))
+    subjects.render_heads(PEOPLE, people, orbits.turntable(3))
 
 
 @pytest.mark.parametrize('resolution', [0, 2, 30, -4])
 def test_resolutions_are_multiples_of_four(people, resolution):
   with pytest.raises(ValueError, match='multiple of 4'):
-    subjects.render_heads(CLAY, people[:1], orbits.turntable(1), resolution)
+    subjects.render_heads(PEOPLE, people[:1], orbits.turntable(1), resolution)
 
 
 def test_a_multiview_set_holds_the_heads_of_its_family(monkeypatch):
@@ -124,11 +124,11 @@ def test_a_multiview_set_holds_the_heads_of_its_family(monkeypatch):
     return fake_pictures.render_heads(world, people, views, resolution)
 
   monkeypatch.setattr(subjects, 'render_heads', render_heads)
-  made = subjects.multiview_set(CLAY, 4, 2, 3, 8)
+  made = subjects.multiview_set(PEOPLE, 4, 2, 3, 8)
   assert made.images.shape == (2, 3, 8, 8, 4)
   for index, (people, views) in enumerate(drawn):
     assert all(
-      same(h, subjects.sample_head(CLAY, 4, index, True)) for h in people
+      same(h, subjects.sample_head(PEOPLE, 4, index, True)) for h in people
     )
     cameras = views.cameras()
     np.testing.assert_array_equal(

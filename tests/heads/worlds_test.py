@@ -52,8 +52,8 @@ def test_a_head_depends_on_seed_and_index_alone(world):
 def test_files_without_a_world_are_of_clay():
   assert worlds.recorded({}) is CLAY
   assert worlds.recorded({'world': 'people'}) is PEOPLE
-  with pytest.raises(ValueError, match="world is 'mars'"):
-    worlds.recorded({'world': 'mars'})
+  with pytest.raises(ValueError, match="world is 'pluto'"):
+    worlds.recorded({'world': 'pluto'})
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,7 @@ def test_the_shipped_priors_know_clay():
 def test_whoever_draws_words_needs_neither_jax_nor_torch():
   code = (
     'import sys; from mmdist.heads import folders, shards, subjects, worlds; '
-    'subjects.sample_head(worlds.get("clay"), 0, 0); '
-    'subjects.sample_head(worlds.get("people"), 0, 0); '
+    '[subjects.sample_head(worlds.get(n), 0, 0) for n in worlds.NAMES]; '
     "sys.exit(bool({'jax', 'torch', 'flax'} & set(sys.modules)))"
   )
   subprocess.run([sys.executable, '-c', code], check=True)
@@ -103,9 +102,12 @@ def test_batches_speak_the_words_of_their_world(tmp_path, world):
   assert words <= known
 
 
-def mixed(folder):
-  fake_pictures.write_shard(folder, 1, world=CLAY)
-  fake_pictures.write_siblings(folder, 2, world=PEOPLE)
+@pytest.fixture(name='mixed')
+def fixture_mixed(tmp_path, mars):
+  """A folder with shards of two worlds."""
+  fake_pictures.write_shard(tmp_path, 1, world=PEOPLE)
+  fake_pictures.write_siblings(tmp_path, 2, world=mars)
+  return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -116,31 +118,29 @@ def mixed(folder):
     lambda folder: prefetch.open_source(folder, 'rgb', 4, 0, None),
   ],
 )
-def test_shards_of_two_worlds_are_not_mixed(tmp_path, read):
-  mixed(tmp_path)
-  with pytest.raises(ValueError, match='worlds clay and people; keep') as error:
-    read(tmp_path)
+def test_shards_of_two_worlds_are_not_mixed(mixed, read):
+  with pytest.raises(ValueError, match='worlds mars and people; keep') as error:
+    read(mixed)
   assert '\n' not in str(error.value)
 
 
-def test_a_drawer_of_two_worlds_is_refused(tmp_path):
-  mixed(tmp_path)
+def test_a_drawer_of_two_worlds_is_refused(mixed):
   labels = [
-    head_shards.read_labels(path) for path in sorted(tmp_path.glob('*.npz'))
+    head_shards.read_labels(path) for path in sorted(mixed.glob('*.npz'))
   ]
-  with pytest.raises(ValueError, match='worlds clay and people'):
+  with pytest.raises(ValueError, match='worlds mars and people'):
     head_shards.common_world(labels)
 
 
 def test_nothing_is_written_beside_shards_of_another_world(
-  tmp_path, monkeypatch
+  tmp_path, monkeypatch, mars
 ):
   monkeypatch.setattr(subjects, 'render_heads', fake_pictures.render_heads)
   monkeypatch.setattr(head_shards, 'SHARD_SIZE', 2)
   monkeypatch.setenv('XLA_FLAGS', '')  # Put back after `write_shards`.
-  fake_pictures.write_shard(tmp_path, 1, world=CLAY)
+  fake_pictures.write_shard(tmp_path, 1, world=mars)
   options = folders.Options(str(tmp_path), world='people', shards='2:3')
-  words = "has shards of the world 'clay', and world is 'people'; give"
+  words = "has shards of the world 'mars', and world is 'people'; give"
   with pytest.raises(ValueError, match=words):
     folders.write(options)
   assert not (tmp_path / 'shard_00002.npz').exists()

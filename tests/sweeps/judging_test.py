@@ -107,7 +107,7 @@ def test_shape_is_judged_by_normals_alone_and_only_where_it_is_asked(
     sad: {'expression': 'sad'},
   }
   judge = make_judge()
-  judge.world = worlds.get('clay')
+  judge.world = worlds.get('people')
   row = judging.look_at(tmp_path, cell, judge, concepts, with_shape=True)
   assert row['shape_agreement'] == 0.5
   # A ball of 64 pixels: smooth.

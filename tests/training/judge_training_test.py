@@ -2,7 +2,6 @@ import pytest
 
 from mmdist.evaluation import judge as judge_lib
 from mmdist.evaluation import train_judge
-from mmdist.heads import worlds
 from mmdist.run import locks
 from mmdist.training import judge_training
 from tests.heads import fake_pictures
@@ -57,29 +56,29 @@ def test_a_judge_is_trained_tested_and_saved(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures('_small')
-def test_a_judge_of_people_asks_about_people(tmp_path, monkeypatch):
-  people = worlds.get('people')
+def test_a_judge_asks_about_the_world_of_its_shards(
+  tmp_path, monkeypatch, mars
+):
   for number in (1, 2):
-    fake_pictures.write_shard(tmp_path / 'data', number, world=people)
+    fake_pictures.write_shard(tmp_path / 'data', number, world=mars)
   options = judge_training.Options(
     data=str(tmp_path / 'data'), out=str(tmp_path / 'judge'), num_steps=1
   )
   judge_training.train(options)
   judge = open_judge(tmp_path / 'judge', monkeypatch)
-  assert judge.world is people
+  assert judge.world is mars
   names = [question.name for question in judge.questions]
-  assert names == list(people.questions.visible_from)
+  assert names == list(mars.questions.visible_from)
   assert {'kind', 'age', 'freckles'} <= set(names)
 
 
-def test_a_judge_learns_of_one_world_at_a_time(tmp_path):
+def test_a_judge_learns_of_one_world_at_a_time(tmp_path, mars):
   write_data(tmp_path / 'data', 2)
-  people = worlds.get('people')
-  fake_pictures.write_shard(tmp_path / 'data', 3, world=people)
+  fake_pictures.write_shard(tmp_path / 'data', 3, world=mars)
   options = judge_training.Options(
     data=str(tmp_path / 'data'), out=str(tmp_path / 'judge')
   )
-  with pytest.raises(ValueError, match='worlds clay and people'):
+  with pytest.raises(ValueError, match='worlds mars and people'):
     judge_training.train(options)
   assert not (tmp_path / 'judge').exists()
 

@@ -21,7 +21,7 @@ from tests.priors import tiny
 from tests.priors import tiny_checkpoints
 from tests.priors import tiny_families
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 PROMPT = 'a [v] portrait of a man'
 
@@ -274,7 +274,7 @@ def test_one_picture_is_too_few(options, pictures, tmp_path):
     personalization.train(dataclasses.replace(options, images=str(folder)))
 
 
-SIZE = 64  # As in all tests of real heads: a renderer compiles slowly.
+SIZE = 32
 
 
 def test_a_procedural_head_is_rendered_from_three_orbits(monkeypatch):
@@ -288,8 +288,8 @@ def test_a_procedural_head_is_rendered_from_three_orbits(monkeypatch):
   monkeypatch.setattr(subjects, 'render_heads', render_once)
   views = personal_pictures.render_views()
   assert len(views) == 60
-  normals = personal_pictures.render(CLAY, '3:1', SIZE, normals=True)
-  colours = personal_pictures.render(CLAY, '3:1', SIZE, normals=False)
+  normals = personal_pictures.render(PEOPLE, '3:1', SIZE, normals=True)
+  colours = personal_pictures.render(PEOPLE, '3:1', SIZE, normals=False)
   # The second time, the same was asked for.
   np.testing.assert_equal(
     *((people, vars(views), size) for people, views, size in asked)
@@ -299,7 +299,10 @@ def test_a_procedural_head_is_rendered_from_three_orbits(monkeypatch):
   assert np.all(normals[..., 3] == 255)
   assert np.all(normals[0, 0, 0, :3] == 128)  # Mid-grey beside the head.
   truth = render_heads(
-    CLAY, [subjects.sample_head(CLAY, 3, 1)], views.take(np.array([7])), SIZE
+    PEOPLE,
+    [subjects.sample_head(PEOPLE, 3, 1)],
+    views.take(np.array([7])),
+    SIZE,
   )
   shown = colours[7, ..., :3] / 255 * colours[7, ..., 3:] / 255
   np.testing.assert_allclose(shown, truth.rgba[0, ..., :3], atol=0.01)

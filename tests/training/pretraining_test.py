@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import pathlib
 
@@ -351,9 +352,8 @@ def test_two_do_not_train_in_one_folder(data, tmp_path):
       pretraining.train_and_measure(tiny_config(), tmp_path / 'nerf', data)
 
 
-@pytest.mark.parametrize('name', worlds.NAMES)
 def test_procedural_heads_are_those_of_the_world_that_is_asked(
-  monkeypatch, name
+  monkeypatch, mars
 ):
   asked = []
 
@@ -361,13 +361,16 @@ def test_procedural_heads_are_those_of_the_world_that_is_asked(
     asked.append((arguments[0], expressive))
 
   monkeypatch.setattr(subjects, 'multiview_set', multiview_set)
-  for expressive in (False, True):
+  expected = list(
+    itertools.product((worlds.get('people'), mars), (False, True))
+  )
+  for world, expressive in expected:
     config = dataclasses.replace(
-      tiny_config(), world=name, expressive=expressive
+      tiny_config(), world=world.name, expressive=expressive
     )
     pretraining.load_set(config, '', print)
-  assert asked == [(worlds.get(name), False), (worlds.get(name), True)]
-  assert pretrain.PretrainConfig().world == 'clay'
+  assert asked == expected
+  assert pretrain.PretrainConfig().world == worlds.DEFAULT
 
 
 def test_heads_of_no_world_are_refused():

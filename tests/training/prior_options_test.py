@@ -1,7 +1,8 @@
+import json
+
 import pytest
 import torch
 
-from mmdist.heads import worlds
 from mmdist.priors.training import embedded
 from mmdist.training import prior_options
 from tests.heads import fake_pictures
@@ -27,9 +28,6 @@ def options_of(folder, **changes):
     ({'widths': ()}, 'expected one to 6'),
     ({'attention': (3,)}, 'attention is 3; expected .* to 2'),
     ({'layers_per_block': 0}, 'layers_per_block is 0; expected at least 1'),
-    ({'init': 'color', 'widths': (64, 128)}, 'and init is color; leave one'),
-    ({'init': 'color', 'attention': (1, 2)}, 'and init is color; leave one'),
-    ({'init': 'color', 'patch': 4}, 'and init is color; leave one'),
     ({'patch': 0}, 'patch is 0; expected at least 1'),
     ({'patch': 3}, 'patch is 3, and 3 widths halve the picture 2 times'),
     ({'patch': 4, 'widths': (32,) * 6}, 'patch is 4, and 6 widths halve'),
@@ -44,6 +42,24 @@ def test_bad_options_are_refused_in_one_line(
   with pytest.raises(ValueError, match=message) as caught:
     prior_options.checked(options_of(tmp_path, **changes))
   assert '\n' not in str(caught.value)
+
+
+def prior_of(folder, name):
+  """Returns a folder that says of which world its prior is."""
+  folder.mkdir()
+  (folder / 'mmdist.json').write_text(json.dumps({'world': name}))
+  return str(folder)
+
+
+@pytest.mark.parametrize(
+  'changes', [{'widths': (64, 128)}, {'attention': (1, 2)}, {'patch': 4}]
+)
+def test_the_sizes_of_a_prior_that_goes_on_are_its_own(tmp_path, changes):
+  init = prior_of(tmp_path / 'prior', 'people')
+  with pytest.raises(ValueError, match=f'and init is {init}; leave one') as e:
+    prior_options.checked(options_of(tmp_path, init=init, **changes))
+  assert '\n' not in str(e.value)
+  prior_options.checked(options_of(tmp_path, init=init))
 
 
 def test_held_out_shards_have_to_be_there(tmp_path):
@@ -81,20 +97,17 @@ def test_resolutions_that_attend_are_named_by_number(tmp_path):
   )
 
 
-def test_all_that_a_prior_is_trained_on_is_of_one_world(tmp_path):
-  people = worlds.get('people')
-  fake_pictures.write_shard(tmp_path / 'people', 1, world=people)
-  options = options_of(tmp_path, held_out=str(tmp_path / 'people'))
-  words = "held_out .* is of the world 'people', and the shards of data are"
+def test_all_that_a_prior_is_trained_on_is_of_one_world(tmp_path, mars):
+  fake_pictures.write_shard(tmp_path / 'mars', 1, world=mars)
+  options = options_of(tmp_path, held_out=str(tmp_path / 'mars'))
+  words = "held_out .* is of the world 'mars', and the shards of data are of"
   with pytest.raises(ValueError, match=words):
     prior_options.checked(options)
-  options = prior_options.Options(
-    str(tmp_path / 'people'), str(tmp_path / 'out'), init='color'
-  )
-  words = "init color is of the world 'clay', and the shards of data are of"
+  init = prior_of(tmp_path / 'prior', 'mars')
+  words = f"init {init} is of the world 'mars', and the shards of data are of"
   with pytest.raises(ValueError, match=words) as error:
-    prior_options.checked(options)
+    prior_options.checked(options_of(tmp_path, init=init))
   assert '\n' not in str(error.value)
-  fake_pictures.write_shard(tmp_path / 'data', 2, world=people)
-  with pytest.raises(ValueError, match='worlds clay and people'):
+  fake_pictures.write_shard(tmp_path / 'data', 2, world=mars)
+  with pytest.raises(ValueError, match='worlds mars and people'):
     prior_options.checked(options_of(tmp_path))

@@ -233,3 +233,9 @@ def test_marks_and_full_stops_change_nothing_of_what_is_asked():
     'A portrait of a happy man\n with a red cowboy hat!',
   ):
     assert CLAY.captions.parse(text) == plain
+
+
+def test_who_cannot_be_is_said():
+  assert CLAY.captions.contradictions('an old child') == [
+    "'old' and 'child' cannot be together: a child is neither young nor old"
+  ]

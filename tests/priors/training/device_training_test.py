@@ -16,7 +16,7 @@ from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
 from tests.priors import tiny
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 # Steps that can be recorded are all AdamW's.
 TRAINING = from_scratch.Training(
@@ -45,7 +45,7 @@ def _one_thread():
 def make_tiny(seed=0, channels=4, training=TRAINING, **changes):
   """Returns a pipeline, its state and its steps."""
   pipeline = embedded.make_pipeline(
-    CLAY.captions.vocabulary(), tiny.ARCHITECTURE, 'float32', seed
+    PEOPLE.captions.vocabulary(), tiny.ARCHITECTURE, 'float32', seed
   )
   pipeline.denoiser.requires_grad_(True).train()
   pipeline.text.modules[0].requires_grad_(False).eval()

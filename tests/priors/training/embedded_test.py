@@ -10,19 +10,19 @@ from mmdist.priors.training import from_scratch
 from mmdist.training import prior_sheet
 from tests.priors import tiny
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 
 @pytest.fixture(scope='module')
 def tokenizer():
   return embedded.make_tokenizer(
-    CLAY.captions.vocabulary(), embedded.Architecture().prompt_length
+    PEOPLE.captions.vocabulary(), embedded.Architecture().prompt_length
   )
 
 
 def make_tiny(seed=0):
   return embedded.make_pipeline(
-    CLAY.captions.vocabulary(), tiny.ARCHITECTURE, 'float32', seed
+    PEOPLE.captions.vocabulary(), tiny.ARCHITECTURE, 'float32', seed
   )
 
 
@@ -50,7 +50,7 @@ def test_sentences_survive_the_tokenizer(tokenizer):
 
 
 def test_every_word_and_identifier_is_a_token_of_its_own(tokenizer):
-  words = CLAY.captions.vocabulary() + embedded.IDENTIFIER_TOKENS
+  words = PEOPLE.captions.vocabulary() + embedded.IDENTIFIER_TOKENS
   ids = [tokenizer(word)['input_ids'] for word in words]
   assert all(len(tokens) == 3 for tokens in ids)
   assert len({tokens[1] for tokens in ids}) == len(words)
@@ -64,7 +64,7 @@ def test_unknown_words_are_named_with_the_nearest(tokenizer):
 
 
 def test_the_prompts_of_the_sample_sheet_are_known_words(tokenizer):
-  for text in prior_sheet.PROMPTS['clay']:
+  for text in prior_sheet.PROMPTS['people']:
     prompt_encoder.check_text(
       tokenizer, text, embedded.Architecture().prompt_length
     )
@@ -76,12 +76,12 @@ def test_the_prompts_of_the_sample_sheet_are_known_words(tokenizer):
 
 def test_the_longest_caption_of_many_heads_fits(tokenizer):
   rng = np.random.default_rng(0)
-  heads = [CLAY.attributes.sample(rng) for _ in range(1500)]
+  heads = [PEOPLE.attributes.sample(rng) for _ in range(1500)]
   texts = [
-    CLAY.captions.describe(a, 'low-angle', sentences.NORMAL_PREFIX)
+    PEOPLE.captions.describe(a, 'low-angle', sentences.NORMAL_PREFIX)
     for a in heads
   ]
-  texts += [CLAY.captions.caption(a, 'low-angle', rng) for a in heads]
+  texts += [PEOPLE.captions.caption(a, 'low-angle', rng) for a in heads]
   longest = max(len(ids) for ids in tokenizer(texts)['input_ids'])
   length = embedded.Architecture().prompt_length
   # Both ends take a token; captions are cut to what is left.
@@ -117,7 +117,9 @@ def test_the_embedded_architecture_folds_pixels_as_its_settings_say():
 
 
 def test_the_sentence_does_not_drown_the_time_embedding():
-  pipeline = embedded.make_pipeline(CLAY.captions.vocabulary(), dtype='float32')
+  pipeline = embedded.make_pipeline(
+    PEOPLE.captions.vocabulary(), dtype='float32'
+  )
   texts = ['a portrait of a happy man, front view', 'a portrait of a devil']
   with torch.no_grad():
     prompt_embeds = pipeline.text.encode_afresh(texts)

@@ -15,7 +15,7 @@ from mmdist.priors.training import embedded
 from mmdist.priors.training import from_scratch
 from tests.priors import tiny
 
-CLAY = worlds.get('clay')
+PEOPLE = worlds.get('people')
 
 TRAINING = from_scratch.Training(
   num_images=4000, learning_rate=3e-3, warmup_steps=2, dtype='float32'
@@ -34,7 +34,7 @@ def _one_thread():
 
 def make_tiny(seed=0, architecture=tiny.ARCHITECTURE, dtype='float32'):
   pipeline = embedded.make_pipeline(
-    CLAY.captions.vocabulary(), architecture, dtype, seed
+    PEOPLE.captions.vocabulary(), architecture, dtype, seed
   )
   pipeline.denoiser.requires_grad_(True).train()
   return pipeline

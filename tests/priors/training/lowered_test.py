@@ -16,7 +16,7 @@ TRAINING = from_scratch.Training(num_images=40, learning_rate=1e-3)
 
 
 def make_tiny(dtype):
-  words = worlds.get('clay').captions.vocabulary()
+  words = worlds.get('people').captions.vocabulary()
   pipeline = embedded.make_pipeline(words, tiny.ARCHITECTURE, dtype)
   pipeline.denoiser.requires_grad_(True).train()
   return pipeline
