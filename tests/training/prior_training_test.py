@@ -303,8 +303,30 @@ def test_a_prior_says_of_which_world_it_is(tmp_path, monkeypatch, mars):
   again = dataclasses.replace(
     options, init=options.out, out=str(tmp_path / 'again')
   )
-  prior_training.train_in_processes(again)
+  said = []
+  prior_training.train_in_processes(again, said.append)
   assert worlds.of_directory(again.out) is mars
+  assert 'text encoder' not in ''.join(said)
+
+
+def test_a_prior_of_another_world_learns_its_words_first(tmp_path, mars):
+  martian = embedded.make_pipeline(['a', 'portrait', 'of'], world='mars')
+  pipelines.save_pipeline(martian, tmp_path / 'init')
+  options = options_of(
+    tmp_path, init=str(tmp_path / 'init'), num_images=4, learning_rate=0.0
+  )
+  said = []
+  prior_training.train_in_processes(options, said.append)
+  assert 'text encoder: ' in said[0]
+  assert worlds.of_directory(options.out) is PEOPLE
+  # A rate of 0: the network is the one that it begins from.
+  for a, b in zip(weights(options.init), weights(options.out), strict=True):
+    torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+  # It goes on with the words that it has learned.
+  longer = dataclasses.replace(options, num_images=8)
+  said.clear()
+  prior_training.train_in_processes(longer, said.append)
+  assert 'text encoder' not in ''.join(said)
 
 
 @pytest.mark.parametrize('name', worlds.NAMES)
