@@ -13,9 +13,13 @@ these alone. What is worth keeping lies in `OUT/assets` afterwards, and
 and on what machine.
 
 `--recipe=laptop` is for two cores, most of whose time goes into the colour
-prior: 31 pictures a second of the million, on an Intel Xeon. `--recipe=gpu`
-trains the priors on one GPU and draws with all cores; its numbers are guesses
-for a quarter of an hour. Neither was run from its beginning to its end yet.
+prior: 38 pictures a second of the million, on an Intel Xeon. Its priors begin
+from those of the stylised heads, which had seen 741,000 pictures of these: they
+are after 18,000 pictures of people where one from nothing is after 300,000
+(docs/results.md, 'A small prior of people'). `--recipe=gpu` trains them on one
+GPU from nothing, in larger networks, and draws with all cores; its numbers are
+guesses for a quarter of an hour. Neither recipe was run from its beginning to
+its end yet.
 Pictures need the extra `heads`.
 """
 
@@ -73,7 +77,8 @@ class Recipe:
   Attributes:
     shards: of pictures of people, and as many of siblings.
     judge_shards: of other people, for the judge.
-    color, normal, judge, nerf: flags of their commands.
+    color, normal, judge, nerf: flags of their commands. A normal prior
+      without `--init` begins from the colour prior.
   """
 
   shards: int
@@ -93,13 +98,13 @@ RECIPES = {
   'laptop': Recipe(
     shards=80,
     judge_shards=100,
-    color=(
-      '--num_images=1000000',
-      '--batch_size=32',
-      '--learning_rate=7e-4',
-      *_NETWORK,
+    color=('--init=color', '--num_images=1000000', '--optimizer=adamw'),
+    normal=(
+      '--init=normal',
+      '--num_images=24000',
+      '--learning_rate=6e-4',
+      '--optimizer=adamw',
     ),
-    normal=('--num_images=24000', '--learning_rate=6e-4'),
   ),
   'gpu': Recipe(
     shards=64,
@@ -160,7 +165,9 @@ def stages(recipe: Recipe, out: pathlib.Path, num_cores: int) -> list[Stage]:
     command('heads', 'judge_pictures', *_DRAW, *_OTHERS, f'--shards={part}')
     for part in _parts(recipe.judge_shards, num_cores)
   ]
-  of_normals = ('--channel=normal', f'--init={out / "color"}')
+  of_normals = ['--channel=normal']
+  if not any(word.startswith('--init=') for word in recipe.normal):
+    of_normals.append(f'--init={out / "color"}')
   trained = {
     'color': ('train_prior', *train, *recipe.color),
     'normal': ('train_prior', *train, *of_normals, *recipe.normal),

@@ -3,11 +3,10 @@
 import numpy as np
 
 from mmdist.evaluation import agreement
-from mmdist.heads.clay import rendering as head_rendering
 
 COLOR = np.array([0.80, 0.57, 0.42], np.float32)
-# The light of the pictures that the judge was trained on.
-LIGHT = head_rendering.LIGHT.astype(np.float32)
+_TOWARDS_LIGHT = np.array([0.45, 0.65, 0.62])
+LIGHT = (_TOWARDS_LIGHT / np.linalg.norm(_TOWARDS_LIGHT)).astype(np.float32)
 
 
 def light(normals: np.ndarray) -> np.ndarray:

@@ -109,27 +109,43 @@ def recorded(record: Mapping[str, Any]) -> World:
   return get(record.get(KEY, DEFAULT))
 
 
-def of_settings(settings: Mapping[str, Any]) -> World | None:
-  """Returns the world of a prior by its `mmdist.json`.
+def name_in(settings: Mapping[str, Any]) -> str | None:
+  """Returns the name of a prior's world by its `mmdist.json`.
+
+  It may be a world that is no more: what a prior has learned there can be gone
+  on from.
 
   Args:
     settings: the content; empty if there is no such file.
 
   Returns:
-    The world; None for priors that were not made here, such as Stable
+    The name; None for priors that were not made here, such as Stable
     Diffusion: they know more than these worlds.
+  """
+  return settings.get(KEY, DEFAULT) if settings else None
+
+
+def of_settings(settings: Mapping[str, Any]) -> World | None:
+  """Returns the world of a prior; None as `name_in` does.
 
   Raises:
     UserError: it names none of the worlds.
   """
-  return recorded(settings) if settings else None
+  name = name_in(settings)
+  return None if name is None else get(name)
 
 
-def of_directory(directory: str | os.PathLike) -> World | None:
-  """Returns the world of a prior by its directory; see `of_settings`."""
+def name_in_directory(directory: str | os.PathLike) -> str | None:
+  """Returns the name of a prior's world by its directory; see `name_in`."""
   try:
     text = (pathlib.Path(directory) / _SETTINGS).read_text('utf-8')
     settings = json.loads(text)
   except (OSError, ValueError):
     return None  # What is wrong with a file is told where a prior is opened.
-  return of_settings(settings) if isinstance(settings, dict) else None
+  return name_in(settings) if isinstance(settings, dict) else None
+
+
+def of_directory(directory: str | os.PathLike) -> World | None:
+  """Returns the world of a prior by its directory; see `of_settings`."""
+  name = name_in_directory(directory)
+  return None if name is None else get(name)

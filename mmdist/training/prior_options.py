@@ -118,7 +118,6 @@ def architecture(options: Options) -> dict[str, Any]:
 def checked(options: Options) -> Options:
   """Raises, before any process starts, if options or files are wrong."""
   from mmdist.heads import shards as head_shards
-  from mmdist.heads import worlds
 
   options = options_lib.checked(options)
   world = head_shards.world_of(pathlib.Path(options.data))
@@ -126,7 +125,7 @@ def checked(options: Options) -> Options:
     others = head_shards.world_of(pathlib.Path(options.held_out))
     _check_world(world, others, 'held_out', options.held_out)
   if options.init:
-    worlds.of_directory(asset_paths.resolve(options.init))
+    asset_paths.resolve(options.init)  # Raises if there is no such prior.
   _check_architecture(options)
   if options.device == 'cuda':
     _check_cuda(options)

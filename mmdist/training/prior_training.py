@@ -147,8 +147,8 @@ def _reading_rate(options: Options, world: 'worlds.World') -> float:
 
   if not options.init:
     return _READING_RATE
-  known = worlds.of_directory(asset_paths.resolve(options.init))
-  return 0.0 if known in (world, None) else _NEW_WORDS_RATE
+  known = worlds.name_in_directory(asset_paths.resolve(options.init))
+  return 0.0 if known in (world.name, None) else _NEW_WORDS_RATE
 
 
 def _checkpoint(options: Options) -> pathlib.Path:

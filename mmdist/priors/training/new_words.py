@@ -29,7 +29,7 @@ def for_world(
   Raises:
     UserError: its vocabulary has no room for so many words.
   """
-  if worlds.of_settings(pipeline.settings) in (world, None):
+  if worlds.name_in(pipeline.settings) in (world.name, None):
     return pipeline
   reader = pipeline.text.readers[0]
   tokenizer = _with_words(reader.tokenizer, world.captions.vocabulary())

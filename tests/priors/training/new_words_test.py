@@ -10,6 +10,7 @@ from tests.priors import tiny
 
 PEOPLE = worlds.get('people')
 TEXT = 'a portrait of a happy woman with freckles, front view'
+OTHER = 'gone'  # No world that there is.
 NEW = ('freckles', 'happy')
 WORDS = [word for word in PEOPLE.captions.vocabulary() if word not in NEW]
 
@@ -24,8 +25,8 @@ def encode(pipeline, text):
   return pipeline.text.encode([text]).sequence
 
 
-def test_words_that_a_prior_knows_stay_where_they_are(mars):
-  pipeline = prior(['green', *WORDS[::-1]], mars.name)
+def test_words_that_a_prior_knows_stay_where_they_are():
+  pipeline = prior(['green', *WORDS[::-1]], OTHER)
   longer = new_words.for_world(pipeline, PEOPLE)
   before, after = (
     p.text.readers[0].tokenizer.get_vocab() for p in (pipeline, longer)
@@ -36,8 +37,8 @@ def test_words_that_a_prior_knows_stay_where_they_are(mars):
   torch.testing.assert_close(encode(longer, known), encode(pipeline, known))
 
 
-def test_new_words_are_read_and_differ(mars):
-  pipeline = prior(WORDS, mars.name)
+def test_new_words_are_read_and_differ():
+  pipeline = prior(WORDS, OTHER)
   with pytest.raises(ValueError, match='happy'):
     encode(pipeline, TEXT)
   longer = new_words.for_world(pipeline, PEOPLE)
@@ -54,7 +55,7 @@ def test_whoever_knows_the_words_is_left_alone(settings):
   assert new_words.for_world(pipeline, PEOPLE) is pipeline
 
 
-def test_more_words_than_there_is_room_for_are_refused(mars):
+def test_more_words_than_there_is_room_for_are_refused():
   words = [f'word{i}' for i in range(embedded.VOCABULARY_SIZE - 20)]
   with pytest.raises(ValueError, match='at most 128 fit'):
-    new_words.for_world(prior(words, mars.name), PEOPLE)
+    new_words.for_world(prior(words, OTHER), PEOPLE)
