@@ -3,7 +3,7 @@
 A step along a matrix of gradients mostly moves the few directions in which
 these are large. Muon takes the nearest orthogonal matrix instead, which moves
 all of them alike. A small prior then needs half as many pictures for the same
-loss as with AdamW alone (docs/results.md, 'A small prior from nothing').
+loss as with AdamW alone (docs/results.md, 'A small prior of people').
 
 Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; the rate
 is that of Liu et al. 2025, arXiv:2502.16982, by which an entry of a matrix
