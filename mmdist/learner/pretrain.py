@@ -31,10 +31,8 @@ from mmdist.learner import muon
 from mmdist.nerf import losses
 
 PIXELS = ('auto', 'host', 'device')
-OPTIMIZERS = ('adam', 'muon')
+_OPTIMIZERS = {'adam': optax.adam, 'muon': muon.make}
 EVALUATION_BACKGROUND = 0.7
-_ADAM_B2 = 0.99
-_ADAM_EPS = 1e-15
 _EVALUATION_CHUNK = 1024  # Rays at a time; bounds the memory.
 
 
@@ -114,7 +112,7 @@ def check(config: PretrainConfig) -> None:
   """Raises UserError, in one line, for a choice that does not exist."""
   names.check_choice('compute', config.compute, schema.COMPUTE)
   names.check_choice('pixels', config.pixels, PIXELS)
-  names.check_choice('optimizer', config.optimizer, OPTIMIZERS)
+  names.check_choice('optimizer', config.optimizer, tuple(_OPTIMIZERS))
 
 
 def learning_rate_at(config: PretrainConfig) -> optax.Schedule:
@@ -137,10 +135,8 @@ def make_pretraining(
     UserError: the batch cannot be cut into chunks, or the representation does
       not compute as it is asked to.
   """
-  make_optimizer = muon.make if config.optimizer == 'muon' else optax.adam
-  optimizer = make_optimizer(
-    learning_rate_at(config), b2=_ADAM_B2, eps=_ADAM_EPS
-  )
+  make_optimizer = _OPTIMIZERS[config.optimizer]
+  optimizer = make_optimizer(learning_rate_at(config), b2=0.99, eps=1e-15)
 
   def init(num_subjects: int) -> PretrainState:
     params = dict(representation.init(_key(config, 'networks')))
