@@ -89,6 +89,7 @@ def _follow(
   config: pretrain_lib.PretrainConfig, data: str, hosts: hosts_lib.Hosts
 ) -> None:
   """Takes the same steps as host 0, and writes nothing."""
+  pretrain_lib.check(config)
   pictures = load_set(config, data, lambda line: None)
   known, _ = split(pictures, config.num_unseen_subjects)
   representation = field.conditional_nerf(config.nerf)
@@ -129,6 +130,7 @@ def _train_and_measure(
   report: Callable[[str], None],
   hosts: hosts_lib.Hosts | None,
 ) -> dict[str, float]:
+  pretrain_lib.check(config)  # Before minutes of drawing.
   pictures = load_set(config, data, report)
   known, unseen = split(pictures, config.num_unseen_subjects)
   representation = field.conditional_nerf(config.nerf)
@@ -233,7 +235,6 @@ def train(
     UserError: the checkpoint is damaged, or of another configuration.
     HostLost: another host is gone.
   """
-  pretrain_lib.check(config)
   pretraining = pretrain_lib.make_pretraining(representation, config)
   layout = pretraining.layout
   pictures = pixel_feeding.place_pictures(config, known, layout)

@@ -182,12 +182,16 @@ def test_in_bfloat16_it_trains_other_networks(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-  'field, value', [('compute', 'float16'), ('pixels', 'gpu')]
+  'field, value',
+  [('compute', 'float16'), ('pixels', 'gpu'), ('optimizer', 'sgd')],
 )
-def test_a_choice_that_does_not_exist_is_one_line(field, value, data, tmp_path):
+def test_a_choice_that_does_not_exist_is_told_before_any_picture(
+  field, value, tmp_path, monkeypatch
+):
+  monkeypatch.delattr(pretraining, 'load_set')
   config = dataclasses.replace(tiny_config(), **{field: value})
   with pytest.raises(ValueError, match=f"^{field} is '{value}'"):
-    pretraining.train_and_measure(config, tmp_path / 'out', data)
+    pretraining.train_and_measure(config, tmp_path / 'out')
 
 
 @pytest.mark.slow
