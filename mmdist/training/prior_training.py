@@ -90,7 +90,9 @@ def _open(
       options.device,
       train=True,
     )
-    pipeline = new_words.for_world(pipeline, world)
+    if _is_of_another_world(options, world):
+      words = world.captions.vocabulary()
+      pipeline = new_words.with_words(pipeline, words, world.name)
   else:
     # Its defaults where nothing else is asked for, so that these stand once.
     changes: dict[str, Any] = {}
@@ -127,8 +129,8 @@ def _begin(
   if checkpoint.exists():
     return from_scratch.load_checkpoint(checkpoint, pipeline, training, report)
   world = head_shards.world_of(pathlib.Path(options.data))
-  rate = _reading_rate(options, world)
-  if rate:
+  if not options.init or _is_of_another_world(options, world):
+    rate = _NEW_WORDS_RATE if options.init else _READING_RATE
     # Every rank trains the text encoder itself; with the same seed all get
     # the same weights.
     lesson = reading.Lesson(
@@ -141,14 +143,12 @@ def _begin(
   return from_scratch.init_state(pipeline, training)
 
 
-def _reading_rate(options: Options, world: 'worlds.World') -> float:
-  """Returns how fast the text encoder learns to read; 0: it can."""
+def _is_of_another_world(options: Options, world: 'worlds.World') -> bool:
+  """Returns whether `init` lacks words; Stable Diffusion is of no world."""
   from mmdist.heads import worlds
 
-  if not options.init:
-    return _READING_RATE
   known = worlds.name_in_directory(asset_paths.resolve(options.init))
-  return 0.0 if known in (world.name, None) else _NEW_WORDS_RATE
+  return known not in (world.name, None)
 
 
 def _checkpoint(options: Options) -> pathlib.Path:

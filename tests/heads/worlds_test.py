@@ -71,6 +71,13 @@ def test_a_prior_of_another_origin_has_no_world(tmp_path, text, found):
   assert worlds.of_directory(tmp_path) is found
 
 
+def test_a_prior_of_a_world_that_is_no_more_still_says_its_name(tmp_path):
+  (tmp_path / 'mmdist.json').write_text('{"world": "gone"}')
+  assert worlds.name_in_directory(tmp_path) == 'gone'
+  with pytest.raises(ValueError, match="world is 'gone'"):
+    worlds.of_directory(tmp_path)
+
+
 def test_the_shipped_priors_know_clay():
   for name in ('color', 'normal'):
     assert worlds.of_directory(asset_paths.resolve(name)) is CLAY

@@ -10,37 +10,34 @@ import dataclasses
 
 import transformers
 
-from mmdist.heads import worlds
 from mmdist.priors import pipeline as pipelines
 from mmdist.priors import prompt_encoder
 from mmdist.priors.training import embedded
 
 
-def for_world(
-  pipeline: pipelines.Pipeline, world: worlds.World
+def with_words(
+  pipeline: pipelines.Pipeline, words: Sequence[str], world: str
 ) -> pipelines.Pipeline:
-  """Returns the prior as one of a world, with all of its words.
+  """Returns an embedded prior that goes on as one of another world.
 
   Args:
-    pipeline: any; one that is of this world already, or of none, as Stable
-      Diffusion is, is returned as it is.
-    world: whose words it is to know.
+    pipeline: whose tokenizer is of `embedded.make_tokenizer`.
+    words: the vocabulary of that world.
+    world: its name.
 
   Raises:
-    UserError: its vocabulary has no room for so many words.
+    UserError: there is no room for so many words.
   """
-  if worlds.name_in(pipeline.settings) in (world.name, None):
-    return pipeline
   reader = pipeline.text.readers[0]
-  tokenizer = _with_words(reader.tokenizer, world.captions.vocabulary())
+  tokenizer = _lengthened(reader.tokenizer, words)
   text = prompt_encoder.PromptEncoder(
     [dataclasses.replace(reader, tokenizer=tokenizer)]
   )
-  settings = {**pipeline.settings, worlds.KEY: world.name}
+  settings = {**pipeline.settings, 'world': world}
   return dataclasses.replace(pipeline, text=text, settings=settings)
 
 
-def _with_words(
+def _lengthened(
   tokenizer: transformers.PreTrainedTokenizerBase, words: Sequence[str]
 ) -> transformers.PreTrainedTokenizerFast:
   """Returns a tokenizer whose first tokens are those of another one."""

@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 import torch
 
@@ -21,13 +19,19 @@ def prior(words, world):
   )
 
 
+def for_people(pipeline):
+  return new_words.with_words(
+    pipeline, PEOPLE.captions.vocabulary(), PEOPLE.name
+  )
+
+
 def encode(pipeline, text):
   return pipeline.text.encode([text]).sequence
 
 
 def test_words_that_a_prior_knows_stay_where_they_are():
   pipeline = prior(['green', *WORDS[::-1]], OTHER)
-  longer = new_words.for_world(pipeline, PEOPLE)
+  longer = for_people(pipeline)
   before, after = (
     p.text.readers[0].tokenizer.get_vocab() for p in (pipeline, longer)
   )
@@ -41,21 +45,13 @@ def test_new_words_are_read_and_differ():
   pipeline = prior(WORDS, OTHER)
   with pytest.raises(ValueError, match='happy'):
     encode(pipeline, TEXT)
-  longer = new_words.for_world(pipeline, PEOPLE)
+  longer = for_people(pipeline)
   assert longer.settings['world'] == 'people'
   other = TEXT.replace('happy ', '')
   assert not torch.equal(encode(longer, TEXT), encode(longer, other))
 
 
-@pytest.mark.parametrize('settings', [{'world': 'people'}, {}])
-def test_whoever_knows_the_words_is_left_alone(settings):
-  # Stable Diffusion is of no world, and has no settings.
-  pipeline = prior(PEOPLE.captions.vocabulary(), 'people')
-  pipeline = dataclasses.replace(pipeline, settings=settings)
-  assert new_words.for_world(pipeline, PEOPLE) is pipeline
-
-
 def test_more_words_than_there_is_room_for_are_refused():
   words = [f'word{i}' for i in range(embedded.VOCABULARY_SIZE - 20)]
   with pytest.raises(ValueError, match='at most 128 fit'):
-    new_words.for_world(prior(words, OTHER), PEOPLE)
+    for_people(prior(words, OTHER))
